@@ -1,0 +1,156 @@
+"""Which files leave together, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import a_file
+from thoth_watch.domain.batching import (
+    BatchPolicy,
+    Order,
+    WaitingFile,
+    form_batches,
+    next_departure_s,
+)
+from thoth_watch.domain.treatment import Treatment
+
+
+def waiting(
+    number: int,
+    *,
+    ready_at_s: float = 0.0,
+    audio_s: float = 10.0,
+    crashes: int = 0,
+    folder: str = ".",
+    **treatment: object,
+) -> WaitingFile:
+    return WaitingFile(
+        file_id=number,
+        file=a_file(f"{folder}/{number}.wav"),
+        treatment=Treatment(**treatment),  # type: ignore[arg-type]
+        ready_at_s=ready_at_s,
+        audio_s=audio_s,
+        crashes=crashes,
+    )
+
+
+def ids(batches: list) -> list[list[int]]:
+    return [[item.file_id for item in batch.files] for batch in batches]
+
+
+def test_a_full_batch_leaves_at_once_and_the_rest_waits():
+    policy = BatchPolicy(max_files=2, max_wait_s=60)
+
+    batches = form_batches([waiting(n) for n in range(5)], policy, now_s=1.0)
+
+    assert ids(batches) == [[0, 1], [2, 3]]
+
+
+def test_a_part_full_batch_leaves_when_its_oldest_file_has_waited_long_enough():
+    policy = BatchPolicy(max_files=10, max_wait_s=60)
+    files = [waiting(1, ready_at_s=0), waiting(2, ready_at_s=50)]
+
+    assert form_batches(files, policy, now_s=59.0) == []
+    assert ids(form_batches(files, policy, now_s=60.0)) == [[1, 2]]
+
+
+def test_seconds_of_audio_fill_a_batch_too():
+    policy = BatchPolicy(max_files=10, max_audio_s=25, max_wait_s=60)
+
+    batches = form_batches([waiting(n, audio_s=10) for n in range(5)], policy, now_s=1.0)
+
+    assert ids(batches) == [[0, 1], [2, 3]]
+
+
+def test_a_file_longer_than_the_limit_travels_by_itself_rather_than_never():
+    policy = BatchPolicy(max_audio_s=25, max_wait_s=60)
+
+    batches = form_batches([waiting(1, audio_s=3600)], policy, now_s=0.0)
+
+    assert ids(batches) == [[1]]
+
+
+def test_languages_do_not_mix_where_the_policy_groups_by_language():
+    files = [waiting(1, language="fr"), waiting(2, language="en"), waiting(3, language="fr")]
+
+    batches = form_batches(files, BatchPolicy(group_by=("language",)), now_s=100.0)
+
+    assert ids(batches) == [[1, 3], [2]]
+    assert ids(form_batches(files, BatchPolicy(group_by=()), now_s=100.0)) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "x"}, {"task": "translate"}, {"formats": ("srt",)}, {"output_dir": "/o"}],
+)
+def test_models_tasks_and_outputs_never_mix(other: dict[str, object]):
+    files = [waiting(1), waiting(2, **other)]
+
+    assert ids(form_batches(files, BatchPolicy(group_by=()), now_s=100.0)) == [[1], [2]]
+
+
+def test_a_file_that_killed_a_worker_travels_alone():
+    files = [waiting(1), waiting(2, crashes=1), waiting(3)]
+
+    assert ids(form_batches(files, BatchPolicy(), now_s=100.0)) == [[1, 3], [2]]
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (Order.OLDEST, [2, 1, 3]),
+        (Order.SHORTEST, [3, 1, 2]),
+        (Order.LONGEST, [2, 1, 3]),
+        (Order.PRIORITY, [1, 2, 3]),
+    ],
+)
+def test_the_order_decides_who_goes_first(order: Order, expected: list[int]):
+    files = [
+        waiting(1, ready_at_s=2, audio_s=5, priority=9),
+        waiting(2, ready_at_s=1, audio_s=9, priority=0),
+        waiting(3, ready_at_s=3, audio_s=1, priority=0),
+    ]
+
+    (batch,) = form_batches(files, BatchPolicy(order=order), now_s=100.0)
+
+    assert [item.file_id for item in batch.files] == expected
+
+
+def test_a_clock_set_back_does_not_strand_a_batch():
+    policy = BatchPolicy(max_wait_s=60)
+
+    assert ids(form_batches([waiting(1, ready_at_s=1_000)], policy, now_s=0.0)) == [[1]]
+
+
+def test_the_next_departure_is_that_of_the_file_that_waits_longest():
+    policy = BatchPolicy(max_wait_s=10)
+
+    assert next_departure_s([waiting(1, ready_at_s=7), waiting(2, ready_at_s=5)], policy) == 15
+    assert next_departure_s([], policy) is None
+
+
+@given(
+    lengths=st.lists(st.floats(min_value=0, max_value=4000), max_size=40),
+    max_files=st.integers(1, 8),
+    max_audio_s=st.floats(1, 3600),
+)
+def test_every_file_leaves_exactly_once_and_no_batch_is_overfull(
+    lengths: list[float], max_files: int, max_audio_s: float
+):
+    policy = BatchPolicy(max_files=max_files, max_audio_s=max_audio_s)
+    files = [waiting(n, audio_s=length) for n, length in enumerate(lengths)]
+
+    batches = form_batches(files, policy, now_s=0.0, drain=True)
+
+    assert sorted(n for batch in ids(batches) for n in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch.files) <= max_files
+        assert len(batch.files) == 1 or batch.audio_s <= max_audio_s + 1e-6
+
+
+def test_paths_below_the_inbox_are_what_a_rule_sees():
+    assert a_file("fr/a.wav").relative == Path("fr/a.wav")

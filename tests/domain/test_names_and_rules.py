@@ -1,0 +1,96 @@
+"""What a transcript is called, and which rules a path meets."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thoth_watch.domain.engine import TranscriptionEngineConfig, parse_precision
+from thoth_watch.domain.naming import MAX_NAME_BYTES, candidate_names, cut_to_bytes
+from thoth_watch.domain.treatment import Rule, Treatment, matches, treatment_of
+
+SHA = "0123456789abcdef" * 4
+
+
+def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
+    names = list(candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA))
+
+    assert names == [
+        ("a.{format}", "stem"),
+        ("a.mp3.{format}", "full"),
+        ("a.thoth-01234567.{format}", "alternate"),
+    ]
+
+
+@given(stem=st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=300))
+def test_no_name_is_too_long_for_a_file_system(stem: str):
+    for base, _ in candidate_names(
+        Path("/in") / f"{stem}.wav", pattern="{stem}.{format}", sha256=SHA
+    ):
+        name = base.replace("{format}", "json")
+        assert len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+
+
+def test_a_long_name_is_cut_between_characters():
+    assert cut_to_bytes("äöü", 5) == "äö"
+    assert cut_to_bytes("abc", 5) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("fr/**", "fr/a.wav", True),
+        ("fr/**", "fr/deep/er/a.wav", True),
+        ("fr/**", "de/fr/a.wav", False),
+        ("**/fr/**", "de/fr/a.wav", True),
+        ("**/*.mp3", "a.mp3", True),
+        ("*.mp3", "x/a.mp3", False),
+        ("meetings/*.wav", "meetings/a.wav", True),
+        ("meetings/*.wav", "meetings/b/a.wav", False),
+        ("**", "any/thing.wav", True),
+    ],
+)
+def test_a_glob_means_what_people_expect(pattern: str, path: str, expected: bool):
+    assert matches(PurePath(path), pattern) is expected
+
+
+def test_the_last_rule_that_matches_wins_key_by_key():
+    rules = (
+        Rule("fr/**", (("language", "fr"), ("priority", 1))),
+        Rule("fr/en/**", (("language", "en"),)),
+    )
+
+    treatment = treatment_of(PurePath("fr/en/a.wav"), default=Treatment(), rules=rules)
+
+    assert (treatment.language, treatment.priority) == ("en", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("auto", ("auto", "auto")),
+        ("fp16", ("float16", "float16")),
+        ("bf16+int8", ("bfloat16", "int8")),
+        (" BF16 + fp32 ", ("bfloat16", "float32")),
+        ("no", ("float32", "float32")),
+    ],
+)
+def test_precision_is_understood_in_everybodys_words(text: str, expected: tuple[str, str]):
+    assert parse_precision(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "fp8", "auto+int8", "int8+int8+int8", "+"])
+def test_a_precision_nobody_knows_is_refused(text: str):
+    with pytest.raises(ValueError, match="precision"):
+        parse_precision(text)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"engine_type": "fast"}, {"batch_size": 0}, {"task": "sing"}, {"fallback": "maybe"}]
+)
+def test_an_engine_that_cannot_be_is_refused_with_what_is_allowed(wrong: dict[str, object]):
+    with pytest.raises(ValueError, match="use"):
+        TranscriptionEngineConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+"""One fake per port, as short as the port is good, and builders for domain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from thoth_watch.application.ports import (
+    EngineSeconds,
+    Output,
+    Recording,
+    Transcribed,
+    Whereabouts,
+)
+from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
+from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
+from thoth_watch.domain.errors import EngineUnavailable, NameTaken
+from thoth_watch.domain.states import State
+from thoth_watch.domain.transcript import Segment, Transcript
+
+INBOX = Path("/inbox")
+PLACEMENT = Placement(
+    engine="batch",
+    model="fake",
+    model_revision="sha256:0",
+    device="cpu",
+    device_name="a fake processor",
+    precision="float32",
+    mixed_precision="no",
+    batch_size=8,
+    versions={"fake": "1"},
+)
+
+
+def a_file(name: str, *, size: int = 100, modified_ns: int = 1, inbox: Path = INBOX) -> AudioFile:
+    signature = Signature(size, modified_ns, modified_ns, device=1, inode=abs(hash(name)) % 10**9)
+    return AudioFile(inbox, inbox / name, signature)
+
+
+class FakeClock:
+    """Stands still until it is told to go on; both clocks move together."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic_s(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+
+class FakeInbox:
+    """A folder that holds what a test puts in."""
+
+    def __init__(self, root: Path = INBOX) -> None:
+        self.root = root
+        self.files: dict[str, AudioFile] = {}
+        self.refused: tuple[RefusedEntry, ...] = ()
+        self.problem: str | None = None
+
+    def put(self, name: str, **changes: Any) -> AudioFile:
+        self.files[name] = a_file(name, inbox=self.root, **changes)
+        return self.files[name]
+
+    def look(self) -> Listing:
+        if self.problem:
+            return Listing(self.root, problem=self.problem)
+        return Listing(self.root, tuple(self.files.values()), self.refused)
+
+
+class FakeFiles:
+    """Every file is quiet and where it was, unless a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.being_written: set[Path] = set()
+        self.moved: dict[Path, Whereabouts] = {}
+
+    def is_being_written(self, file: AudioFile) -> bool:
+        return file.path in self.being_written
+
+    def whereabouts(self, file: AudioFile) -> Whereabouts:
+        return self.moved.get(file.path, Whereabouts.SAME)
+
+
+class FakeDecoder:
+    """Each file sounds like its own name, for ten seconds; `bad` names raise."""
+
+    def __init__(self) -> None:
+        self.bad: dict[str, Exception] = {}
+        self.warnings: dict[str, tuple[str, ...]] = {}
+        self.same_sound: dict[str, str] = {}
+        self.decoded: list[str] = []
+
+    def probe(self, file: AudioFile) -> float | None:
+        return 10.0
+
+    def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
+        name = file.path.name
+        self.decoded.append(name)
+        if name in self.bad:
+            raise self.bad[name]
+        info = SoundInfo(10.0, 10.0, 16000, 1, "pcm", "fake", self.warnings.get(name, ()))
+        sound = self.same_sound.get(name, name)
+        return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeEngine:
+    """Writes down the sound's name as what it heard; `deaf` to the sounds in that set."""
+
+    load_s = 1.5
+    fingerprint = "fake-1"
+
+    def __init__(self) -> None:
+        self.placement = PLACEMENT
+        self.fallbacks: list[Fallback] = []
+        self.deaf: set[str] = set()
+        self.heard: list[str] = []
+
+    def transcribe(
+        self,
+        recordings: Iterable[Recording],
+        *,
+        seconds: EngineSeconds,
+        on_progress: Callable[[float], None],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Transcribed]:
+        for recording in recordings:
+            if should_stop():
+                return
+            self.heard.append(recording.samples)
+            seconds.tokens += 3
+            on_progress(recording.duration_s)
+            if recording.samples in self.deaf:
+                yield Transcribed(recording.key, None, "the engine is deaf to it")
+                continue
+            segment = Segment(0.0, 10.0, f" {recording.samples}")
+            yield Transcribed(recording.key, Transcript((segment,), "en", 10.0))
+
+
+class FakeEngines:
+    """One engine for every model but those that are missing."""
+
+    def __init__(self, engine: FakeEngine | None = None) -> None:
+        self.fake = engine or FakeEngine()
+        self.asked = TranscriptionEngineConfig()
+        self.missing: set[str] = set()
+
+    def engine(self, model: str) -> FakeEngine:
+        if model in self.missing:
+            raise EngineUnavailable(f"{model}: no such model")
+        return self.fake
+
+    def load_s_of_first_use(self, engine: FakeEngine) -> float:
+        return engine.load_s
+
+
+class FakePublisher:
+    """A disk in memory; `foreign` files are somebody else's."""
+
+    def __init__(self) -> None:
+        self.disk: dict[Path, bytes] = {}
+        self.foreign: dict[Path, bytes] = {}
+        self.error: Exception | None = None
+
+    def publish(self, output: Output) -> None:
+        if self.error is not None:
+            raise self.error
+        if output.path in self.foreign:
+            raise NameTaken(str(output.path))
+        self.disk[output.path] = output.content
+
+    def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
+        return path in self.foreign
+
+
+class FakeProgress:
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.audio_s = 0.0
+        self.states: dict[str, State] = {}
+
+    def begin(self, *, files: int, audio_s: float) -> None:
+        pass
+
+    def advance(self, audio_s: float) -> None:
+        self.audio_s += audio_s
+
+    def finished(self, path: Path, state: State, reason: str) -> None:
+        self.states[path.name] = state
+
+    def end(self) -> None:
+        pass
+
+
+class FakeDoorbell:
+    """Nobody rings; waiting moves the fake clock on."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+
+    def wait(self, timeout_s: float) -> bool:
+        self.clock.advance(timeout_s)
+        return False
+
+    def wake(self) -> None:
+        pass
+
+
+def fake_render(
+    transcript: Transcript, format_name: str, *, provenance: Mapping[str, Any]
+) -> bytes:
+    """The text, whatever the format."""
+    return transcript.text.encode()

@@ -1,0 +1,1 @@
+"""What the program does, in terms of ports: look at the inbox, transcribe a batch. Imports the domain only."""

@@ -1,0 +1,38 @@
+"""What a transcript says of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from thoth_watch.application.ports import Recording, TranscriptionEngine
+from thoth_watch.domain.transcript import Transcript
+
+
+def provenance_of(
+    program: Mapping[str, Any],
+    engine: TranscriptionEngine,
+    recording: Recording,
+    transcript: Transcript,
+) -> dict[str, Any]:
+    """Program, model, engine, device and precision got, and which sound it was.
+
+    Holds no time and no file name, so that the same sound gives the same bytes again.
+    """
+    got = engine.placement
+    return {
+        **program,
+        "model": got.model,
+        "model_revision": got.model_revision,
+        "engine": got.engine,
+        "device": got.device,
+        "device_name": got.device_name,
+        "precision": got.precision,
+        "audio_sha256": recording.sha256,
+        "duration": round(transcript.duration_s, 3),
+        "verdict": str(transcript.verdict),
+        "warnings": list(transcript.warnings),
+        "codec": recording.info.codec,
+        "decoder": recording.info.decoder,
+        "fallbacks": [fallback.as_dict() for fallback in engine.fallbacks],
+    }

@@ -1,0 +1,179 @@
+"""The loop of daemon and oneshot: look, form a batch, claim it, hand it on, wait for the bell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from thoth_watch.application.ports import AudioFiles, Claim, Clock, Doorbell, Ledger, Whereabouts
+from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.watch_inbox import WatchInbox
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.batching import BatchPolicy, WaitingFile, form_batches, next_departure_s
+from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.treatment import Treatment
+
+log = logging.getLogger(__name__)
+
+SOON_S = 5.0  # `once` waits for a retry that is due within this
+PATIENCE_S = 600.0  # `once` waits at most so long for a file that never stops changing
+PAUSE_FIRST_S, PAUSE_MAX_S = 5.0, 300.0  # after the surroundings got in the way
+LOOK_GAP_S = 0.2  # at least between two looks, so that a flood of events costs no flood of looks
+
+
+class Dispatcher(Protocol):
+    """Carries out claimed batches, one or more at a time."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is no room for another batch now."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+
+    def dispatch(self, claim: Claim) -> None:
+        """Start on a batch; the doorbell is woken when it is finished."""
+
+    def raise_if_broken(self) -> None:
+        """Raise what ended a batch that could not even be recorded (TryLater, LedgerBroken)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServePolicy:
+    """How the loop behaves."""
+
+    batch: BatchPolicy
+    rescan_s: float  # a look at least so often, whatever the bell says
+    drain: bool = False  # end when nothing is left to do
+
+
+class Serve:
+    """Watches inboxes and keeps the dispatcher fed until it is told to stop, or all is drained."""
+
+    def __init__(
+        self,
+        *,
+        inboxes: Sequence[WatchInbox],
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        doorbell: Doorbell,
+        publish: PublishTranscript,
+        files: AudioFiles,
+        treatment_of: Callable[[AudioFile], Treatment],
+        clock: Clock,
+        policy: ServePolicy,
+        owner: str,
+        ensure_engine: Callable[[], None],
+        heartbeat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._inboxes = inboxes
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._doorbell = doorbell
+        self._publish = publish
+        self._files = files
+        self._treatment_of = treatment_of
+        self._clock = clock
+        self._policy = policy
+        self._owner = owner
+        self._ensure_engine = ensure_engine
+        self._heartbeat = heartbeat
+        self._next_look_s = 0.0
+        self._pause_s = 0.0
+
+    def run(self, *, should_stop: Callable[[], bool]) -> None:
+        """Work until should_stop, or until drained. Raises EngineUnavailable, LedgerBroken, TryLater.
+
+        As a daemon it waits out what is in the way (TryLater); as a drain it raises it.
+        """
+        recovered = self._ledger.recover(now=self._clock.now())
+        if recovered:
+            log.warning(
+                "files that a killed process held are taken back",
+                extra={"event": "recovered", "files": recovered},
+            )
+        self._look()
+        self._ensure_engine()
+        started_s = self._clock.monotonic_s()
+        while not should_stop():
+            self._heartbeat()
+            try:
+                wait_s = self._step(
+                    patience_over=self._clock.monotonic_s() - started_s > PATIENCE_S
+                )
+                self._pause_s = 0.0
+            except TryLater as error:
+                if self._policy.drain:
+                    raise
+                wait_s = self._pause(error)
+            if wait_s is None:
+                return
+            self._doorbell.wait(wait_s)
+            gap_s = self._next_look_s - self._clock.monotonic_s()
+            if gap_s > 0 and not should_stop() and self._dispatcher.is_idle:
+                self._doorbell.wait(gap_s)
+
+    def _step(self, *, patience_over: bool) -> float | None:
+        """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
+        self._dispatcher.raise_if_broken()
+        self._look()
+        self._ledger.wake_retries(now=self._clock.now())
+        self._publish_leftovers()
+        unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
+        waiting = self._ledger.waiting(self._treatment_of)
+        if waiting and not self._dispatcher.is_busy:
+            self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
+            waiting = self._ledger.waiting(self._treatment_of)
+        if self._policy.drain and not waiting and not unsettled and self._dispatcher.is_idle:
+            retry_at = self._ledger.next_retry_at()
+            if retry_at is None or retry_at > self._clock.now() + timedelta(seconds=SOON_S):
+                return None
+        return self._wait_s(waiting)
+
+    def _look(self) -> None:
+        for inbox in self._inboxes:
+            inbox.tick()
+        self._next_look_s = self._clock.monotonic_s() + LOOK_GAP_S
+
+    def _dispatch_first(self, waiting: list[WaitingFile], *, drain: bool) -> None:
+        """Claim and start the first batch that should leave; the others wait and get fuller."""
+        batches = form_batches(
+            waiting, self._policy.batch, now_s=self._clock.now().timestamp(), drain=drain
+        )
+        for batch in batches:
+            claim = self._ledger.claim(batch, owner=self._owner, now=self._clock.now())
+            if claim is not None:
+                self._dispatcher.dispatch(claim)
+                return
+
+    def _publish_leftovers(self) -> None:
+        """Publish from the ledger what has a result but no file yet; only when no batch is at it."""
+        if not self._dispatcher.is_idle:
+            return
+        for item in self._ledger.unpublished(self._treatment_of):
+            if self._files.whereabouts(item.waiting.file) is Whereabouts.SAME:
+                self._publish.again(item)
+
+    def _wait_s(self, waiting: list[WaitingFile]) -> float:
+        """Seconds to the next thing that is due."""
+        now_s = self._clock.monotonic_s()
+        due = [self._policy.rescan_s]
+        due += [at_s - now_s for i in self._inboxes if (at_s := i.next_s()) is not None]
+        departure_s = next_departure_s(waiting, self._policy.batch)
+        if departure_s is not None and not self._dispatcher.is_busy:
+            due.append(departure_s - self._clock.now().timestamp())
+        retry_at: datetime | None = self._ledger.next_retry_at()
+        if retry_at is not None:
+            due.append((retry_at - self._clock.now()).total_seconds())
+        return max(LOOK_GAP_S / 4, min(due))
+
+    def _pause(self, error: TryLater) -> float:
+        """Back off while something around us is in the way; said once per change."""
+        if self._pause_s == 0.0:
+            log.warning("cannot go on for now", extra={"event": "paused", "reason": str(error)})
+        self._pause_s = min(max(PAUSE_FIRST_S, self._pause_s * 2), PAUSE_MAX_S)
+        return self._pause_s

@@ -1,0 +1,368 @@
+"""One batch, from claim to run row: decode, transcribe, publish, record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from thoth_watch.application.ports import (
+    AudioDecoder,
+    AudioFiles,
+    Claim,
+    Clock,
+    EnginePool,
+    EngineSeconds,
+    Ledger,
+    Progress,
+    Recording,
+    StoredResult,
+    Transcribed,
+    TranscriptionEngine,
+    Whereabouts,
+)
+from thoth_watch.application.provenance import provenance_of
+from thoth_watch.application.publish_transcript import Destination, PublishTranscript
+from thoth_watch.domain.batching import WaitingFile
+from thoth_watch.domain.engine import Fallback
+from thoth_watch.domain.errors import (
+    AudioError,
+    DecoderCrashed,
+    EngineUnavailable,
+    FileChanged,
+    FileGone,
+    NotAudio,
+    TryLater,
+)
+from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
+from thoth_watch.domain.states import (
+    CUT_SHORT_BELIEVED_S,
+    NEEDS_A_PERSON,
+    Cause,
+    State,
+    after_failure,
+)
+
+log = logging.getLogger(__name__)
+
+_CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
+    (FileChanged, Cause.UNFINISHED),
+    (DecoderCrashed, Cause.CRASH),
+    (NotAudio, Cause.CONTENT),
+    (AudioError, Cause.ENVIRONMENT),
+    (TryLater, Cause.ENVIRONMENT),
+    (EngineUnavailable, Cause.ENVIRONMENT),
+)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one batch has come to so far."""
+
+    claim: Claim
+    run_id: int
+    started_at: datetime
+    engine: TranscriptionEngine
+    fallbacks_before: int
+    stages: StageSeconds = field(default_factory=StageSeconds)
+    seconds: EngineSeconds = field(default_factory=EngineSeconds)
+    recordings: dict[int, Recording] = field(default_factory=dict)
+    outcomes: dict[int, FileOutcome] = field(default_factory=dict)
+    audio_s: float = 0.0
+
+
+class TranscribeBatch:
+    """Runs claimed batches, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        decoder: AudioDecoder,
+        engines: EnginePool,
+        publish: PublishTranscript,
+        files: AudioFiles,
+        clock: Clock,
+        progress: Progress,
+        peak_rss_bytes: Callable[[], int],
+        host: str,
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self._ledger = ledger
+        self._decoder = decoder
+        self._engines = engines
+        self._publish = publish
+        self._files = files
+        self._clock = clock
+        self._progress = progress
+        self._peak_rss_bytes = peak_rss_bytes
+        self._host = host
+        self._provenance = provenance
+
+    def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
+        """Transcribe one claimed batch; what became of each file that came to an end.
+
+        Files that were not reached when should_stop turned true are READY again.
+        """
+        started_s = self._clock.monotonic_s()
+        started_at = self._clock.now()
+        batch = claim.batch
+        try:
+            engine = self._engines.engine(batch.files[0].treatment.model)
+        except EngineUnavailable as error:
+            return self._without_engine(claim, error)
+        run_id = self._ledger.open_run(
+            claim, asked=self._engines.asked, placement=engine.placement, now=started_at
+        )
+        work = _Work(claim, run_id, started_at, engine, len(engine.fallbacks))
+        work.stages.load_s = self._engines.load_s_of_first_use(engine)
+        work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
+        self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
+        error_text: str | None = None
+        try:
+            self._transcribe(work, should_stop)
+        except TryLater as error:  # the ledger itself is in the way: nothing more can be recorded
+            error_text = str(error)
+            raise
+        except Exception as error:
+            error_text = f"{type(error).__name__}: {error}"
+            log.exception("a batch failed", extra={"event": "batch_failed", "run_id": run_id})
+            self._fail_rest(work, error_text)
+        finally:
+            self._progress.end()
+            for recording in work.recordings.values():
+                recording.close()
+        released = self._ledger.release(claim, now=self._clock.now())
+        run = self._run(work, started_s, released=released, error=error_text)
+        self._ledger.close_run(run_id, run, list(work.outcomes.values()))
+        self._log(run, run_id)
+        return list(work.outcomes.values())
+
+    def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
+        waiting = {item.file_id: item for item in work.claim.batch.files}
+        done = work.engine.transcribe(
+            self._recordings(work, should_stop),
+            seconds=work.seconds,
+            on_progress=self._progress.advance,
+            should_stop=should_stop,
+        )
+        for finished in done:
+            self._finish(work, waiting[finished.key], finished)
+
+    def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
+        """Decode file after file as the engine asks for them; a bad one never reaches the engine."""
+        for item in work.claim.batch.files:
+            if should_stop():
+                return
+            begun_s = self._clock.monotonic_s()
+            try:
+                recording = self._decoder.decode(item.file, key=item.file_id)
+                self._refuse_unfinished(item, recording)
+            except (AudioError, TryLater) as error:
+                self._fail(work, item, error)
+                continue
+            finally:
+                work.stages.decode_s += self._clock.monotonic_s() - begun_s
+            fingerprint = self._fingerprint(work, item)
+            known = self._ledger.find_result(recording.sha256, fingerprint)
+            work.audio_s += recording.duration_s
+            if known is not None:
+                recording.close()
+                self._progress.advance(recording.duration_s)
+                self._put(work, item, recording, known, reused=True)
+                continue
+            treatment = item.treatment
+            asked = Recording(
+                key=item.file_id,
+                samples=recording.samples,
+                sha256=recording.sha256,
+                info=recording.info,
+                language=treatment.language,
+                task=treatment.task,
+                close=recording.close,
+            )
+            work.recordings[item.file_id] = asked
+            yield asked
+
+    def _refuse_unfinished(self, item: WaitingFile, recording: Recording) -> None:
+        """A recording cut short is looked at again until it has been quiet for an hour."""
+        cut = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
+        quiet_s = self._clock.now().timestamp() - item.file.signature.modified_ns / 1e9
+        if cut is not None and quiet_s < CUT_SHORT_BELIEVED_S:
+            recording.close()
+            raise CutShort(cut)
+
+    def _finish(self, work: _Work, item: WaitingFile, finished: Transcribed) -> None:
+        recording = work.recordings.pop(item.file_id)
+        recording.close()
+        if finished.transcript is None:
+            self._fail(work, item, RuntimeError(finished.error or "the engine gave no transcript"))
+            return
+        result = StoredResult(
+            transcript=finished.transcript,
+            provenance=provenance_of(self._provenance, work.engine, recording, finished.transcript),
+        )
+        self._put(work, item, recording, result, reused=False)
+
+    def _put(
+        self,
+        work: _Work,
+        item: WaitingFile,
+        recording: Recording,
+        result: StoredResult,
+        *,
+        reused: bool,
+    ) -> None:
+        """Make the result durable, then put the transcripts beside the recording."""
+        begun_s = self._clock.monotonic_s()
+        try:
+            match self._files.whereabouts(item.file):
+                case Whereabouts.GONE:
+                    raise FileGone("the recording was removed while it was transcribed")
+                case Whereabouts.CHANGED:
+                    raise FileChanged("the recording changed while it was transcribed")
+                case Whereabouts.SAME:
+                    pass
+            destination = Destination(item, sha256=recording.sha256, claim_no=work.claim.claim_no)
+            outcome = self._publish.new(
+                destination,
+                claim=work.claim,
+                run_id=work.run_id,
+                fingerprint=self._fingerprint(work, item),
+                result=result,
+                reused=reused,
+            )
+        except (AudioError, TryLater) as error:
+            self._fail(work, item, error, sha256=recording.sha256)
+            return
+        finally:
+            work.stages.write_s += self._clock.monotonic_s() - begun_s
+        if outcome is not None:
+            self._settle_outcome(work, item, outcome)
+
+    def _fail(
+        self, work: _Work, item: WaitingFile, error: Exception, *, sha256: str | None = None
+    ) -> None:
+        """Record a file's failure and what is to become of it; the rest of the batch goes on."""
+        if isinstance(error, FileGone):
+            outcome = FileOutcome(item.file_id, State.GONE, str(error))
+        else:
+            outcome = self._failed(item, error, sha256)
+        self._ledger.record_failure(
+            work.claim, outcome=outcome, run_id=work.run_id, now=self._clock.now()
+        )
+        self._settle_outcome(work, item, outcome)
+
+    def _failed(self, item: WaitingFile, error: Exception, sha256: str | None) -> FileOutcome:
+        cause = next((c for kind, c in _CAUSES if isinstance(error, kind)), Cause.UNKNOWN)
+        if isinstance(error, CutShort):
+            cause = Cause.CUT_SHORT
+        crashed = cause is Cause.CRASH
+        step = after_failure(
+            cause,
+            attempts=item.attempts + 1,
+            crashes=item.crashes + (1 if crashed else 0),
+            setbacks=item.setbacks + 1,
+        )
+        reason = str(error) or type(error).__name__
+        next_try_at = None
+        if step.state is State.RETRY:
+            next_try_at = self._clock.now() + timedelta(seconds=step.wait_s)
+            reason += (
+                f" (tried again in {step.wait_s:.0f} s)" if step.wait_s else " (tried again alone)"
+            )
+        return FileOutcome(
+            item.file_id,
+            step.state,
+            reason,
+            sha256=sha256,
+            next_try_at=next_try_at,
+            counts_as_attempt=cause is not Cause.ENVIRONMENT,
+            crashed=crashed,
+        )
+
+    def _settle_outcome(self, work: _Work, item: WaitingFile, outcome: FileOutcome) -> None:
+        work.outcomes[item.file_id] = outcome
+        self._progress.finished(item.file.path, outcome.state, outcome.reason)
+
+    def _fail_rest(self, work: _Work, why: str) -> None:
+        for item in work.claim.batch.files:
+            if item.file_id not in work.outcomes:
+                self._fail(work, item, RuntimeError(why))
+
+    def _without_engine(self, claim: Claim, error: EngineUnavailable) -> list[FileOutcome]:
+        now = self._clock.now()
+        run_id = self._ledger.record_failed_start(
+            asked=self._engines.asked, error=str(error), host=self._host, now=now
+        )
+        outcomes = [self._failed(item, error, None) for item in claim.batch.files]
+        for item, outcome in zip(claim.batch.files, outcomes, strict=True):
+            self._ledger.record_failure(claim, outcome=outcome, run_id=run_id, now=now)
+            self._progress.finished(item.file.path, outcome.state, outcome.reason)
+        log.error("no engine for this batch", extra={"event": "no_engine", "error": str(error)})
+        return outcomes
+
+    def _fingerprint(self, work: _Work, item: WaitingFile) -> str:
+        """The engine's fingerprint with what this file was asked to be transcribed as."""
+        treatment = item.treatment
+        return f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
+
+    def _run(self, work: _Work, started_s: float, *, released: int, error: str | None) -> Run:
+        outcomes = list(work.outcomes.values())
+        ok = sum(1 for o in outcomes if o.state in {State.DONE, State.CONFLICT})
+        failed = sum(1 for o in outcomes if o.state in NEEDS_A_PERSON | {State.RETRY})
+        stages = work.stages
+        stages.features_s = work.seconds.features_s
+        stages.encode_s = work.seconds.encode_s
+        stages.generate_s = work.seconds.generate_s
+        fallbacks: Sequence[Fallback] = work.engine.fallbacks
+        return Run(
+            asked=self._engines.asked,
+            placement=work.engine.placement,
+            started_at=work.started_at,
+            finished_at=self._clock.now(),
+            status=_status(ok=ok, total=len(outcomes), released=released),
+            stages=stages,
+            audio_s=work.audio_s,
+            wall_s=self._clock.monotonic_s() - started_s,
+            files_ok=ok,
+            files_failed=failed,
+            tokens=work.seconds.tokens,
+            peak_rss_bytes=self._peak_rss_bytes(),
+            peak_gpu_bytes=work.seconds.peak_gpu_bytes,
+            fallbacks=tuple(fallbacks),
+            host=self._host,
+            versions=work.engine.placement.versions,
+            error=error,
+        )
+
+    def _log(self, run: Run, run_id: int) -> None:
+        log.info(
+            "run recorded",
+            extra={
+                "event": "run_recorded",
+                "run_id": run_id,
+                "status": str(run.status),
+                "files_ok": run.files_ok,
+                "files_failed": run.files_failed,
+                "audio_s": round(run.audio_s, 1),
+                "wall_s": round(run.wall_s, 2),
+                "realtime_factor": round(run.realtime_factor, 2),
+                "device": run.placement.device,
+                "precision": run.placement.precision,
+            },
+        )
+
+
+class CutShort(AudioError):
+    """Less sound than the file declares, and it may still be growing."""
+
+
+def _status(*, ok: int, total: int, released: int) -> RunStatus:
+    if released:
+        return RunStatus.INTERRUPTED
+    if total and ok == total:
+        return RunStatus.DONE
+    return RunStatus.PARTIAL if ok else RunStatus.FAILED

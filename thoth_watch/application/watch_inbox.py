@@ -1,0 +1,164 @@
+"""One tick of watching: look at the inbox, tell the ledger what changed, and who is settled."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from thoth_watch.application.ports import (
+    AudioDecoder,
+    AudioFiles,
+    Clock,
+    Inbox,
+    KnownFile,
+    Ledger,
+)
+from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry
+from thoth_watch.domain.settling import EMPTY_GIVEN_UP_S, SettleTracker
+from thoth_watch.domain.states import State
+
+log = logging.getLogger(__name__)
+
+REASON_NEW = "new: waits until its copy is finished"
+REASON_CHANGED = "changed: waits until its copy is finished"
+REASON_WRITER = "a program still has it open for writing"
+REASON_EMPTY = "empty: 0 bytes; given up after an hour if nothing is written to it"
+GONE_AFTER_LOOKS = 2
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What one look has to tell the ledger."""
+
+    seen: dict[Path, tuple[AudioFile, str]] = field(default_factory=dict)
+    ready: list[tuple[AudioFile, float | None]] = field(default_factory=list)
+    refused: list[RefusedEntry] = field(default_factory=list)
+    gone: list[Path] = field(default_factory=list)
+    given_up: list[Path] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.seen or self.ready or self.refused or self.gone)
+
+
+class WatchInbox:
+    """Watches one inbox. Start-up, events, rescans and `once` all go through `tick`."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        *,
+        ledger: Ledger,
+        files: AudioFiles,
+        decoder: AudioDecoder,
+        clock: Clock,
+        settle_s: float,
+    ) -> None:
+        self._inbox = inbox
+        self._ledger = ledger
+        self._files = files
+        self._decoder = decoder
+        self._clock = clock
+        self._tracker = SettleTracker(settle_s)
+        self._known: dict[Path, KnownFile] = {}
+        self._is_loaded = False
+        self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
+        self._missing: dict[Path, int] = {}
+        self.unsettled = 0  # files with content that wait for their copy to finish
+        self.last = Listing(inbox.root)
+
+    def tick(self) -> None:
+        """Look once and record all that changed."""
+        if not self._is_loaded:
+            self._known = self._ledger.known(self._inbox.root)
+            self._is_loaded = True
+        listing = self._inbox.look()
+        self._complain(listing.problem)
+        self.last = listing
+        changes = _Changes(refused=self._new_refusals(listing), gone=self._vanished(listing))
+        settling = self._ledger.settling(self._inbox.root)
+        pending = []
+        for file in listing.files:
+            before = self._known.get(file.path)
+            if before is None or before.signature != file.signature:
+                reason = REASON_NEW if before is None else REASON_CHANGED
+                changes.seen[file.path] = (file, reason)
+                pending.append(file)
+            elif file.path in settling:
+                pending.append(file)
+        self._settle(pending, changes)
+        now = self._clock.now()
+        if changes:
+            self._ledger.record_listing(
+                seen=list(changes.seen.values()),
+                ready=changes.ready,
+                refused=changes.refused,
+                gone=changes.gone,
+                now=now,
+            )
+        if changes.given_up:
+            self._ledger.fail_empty(changes.given_up, now=now)
+        self._remember(changes)
+        n_empty = sum(1 for file in pending if file.signature.size_bytes == 0)
+        self.unsettled = len(pending) - len(changes.ready) - n_empty
+
+    def next_s(self) -> float | None:
+        """When to look again for the sake of a file that settles, in monotonic seconds."""
+        return self._tracker.next_s() if self.unsettled else None
+
+    def _settle(self, pending: list[AudioFile], changes: _Changes) -> None:
+        give_up_before = self._clock.now() - timedelta(seconds=EMPTY_GIVEN_UP_S)
+        for file in pending:
+            if file.signature.size_bytes > 0:
+                continue
+            self._note(file, REASON_EMPTY, changes)
+            if file.signature.modified_ns < give_up_before.timestamp() * 1e9:
+                changes.given_up.append(file.path)
+        for file in self._tracker.look(pending, now_s=self._clock.monotonic_s()):
+            if self._files.is_being_written(file):
+                self._note(file, REASON_WRITER, changes)
+            else:
+                changes.ready.append((file, self._decoder.probe(file)))
+
+    def _note(self, file: AudioFile, reason: str, changes: _Changes) -> None:
+        if file.path in changes.seen or self._noted.get(file.path) != reason:
+            changes.seen[file.path] = (file, reason)
+            self._noted[file.path] = reason
+
+    def _new_refusals(self, listing: Listing) -> list[RefusedEntry]:
+        return [
+            entry
+            for entry in listing.refused
+            if (before := self._known.get(entry.path)) is None or before.state != State.REFUSED
+        ]
+
+    def _vanished(self, listing: Listing) -> list[Path]:
+        """Paths not seen in two whole looks; an incomplete look says nothing about what is missing."""
+        if listing.problem is not None:
+            return []
+        present = {file.path for file in listing.files} | {e.path for e in listing.refused}
+        missing = {p: self._missing.get(p, 0) + 1 for p in self._known.keys() - present}
+        self._missing = {p: looks for p, looks in missing.items() if looks < GONE_AFTER_LOOKS}
+        return [path for path, looks in missing.items() if looks >= GONE_AFTER_LOOKS]
+
+    def _remember(self, changes: _Changes) -> None:
+        for file, _ in changes.seen.values():
+            self._known[file.path] = KnownFile(0, State.SEEN, file.signature)
+        for entry in changes.refused:
+            self._known[entry.path] = KnownFile(0, State.REFUSED, None)
+        for file, _ in changes.ready:
+            self._noted.pop(file.path, None)
+        for path in changes.gone:
+            self._known.pop(path, None)
+            self._noted.pop(path, None)
+
+    def _complain(self, problem: str | None) -> None:
+        before = self.last.problem
+        if problem and problem != before:
+            log.warning(
+                "the inbox cannot be read whole",
+                extra={"event": "inbox_problem", "problem": problem},
+            )
+        elif before and not problem:
+            log.info("the inbox can be read again", extra={"event": "inbox_back"})

@@ -1,0 +1,129 @@
+"""What a person asks of an engine, and what was got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EngineType(StrEnum):
+    """The three engines; they differ in placement and in windows per forward pass, not in code."""
+
+    STANDARD = "standard"
+    ACCELERATED = "accelerated"
+    BATCH = "batch"
+
+
+class Precision(StrEnum):
+    """Number formats that can be asked for; `auto` leaves it to the device."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+PRECISION_ALIASES = {
+    "auto": "auto",
+    "no": "float32",
+    "fp32": "float32",
+    "float32": "float32",
+    "fp16": "float16",
+    "float16": "float16",
+    "bf16": "bfloat16",
+    "bfloat16": "bfloat16",
+    "int8": "int8",
+}
+
+# accelerate's words for them, as `performance` prints
+ACCELERATE_WORDS = {"float32": "no", "float16": "fp16", "bfloat16": "bf16", "int8": "no"}
+
+
+class FallbackPolicy(StrEnum):
+    """What happens when the request cannot be met: stop, or go on with the standard engine on the CPU."""
+
+    NEVER = "never"
+    WARN = "warn"
+
+
+class Task(StrEnum):
+    """Whisper's two tasks."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionEngineConfig:
+    """The engine as it was asked for."""
+
+    engine_type: str = "accelerated"  # standard, accelerated or batch
+    batch_size: int = 8  # windows that share a forward pass
+    enable_mixed_precision: bool = True  # False means float32
+    use_cache: bool = True  # the decoder's key-value cache; False costs about 4.5x
+    model: str = "builtin"  # builtin, a Hugging Face id or a local folder
+    revision: str | None = None  # commit, tag or branch of a Hugging Face id
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps...
+    device_is_binding: bool = False  # named on the command line: never replaced
+    precision: str = "auto"
+    fallback: str = "warn"  # never or warn
+    language: str | None = None  # None: detected per file
+    task: str = "transcribe"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no engine knows, naming what is allowed."""
+        if self.engine_type not in tuple(EngineType):
+            raise ValueError(f"engine_type {self.engine_type!r}: use {', '.join(EngineType)}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size}: use 1 or more")
+        if self.task not in tuple(Task):
+            raise ValueError(f"task {self.task!r}: use {', '.join(Task)}")
+        if self.fallback not in tuple(FallbackPolicy):
+            raise ValueError(f"fallback {self.fallback!r}: use {', '.join(FallbackPolicy)}")
+        parse_precision(self.precision)
+
+
+def parse_precision(text: str) -> tuple[str, str]:
+    """The encoder's and the decoder's precision of a request such as `bf16+int8` or `float32`.
+
+    Raises ValueError, naming the words that are allowed.
+    """
+    parts = [PRECISION_ALIASES.get(part.strip().lower()) for part in text.split("+")]
+    if len(parts) > 2 or None in parts or (len(parts) == 2 and "auto" in parts):
+        allowed = "auto, float32, float16, bfloat16, int8 (or fp32, fp16, bf16)"
+        raise ValueError(f"precision {text!r}: use {allowed}, two of them joined by + at most")
+    first, last = str(parts[0]), str(parts[-1])
+    return first, last
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Something other than what was asked was done, and why."""
+
+    what: str  # "engine", "device", "precision", "batch_size"
+    asked: str
+    got: str
+    why: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The JSON form that stands in the run row."""
+        return {"what": self.what, "asked": self.asked, "got": self.got, "why": self.why}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a loaded engine really computes, read back from it."""
+
+    engine: str
+    model: str
+    model_revision: str  # commit hash of a hub model, else "sha256:" + hash of the weights
+    device: str
+    device_name: str
+    precision: str
+    mixed_precision: str  # accelerate's word: no, fp16, bf16
+    batch_size: int
+    num_processes: int = 1
+    is_main_process: bool = True
+    versions: Mapping[str, str] = field(default_factory=dict)

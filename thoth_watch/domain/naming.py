@@ -1,0 +1,34 @@
+"""What a transcript beside a recording is called, and what it is called when that name is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_NAME_BYTES = 255  # ext4, xfs, btrfs, ntfs
+
+
+def candidate_names(source: Path, *, pattern: str, sha256: str) -> Iterator[tuple[str, str]]:
+    """The bases a transcript's name may be made from, best first, each with what it is.
+
+    Yields (pattern with the stem filled in, kind): `stem` as configured, then `full` for another
+    recording of that stem (`a.mp3.txt`), then `alternate` for a foreign file of that name
+    (`a.thoth-1a2b3c4d.txt`). `{format}` is still to be filled in.
+    """
+    short = sha256[:8]
+    yield _fill(pattern, source.stem), "stem"
+    yield _fill(pattern, source.name), "full"
+    yield _fill(pattern, f"{source.stem}.thoth-{short}"), "alternate"
+
+
+def _fill(pattern: str, stem: str) -> str:
+    room = MAX_NAME_BYTES - len(pattern.replace("{stem}", "").replace("{format}", "json").encode())
+    return pattern.replace("{stem}", cut_to_bytes(stem, room))
+
+
+def cut_to_bytes(text: str, limit: int) -> str:
+    """The text, shortened from its middle on to at most `limit` bytes of UTF-8, never inside a character."""
+    raw = text.encode("utf-8", "surrogateescape")
+    if len(raw) <= limit:
+        return text
+    return raw[:limit].decode("utf-8", "ignore")

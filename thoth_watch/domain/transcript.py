@@ -1,0 +1,65 @@
+"""The text that was heard, in time, and how far it may be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How far the words cover the sound."""
+
+    OK = "ok"
+    EMPTY = "empty"  # no speech: a success
+    SUSPECT = "suspect"
+    TRUNCATED = "truncated"  # less sound than the file declares
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its times in seconds from the start of the recording."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech; times in seconds from the start of the recording, keys as whisper names them."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    seek: int = 0  # start of the window, in 10 ms frames
+    words: tuple[Word, ...] = ()
+
+    def shifted(self, offset_s: float) -> Segment:
+        """The same segment, `offset_s` seconds later."""
+        words = tuple(
+            replace(w, start=w.start + offset_s, end=w.end + offset_s) for w in self.words
+        )
+        return replace(self, start=self.start + offset_s, end=self.end + offset_s, words=words)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """All segments of one recording, in time order."""
+
+    segments: tuple[Segment, ...]
+    language: str
+    duration_s: float  # decoded seconds
+    verdict: Verdict = Verdict.OK
+    warnings: tuple[str, ...] = ()
+    n_tokens: int = 0  # text and timestamp tokens generated
+
+    @property
+    def text(self) -> str:
+        """The words of all segments, as whisper joins them."""
+        return "".join(segment.text for segment in self.segments).strip()

@@ -1,0 +1,60 @@
+"""What the configuration's rules ask for one recording: language, task, model, formats, place and priority."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import PurePath
+from typing import Any
+
+FORMATS = ("txt", "srt", "vtt", "tsv", "json")
+BESIDE_THE_SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """How one recording is to be transcribed and where its transcripts go."""
+
+    language: str | None = None
+    task: str = "transcribe"
+    model: str = "builtin"
+    formats: tuple[str, ...] = ("txt", "json")
+    output_dir: str = (
+        BESIDE_THE_SOURCE  # or an absolute folder, under which the inbox's tree is mirrored
+    )
+    name: str = "{stem}.{format}"
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A glob on the path below the inbox, and what it changes. The last rule that matches wins, key by key."""
+
+    match: str
+    changes: tuple[tuple[str, Any], ...]  # Treatment field, value
+
+
+def treatment_of(relative: PurePath, *, default: Treatment, rules: tuple[Rule, ...]) -> Treatment:
+    """The default treatment with every matching rule laid over it, in order."""
+    treatment = default
+    for rule in rules:
+        if matches(relative, rule.match):
+            treatment = replace(treatment, **dict(rule.changes))
+    return treatment
+
+
+def matches(relative: PurePath, pattern: str) -> bool:
+    """Whether a path below the inbox matches a glob: `*` within a name, `**` across folders, any case as written."""
+    return _match_parts(relative.parts, tuple(PurePath(pattern).parts))
+
+
+def _match_parts(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        if len(pattern) == 1:
+            return bool(parts)
+        return any(_match_parts(parts[skip:], pattern[1:]) for skip in range(len(parts) + 1))
+    return (
+        bool(parts) and fnmatchcase(parts[0], pattern[0]) and _match_parts(parts[1:], pattern[1:])
+    )
