@@ -1,0 +1,91 @@
+"""Rings for changes; health and file systems."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.infrastructure.inbox import WatchdogDoorbell
+from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silent
+
+MOUNTS = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 0:40 / /srv/my\\040share rw - nfs4 server:/x rw
+31 22 0:41 / /srv rw - fuse.sshfs me@host:/ rw
+"""
+
+
+def bell_for(folder: Path, watcher: str = "inotify") -> WatchdogDoorbell:
+    return WatchdogDoorbell([(folder, True, watcher)], suffixes=["wav"])
+
+
+def quiet(bell: WatchdogDoorbell) -> None:
+    while bell.wait(0.2):
+        pass
+
+
+def test_it_rings_for_a_new_recording_in_a_new_folder(tmp_path: Path):
+    with bell_for(tmp_path) as bell:
+        quiet(bell)
+        (tmp_path / "sub").mkdir()
+        assert bell.wait(10)
+        quiet(bell)
+        (tmp_path / "sub" / "a.wav").write_bytes(b"RIFF")
+        assert bell.wait(10)
+
+
+def test_it_does_not_ring_for_the_transcripts_that_we_write(tmp_path: Path):
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with bell_for(tmp_path) as bell:
+        quiet(bell)
+        (tmp_path / "a.txt").write_text("words")
+        (tmp_path / "a.wav").read_bytes()
+
+        assert not bell.wait(0.5)
+
+
+def test_waking_it_ends_the_wait(tmp_path: Path):
+    with bell_for(tmp_path, "polling") as bell:
+        bell.wake()
+
+        assert bell.wait(10)
+
+
+def test_an_observer_that_died_silently_is_replaced(tmp_path: Path):
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    with bell_for(inbox) as bell:
+        shutil.rmtree(inbox)
+        quiet(bell)
+        inbox.mkdir()
+        bell.check()
+        quiet(bell)
+        (inbox / "a.wav").write_bytes(b"RIFF")
+
+        assert bell.wait(10)
+
+
+def test_a_folder_that_is_away_can_be_waited_for(tmp_path: Path):
+    with bell_for(tmp_path / "away") as bell:
+        assert not bell.wait(0.05)
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [("/home/x", "ext4"), ("/srv/my share/in", "nfs4"), ("/srv/other", "fuse.sshfs"), ("/srvx", "ext4")],
+)
+def test_the_file_system_is_that_of_the_nearest_mount(folder: str, expected: str):
+    assert file_system_of(Path(folder), mounts=MOUNTS) == expected
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "smb3", "fuse.sshfs", "9p"])
+def test_where_others_write_unheard_the_folder_is_polled(kind: str):
+    assert is_silent(kind)
+    assert not is_silent("ext4")
+
+
+def test_polling_can_be_asked_for(tmp_path: Path):
+    assert bell_for(tmp_path, "polling").polls
+    assert not bell_for(tmp_path, "inotify").polls

@@ -1,0 +1,165 @@
+"""One scan of a real folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.application.ports import Whereabouts
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox, LocalFiles, signature_of
+
+
+def touch(path: Path, content: bytes = b"RIFF") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def names(inbox: FolderInbox) -> list[str]:
+    return sorted(str(file.relative) for file in inbox.look().files)
+
+
+def test_recordings_are_found_in_every_folder_and_in_any_case(tmp_path: Path):
+    for name in ("a.wav", "B.MP3", "deep/er/c.Flac", "notes.txt", "no_extension"):
+        touch(tmp_path / name)
+
+    listing = FolderInbox(tmp_path).look()
+
+    assert names(FolderInbox(tmp_path)) == ["B.MP3", "a.wav", "deep/er/c.Flac"]
+    assert listing.other == 2
+    assert listing.problem is None
+
+
+def test_without_recursion_only_the_folder_itself_is_looked_at(tmp_path: Path):
+    touch(tmp_path / "a.wav")
+    touch(tmp_path / "sub/b.wav")
+
+    assert names(FolderInbox(tmp_path, recursive=False)) == ["a.wav"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden.wav",
+        "._a.wav",
+        ".syncthing.a.wav.tmp",
+        "~syncthing~a.wav",
+        "a.wav.part",
+        "a.wav.crdownload",
+        "a.wav.filepart",
+        "~$a.wav",
+        "a.sync-conflict-20260101.wav",
+        "@eaDir/a.wav",
+        ".stversions/a.wav",
+        "__MACOSX/a.wav",
+        "#recycle/a.wav",
+    ],
+)
+def test_junk_and_halves_of_uploads_are_counted_and_not_listed(tmp_path: Path, name: str):
+    touch(tmp_path / name)
+
+    listing = FolderInbox(tmp_path).look()
+
+    assert (listing.files, listing.ignored) == ((), 1)
+
+
+def test_a_persons_own_patterns_are_ignored_too(tmp_path: Path):
+    touch(tmp_path / "draft-1.wav")
+
+    assert names(FolderInbox(tmp_path, ignore=["draft-*"])) == []
+
+
+def test_what_is_not_a_plain_file_is_refused_with_the_reason(tmp_path: Path):
+    inbox, outside = tmp_path / "in", tmp_path / "outside"
+    secret = touch(outside / "secret.wav")
+    inbox.mkdir()
+    (inbox / "link.wav").symlink_to(secret)
+    (inbox / "dangling.wav").symlink_to(outside / "nothing.wav")
+    (inbox / "tree").symlink_to(outside)
+    (inbox / "folder.wav").mkdir()
+    os.mkfifo(inbox / "pipe.wav")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(inbox / "sock.wav"))
+        listing = FolderInbox(inbox).look()
+
+    assert listing.files == ()
+    reasons = {entry.path.name: entry.reason for entry in listing.refused}
+    assert set(reasons) == {"link.wav", "dangling.wav", "folder.wav", "pipe.wav", "sock.wav"}
+    assert "link" in reasons["link.wav"]
+    assert "pipe" in reasons["pipe.wav"]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path):
+    (tmp_path / "loop").symlink_to(tmp_path)
+    touch(tmp_path / "a.wav")
+
+    assert names(FolderInbox(tmp_path)) == ["a.wav"]
+
+
+def test_names_that_are_no_text_are_listed_with_their_very_bytes(tmp_path: Path):
+    raw = os.fsencode(tmp_path) + b"/caf\xe9\n.wav"
+    Path(os.fsdecode(raw)).write_bytes(b"RIFF")
+
+    (file,) = FolderInbox(tmp_path).look().files
+
+    assert os.fsencode(file.path) == raw
+
+
+def test_a_missing_folder_is_a_problem_and_not_an_empty_inbox(tmp_path: Path):
+    listing = FolderInbox(tmp_path / "away").look()
+
+    assert listing.files == ()
+    assert "away" in str(listing.problem)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_an_unreadable_folder_is_a_problem_and_the_rest_is_listed(tmp_path: Path):
+    touch(tmp_path / "a.wav")
+    touch(tmp_path / "locked/b.wav")
+    (tmp_path / "locked").chmod(0)
+
+    listing = FolderInbox(tmp_path).look()
+    (tmp_path / "locked").chmod(0o700)
+
+    assert [f.path.name for f in listing.files] == ["a.wav"]
+    assert "locked" in str(listing.problem)
+
+
+def test_a_bottomless_folder_is_looked_into_only_so_far(tmp_path: Path):
+    deep = tmp_path.joinpath(*["d"] * (MAX_DEPTH + 3))
+    touch(deep / "a.wav")
+
+    listing = FolderInbox(tmp_path).look()
+
+    assert listing.files == ()
+    assert "deeper" in str(listing.problem)
+
+
+def seen(path: Path) -> AudioFile:
+    return AudioFile(path.parent, path, signature_of(path.lstat()))
+
+
+def test_a_file_says_whether_it_is_still_the_one_that_was_seen(tmp_path: Path):
+    file = seen(touch(tmp_path / "a.wav"))
+    files = LocalFiles()
+
+    assert files.whereabouts(file) is Whereabouts.SAME
+    touch(file.path, b"more of it")
+    assert files.whereabouts(file) is Whereabouts.CHANGED
+    file.path.unlink()
+    assert files.whereabouts(file) is Whereabouts.GONE
+
+
+def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
+    file = seen(touch(tmp_path / "a.wav"))
+    files = LocalFiles()
+
+    with file.path.open("ab"):
+        assert files.is_being_written(file)
+    assert not files.is_being_written(file)
+    with file.path.open("rb"):
+        assert not files.is_being_written(file)

@@ -1,0 +1,81 @@
+"""Lock, signals and log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.domain.errors import TryLater
+from thoth_watch.infrastructure.service.lock import ProcessLock
+from thoth_watch.infrastructure.service.logs import JsonFormatter, LineFormatter
+from thoth_watch.infrastructure.service.process import owner_token, peak_rss_bytes
+from thoth_watch.infrastructure.service.signals import stop_on_signals
+
+
+def record(message: str, **facts: object) -> logging.LogRecord:
+    made = logging.LogRecord("thoth_watch.x", logging.INFO, "x.py", 1, message, (), None)
+    vars(made).update(facts)
+    return made
+
+
+def test_only_one_process_holds_the_lock_and_the_other_is_told_who(tmp_path: Path):
+    path = tmp_path / "state" / "ledger.lock"
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from thoth_watch.infrastructure.service.lock import ProcessLock\n"
+        "with ProcessLock(Path(sys.argv[1])): pass"
+    )
+    with ProcessLock(path):
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        )
+
+        assert other.returncode != 0
+        assert f"process {os.getpid()} works on this ledger" in other.stderr
+    with ProcessLock(path):
+        pass
+
+
+def test_a_lock_that_cannot_be_made_is_for_later(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(TryLater, match="lock"), ProcessLock(tmp_path / "file" / "x.lock"):
+        pass
+
+
+def test_the_first_signal_raises_the_flag_and_the_second_is_deadly():
+    rings = []
+    with stop_on_signals(lambda: rings.append(1)) as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert stop()
+        assert (stop.signal_name, rings) == ("SIGTERM", [1])
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_log_line_holds_its_facts_and_no_newline_of_a_file_name():
+    line = LineFormatter("%(message)s").format(
+        record("file failed", event="file_failed", path="a\nb.wav", n=3)
+    )
+
+    assert line == "file failed: path='a\\nb.wav' n=3"
+
+
+def test_a_json_line_is_one_object():
+    event = json.loads(JsonFormatter().format(record("run recorded", event="run_recorded", run_id=7)))
+
+    assert event["event"] == "run_recorded"
+    assert (event["message"], event["run_id"], event["level"]) == ("run recorded", 7, "info")
+
+
+def test_the_process_knows_itself():
+    assert peak_rss_bytes() > 1_000_000
+    assert str(os.getpid()) in owner_token()

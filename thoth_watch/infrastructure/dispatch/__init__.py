@@ -1,0 +1,1 @@
+"""Where claimed batches are carried out."""

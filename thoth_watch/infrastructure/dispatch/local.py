@@ -1,0 +1,58 @@
+"""Batches carried out in this process, by one thread, while the main thread goes on watching."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from thoth_watch.application.ports import Claim
+
+log = logging.getLogger(__name__)
+
+
+class LocalDispatcher:
+    """One batch at a time on one engine; files that wait meanwhile make the next batch fuller."""
+
+    def __init__(
+        self,
+        transcribe: Callable[..., Any],
+        *,
+        should_stop: Callable[[], bool],
+        on_finished: Callable[[], None],
+    ) -> None:
+        self._transcribe = transcribe
+        self._should_stop = should_stop
+        self._on_finished = on_finished
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._running: Future[Any] | None = None
+        self._finished = threading.Event()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is under way: there is room for one."""
+        return self._running is not None and not self._running.done()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.is_busy
+
+    def dispatch(self, claim: Claim) -> None:
+        """Start on a batch in the engine's thread."""
+        self._running = self._pool.submit(self._transcribe, claim, should_stop=self._should_stop)
+        self._running.add_done_callback(lambda _: self._on_finished())
+
+    def raise_if_broken(self) -> None:
+        """Raise, once, what a finished batch could not record in the ledger."""
+        running = self._running
+        if running is not None and running.done():
+            self._running = None
+            running.result()
+
+    def close(self) -> None:
+        """Wait for the batch that is under way (should_stop makes it short)."""
+        self._pool.shutdown(wait=True)
+        self.raise_if_broken()

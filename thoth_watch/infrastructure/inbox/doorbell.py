@@ -1,0 +1,141 @@
+"""Rings when something may have changed in an inbox. Nothing depends on it ringing: looks happen anyway."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silent
+
+log = logging.getLogger(__name__)
+
+_RINGS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]  # not "opened" and "closed unchanged": our own reading would ring
+
+
+class _Ring(FileSystemEventHandler):
+    def __init__(self, bell: threading.Event, suffixes: frozenset[str]) -> None:
+        self._bell = bell
+        self._suffixes = suffixes
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Ring for folders and recordings, not for the transcripts that we write."""
+        names = (event.src_path, event.dest_path)
+        if event.is_directory or any(self._is_audio(name) for name in names if name):
+            self._bell.set()
+
+    def _is_audio(self, name: bytes | str) -> bool:
+        return os.path.splitext(os.fsdecode(name))[1].lower() in self._suffixes
+
+
+class WatchdogDoorbell:
+    """watchdog's inotify observer over some folders; plain waiting where events cannot be trusted.
+
+    A use of it opens and closes it: `with WatchdogDoorbell(...) as bell: bell.wait(60)`.
+    """
+
+    def __init__(
+        self, folders: Iterable[tuple[Path, bool, str]], *, suffixes: Iterable[str]
+    ) -> None:
+        """folders: (path, whether recursive, watcher: auto, inotify or polling) of each inbox."""
+        self._bell = threading.Event()
+        self._suffixes = frozenset("." + s.lower().lstrip(".") for s in suffixes)
+        self._folders = tuple(folders)
+        self._observer: BaseObserver | None = None
+        self._complained = False
+
+    def __enter__(self) -> WatchdogDoorbell:
+        self.check()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @property
+    def polls(self) -> bool:
+        """Whether some folder must be looked at by the clock, as no event can be trusted there."""
+        return any(self._must_poll(path, watcher) for path, _, watcher in self._folders)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until a ring or the end of the time; whether it rang."""
+        rang = self._bell.wait(max(0.0, timeout_s))
+        self._bell.clear()
+        return rang
+
+    def wake(self) -> None:
+        """End the wait from another thread or a signal handler."""
+        self._bell.set()
+
+    def check(self) -> None:
+        """Put the observer in place, or a new one where it has died without a word."""
+        if self._observer is not None and self._is_healthy(self._observer):
+            return
+        self._stop()
+        wanted = [
+            (path, recursive)
+            for path, recursive, watcher in self._folders
+            if not self._must_poll(path, watcher)
+        ]
+        if not wanted:
+            return
+        observer = Observer()
+        try:
+            for path, recursive in wanted:
+                handler = _Ring(self._bell, self._suffixes)
+                observer.schedule(handler, str(path), recursive=recursive, event_filter=_RINGS)
+            observer.start()
+        except OSError as error:
+            self._complain(error)
+            return
+        self._observer = observer
+        self._complained = False
+        self._bell.set()  # what came while nobody watched
+
+    def _is_healthy(self, observer: BaseObserver) -> bool:
+        # a removed root ends its emitter and leaves the observer alive
+        return (
+            observer.is_alive()
+            and bool(observer.emitters)
+            and all(e.is_alive() for e in observer.emitters)
+        )
+
+    def _must_poll(self, path: Path, watcher: str) -> bool:
+        return watcher == "polling" or (watcher == "auto" and is_silent(file_system_of(path)))
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            log.warning(
+                "cannot watch the inbox for events; it is looked at by the clock instead",
+                extra={"event": "watch_failed", "error": str(error)},
+            )
+        self._complained = True
+
+    def _stop(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None and observer.is_alive():
+            observer.stop()
+            observer.join(timeout=5.0)

@@ -1,0 +1,1 @@
+"""What a well-behaved process does: clock, signals, lock, logging, facts about itself."""

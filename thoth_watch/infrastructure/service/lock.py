@@ -1,0 +1,51 @@
+"""One process at a time on a ledger: daemon and oneshot exclude each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from thoth_watch.domain.errors import TryLater
+
+
+class ProcessLock:
+    """An exclusive lock on a file, held until the process ends, however it ends. Source: flock(2)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def __enter__(self) -> ProcessLock:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TryLater(
+                f"{self._path}: cannot create the lock ({os.strerror(error.errno or 0)});"
+                " make the ledger's folder writable for this user"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
+            os.close(handle)
+            who = f"process {holder}" if holder else "another process"
+            raise TryLater(
+                f"{self._path}: {who} works on this ledger; wait for it or stop it"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        self._handle = handle
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None

@@ -1,0 +1,64 @@
+"""Log lines: for people on a terminal, plain under systemd, JSON for collectors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _facts(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+class LineFormatter(logging.Formatter):
+    """`sentence: key=value key=value`, one line per event; file names are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback follows on lines of its own."""
+        facts = " ".join(
+            f"{key}={value!r}"
+            if isinstance(value, str) and not value.isidentifier()
+            else f"{key}={value}"
+            for key, value in _facts(record).items()
+            if key != "event"
+        )
+        line = super().format(record)
+        head, newline, trace = line.partition("\n")
+        return f"{head}{': ' + facts if facts else ''}{newline}{trace}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per event, with its facts as keys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The event as JSON."""
+        event: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "logger": record.name,
+            **_facts(record),
+        }
+        if record.exc_info:
+            event["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(event, default=str)
+
+
+def set_up_logging(*, level: str = "info", log_format: str = "text") -> None:
+    """Send our log to standard error. Under systemd the journal adds time and priority itself."""
+    handler = logging.StreamHandler(sys.stderr)
+    if log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    elif "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(LineFormatter("%(levelname)s %(message)s"))
+    else:
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # other libraries speak only if a person should look
+    logging.getLogger("thoth_watch").setLevel(level.upper())

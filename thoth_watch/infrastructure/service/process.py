@@ -1,0 +1,30 @@
+"""Facts about this process and its host."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+
+
+def peak_rss_bytes() -> int:
+    """The most resident memory that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def host_name() -> str:
+    """The machine's name."""
+    return socket.gethostname()
+
+
+def owner_token() -> str:
+    """Names this process for good: boot, process id and start time. Source: proc(5)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        started = Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19]
+    except OSError:
+        boot, started = socket.gethostname(), "0"
+    return f"{boot}:{os.getpid()}:{started}"
