@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.domain.errors import ConfigError
+from thoth_watch.infrastructure.settings import Settings, load
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Settings]:
+    """Loads a configuration from its text; environment and flags by keyword."""
+
+    def read_(text: str, *, environ: dict | None = None, flags: dict | None = None) -> Settings:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return load(path, flags or {}, environ or {})
+
+    return read_
+
+
+@pytest.fixture
+def refusal(read: Callable[..., Settings], tmp_path: Path) -> Callable[..., str]:
+    """The ConfigError that a configuration gives, without the folder's name."""
+
+    def refusal_(text: str, **layers: dict) -> str:
+        with pytest.raises(ConfigError) as error:
+            read(text, **layers)
+        return str(error.value).replace(f"{tmp_path}/", "")
+
+    return refusal_

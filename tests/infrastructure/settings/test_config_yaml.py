@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from thoth_watch.infrastructure.settings import load
+from thoth_watch.infrastructure.settings.layers import keys
+
+CONFIG = Path(__file__).parents[3] / "config.yaml"
+
+
+def test_every_key_stands_in_config_yaml() -> None:
+    data = yaml.safe_load(CONFIG.read_text())
+    said = {
+        f"{section}.{key}"
+        for section, below in data.items()
+        if isinstance(below, dict)
+        for key in below
+    }
+    assert said == {key for key in keys() if "." in key}
+    assert "rules" in data
+    assert "inboxes" in CONFIG.read_text()
+
+
+def test_every_key_has_a_line_that_says_what_it_does() -> None:
+    for line in CONFIG.read_text().splitlines():
+        if line.startswith("  ") and ":" in line.split("#")[0] and "[wav" not in line:
+            assert "# " in line, line
+
+
+def test_the_values_of_config_yaml_are_the_defaults(monkeypatch) -> None:
+    monkeypatch.chdir(CONFIG.parent)
+    from_file, defaults = load(CONFIG, {}, {}), load(None, {}, {})
+    assert replace(from_file, origins={}, file=None) == replace(defaults, origins={})
+
+
+def test_its_defaults_are_those_of_the_domain() -> None:
+    from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
+    from thoth_watch.domain.batching import BatchPolicy
+    from thoth_watch.domain.engine import TranscriptionEngineConfig
+    from thoth_watch.domain.treatment import Treatment
+
+    settings = load(CONFIG, {}, {})
+    assert settings.audio == AudioConfig()
+    assert settings.batch == BatchPolicy()
+    assert settings.engine == TranscriptionEngineConfig()
+    assert settings.treatment == Treatment()
+    assert settings.inboxes[0].extensions == AUDIO_EXTENSIONS
+
+
+def test_paths_of_config_yaml_are_beside_it(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load(Path(os.path.relpath(CONFIG)), {}, {})
+    assert settings.inboxes[0].path == CONFIG.parent / "inbox"
+    assert settings.ledger_url == f"sqlite:///{CONFIG.parent}/thoth-watch.db"
+
+
+def test_the_rules_that_config_yaml_shows_work() -> None:
+    shown = [line[2:] for line in CONFIG.read_text().splitlines() if line.startswith("# - {")]
+    assert len(shown) == 2
+    assert load(None, {"rules": f"[{', '.join(s.lstrip('- ') for s in shown)}]"}, {}).rules

@@ -1,0 +1,6 @@
+"""From file, environment and flags to frozen settings, or to one clear ConfigError."""
+
+from thoth_watch.infrastructure.settings.layers import Origin, environment_names
+from thoth_watch.infrastructure.settings.loading import InboxSettings, Settings, load
+
+__all__ = ["InboxSettings", "Origin", "Settings", "environment_names", "load"]

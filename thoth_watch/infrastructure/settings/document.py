@@ -1,0 +1,111 @@
+"""Reads a YAML mapping together with the line of every key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thoth_watch.domain.errors import ConfigError
+
+Location = tuple[str | int, ...]  # keys and list indices from the top down
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 20_000  # a few nested aliases can stand for billions
+
+
+def read_document(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
+    """A configuration file's mapping, and the line (from 1) of each key and list item.
+
+    Raises ConfigError for a file that is missing, unreadable, empty, no YAML, no mapping, or that
+    says a key twice.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{path}: {reason}; name the file with --config FILE") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; this is no configuration")
+    try:
+        return _parse(content, path)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = "; put text that holds { or } or : or starts with * in quotes"
+        raise ConfigError(f"{path}:{line}: not valid YAML: {what}{hint}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = (
+            "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        )
+        raise ConfigError(f"{path}: not valid YAML: {what}") from error
+
+
+def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
+    loader = yaml.SafeLoader(content)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise ConfigError(
+                f"{path}: empty; write at least `inbox: {{path: FOLDER}}` "
+                "(the source's config.yaml shows every key)"
+            )
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{path}:1: found {_kind(root)}; allowed: a mapping of `key: value`")
+        lines: dict[Location, int] = {}
+        problems = list(_walk(root, (), lines, (), [0]))
+        if problems:
+            raise ConfigError("\n".join(f"{path}:{line}: {text}" for line, text in problems))
+        return loader.construct_document(root), lines
+    finally:
+        loader.dispose()
+
+
+def _walk(
+    node: yaml.Node,
+    at: Location,
+    lines: dict[Location, int],
+    above: tuple[int, ...],
+    count: list[int],
+) -> Iterator[tuple[int, str]]:
+    """Fill `lines`; yield (line, problem) for every key that is said twice."""
+    count[0] += 1
+    if id(node) in above or count[0] > MAX_NODES:
+        raise yaml.YAMLError("aliases that hold themselves, or too much of them")
+    above = (*above, id(node))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            is_merge = key.tag == "tag:yaml.org,2002:merge"
+            if isinstance(key, yaml.ScalarNode) and not is_merge:
+                key.tag = (
+                    "tag:yaml.org,2002:str"  # YAML 1.1 reads the keys on, no, 1 as other things
+                )
+            if name in first:
+                yield line, f"{dotted((*at, name))}: said twice (first in line {first[name]})"
+            first.setdefault(name, line)
+            if is_merge:  # its keys stand here
+                yield from _walk(value, at, lines, above, count)
+                continue
+            lines[(*at, name)] = line
+            yield from _walk(value, (*at, name), lines, above, count)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[(*at, index)] = item.start_mark.line + 1
+            yield from _walk(item, (*at, index), lines, above, count)
+
+
+def dotted(at: Location) -> str:
+    """A location as people write it: `rules[0].match`."""
+    text = ""
+    for part in at:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _kind(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else f"the single value {node.value!r}"

@@ -1,0 +1,303 @@
+"""Checks what was asked for and turns it into the domain's own objects."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from thoth_watch.domain.audio import AudioConfig
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, FORMATS, Rule, Treatment
+from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
+from thoth_watch.infrastructure.settings.layers import (
+    CONFIG_NAME,
+    Origin,
+    Rank,
+    Request,
+    keys,
+    lay_over,
+)
+from thoth_watch.infrastructure.settings.precision import strongest_precision
+from thoth_watch.infrastructure.settings.problems import explain, without_password
+from thoth_watch.infrastructure.settings.schema import (
+    Document,
+    InboxSection,
+    ListedInbox,
+    RuleSection,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSettings:
+    """A folder to watch."""
+
+    path: Path  # absolute
+    recursive: bool
+    settle_s: float
+    watcher: str  # auto, inotify or polling
+    rescan_s: float
+    extensions: tuple[str, ...]  # lower case, no dot
+    ignore: tuple[str, ...]  # globs on names, beside the built-in ones
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, checked, with paths made absolute."""
+
+    inboxes: tuple[InboxSettings, ...]
+    audio: AudioConfig
+    batch: BatchPolicy
+    engine: TranscriptionEngineConfig
+    treatment: Treatment  # what a recording gets that no rule matches
+    rules: tuple[Rule, ...]
+    ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
+    log_level: str  # debug, info, warning or error
+    log_format: str  # text or json
+    origins: Mapping[str, Origin]  # dotted key, in the file's order; passwords are masked
+    file: Path | None  # absolute; None where no file was read
+
+
+def load(path: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Read, lay over each other and check: flags, the environment, the file, the defaults.
+
+    path: the file; None: the one that THOTH_WATCH_CONFIG names, or none at all.
+    overrides: dotted key to the value of a flag, as typed or already converted; None: not given.
+    Raises ConfigError that lists every problem, one a line.
+    """
+    if path is None and environ.get(CONFIG_NAME, "").strip():
+        path = Path(environ[CONFIG_NAME])
+    data, lines = read_document(path) if path is not None else ({}, {})
+    request = lay_over(data, lines, file_name=str(path), overrides=overrides, environ=environ)
+    try:
+        document = Document.model_validate(request.tree)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            request.refuse(detail["loc"], explain(detail))
+        document = Document()
+    request.stop_if_refused()
+    return _Builder(document, request, path).settings()
+
+
+class _Builder:
+    """Turns a checked document into settings."""
+
+    def __init__(self, document: Document, request: Request, path: Path | None) -> None:
+        self._document = document
+        self._request = request
+        self._file = None if path is None else Path(os.path.abspath(path))  # keeps symlinks
+        self._values: dict[Location, Any] = {}
+
+    def settings(self) -> Settings:
+        document = self._document
+        inboxes = self._inboxes()
+        engine = self._engine()
+        treatment = Treatment(
+            language=engine.language,
+            task=engine.task,
+            model=engine.model,
+            formats=tuple(document.transcript.formats),
+            output_dir=self._output_dir(
+                document.transcript.output_dir, ("transcript", "output_dir")
+            ),
+            name=document.transcript.name,
+        )
+        rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
+        ledger_url = self._ledger_url()
+        self._names_are_no_recordings(inboxes)
+        self._request.stop_if_refused()
+        batch = document.batch
+        return Settings(
+            inboxes=inboxes,
+            audio=AudioConfig(document.audio.sample_rate, document.audio.buffer_duration),
+            batch=BatchPolicy(
+                max_files=batch.max_files,
+                max_audio_s=batch.max_audio_s,
+                max_wait_s=batch.max_wait_s,
+                group_by=tuple(batch.group_by),
+                order=batch.order,
+            ),
+            engine=engine,
+            treatment=treatment,
+            rules=rules,
+            ledger_url=ledger_url,
+            log_level=document.log.level,
+            log_format=document.log.format,
+            origins=self._origins(),
+            file=self._file,
+        )
+
+    def _inboxes(self) -> tuple[InboxSettings, ...]:
+        listed = self._document.inboxes
+        if listed is None:
+            return (self._inbox(self._document.inbox, ("inbox",)),)
+        if not listed:
+            self._request.refuse(("inboxes",), "found an empty list; name at least one folder")
+        inboxes = tuple(
+            self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed)
+        )
+        for index, inbox in enumerate(inboxes):
+            for other in range(len(inboxes)):
+                real, outer = inbox.path, inboxes[other].path
+                same = real == outer and other < index
+                if same or (
+                    real != outer and inboxes[other].recursive and real.is_relative_to(outer)
+                ):
+                    self._request.refuse(
+                        ("inboxes", index, "path"),
+                        f"{inbox.path} is watched already, by inboxes[{other}]: {outer}",
+                    )
+        return inboxes
+
+    def _inbox(self, section: InboxSection, at: Location) -> InboxSettings:
+        path = self._path(section.path, (*at, "path"))
+        self._values[(*at, "path")] = str(path)
+        return InboxSettings(
+            path=path,
+            recursive=section.recursive,
+            settle_s=section.settle_s,
+            watcher=section.watcher,
+            rescan_s=section.rescan_s,
+            extensions=tuple(section.extensions),
+            ignore=tuple(section.ignore),
+        )
+
+    def _engine(self) -> TranscriptionEngineConfig:
+        engine = self._document.engine
+        device = engine.device.strip().lower()
+        if not re.fullmatch(r"[a-z]+(:\d+)?", device):
+            self._request.refuse(
+                ("engine", "device"),
+                f"found {engine.device!r}; allowed: auto, cpu, cuda, cuda:1, mps...",
+            )
+        asked = strongest_precision(self._document, self._request)
+        self._values[("engine", "precision")] = asked.precision
+        self._values[("engine", "enable_mixed_precision")] = asked.is_mixed
+        self._request.said[("engine", "precision")] = asked.said
+        by_flag = self._request.said_at(("engine", "device")).rank is Rank.FLAG
+        return TranscriptionEngineConfig(
+            engine_type=engine.engine_type,
+            batch_size=engine.batch_size,
+            enable_mixed_precision=asked.is_mixed,
+            use_cache=engine.use_cache,
+            model=self._model(engine.model, ("engine", "model")),
+            revision=engine.revision,
+            device=device,
+            device_is_binding=by_flag and device != "auto",
+            precision=asked.precision,
+            fallback=engine.fallback,
+            language=engine.language,
+            task=engine.task,
+        )
+
+    def _rule(self, index: int, rule: RuleSection) -> Rule:
+        at: Location = ("rules", index)
+        changes: dict[str, Any] = {
+            key: getattr(rule, key)
+            for key in RuleSection.model_fields
+            if key in rule.model_fields_set
+        }
+        del changes["match"]
+        if not changes:
+            allowed = ", ".join(key for key in RuleSection.model_fields if key != "match")
+            self._request.refuse(at, f"changes nothing; add one of {allowed}")
+        if "formats" in changes:
+            changes["formats"] = tuple(changes["formats"])
+        if "output_dir" in changes:
+            changes["output_dir"] = self._output_dir(changes["output_dir"], at)
+        if "model" in changes:
+            changes["model"] = self._model(changes["model"], at)
+        return Rule(match=rule.match, changes=tuple(changes.items()))
+
+    def _ledger_url(self) -> str:
+        at = ("ledger", "url")
+        url = self._document.ledger.url
+        scheme, _, rest = url.partition(":///")
+        if scheme.startswith("sqlite") and rest:
+            name, mark, query = rest.partition("?")
+            file = str(self._path(name, at))
+            if "?" in file:
+                self._request.refuse(
+                    at, f"{file}: a SQLite URL cannot hold a folder with ? in its name"
+                )
+            url = f"{scheme}:///{file}{mark}{query}"
+        self._values[at] = without_password(url)
+        return url
+
+    def _output_dir(self, text: str, at: Location) -> str:
+        word = text.strip()
+        folder = BESIDE_THE_SOURCE if word == BESIDE_THE_SOURCE else str(self._path(text, at))
+        self._values[at] = folder
+        return folder
+
+    def _model(self, text: str, at: Location) -> str:
+        """The model's name; a folder is told from a Hugging Face id by its first character."""
+        name = (
+            str(self._path(text, at)) if text.startswith(("./", "../", "~", "/")) else text.strip()
+        )
+        self._values[at] = name
+        return name
+
+    def _path(self, text: str, at: Location) -> Path:
+        """Absolute: what the file says is relative to it, all else to the current folder."""
+        rank = self._request.said_at(at).rank
+        from_file = self._file is not None and rank in (Rank.FILE, Rank.DEFAULT)
+        base = self._file.parent if from_file and self._file else Path.cwd()
+        return (base / Path(text).expanduser()).resolve()  # folders are opened through no symlink
+
+    def _names_are_no_recordings(self, inboxes: tuple[InboxSettings, ...]) -> None:
+        """Refuse names that would make a transcript look like a recording and be taken as input."""
+        names: list[tuple[Location, str]] = [
+            (("transcript", "name"), self._document.transcript.name)
+        ]
+        names += [
+            (("rules", index, "name"), rule.name)
+            for index, rule in enumerate(self._document.rules)
+            if rule.name
+        ]
+        extensions = {extension for inbox in inboxes for extension in inbox.extensions}
+        for at, name in names:
+            for extension in extensions:
+                filled = {
+                    name.replace("{stem}", f"a.{extension}").replace("{format}", word)
+                    for word in FORMATS
+                }
+                if any(text.lower().endswith(f".{extension}") for text in filled):
+                    self._request.refuse(
+                        at,
+                        f"found {name!r}; a transcript could be named like a recording "
+                        f"(.{extension}); let it end in .{{format}}",
+                    )
+                    break
+
+    def _origins(self) -> dict[str, Origin]:
+        origins: dict[str, Origin] = {}
+        listed = self._document.inboxes
+        for key in keys():
+            section, _, name = key.partition(".")
+            if key == "inboxes" or (section == "inbox" and listed is not None):
+                continue
+            if key == "rules":
+                shown: Any = [
+                    {name: getattr(rule, name) for name in sorted(rule.model_fields_set)}
+                    for rule in self._document.rules
+                ]
+            else:
+                shown = getattr(getattr(self._document, section), name)
+            if key == "batch.max_wait_s" and shown is None:
+                shown = "auto"
+            at: Location = tuple(key.split("."))
+            origins[key] = Origin(self._values.get(at, shown), self._request.said_at(at).source)
+        for index, inbox in enumerate(listed or ()):
+            for name in ListedInbox.model_fields:
+                at = ("inboxes", index, name)
+                known = name in inbox.model_fields_set
+                source = self._request.said_at(at).source if known else "default"
+                origins[dotted(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
+        return origins

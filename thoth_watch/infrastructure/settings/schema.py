@@ -1,0 +1,176 @@
+"""The shape of config.yaml: every key, its default and what it may hold."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
+from thoth_watch.domain.batching import GROUP_KEYS, BatchPolicy, Order
+from thoth_watch.domain.engine import (
+    EngineType,
+    FallbackPolicy,
+    Task,
+    TranscriptionEngineConfig,
+)
+from thoth_watch.domain.treatment import FORMATS, Treatment
+from thoth_watch.infrastructure.settings.values import (
+    check_extensions,
+    check_language,
+    check_ledger_url,
+    check_match,
+    check_max_wait,
+    check_mixed_precision,
+    check_name,
+    check_precision,
+    check_revision,
+    check_sample_rate,
+    check_text,
+    check_text_list,
+    one_of,
+    some_of,
+)
+
+DEFAULT_LEDGER_URL = "sqlite:///thoth-watch.db"
+
+_AUDIO = AudioConfig()
+_BATCH = BatchPolicy()
+_ENGINE = TranscriptionEngineConfig()
+_TREATMENT = Treatment()
+
+
+Text = Annotated[str, BeforeValidator(check_text)]
+Language = Annotated[str | None, BeforeValidator(check_language)]
+Formats = Annotated[list[str], some_of(*FORMATS, everything="all")]
+TextList = Annotated[list[str], BeforeValidator(check_text_list)]
+Name = Annotated[str, BeforeValidator(check_name)]
+TaskWord = Annotated[str, one_of(*Task)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A mapping of the file; what it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InboxSection(Section):
+    """`inbox:`."""
+
+    path: Text = "./inbox"
+    recursive: bool = True
+    settle_s: Seconds = 2.0
+    watcher: Annotated[str, one_of("auto", "inotify", "polling")] = "auto"
+    rescan_s: SomeSeconds = 60.0
+    extensions: Annotated[list[str], BeforeValidator(check_extensions)] = list(AUDIO_EXTENSIONS)
+    ignore: TextList = []
+
+
+class ListedInbox(InboxSection):
+    """One of `inboxes:`; it must say its path."""
+
+    path: Text
+
+
+class AudioSection(Section):
+    """`audio:`."""
+
+    sample_rate: Annotated[int, BeforeValidator(check_sample_rate)] = _AUDIO.sample_rate
+    buffer_duration: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = (
+        _AUDIO.buffer_duration
+    )
+
+
+class BatchSection(Section):
+    """`batch:`."""
+
+    max_files: int = Field(default=_BATCH.max_files, ge=1, le=1_000_000)
+    max_audio_s: SomeSeconds = _BATCH.max_audio_s
+    max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
+    group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
+    order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
+
+
+class EngineSection(Section):
+    """`engine:`."""
+
+    engine_type: Annotated[str, one_of(*EngineType)] = _ENGINE.engine_type
+    model: Text = _ENGINE.model
+    revision: Annotated[str | None, BeforeValidator(check_revision)] = None
+    device: Text = _ENGINE.device
+    batch_size: int = Field(default=_ENGINE.batch_size, ge=1, le=1_000_000)
+    enable_mixed_precision: bool = _ENGINE.enable_mixed_precision
+    use_cache: bool = _ENGINE.use_cache
+    precision: Annotated[str, BeforeValidator(check_precision)] = _ENGINE.precision
+    fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
+    language: Language = _ENGINE.language
+    task: TaskWord = _ENGINE.task
+
+
+class PerformanceSection(Section):
+    """`performance:`."""
+
+    mixed_precision: Annotated[str | None, BeforeValidator(check_mixed_precision)] = None
+
+
+class TranscriptSection(Section):
+    """`transcript:`."""
+
+    formats: Formats = list(_TREATMENT.formats)
+    output_dir: Text = _TREATMENT.output_dir
+    name: Name = _TREATMENT.name
+
+
+class LedgerSection(Section):
+    """`ledger:`."""
+
+    url: Annotated[str, BeforeValidator(check_ledger_url)] = DEFAULT_LEDGER_URL
+
+
+class LogSection(Section):
+    """`log:`."""
+
+    level: Annotated[str, one_of("debug", "info", "warning", "error")] = "info"
+    format: Annotated[str, one_of("text", "json")] = "text"
+
+
+class RuleSection(Section):
+    """One of `rules:`; what it does not say stays as it is."""
+
+    match: Annotated[str, BeforeValidator(check_match)]
+    language: Language = None
+    task: TaskWord = ""
+    model: Text = ""
+    formats: Formats = []
+    output_dir: Text = ""
+    name: Name = ""
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
+
+
+class Document(Section):
+    """The whole file."""
+
+    inbox: InboxSection = InboxSection()
+    inboxes: list[ListedInbox] | None = None
+    audio: AudioSection = AudioSection()
+    batch: BatchSection = BatchSection()
+    engine: EngineSection = EngineSection()
+    performance: PerformanceSection = PerformanceSection()
+    transcript: TranscriptSection = TranscriptSection()
+    ledger: LedgerSection = LedgerSection()
+    rules: list[RuleSection] = []
+    log: LogSection = LogSection()
+
+
+@cache
+def sections() -> dict[str, type[Section]]:
+    """The sections that hold plain keys, by name; not `inboxes` and `rules`."""
+    fields = Document.model_fields.items()
+    return {
+        name: field.annotation
+        for name, field in fields
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }

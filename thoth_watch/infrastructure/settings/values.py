@@ -1,0 +1,176 @@
+"""What single values may be; each check says what is allowed and what was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import BeforeValidator
+
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.engine import parse_precision
+from thoth_watch.domain.treatment import FORMATS
+from thoth_watch.infrastructure.settings.languages import language_code
+
+MIXED_PRECISION = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}  # accelerate's words
+
+
+class NotAllowedError(ValueError):
+    """A value that its key may not have; the message says what is allowed."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no spelling is near."""
+    near = difflib.get_close_matches(word, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def one_of(*allowed: str) -> BeforeValidator:
+    """One of these words, in upper or lower case."""
+
+    def check(value: object) -> str:
+        word = value.strip().lower() if isinstance(value, str) else None
+        if word not in allowed:
+            hint = did_you_mean(word, allowed) if word else ""
+            raise NotAllowedError(f"allowed: {', '.join(allowed)}{hint}")
+        return word
+
+    return BeforeValidator(check)
+
+
+def check_text(value: object) -> str:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise NotAllowedError("allowed: text (in quotes where it looks like a number or a yes)")
+    return value
+
+
+def check_revision(value: object) -> str | None:
+    """A revision, or null."""
+    return None if value is None else check_text(value)
+
+
+def check_text_list(value: object) -> list[str]:
+    """A list of texts, or a single one; each once."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise NotAllowedError("allowed: a list of texts, such as [a, b]")
+    return list(dict.fromkeys(check_text(item) for item in items))
+
+
+def some_of(*allowed: str, everything: str | None = None) -> BeforeValidator:
+    """A list of these words; `everything` stands for all of them."""
+
+    def check(value: object) -> list[str]:
+        if everything is not None and value in (everything, [everything]):
+            return list(allowed)
+        items = [item.strip().lower() for item in check_text_list(value)]
+        for item in items:
+            if item not in allowed:
+                also = f", or {everything}" if everything else ""
+                hint = did_you_mean(item, allowed)
+                raise NotAllowedError(
+                    f"{item!r} is not among them; allowed: {', '.join(allowed)}{also}{hint}"
+                )
+        if everything is not None and not items:
+            raise NotAllowedError(f"allowed: at least one of {', '.join(allowed)}, or {everything}")
+        return items
+
+    return BeforeValidator(check)
+
+
+def check_extensions(value: object) -> list[str]:
+    """File name endings, in lower case and without dot."""
+    items = list(dict.fromkeys(item.strip().lower().lstrip(".") for item in check_text_list(value)))
+    ours = [item for item in items if item in FORMATS]
+    if not items or "" in items or any("/" in item for item in items):
+        raise NotAllowedError("allowed: a list of file name endings, such as [wav, mp3]")
+    if ours:
+        raise NotAllowedError(f"{', '.join(ours)}: transcripts have that ending; take it out")
+    return items
+
+
+def check_language(value: object) -> str | None:
+    """Whisper's code, or None where it is to be heard."""
+    if value is None or (
+        isinstance(value, str) and value.strip().lower() in ("auto", "none", "null")
+    ):
+        return None
+    if value is False:  # YAML 1.1 reads an unquoted `no` (Norwegian) as false
+        return "no"
+    if not isinstance(value, str):
+        raise NotAllowedError("allowed: null or auto, a code such as en, or an English name")
+    return language_code(value)
+
+
+def check_precision(value: object) -> str:
+    """A precision in the words of the domain."""
+    word = "no" if value is False else value  # YAML 1.1 again
+    if not isinstance(word, str):
+        raise NotAllowedError(
+            "allowed: auto, float32, float16, bfloat16, int8, two joined by + at most"
+        )
+    try:
+        encoder, decoder = parse_precision(word)
+    except ValueError as error:
+        allowed = str(error).partition(": use ")[2]
+        raise NotAllowedError(f"allowed: {allowed}") from None
+    return encoder if encoder == decoder else f"{encoder}+{decoder}"
+
+
+def check_mixed_precision(value: object) -> str | None:
+    """A precision in accelerate's words, or None."""
+    word = "no" if value is False else value.strip().lower() if isinstance(value, str) else value
+    if word is None or (isinstance(word, str) and word in MIXED_PRECISION):
+        return word
+    raise NotAllowedError(f"allowed: null, {', '.join(MIXED_PRECISION)}")
+
+
+def check_max_wait(value: object) -> float | None:
+    """Seconds, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise NotAllowedError("allowed: auto, or seconds from 0 up")
+    return float(value)
+
+
+def check_sample_rate(value: object) -> int:
+    """Whisper's rate."""
+    if value != SAMPLE_RATE_HZ or isinstance(value, bool):
+        raise NotAllowedError(f"allowed: {SAMPLE_RATE_HZ}, the only rate that Whisper hears")
+    return SAMPLE_RATE_HZ
+
+
+def check_name(value: object) -> str:
+    """A pattern that keeps recordings and formats apart."""
+    text = check_text(value)
+    rest = text.replace("{stem}", "").replace("{format}", "")
+    if "{stem}" not in text or "{format}" not in text or any(c in rest for c in "{}/\n"):
+        raise NotAllowedError(
+            'allowed: a file name that holds {stem} and {format}, as "{stem}.{format}"'
+        )
+    return text
+
+
+def check_match(value: object) -> str:
+    """A glob that can match a path below the inbox."""
+    text = check_text(value)
+    if text.startswith("/") or ".." in text.split("/"):
+        raise NotAllowedError('allowed: a glob on the path below the inbox, such as "fr/**"')
+    if text.endswith("/"):
+        raise NotAllowedError(f'a folder is no recording; for all below it: "{text}**"')
+    return text
+
+
+def check_ledger_url(value: object) -> str:
+    """The URL of a ledger that outlives the program."""
+    text = check_text(value)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.split("+")[0] not in ("sqlite", "postgresql") or not rest:
+        raise NotAllowedError("allowed: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
+    if scheme.startswith("sqlite") and (
+        not rest.startswith("/") or rest.strip("/") in ("", ":memory:")
+    ):
+        raise NotAllowedError("allowed: sqlite:///FILE (a ledger in memory forgets everything)")
+    return text
