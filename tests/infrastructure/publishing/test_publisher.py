@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.application.ports import Output
+from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.infrastructure.publishing import DurablePublisher
+from thoth_watch.infrastructure.publishing.rungs import RUNGS
+
+OLD, NEW = b"the older words\n", b"the words\n"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(params=range(len(RUNGS)), ids=[rung.__name__ for rung in RUNGS])
+def publisher(request: pytest.FixtureRequest) -> DurablePublisher:
+    """A publisher on each rung of the ladder."""
+    return DurablePublisher(rungs=RUNGS[request.param :])
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small tmpfs."""
+    folders = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"mount{len(folders)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
+        folders.append(folder)
+        return folder
+
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount")
+    yield mount
+    for folder in folders:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_transcript_is_written_whole_and_readable_as_the_umask_says(publisher, tmp_path) -> None:
+    before = os.umask(0o027)
+    try:
+        publisher.publish(Output(tmp_path / "a.txt", NEW))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").read_bytes() == NEW
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_an_empty_transcript_is_written(publisher, tmp_path) -> None:
+    publisher.publish(Output(tmp_path / "a.txt", b""))
+    assert (tmp_path / "a.txt").read_bytes() == b""
+
+
+def test_a_file_of_the_same_bytes_is_adopted(publisher, tmp_path) -> None:
+    publisher.publish(Output(tmp_path / "a.txt", NEW))
+    inode = (tmp_path / "a.txt").stat().st_ino
+    publisher.publish(Output(tmp_path / "a.txt", NEW))
+    assert (tmp_path / "a.txt").stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    "kind", ["file", "symlink", "dangling", "folder", "fifo", "same through symlink"]
+)
+def test_what_is_not_ours_keeps_its_name_and_its_bytes(publisher, tmp_path, kind: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(NEW if kind == "same through symlink" else b"mine")
+    path = tmp_path / "in" / "a.txt"
+    path.parent.mkdir()
+    if kind == "file":
+        path.write_bytes(b"mine")
+    elif kind in ("symlink", "same through symlink"):
+        path.symlink_to(victim)
+    elif kind == "dangling":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    status = path.lstat()
+    with pytest.raises(NameTaken, match="left alone"):
+        publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+    assert path.lstat() == status
+    assert victim.read_bytes() in (b"mine", NEW)
+    assert not (tmp_path / "nowhere").exists()
+    assert names_in(path.parent) == ["a.txt"]
+    assert publisher.is_foreign(path, ours_sha256=None)
+    assert publisher.is_foreign(path, ours_sha256=sha256(OLD))
+
+
+def test_our_own_older_transcript_is_replaced(publisher, tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(OLD)
+    assert not publisher.is_foreign(path, ours_sha256=sha256(OLD))
+    publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+    assert path.read_bytes() == NEW
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_an_older_transcript_that_somebody_edited_is_kept(publisher, tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(OLD + b"a remark")
+    with pytest.raises(NameTaken):
+        publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+    assert path.read_bytes() == OLD + b"a remark"
+
+
+def test_a_file_put_there_at_the_last_moment_gets_its_name_back(tmp_path, monkeypatch) -> None:
+    from thoth_watch.infrastructure.publishing import publisher as module
+
+    path = tmp_path / "a.txt"
+    path.write_bytes(OLD)
+    real = module.renameat2
+
+    def swapped_just_before(folder: int, old: str, new: str, flags: int) -> None:
+        if path.read_bytes() == OLD:
+            path.unlink()
+            path.write_bytes(b"mine")
+        real(folder, old, new, flags)
+
+    monkeypatch.setattr(module, "renameat2", swapped_just_before)
+    with pytest.raises(NameTaken, match="changed while"):
+        DurablePublisher().publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+    assert path.read_bytes() == b"mine"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_nothing_is_foreign_where_nothing_is(publisher, tmp_path) -> None:
+    assert not publisher.is_foreign(tmp_path / "a.txt", ours_sha256=None)
+    assert not publisher.is_foreign(tmp_path / "no" / "a.txt", ours_sha256=sha256(OLD))
+
+
+def test_a_folder_that_is_gone_is_for_later_and_is_not_made(publisher, tmp_path) -> None:
+    path = tmp_path / "gone" / "a.txt"
+    with pytest.raises(TryLater, match="gone: the folder is not there"):
+        publisher.publish(Output(path, NEW))
+    assert names_in(tmp_path) == []
+
+
+def test_an_output_folder_is_made(publisher, tmp_path) -> None:
+    path = tmp_path / "out" / "fr" / "a.txt"
+    publisher.publish(Output(path, NEW, makes_folder=True))
+    assert path.read_bytes() == NEW
+
+
+def test_a_file_in_the_way_of_an_output_folder_is_for_later(publisher, tmp_path) -> None:
+    (tmp_path / "out").write_bytes(b"mine")
+    with pytest.raises(TryLater):
+        publisher.publish(Output(tmp_path / "out" / "a.txt", NEW, makes_folder=True))
+    assert (tmp_path / "out").read_bytes() == b"mine"
+
+
+def test_a_symlink_in_the_place_of_the_folder_is_not_followed(publisher, tmp_path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TryLater, match="symlink"):
+        publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
+    assert names_in(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.txt", b"a\nb.txt", b"-rf.txt", "ü北.txt".encode()])
+def test_any_name_a_recording_can_have_is_written(publisher, tmp_path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    publisher.publish(Output(path, NEW))
+    assert [os.fsencode(each) for each in names_in(tmp_path)] == [name]
+    with pytest.raises(NameTaken) as error:
+        publisher.publish(Output(path, OLD))
+    str(error.value).encode()  # can be printed
+
+
+def test_a_name_that_is_too_long_is_as_good_as_taken(publisher, tmp_path) -> None:
+    path = tmp_path / ("a" * 300)
+    assert publisher.is_foreign(path, ours_sha256=None)
+    with pytest.raises(NameTaken, match="too long"):
+        publisher.publish(Output(path, NEW))
+
+
+def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mounted) -> None:
+    folder = mounted("size=64k")
+    (folder / "ballast").write_bytes(b"x" * 40_000)
+    with pytest.raises(TryLater, match="the disk is full; make room"):
+        publisher.publish(Output(folder / "a.txt", NEW * 5_000))
+    assert names_in(folder) == ["ballast"]
+    (folder / "ballast").unlink()
+    publisher.publish(Output(folder / "a.txt", NEW * 5_000))
+    assert (folder / "a.txt").read_bytes() == NEW * 5_000
+
+
+def test_a_full_disk_keeps_the_older_transcript(mounted) -> None:
+    folder = mounted("size=64k")
+    (folder / "a.txt").write_bytes(OLD)
+    output = Output(folder / "a.txt", NEW * 10_000, replaces_sha256=sha256(OLD))
+    with pytest.raises(TryLater):
+        DurablePublisher().publish(output)
+    assert (folder / "a.txt").read_bytes() == OLD
+    assert names_in(folder) == ["a.txt"]
+
+
+def test_a_disk_without_inodes_is_for_later(publisher, mounted) -> None:
+    folder = mounted("nr_inodes=2")
+    (folder / "last").touch()
+    with pytest.raises(TryLater, match="the disk is full"):
+        publisher.publish(Output(folder / "a.txt", NEW))
+    assert names_in(folder) == ["last"]
+
+
+def test_a_read_only_disk_is_for_later(publisher, mounted) -> None:
+    folder = mounted("ro")
+    with pytest.raises(TryLater, match="read-only; remount it"):
+        publisher.publish(Output(folder / "a.txt", NEW))
+
+
+def test_a_folder_without_rights_is_for_later(publisher, tmp_path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "in").mkdir(mode=0o500)
+    with pytest.raises(TryLater, match="this user may not write there"):
+        publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
+
+
+def test_a_racer_at_the_name_loses_nothing(publisher, tmp_path) -> None:
+    inbox, victim, own = tmp_path / "in", tmp_path / "victim", tmp_path / "own"
+    inbox.mkdir()
+    own.mkdir()
+    victim.write_bytes(b"mine")
+    stopped = threading.Event()
+
+    def race() -> None:
+        kinds = 0
+        while not stopped.is_set():
+            kinds += 1
+            path = inbox / f"{kinds % 7}.txt"
+            try:
+                if kinds % 3 == 0:
+                    path.symlink_to(victim)
+                elif kinds % 3 == 1:
+                    path.mkdir()
+                else:
+                    os.link(victim, path)
+            except OSError:
+                continue
+            if kinds % 2:
+                path.rmdir() if kinds % 3 == 1 else path.unlink()
+
+    racer = threading.Thread(target=race)
+    racer.start()
+    written = 0
+    try:
+        for number in range(60):
+            path = inbox / f"{number % 7}.txt"
+            content = f"words {number}\n".encode()
+            try:
+                publisher.publish(Output(path, content))
+            except NameTaken:
+                continue
+            written += 1
+            assert path.lstat().st_nlink == 1
+            assert path.read_bytes() == content
+            path.rename(own / f"{number}.txt")
+    finally:
+        stopped.set()
+        racer.join()
+    assert victim.read_bytes() == b"mine"
+    assert len(names_in(own)) == written
+    assert not [name for name in names_in(inbox) if name.startswith(".thoth")]
+
+
+def test_two_who_publish_the_same_name_leave_one_whole_file(publisher, tmp_path) -> None:
+    results: list[str] = []
+
+    def publish(content: bytes) -> None:
+        try:
+            publisher.publish(Output(tmp_path / "a.txt", content))
+            results.append("written")
+        except NameTaken:
+            results.append("taken")
+
+    threads = [threading.Thread(target=publish, args=(bytes([n]) * 9999,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["taken"] * 7 + ["written"]
+    assert len(set((tmp_path / "a.txt").read_bytes())) == 1
+
+
+def test_content_is_durable_before_its_name_and_the_name_before_the_end(tmp_path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    log = tmp_path / "trace"
+    (tmp_path / "in").mkdir()
+    code = (
+        "import sys; from pathlib import Path; from thoth_watch.application.ports import Output;"
+        "from thoth_watch.infrastructure.publishing import DurablePublisher;"
+        "DurablePublisher().publish(Output(Path(sys.argv[1]), b'words'))"
+    )
+    calls = "trace=fsync,fdatasync,linkat,renameat2"
+    command = ["strace", "-f", "-y", "-e", calls, "-o", str(log), sys.executable, "-c", code]
+    done = subprocess.run(
+        [*command, str(tmp_path / "in" / "a.txt")], capture_output=True, text=True, check=False
+    )
+    if "ptrace" in done.stderr.lower():
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in log.read_text().splitlines() if "(" in line and "+++" not in line]
+    seen = [line.split(maxsplit=1)[1].split("(")[0] for line in lines]
+    assert seen == ["fsync", "linkat", "fsync"]
+    assert lines[2].split("<")[1].startswith(f"{tmp_path}/in>")

@@ -1,0 +1,182 @@
+"""Puts transcripts on disk durably, whole or not at all, never over what is not ours."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from thoth_watch.application.ports import Output
+from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.infrastructure.publishing.rungs import (
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    RUNGS,
+    Rung,
+    create,
+    renameat2,
+    sync_folder,
+    temporary,
+)
+
+_TRIES = 20  # against somebody who makes and removes the name all the time
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ELSEWHERE = "or set transcript.output_dir to another folder"
+_WAYS_OUT = {
+    errno.ENOSPC: "the disk is full; make room",
+    errno.EDQUOT: f"the quota is used up; make room, {_ELSEWHERE}",
+    errno.EROFS: f"the file system is read-only; remount it for writing, {_ELSEWHERE}",
+    errno.EACCES: f"this user may not write there; give it the right to, {_ELSEWHERE}",
+    errno.EPERM: f"this user may not write there; give it the right to, {_ELSEWHERE}",
+    errno.ENOENT: "the folder is not there; mount it or make it",
+    errno.ENOTDIR: "this is no folder, or a symlink to one; name the folder itself",
+    errno.ELOOP: "this is no folder, or a symlink to one; name the folder itself",
+    errno.EIO: "the disk failed to write; look at the kernel's log",
+    errno.ESTALE: "the share lost the folder; mount it again",
+}
+
+
+class DurablePublisher:
+    """Fits TranscriptPublisher on a local or network file system."""
+
+    def __init__(self, *, rungs: tuple[Rung, ...] = RUNGS) -> None:
+        self._rungs = rungs
+
+    def publish(self, output: Output) -> None:
+        """Write one file: its content, then its name, then the folder are made durable.
+
+        A file of the same bytes is adopted. Raises NameTaken, TryLater.
+        """
+        name = output.path.name
+        with _folder(output.path.parent, make=output.makes_folder) as folder:
+            for _ in range(_TRIES):
+                try:
+                    create(folder, name, output.content, rungs=self._rungs)
+                    break
+                except FileExistsError:
+                    with contextlib.suppress(FileNotFoundError):  # gone again: once more
+                        _adopt_or_replace(folder, output)
+                        break
+            else:
+                raise NameTaken(f"{shown(output.path)}: the name comes and goes; left alone")
+            sync_folder(folder)
+
+    def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
+        """Whether something lies there that is not what we wrote. Raises TryLater."""
+        try:
+            with _folder(path.parent, make=False) as folder:
+                if ours_sha256 is None:
+                    os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+                    return True
+                return _sha256_at(folder, path.name) != ours_sha256
+        except TryLater as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        except NameTaken:
+            return True
+
+
+def _adopt_or_replace(folder: int, output: Output) -> None:
+    """Deal with what has the name. Raises FileNotFoundError if it is gone meanwhile."""
+    name, content = output.path.name, output.content
+    size_bytes = None if output.replaces_sha256 else len(content)
+    found = _sha256_at(folder, name, size_bytes=size_bytes)
+    if found == hashlib.sha256(content).hexdigest():
+        file = os.open(name, _FILE, dir_fd=folder)
+        try:
+            os.fsync(file)  # whoever wrote it may not have
+        finally:
+            os.close(file)
+        return
+    if output.replaces_sha256 is None or found != output.replaces_sha256:
+        raise NameTaken(f"{shown(output.path)}: not ours, or changed since we wrote it; left alone")
+    with temporary(folder, content) as temp:
+        try:
+            renameat2(folder, temp, name, RENAME_EXCHANGE)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                text = "cannot be replaced safely on this file system; left alone"
+                raise NameTaken(f"{shown(output.path)}: {text}") from error
+            raise
+        with contextlib.suppress(OSError):
+            if _sha256_at(folder, temp) == found:
+                os.unlink(temp, dir_fd=folder)
+                return
+        _give_back(folder, temp, output.path)
+
+
+def _give_back(folder: int, temp: str, path: Path) -> None:
+    """Somebody put a file there at the last moment: it gets its name again."""
+    for flags in (RENAME_EXCHANGE, RENAME_NOREPLACE):
+        try:
+            renameat2(folder, temp, path.name, flags)
+        except OSError:
+            continue
+        raise NameTaken(f"{shown(path)}: changed while it was replaced; left alone")
+    raise NameTaken(f"{shown(path)}: changed while it was replaced; what was there is {temp}")
+
+
+def _sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str | None:
+    """The hash of a plain readable file (of that size); None for anything else of that name.
+
+    Raises FileNotFoundError if there is nothing.
+    """
+    try:
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(there.st_mode) or size_bytes not in (None, there.st_size):
+            return None
+        file = os.open(name, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENAMETOOLONG):
+            return None
+        raise
+    with os.fdopen(file, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _folder(path: Path, *, make: bool) -> Iterator[int]:
+    """The folder's descriptor; what fails inside is told by the folder's name."""
+    try:
+        if make:
+            _make(path)
+        folder = os.open(path, _FOLDER)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise NameTaken(f"{shown(path)}: the name is too long there") from error
+        way_out = _WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
+        raise TryLater(f"{shown(path)}: {way_out}") from error
+
+
+def _make(path: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if path.is_dir():
+        return
+    _make(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+    above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_folder(above)
+    finally:
+        os.close(above)
+
+
+def shown(path: Path) -> str:
+    """A path as it may be printed: undecodable bytes as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,134 @@
+"""Ways to make a file appear whole under a name that must be free, best first."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+_MODE = 0o666  # the umask decides; people other than us read transcripts
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CANNOT = {
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EINVAL,
+    errno.EISDIR,  # O_TMPFILE, on file systems that do not know it
+    errno.EPERM,  # links, on FAT and some CIFS
+    errno.EXDEV,
+    errno.EMLINK,
+}
+
+Rung = Callable[[int, str, bytes], None]  # folder's descriptor, name, content
+
+
+def create(folder: int, name: str, content: bytes, *, rungs: tuple[Rung, ...]) -> None:
+    """Make the file by the first way that this file system knows, content on disk before its name.
+
+    Raises FileExistsError where the name is taken; then nothing was changed.
+    """
+    for rung in rungs[:-1]:
+        try:
+            return rung(folder, name, content)
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+    return rungs[-1](folder, name, content)
+
+
+def link_unnamed(folder: int, name: str, content: bytes) -> None:
+    """O_TMPFILE, then linkat: a kill leaves nothing behind."""
+    file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE, dir_fd=folder)
+    try:
+        _fill(file, content)
+        try:
+            os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=folder, follow_symlinks=True)
+        except FileNotFoundError as error:  # no /proc
+            raise OSError(errno.ENOSYS, "cannot link an unnamed file") from error
+    finally:
+        os.close(file)
+
+
+def link_named(folder: int, name: str, content: bytes) -> None:
+    """A temporary name, then link."""
+    with temporary(folder, content) as temp:
+        os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
+def rename_named(folder: int, name: str, content: bytes) -> None:
+    """A temporary name, then a rename that replaces nothing: where there are no hard links."""
+    with temporary(folder, content) as temp:
+        renameat2(folder, temp, name, RENAME_NOREPLACE)
+
+
+def write_in_place(folder: int, name: str, content: bytes) -> None:
+    """The last resort (old NFS, some CIFS): a kill in the middle can leave a torn file."""
+    file = os.open(name, _NEW, _MODE, dir_fd=folder)
+    try:
+        _fill(file, content)
+    except BaseException:
+        if same_file(folder, name, os.fstat(file)):
+            os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(file)
+
+
+RUNGS: tuple[Rung, ...] = (link_unnamed, link_named, rename_named, write_in_place)
+
+
+@contextmanager
+def temporary(folder: int, content: bytes) -> Iterator[str]:
+    """A file with that content, on disk, under a random hidden name; taken away if it is still ours."""
+    temp = f".thoth-{secrets.token_hex(8)}.tmp"
+    file = os.open(temp, _NEW, _MODE, dir_fd=folder)
+    try:
+        _fill(file, content)
+        yield temp
+    finally:
+        if same_file(folder, temp, os.fstat(file)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temp, dir_fd=folder)
+        os.close(file)
+
+
+def same_file(folder: int, name: str, status: os.stat_result) -> bool:
+    """Whether that name is that very file."""
+    try:
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
+
+
+def renameat2(folder: int, old: str, new: str, flags: int) -> None:
+    """Linux's rename with flags, which Python does not have; inside one folder."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError as error:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+    if call(folder, os.fsencode(old), folder, os.fsencode(new), ctypes.c_uint(flags)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), old, None, new)
+
+
+def sync_folder(folder: int) -> None:
+    """Make its names durable; some network file systems have no such call."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+def _fill(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+    os.fsync(file)
