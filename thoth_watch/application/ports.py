@@ -193,6 +193,7 @@ class Output:
     path: Path
     content: bytes
     replaces_sha256: str | None = None  # our own older transcript of that name, if it is untouched
+    makes_folder: bool = False  # an output folder is made; one beside a recording is not
 
 
 class TranscriptPublisher(Protocol):

@@ -154,7 +154,10 @@ class PublishTranscript:
             content = self._render(result.transcript, format_name, provenance=result.provenance)
             owner = self._ledger.owner_of(path)
             older = owner[1] if owner is not None else None
-            self._publisher.publish(Output(path, content, replaces_sha256=older))
+            makes_folder = to.item.treatment.output_dir != BESIDE_THE_SOURCE
+            self._publisher.publish(
+                Output(path, content, replaces_sha256=older, makes_folder=makes_folder)
+            )
             published.append((path, hashlib.sha256(content).hexdigest()))
         state, reason = State.DONE, ""
         if plan.kind == ALTERNATE:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SOON_S = 5.0  # `once` waits for a retry that is due within this
 PATIENCE_S = 600.0  # `once` waits at most so long for a file that never stops changing
 PAUSE_FIRST_S, PAUSE_MAX_S = 5.0, 300.0  # after the surroundings got in the way
-LOOK_GAP_S = 0.2  # at least between two looks, so that a flood of events costs no flood of looks
+LEAST_WAIT_S = 0.05
 
 
 class Dispatcher(Protocol):
@@ -82,8 +82,9 @@ class Serve:
         self._owner = owner
         self._ensure_engine = ensure_engine
         self._heartbeat = heartbeat
-        self._next_look_s = 0.0
         self._pause_s = 0.0
+        self._last_claim: Claim | None = None
+        self._stranded: Claim | None = None  # its batch ended without being recorded
 
     def run(self, *, should_stop: Callable[[], bool]) -> None:
         """Work until should_stop, or until drained. Raises EngineUnavailable, LedgerBroken, TryLater.
@@ -113,13 +114,10 @@ class Serve:
             if wait_s is None:
                 return
             self._doorbell.wait(wait_s)
-            gap_s = self._next_look_s - self._clock.monotonic_s()
-            if gap_s > 0 and not should_stop() and self._dispatcher.is_idle:
-                self._doorbell.wait(gap_s)
 
     def _step(self, *, patience_over: bool) -> float | None:
         """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
-        self._dispatcher.raise_if_broken()
+        self._take_back()
         self._look()
         self._ledger.wake_retries(now=self._clock.now())
         self._publish_leftovers()
@@ -134,10 +132,20 @@ class Serve:
                 return None
         return self._wait_s(waiting)
 
+    def _take_back(self) -> None:
+        """Give back what a batch held that could not be recorded; raise what was in its way."""
+        try:
+            self._dispatcher.raise_if_broken()
+        except TryLater:
+            self._stranded = self._last_claim
+            raise
+        if self._stranded is not None and self._dispatcher.is_idle:
+            self._ledger.release(self._stranded, now=self._clock.now())
+            self._stranded = None
+
     def _look(self) -> None:
         for inbox in self._inboxes:
             inbox.tick()
-        self._next_look_s = self._clock.monotonic_s() + LOOK_GAP_S
 
     def _dispatch_first(self, waiting: list[WaitingFile], *, drain: bool) -> None:
         """Claim and start the first batch that should leave; the others wait and get fuller."""
@@ -147,6 +155,7 @@ class Serve:
         for batch in batches:
             claim = self._ledger.claim(batch, owner=self._owner, now=self._clock.now())
             if claim is not None:
+                self._last_claim = claim
                 self._dispatcher.dispatch(claim)
                 return
 
@@ -169,7 +178,7 @@ class Serve:
         retry_at: datetime | None = self._ledger.next_retry_at()
         if retry_at is not None:
             due.append((retry_at - self._clock.now()).total_seconds())
-        return max(LOOK_GAP_S / 4, min(due))
+        return max(LEAST_WAIT_S, min(due))
 
     def _pause(self, error: TryLater) -> float:
         """Back off while something around us is in the way; said once per change."""

@@ -121,15 +121,16 @@ class TranscribeBatch:
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
         self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
         error_text: str | None = None
+        broken: EngineUnavailable | None = None
         try:
             self._transcribe(work, should_stop)
-        except TryLater as error:  # the ledger itself is in the way: nothing more can be recorded
-            error_text = str(error)
-            raise
+        except TryLater:
+            raise  # the ledger itself is in the way: nothing more can be recorded now
         except Exception as error:
             error_text = f"{type(error).__name__}: {error}"
             log.exception("a batch failed", extra={"event": "batch_failed", "run_id": run_id})
-            self._fail_rest(work, error_text)
+            self._fail_rest(work, error)
+            broken = error if isinstance(error, EngineUnavailable) else None
         finally:
             self._progress.end()
             for recording in work.recordings.values():
@@ -138,6 +139,8 @@ class TranscribeBatch:
         run = self._run(work, started_s, released=released, error=error_text)
         self._ledger.close_run(run_id, run, list(work.outcomes.values()))
         self._log(run, run_id)
+        if broken is not None:
+            raise broken  # a device that failed takes the process with it; its manager starts anew
         return list(work.outcomes.values())
 
     def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
@@ -287,10 +290,10 @@ class TranscribeBatch:
         work.outcomes[item.file_id] = outcome
         self._progress.finished(item.file.path, outcome.state, outcome.reason)
 
-    def _fail_rest(self, work: _Work, why: str) -> None:
+    def _fail_rest(self, work: _Work, error: Exception) -> None:
         for item in work.claim.batch.files:
             if item.file_id not in work.outcomes:
-                self._fail(work, item, RuntimeError(why))
+                self._fail(work, item, error)
 
     def _without_engine(self, claim: Claim, error: EngineUnavailable) -> list[FileOutcome]:
         now = self._clock.now()

@@ -125,7 +125,7 @@ class TranscribeFiles:
             try:
                 for name, content in zip(names, contents, strict=True):
                     blocked_now = name
-                    self._publisher.publish(Output(name, content))
+                    self._publisher.publish(Output(name, content, makes_folder=not beside))
             except NameTaken:
                 blocked = blocked or blocked_now
                 continue

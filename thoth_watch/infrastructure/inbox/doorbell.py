@@ -26,6 +26,8 @@ from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silen
 
 log = logging.getLogger(__name__)
 
+GATHER_S = 0.2  # after an event, for the others that come with it
+
 _RINGS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileModifiedEvent,
@@ -63,6 +65,7 @@ class WatchdogDoorbell:
     ) -> None:
         """folders: (path, whether recursive, watcher: auto, inotify or polling) of each inbox."""
         self._bell = threading.Event()
+        self._woken = threading.Event()
         self._suffixes = frozenset("." + s.lower().lstrip(".") for s in suffixes)
         self._folders = tuple(folders)
         self._observer: BaseObserver | None = None
@@ -81,13 +84,20 @@ class WatchdogDoorbell:
         return any(self._must_poll(path, watcher) for path, _, watcher in self._folders)
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until a ring or the end of the time; whether it rang."""
+        """Block until a ring or the end of the time; whether it rang.
+
+        After a ring it gathers what comes with it, so that a flood of events costs few looks.
+        """
         rang = self._bell.wait(max(0.0, timeout_s))
+        if rang:
+            self._woken.wait(GATHER_S)
+        self._woken.clear()
         self._bell.clear()
         return rang
 
     def wake(self) -> None:
         """End the wait from another thread or a signal handler."""
+        self._woken.set()
         self._bell.set()
 
     def check(self) -> None:

@@ -1,0 +1,164 @@
+"""A real ledger in a temporary folder: the use cases are tested against what they will meet."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import (
+    FakeClock,
+    FakeDecoder,
+    FakeDoorbell,
+    FakeEngines,
+    FakeFiles,
+    FakeInbox,
+    FakeProgress,
+    FakePublisher,
+    fake_render,
+)
+from thoth_watch.application.ports import Claim
+from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.serve import Serve, ServePolicy
+from thoth_watch.application.transcribe_batch import TranscribeBatch
+from thoth_watch.application.watch_inbox import WatchInbox
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.run import FileOutcome
+from thoth_watch.domain.states import State
+from thoth_watch.domain.treatment import Treatment
+from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated ledger, made once."""
+    path = tmp_path_factory.mktemp("ledger") / "empty.db"
+    SqlLedger.open(f"sqlite:///{path}").close()
+    return path
+
+
+@dataclass
+class House:
+    """Everything put together, with fakes at the edges and the ledger real."""
+
+    ledger: SqlLedger
+    path: Path
+    clock: FakeClock = field(default_factory=FakeClock)
+    inbox: FakeInbox = field(default_factory=FakeInbox)
+    files: FakeFiles = field(default_factory=FakeFiles)
+    decoder: FakeDecoder = field(default_factory=FakeDecoder)
+    engines: FakeEngines = field(default_factory=FakeEngines)
+    publisher: FakePublisher = field(default_factory=FakePublisher)
+    progress: FakeProgress = field(default_factory=FakeProgress)
+    treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
+    policy: BatchPolicy = field(default_factory=BatchPolicy)
+    stop_after: int | None = None  # engine stops before that many recordings
+
+    def __post_init__(self) -> None:
+        self.publish = PublishTranscript(
+            ledger=self.ledger, publisher=self.publisher, render=fake_render, clock=self.clock
+        )
+        self.transcribe = TranscribeBatch(
+            ledger=self.ledger,
+            decoder=self.decoder,
+            engines=self.engines,
+            publish=self.publish,
+            files=self.files,
+            clock=self.clock,
+            progress=self.progress,
+            peak_rss_bytes=lambda: 123,
+            host="here",
+            provenance={"program": "thoth-watch"},
+        )
+        self.watch = self.new_watch()
+        self.batches: list[list[str]] = []
+
+    def new_watch(self) -> WatchInbox:
+        """As after a restart: nothing remembered but what the ledger holds."""
+        return WatchInbox(
+            self.inbox,
+            ledger=self.ledger,
+            files=self.files,
+            decoder=self.decoder,
+            clock=self.clock,
+            settle_s=2.0,
+        )
+
+    def treatment_of(self, file: AudioFile) -> Treatment:
+        return self.treatment
+
+    def settle(self) -> None:
+        """Look until what is there now has settled."""
+        self.watch.tick()
+        self.clock.advance(2.0)
+        self.watch.tick()
+
+    def run_once(self, *, should_stop=lambda: False) -> list[FileOutcome]:
+        """Claim all that is ready as one batch and transcribe it."""
+        from thoth_watch.domain.batching import Batch
+
+        batch = Batch(tuple(self.ledger.waiting(self.treatment_of)))
+        claim = self.ledger.claim(batch, owner="me", now=self.clock.now())
+        assert claim is not None
+        return self.transcribe(claim, should_stop=should_stop)
+
+    def serve(self, *, drain: bool = True, until: Callable[[], bool] = lambda: False) -> None:
+        """The whole loop, until drained or until it is so."""
+        house = self
+
+        class InThisThread:
+            is_busy = False
+            is_idle = True
+            broken: TryLater | None = None
+
+            def dispatch(self, claim: Claim) -> None:
+                house.batches.append([w.file.path.name for w in claim.batch.files])
+                try:
+                    house.transcribe(claim, should_stop=lambda: False)
+                except TryLater as error:
+                    self.broken = error
+
+            def raise_if_broken(self) -> None:
+                broken, self.broken = self.broken, None
+                if broken is not None:
+                    raise broken
+
+        Serve(
+            inboxes=[self.watch],
+            ledger=self.ledger,
+            dispatcher=InThisThread(),
+            doorbell=FakeDoorbell(self.clock),
+            publish=self.publish,
+            files=self.files,
+            treatment_of=self.treatment_of,
+            clock=self.clock,
+            policy=ServePolicy(batch=self.policy, rescan_s=60.0, drain=drain),
+            owner="me",
+            ensure_engine=lambda: None,
+        ).run(should_stop=until)
+
+    def rows(self) -> dict[str, dict]:
+        """The file rows by name."""
+        with LedgerReader.open(f"sqlite:///{self.path}") as reader:
+            return {Path(row["path"]).name: row for row in reader.files()}
+
+    def states(self) -> dict[str, State]:
+        return {name: State(row["state"]) for name, row in self.rows().items()}
+
+    def runs(self) -> list[dict]:
+        with LedgerReader.open(f"sqlite:///{self.path}") as reader:
+            return list(reversed(reader.runs()))
+
+
+@pytest.fixture
+def house(tmp_path: Path, empty_ledger: Path) -> Iterator[House]:
+    path = tmp_path / "thoth-watch.db"
+    shutil.copy(empty_ledger, path)
+    ledger = SqlLedger.open(f"sqlite:///{path}")
+    yield House(ledger, path)
+    ledger.close()

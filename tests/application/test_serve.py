@@ -1,0 +1,97 @@
+"""The loop."""
+
+from __future__ import annotations
+
+from tests.application.conftest import House
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.errors import NotAudio, TryLater
+from thoth_watch.domain.states import State
+
+
+def test_a_drain_ends_when_every_file_is_done(house: House):
+    for number in range(40):
+        house.inbox.put(f"{number}.wav")
+    house.policy = BatchPolicy(max_files=16)
+    house.serve()
+
+    assert set(house.states().values()) == {State.DONE}
+    assert sorted(len(batch) for batch in house.batches) == [8, 16, 16]
+    assert len(house.runs()) == 3
+
+
+def test_a_drain_of_nothing_ends_at_once(house: House):
+    house.serve()
+
+    assert house.batches == []
+
+
+def test_a_drain_does_not_wait_for_a_retry_that_is_a_minute_away(house: House):
+    house.inbox.put("bad.wav")
+    house.inbox.put("a.wav")
+    house.decoder.bad["bad.wav"] = NotAudio("text, not sound")
+    house.serve()
+
+    assert house.states() == {"a.wav": State.DONE, "bad.wav": State.RETRY}
+    assert house.clock.seconds < 30
+
+
+def test_a_drain_leaves_an_empty_file_with_its_reason(house: House):
+    house.inbox.put("a.wav", size=0, modified_ns=int(house.clock.now().timestamp() * 1e9))
+    house.serve()
+
+    assert house.states() == {"a.wav": State.SEEN}
+    assert house.rows()["a.wav"]["reason"]
+
+
+def test_files_that_a_killed_process_held_go_alone_and_all_are_done(house: House):
+    for name in ("a.wav", "b.wav"):
+        house.inbox.put(name)
+    house.settle()
+    from thoth_watch.domain.batching import Batch
+
+    batch = Batch(tuple(house.ledger.waiting(house.treatment_of)))
+    assert house.ledger.claim(batch, owner="the dead", now=house.clock.now())
+    house.watch = house.new_watch()
+    house.serve()
+
+    assert set(house.states().values()) == {State.DONE}
+    assert sorted(house.batches) == [["a.wav"], ["b.wav"]]
+
+
+def test_a_changed_recording_is_transcribed_again(house: House):
+    house.inbox.put("a.wav")
+    house.serve()
+    house.inbox.put("a.wav", size=200)
+    house.decoder.same_sound["a.wav"] = "another sound"
+    house.serve()
+
+    assert house.engines.fake.heard == ["a.wav", "another sound"]
+    assert [c.decode() for c in house.publisher.disk.values()] == ["another sound"]
+    assert house.rows()["a.wav"]["generation"] == 2
+
+
+def test_what_was_done_stays_done_after_a_restart(house: House):
+    house.inbox.put("a.wav")
+    house.serve()
+    house.watch = house.new_watch()
+    house.serve()
+
+    assert house.engines.fake.heard == ["a.wav"]
+    assert len(house.runs()) == 1
+
+
+def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
+    house.inbox.put("a.wav")
+    recorded, failures = house.ledger.record_result, [1, 1]
+
+    def sometimes_full(*arguments, **named):
+        if failures:
+            failures.pop()
+            raise TryLater("ledger: the disk is full")
+        return recorded(*arguments, **named)
+
+    house.ledger.record_result = sometimes_full  # type: ignore[method-assign]
+    house.ledger.record_failure = sometimes_full  # type: ignore[method-assign]
+    house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
+
+    assert house.rows()["a.wav"]["deaths"] == 0

@@ -1,0 +1,124 @@
+"""One look after the other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.application.conftest import House
+from thoth_watch.application.watch_inbox import REASON_EMPTY, REASON_WRITER
+from thoth_watch.domain.audio import RefusedEntry
+from thoth_watch.domain.states import State
+
+
+def test_a_new_file_has_a_row_at_once_and_is_ready_when_it_is_settled(house: House):
+    house.inbox.put("a.wav")
+    house.watch.tick()
+    assert house.states() == {"a.wav": State.SEEN}
+
+    house.clock.advance(2.0)
+    house.watch.tick()
+
+    assert house.states() == {"a.wav": State.READY}
+    assert house.rows()["a.wav"]["duration_s"] == 10.0
+
+
+def test_a_growing_file_is_left_alone(house: House):
+    for size in range(1, 6):
+        house.inbox.put("a.wav", size=size)
+        house.watch.tick()
+        house.clock.advance(3.0)
+
+    assert house.states() == {"a.wav": State.SEEN}
+    assert house.watch.unsettled == 1
+
+
+def test_a_file_that_is_still_open_for_writing_is_left_alone(house: House):
+    file = house.inbox.put("a.wav")
+    house.files.being_written.add(file.path)
+    house.settle()
+
+    assert house.rows()["a.wav"]["reason"] == REASON_WRITER
+    house.files.being_written.clear()
+    house.settle()
+    assert house.states() == {"a.wav": State.READY}
+
+
+def test_an_empty_file_waits_with_its_reason_and_is_given_up_after_an_hour(house: House):
+    modified_ns = int(house.clock.now().timestamp() * 1e9)
+    house.inbox.put("a.wav", size=0, modified_ns=modified_ns)
+    house.settle()
+    assert (house.states()["a.wav"], house.rows()["a.wav"]["reason"]) == (State.SEEN, REASON_EMPTY)
+    assert house.watch.unsettled == 0
+
+    house.clock.advance(3601)
+    house.watch.tick()
+
+    assert house.states() == {"a.wav": State.FAILED}
+
+
+def test_what_waited_before_a_restart_still_waits_after_it(house: House):
+    house.inbox.put("a.wav")
+    house.watch.tick()
+    house.watch = house.new_watch()
+    house.settle()
+
+    assert house.states() == {"a.wav": State.READY}
+
+
+def test_a_file_is_gone_after_two_whole_looks_without_it(house: House):
+    house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.files.clear()
+    house.watch.tick()
+    assert house.states() == {"a.wav": State.READY}
+    house.watch.tick()
+
+    assert house.states() == {"a.wav": State.GONE}
+
+
+def test_an_inbox_that_is_away_makes_nothing_gone(house: House):
+    house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.problem = "unmounted"
+    for _ in range(5):
+        house.watch.tick()
+
+    assert house.states() == {"a.wav": State.READY}
+
+
+def test_a_file_that_comes_back_is_seen_again(house: House):
+    file = house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.files.clear()
+    house.watch.tick()
+    house.watch.tick()
+    house.inbox.files["a.wav"] = file
+    house.settle()
+
+    assert house.states() == {"a.wav": State.READY}
+
+
+def test_an_entry_that_is_no_file_has_a_row_and_becomes_one(house: House):
+    path = house.inbox.root / "a.wav"
+    house.inbox.refused = (RefusedEntry(house.inbox.root, path, "a symbolic link"),)
+    house.watch.tick()
+    assert house.rows()["a.wav"]["reason"] == "a symbolic link"
+    assert house.states() == {"a.wav": State.REFUSED}
+
+    house.inbox.refused = ()
+    house.inbox.put("a.wav")
+    house.settle()
+
+    assert house.states() == {"a.wav": State.READY}
+
+
+@pytest.mark.parametrize("looks", [1, 5])
+def test_looking_at_an_unchanged_inbox_writes_nothing(house: House, looks: int):
+    house.inbox.put("a.wav")
+    house.settle()
+    before = house.rows()["a.wav"]
+    for _ in range(looks):
+        house.clock.advance(60)
+        house.watch.tick()
+
+    assert house.rows()["a.wav"] == before
