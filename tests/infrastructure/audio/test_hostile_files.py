@@ -1,0 +1,226 @@
+"""A file cannot make the decoder read another file, wait for ever, or take all memory."""
+
+import os
+import socket
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.infrastructure.audio.making import tone, write_with_soundfile
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, NotAudio
+from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file, safe_open
+from thoth_watch.infrastructure.audio.safe_open import open_recording, signature_of
+
+TEXTS = {
+    "ffconcat": "ffconcat version 1.0\nfile {name}\n",
+    "ffconcat with a whole path": "ffconcat version 1.0\nfile {path}\n",
+    "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\n{path}\n#EXT-X-ENDLIST\n",
+}
+
+
+def listed(path: Path) -> AudioFile:
+    """The file as a listing would show it, links and all."""
+    return AudioFile(inbox=path.parent, path=path, signature=signature_of(path.lstat()))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.mp4"])
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_a_text_that_names_another_recording_is_refused(
+    decoder: WorkerDecoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    text: str,
+) -> None:
+    secret = write_with_soundfile(tmp_path / "secret.wav", tone(16_000), 16_000)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_text(text.format(name=secret.name, path=secret))
+    with pytest.raises(NotAudio):
+        decoder.decode(audio_file(path))
+
+
+def test_the_whitelist_alone_keeps_ffmpeg_from_reading_a_sibling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, whose working folder the text is relative to; FFmpeg ignores misspelt options."""
+    from thoth_watch.infrastructure.audio import with_av
+    from thoth_watch.infrastructure.audio.sources import CannotOpenError
+
+    write_with_soundfile(tmp_path / "secret.wav", tone(16_000), 16_000)
+    path = tmp_path / "a.wav"
+    path.write_text("ffconcat version 1.0\nfile secret.wav\n")
+    monkeypatch.chdir(tmp_path)
+    with path.open("rb") as file:
+        with pytest.raises(CannotOpenError):
+            with_av.AvSource(file.fileno(), DecodeLimits())
+        monkeypatch.setattr(with_av, "_OPEN_OPTIONS", {})
+        source = with_av.AvSource(file.fileno(), DecodeLimits())  # so the danger is real
+        assert sum(len(block) for block, _ in source.blocks(1.0)) == 48_000
+        source.close()
+
+
+@pytest.fixture(params=["openat2", "by hand"])
+def _each_way_of_opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "by hand":
+        monkeypatch.setattr(safe_open, "_open_below", safe_open._walk_below)
+
+
+@pytest.mark.usefixtures("_each_way_of_opening")
+class TestOpening:
+    def test_a_plain_file_in_a_folder_opens(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        path = tmp_path / "in" / "a.wav"
+        path.write_bytes(b"x")
+        descriptor = open_recording(replace(listed(path), inbox=tmp_path))
+        assert os.read(descriptor, 2) == b"x"
+        os.close(descriptor)
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        target = tmp_path / "target"
+        target.write_bytes(b"x")
+        link = tmp_path / "a.wav"
+        link.symlink_to(target)
+        with pytest.raises(FileChanged):
+            open_recording(listed(link))
+        with pytest.raises(FileChanged):
+            open_recording(replace(listed(link), signature=signature_of(target.stat())))
+
+    def test_a_link_to_a_folder_is_not_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "real" / "a.wav").write_bytes(b"x")
+        (tmp_path / "in").symlink_to("real")
+        with pytest.raises(FileChanged):
+            open_recording(replace(listed(tmp_path / "in" / "a.wav"), inbox=tmp_path))
+
+    def test_nothing_outside_the_inbox_is_opened(self, tmp_path: Path) -> None:
+        (tmp_path / "inbox").mkdir()
+        (tmp_path / "a.wav").write_bytes(b"x")
+        file = replace(
+            listed(tmp_path / "a.wav"),
+            inbox=tmp_path / "inbox",
+            path=tmp_path / "inbox" / ".." / "a.wav",
+        )
+        with pytest.raises(FileChanged):
+            open_recording(file)
+
+    def test_a_pipe_is_never_opened(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        os.mkfifo(path)
+        with pytest.raises(FileChanged):
+            open_recording(listed(path))
+        with pytest.raises(OSError, match="No such device"):  # nobody reads it
+            os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+
+    def test_a_socket_and_a_folder_are_refused(self, tmp_path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(tmp_path / "s.wav"))
+            with pytest.raises(FileChanged):
+                open_recording(listed(tmp_path / "s.wav"))
+        (tmp_path / "d.wav").mkdir()
+        with pytest.raises(FileChanged):
+            open_recording(listed(tmp_path / "d.wav"))
+
+    def test_a_file_that_changed_since_it_was_listed_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        path.write_bytes(b"x")
+        file = listed(path)
+        path.write_bytes(b"xy")
+        with pytest.raises(FileChanged):
+            open_recording(file)
+
+    def test_a_file_that_went_away_is_gone(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        path.write_bytes(b"x")
+        file = listed(path)
+        path.unlink()
+        with pytest.raises(FileGone):
+            open_recording(file)
+
+    def test_an_unreadable_file_says_what_to_do(self, tmp_path: Path) -> None:
+        if os.geteuid() == 0:
+            pytest.skip("root may read everything")
+        path = tmp_path / "a.wav"
+        path.write_bytes(b"x")
+        path.chmod(0)
+        with pytest.raises(FileUnreadable, match="read access"):
+            open_recording(listed(path))
+
+    def test_names_of_any_bytes_open(self, tmp_path: Path) -> None:
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.wav"))
+        path.write_bytes(b"x")
+        os.close(open_recording(listed(path)))
+
+
+def test_a_file_written_to_while_it_is_decoded_is_refused(tmp_path: Path) -> None:
+    path = write_with_soundfile(tmp_path / "a.wav", tone(16_000), 16_000)
+    file = audio_file(path)
+    with WorkerDecoder() as decoder:
+        asked = decoder._decoder.ask
+
+        def write_then_ask(*args: object, **kwargs: object) -> object:
+            with path.open("ab") as more:
+                more.write(b"more")
+            return asked(*args, **kwargs)  # type: ignore[arg-type]
+
+        decoder._decoder.ask = write_then_ask  # type: ignore[method-assign, assignment]
+        with pytest.raises(FileChanged):
+            decoder.decode(file)
+
+
+def test_a_person_may_name_a_link(tmp_path: Path) -> None:
+    path = write_with_soundfile(tmp_path / "a.wav", tone(16_000), 16_000)
+    (tmp_path / "b.wav").symlink_to(path)
+    assert audio_file(tmp_path / "b.wav").path == path
+    with pytest.raises(FileGone):
+        audio_file(tmp_path / "c.wav")
+    with pytest.raises(NotAudio):
+        audio_file(tmp_path)
+
+
+def wav_header(*, channels: int = 1, rate_hz: int = 16_000, sound_bytes: int = 32_000) -> bytes:
+    shape = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * channels * 2, channels * 2, 16)
+    return (
+        b"RIFF" + struct.pack("<I", 36 + sound_bytes) + b"WAVEfmt " + struct.pack("<I", 16) + shape
+    ) + (b"data" + struct.pack("<I", sound_bytes) + bytes(sound_bytes))
+
+
+@pytest.mark.parametrize("shape", [{"channels": 255}, {"rate_hz": 1}, {"rate_hz": 2**31 - 1}])
+def test_absurd_headers_are_refused(
+    decoder: WorkerDecoder, tmp_path: Path, shape: dict[str, int]
+) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav_header(**shape))
+    with pytest.raises(NotAudio, match="can be decoded"):
+        decoder.decode(audio_file(path))
+
+
+def test_limits_are_counted_in_sound_not_in_headers(tmp_path: Path) -> None:
+    path = write_with_soundfile(tmp_path / "a.flac", np.zeros(16_000 * 30, np.float32), 16_000)
+    with (
+        WorkerDecoder(limits=DecodeLimits(decoded_s=20.0)) as decoder,
+        pytest.raises(NotAudio, match="split the recording"),
+    ):
+        decoder.decode(audio_file(path))
+    with (
+        WorkerDecoder(limits=DecodeLimits(size_bytes=100)) as decoder,
+        pytest.raises(NotAudio, match="at most 100"),
+    ):
+        decoder.decode(audio_file(path))
+
+
+def test_a_header_that_lies_about_its_length_costs_no_time(
+    decoder: WorkerDecoder, tmp_path: Path
+) -> None:
+    path = write_with_soundfile(tmp_path / "a.mp3", tone(44_100), 44_100)
+    content = bytearray(path.read_bytes())
+    mark = max(content.find(b"Xing"), content.find(b"Info"))
+    content[mark + 8 : mark + 12] = b"\x7f\xff\xff\xff"
+    path.write_bytes(content)
+    recording = decoder.decode(audio_file(path))
+    assert recording.duration_s < 4
+    assert any(warning.startswith("truncated") for warning in recording.info.warnings)

@@ -1,0 +1,7 @@
+"""Reading recordings: opened without following links, decoded in a process that may die."""
+
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+from thoth_watch.infrastructure.audio.safe_open import audio_file
+from thoth_watch.infrastructure.audio.worker_decoder import WorkerDecoder
+
+__all__ = ["DecodeLimits", "WorkerDecoder", "audio_file"]

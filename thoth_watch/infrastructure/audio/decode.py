@@ -1,0 +1,198 @@
+"""From an open file to samples in another open file: which library reads it, and what was wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thoth_watch.infrastructure.audio.headers import ogg_is_cut
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+from thoth_watch.infrastructure.audio.pcm import PcmWriter, RefusedError
+from thoth_watch.infrastructure.audio.sources import CannotOpenError, Source, said
+from thoth_watch.infrastructure.audio.with_av import AvSource
+from thoth_watch.infrastructure.audio.with_soundfile import SoundfileSource
+
+_TOLERANCE_S, _TOLERANCE_SHARE = 0.25, 0.01  # declared may exceed decoded by the larger of both
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What decoding a file gave; its samples lie in the output file."""
+
+    samples: int
+    decoded_s: float
+    declared_s: float | None
+    source_rate_hz: int
+    source_channels: int
+    codec: str
+    decoder: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One library's try at a file."""
+
+    source: Source
+    decoded_s: float = 0.0
+    trouble: str | None = None
+
+
+class Decoding:
+    """One file's way through the libraries."""
+
+    def __init__(
+        self,
+        descriptor: int,
+        output: int,
+        *,
+        rate_hz: int,
+        block_s: float,
+        limits: DecodeLimits,
+        on_declared: Callable[[float | None], None] = lambda _: None,
+    ) -> None:
+        """on_declared gets the declared seconds as soon as a header is read."""
+        self._descriptor = descriptor
+        self._limits = limits
+        self._block_s = block_s
+        self._on_declared = on_declared
+        self._pcm = PcmWriter(output, rate_hz=rate_hz, limits=limits)
+        self._said: list[str] = []
+
+    def run(self) -> Sound:
+        """Decode the whole file.
+
+        Raises RefusedError (the file's fault) or SpoolError (the disk's).
+        """
+        refuse_size(self._descriptor, self._limits)
+        first = self._attempt(open_with_soundfile)
+        if first and first.decoded_s and first.trouble is None:
+            return self._finish(first)
+        second = self._second_try(first)
+        if second and second.decoded_s and (not first or second.decoded_s >= first.decoded_s):
+            if first and first.trouble and (first.source.declared_s or second.trouble):
+                second.trouble = f"{first.trouble}; {second.trouble or 'FFmpeg left the place out'}"
+            return self._finish(second)
+        if first and (first.decoded_s or _is_honestly_empty(first)):
+            self._pcm.restart()
+            return self._finish(self._drain(open_with_soundfile(self._descriptor, self._limits)))
+        raise RefusedError(f"not a recording: {', '.join(self._said)}")
+
+    def _second_try(self, first: _Attempt | None) -> _Attempt | None:
+        """FFmpeg's try, from the beginning."""
+        if first is None:
+            return self._attempt(open_with_av)
+        try:
+            self._pcm.restart()
+            return self._attempt(open_with_av)
+        except RefusedError:  # what libsndfile gave stands
+            return None
+
+    def _attempt(self, open_source: Callable[[int, DecodeLimits], Source]) -> _Attempt | None:
+        """Open and decode with one library; None if it does not read the file."""
+        try:
+            source = open_source(self._descriptor, self._limits)
+        except CannotOpenError as error:
+            self._note(open_source, str(error))
+            return None
+        refusal = self._limits.refusal(channels=source.channels, rate_hz=source.rate_hz)
+        if refusal is not None:
+            raise RefusedError(refusal)
+        self._on_declared(source.declared_s)
+        attempt = self._drain(source)
+        if attempt.trouble or not attempt.decoded_s:
+            self._note(open_source, attempt.trouble or "no sound in it")
+        return attempt
+
+    def _drain(self, source: Source) -> _Attempt:
+        """Write all blocks; a library's error ends the sound there."""
+        attempt = _Attempt(source)
+        blocks = source.blocks(self._block_s)
+        while True:
+            try:
+                block = next(blocks, None)
+            except (RefusedError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a library raises is about the file
+                attempt.trouble = said(error)
+                break
+            if block is None:
+                break
+            self._pcm.write(block[0], rate_hz=block[1])
+        attempt.trouble = attempt.trouble or source.trouble
+        attempt.decoded_s = self._pcm.decoded_s
+        source.close()
+        return attempt
+
+    def _finish(self, attempt: _Attempt) -> Sound:
+        """Close the output and compare what was declared with what came."""
+        source = attempt.source
+        warnings = self._pcm.finish()
+        decoded_s = self._pcm.samples_out / self._pcm.rate_hz
+        declared_s = source.declared_s if source.is_exact else None
+        if attempt.trouble:
+            warnings += (f"damaged: {attempt.trouble}",)
+        if declared_s is not None:
+            missing_s = declared_s - attempt.decoded_s
+            if missing_s > max(_TOLERANCE_S, _TOLERANCE_SHARE * declared_s):
+                warnings += (
+                    f"truncated: {declared_s:.1f} s declared, {attempt.decoded_s:.1f} s decoded",
+                )
+        if ogg_is_cut(self._descriptor):
+            warnings += ("truncated: the last Ogg page is missing",)
+        return Sound(
+            samples=self._pcm.samples_out,
+            decoded_s=decoded_s,
+            declared_s=declared_s,
+            source_rate_hz=source.rate_hz,
+            source_channels=source.channels,
+            codec=source.codec,
+            decoder=source.decoder,
+            warnings=warnings,
+        )
+
+    def _note(self, open_source: Callable[[int, DecodeLimits], Source], words: str) -> None:
+        """Remember what a library said, for the case that none can read the file."""
+        name = "soundfile" if open_source is open_with_soundfile else "FFmpeg"
+        self._said.append(f"{name} says {words!r}")
+
+
+def _is_honestly_empty(attempt: _Attempt) -> bool:
+    """Whether a whole recording of no sound was read, such as a WAV header alone."""
+    return attempt.trouble is None and (attempt.source.declared_s or 0.0) <= _TOLERANCE_S
+
+
+def refuse_size(descriptor: int, limits: DecodeLimits) -> None:
+    """Raise RefusedError for a file of no bytes or of too many."""
+    size = os.fstat(descriptor).st_size
+    if size == 0:
+        raise RefusedError("empty: 0 bytes")
+    if size > limits.size_bytes:
+        raise RefusedError(
+            f"{size} bytes; at most {limits.size_bytes} are read: split the recording"
+        )
+
+
+def declared_s(descriptor: int, limits: DecodeLimits) -> float | None:
+    """Seconds that the header declares or lets guess; None where no library can tell."""
+    refuse_size(descriptor, limits)
+    for open_source in (open_with_soundfile, open_with_av):
+        try:
+            source = open_source(descriptor, limits)
+        except (CannotOpenError, RefusedError):
+            continue
+        source.close()
+        if source.declared_s:
+            return source.declared_s
+    return None
+
+
+def open_with_soundfile(descriptor: int, _: DecodeLimits) -> Source:
+    """Open by libsndfile."""
+    return SoundfileSource(descriptor)
+
+
+def open_with_av(descriptor: int, limits: DecodeLimits) -> Source:
+    """Open by FFmpeg's libraries."""
+    return AvSource(descriptor, limits)

@@ -1,0 +1,123 @@
+"""From any shape of sound to the engine's: mono, one rate, float32 in [-1, 1], in blocks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+
+_TOO_LOUD = 8.0  # full scales; a float file above that was not scaled to [-1, 1]
+_MAX_BAD_SHARE = 0.01  # of samples that are no number
+
+
+class SpoolError(Exception):
+    """The decoded audio could not be written: the disk's fault, not the file's."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+
+
+class RefusedError(Exception):
+    """The sound itself is beyond what is decoded; the message says how."""
+
+
+class PcmWriter:
+    """Mixes, repairs, resamples and writes blocks of one recording to a descriptor."""
+
+    def __init__(self, descriptor: int, *, rate_hz: int, limits: DecodeLimits) -> None:
+        self._descriptor = descriptor
+        self.rate_hz = rate_hz
+        self._limits = limits
+        self._source_rate_hz = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Throw away what was written, to decode the file once more in another way."""
+        self._resampler: Any = None
+        self._source_rate_hz = 0
+        self._samples_in = self._samples_bad = self.samples_out = 0
+        self._read_s = self._peak = 0.0
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+
+    @property
+    def decoded_s(self) -> float:
+        """Seconds of sound taken in so far, by the source's own rate."""
+        return self._read_s
+
+    def write(self, block: NDArray[np.float32], *, rate_hz: int) -> None:
+        """Take the next block of sound: float32, shape (frames, channels).
+
+        Raises RefusedError for more than may be decoded, SpoolError when it cannot be written.
+        """
+        if rate_hz != self._source_rate_hz:
+            self._change_rate(rate_hz)
+        self._read_s += len(block) / rate_hz
+        if self._read_s > self._limits.decoded_s:
+            hours = self._limits.decoded_s / 3600
+            raise RefusedError(f"longer than {hours:g} hours: split the recording")
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        self._put(self._repaired(mono), last=False)
+
+    def finish(self) -> tuple[str, ...]:
+        """Write what the resampler still holds; returns warnings.
+
+        Raises RefusedError when too many samples are no numbers.
+        """
+        self._finish_rate()
+        warnings = []
+        if self._samples_bad:
+            share = self._samples_bad / self._samples_in
+            if share > _MAX_BAD_SHARE:
+                raise RefusedError(f"{share:.0%} of the samples are not numbers (NaN or infinite)")
+            warnings.append(
+                f"repaired: {self._samples_bad} samples are no numbers, taken as silence"
+            )
+        if self._peak > _TOO_LOUD:
+            warnings.append(f"clipped: samples up to {self._peak:.3g} times full scale")
+        return tuple(warnings)
+
+    def _repaired(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The block without NaN, infinity and absurd values, all counted."""
+        self._samples_in += len(mono)
+        peak = float(np.abs(mono).max(initial=0.0))
+        if peak <= _TOO_LOUD:  # false for NaN too
+            return mono
+        finite = np.isfinite(mono)
+        self._samples_bad += len(mono) - int(np.count_nonzero(finite))
+        mono = np.where(finite, mono, np.float32(0))
+        self._peak = max(self._peak, float(np.abs(mono).max(initial=0.0)))
+        return np.clip(mono, -_TOO_LOUD, _TOO_LOUD)
+
+    def _change_rate(self, rate_hz: int) -> None:
+        """Begin a stretch of another source rate (the first one, or a change in mid-stream)."""
+        self._finish_rate()
+        self._source_rate_hz = rate_hz
+        if rate_hz != self.rate_hz:
+            self._resampler = soxr.ResampleStream(
+                rate_hz, self.rate_hz, 1, dtype="float32", quality="HQ"
+            )
+
+    def _finish_rate(self) -> None:
+        """Empty the resampler, if there is one."""
+        if self._resampler is not None:
+            self._put(np.zeros(0, dtype=np.float32), last=True)
+            self._resampler = None
+
+    def _put(self, mono: NDArray[np.float32], *, last: bool) -> None:
+        """Resample and write."""
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
+        clipped = np.clip(mono, -1.0, 1.0).astype("<f4", copy=False)
+        view = memoryview(clipped.tobytes())
+        self.samples_out += len(clipped)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise SpoolError(error) from error

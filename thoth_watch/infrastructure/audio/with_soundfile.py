@@ -1,0 +1,71 @@
+"""Decoding by libsndfile: wav, flac, ogg, opus, mp3, aiff and caf, known by their content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from thoth_watch.infrastructure.audio.headers import cut_share, mp3_tells_its_length
+from thoth_watch.infrastructure.audio.sources import MAX_BLOCK_SAMPLES, CannotOpenError, said
+
+_FORMATS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU"}
+_UNKNOWN_FRAMES = 2**62  # libsndfile says about 2**63 for a FLAC written to a pipe
+_DECODER = f"soundfile {soundfile.__version__} ({soundfile.__libsndfile_version__})"
+
+
+class SoundfileSource:
+    """A recording that libsndfile reads."""
+
+    is_exact = True
+    decoder = _DECODER
+    trouble: str | None = None
+
+    def __init__(self, descriptor: int) -> None:
+        """Open it. Raises CannotOpenError."""
+        os.lseek(descriptor, 0, os.SEEK_SET)  # libsndfile counts from where the descriptor stands
+        try:
+            self._file = soundfile.SoundFile(descriptor, closefd=False)
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
+            raise CannotOpenError(said(error)) from error
+        refusal = self._refusal(descriptor)
+        if refusal is not None:
+            self._file.close()
+            raise CannotOpenError(refusal)
+        self.rate_hz: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        frames: int = self._file.frames
+        is_flac = self._file.format == "FLAC"
+        self.codec = (
+            "flac" if is_flac else str(self._file.subtype).lower()
+        )  # such as pcm_16, vorbis
+        share = cut_share(descriptor) or 1.0
+        is_known = 0 <= frames < _UNKNOWN_FRAMES
+        self.declared_s = frames / self.rate_hz / share if is_known else None
+
+    def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Sound in blocks. Headers that lie about the length do no harm to this loop.
+
+        `SoundFile.blocks` turns for ever on them, and `read()` asks for terabytes.
+        """
+        frames = round(duration_s * self.rate_hz)
+        frames = max(1, min(frames, MAX_BLOCK_SAMPLES // self.channels))
+        while len(block := self._file.read(frames, dtype="float32", always_2d=True)):
+            yield block, self.rate_hz
+
+    def close(self) -> None:
+        """Free libsndfile's memory."""
+        self._file.close()
+
+    def _refusal(self, descriptor: int) -> str | None:
+        """Why another library should read a file that libsndfile opened, or None."""
+        if self._file.format not in _FORMATS:
+            return f"{self._file.format} is not a format of recordings"
+        if self._file.format == "MP3" and not mp3_tells_its_length(descriptor):
+            return "an MP3 that does not tell its length"
+        if self._file.samplerate < 1:
+            return "no sample rate"
+        return None

@@ -1,0 +1,111 @@
+"""The decode worker: a process that reads files for its parent and may die of them.
+
+It loads numpy, libsndfile and FFmpeg, never torch. Files come as open descriptors over a socket.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from thoth_watch.infrastructure.audio.decode import Decoding, declared_s
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+from thoth_watch.infrastructure.audio.pcm import RefusedError, SpoolError
+from thoth_watch.infrastructure.audio.wire import MAX_TEXT, receive, send
+
+_PR_SET_PDEATHSIG = 1
+_HASH_BLOCK_BYTES = 2**20
+
+
+def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
+    """Serve the parent until it closes the channel or dies."""
+    _die_with(parent_pid)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it has finished
+    bounds = DecodeLimits(**limits)
+    _bound_memory(bounds.address_space_bytes)
+    with socket.socket(fileno=channel_fd) as channel:
+        send(channel, {"ready": True})
+        _silence_libraries()
+        with suppress(EOFError, ConnectionError):
+            while True:
+                _serve(channel, bounds)
+
+
+def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
+    """Answer one request."""
+    request, descriptors = receive(channel)
+    try:
+        answer = _answer(channel, request, descriptors, limits)
+    except RefusedError as error:
+        answer = {"refused": str(error)[:MAX_TEXT]}
+    except SpoolError as error:
+        answer = {"no_room": list(error.args)}
+    except MemoryError:
+        answer = {"out_of_memory": True}
+    except OSError as error:  # of the file itself: I/O error, stale network handle
+        answer = {"unreadable": error.strerror or str(error)}
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    send(channel, answer)
+
+
+def _answer(
+    channel: socket.socket, request: dict[str, Any], descriptors: list[int], limits: DecodeLimits
+) -> dict[str, Any]:
+    """Do what was asked."""
+    source = descriptors[0]
+    if request["do"] == "probe":
+        return {"declared_s": declared_s(source, limits)}
+    sha256 = _sha256(source)
+    decoding = Decoding(
+        source,
+        descriptors[1],
+        rate_hz=request["rate_hz"],
+        block_s=request["block_s"],
+        limits=limits,
+        on_declared=lambda seconds: send(channel, {"header_s": seconds}),
+    )
+    return {"sound": asdict(decoding.run()), "sha256": sha256}
+
+
+def _sha256(descriptor: int) -> str:
+    """Hash of all bytes of an open file; the place where a failing disk shows."""
+    digest = hashlib.sha256()
+    at = 0
+    while block := os.pread(descriptor, _HASH_BLOCK_BYTES, at):
+        digest.update(block)
+        at += len(block)
+    return digest.hexdigest()
+
+
+def _die_with(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before we asked
+        raise SystemExit(1)
+
+
+def _bound_memory(address_space_bytes: int) -> None:
+    """Bombs become a MemoryError here, and a crash leaves no core file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bound = (
+        address_space_bytes if hard == resource.RLIM_INFINITY else min(address_space_bytes, hard)
+    )
+    resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _silence_libraries() -> None:
+    """Send what C libraries print about damaged files to nowhere; errors come as answers."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

@@ -1,0 +1,166 @@
+"""The `AudioDecoder` port: files are opened here and decoded in a worker process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from typing import Any
+
+from thoth_watch.application.ports import Recording
+from thoth_watch.domain.audio import AudioConfig, AudioFile, SoundInfo
+from thoth_watch.domain.errors import (
+    AudioError,
+    DecoderCrashed,
+    FileUnreadable,
+    NotAudio,
+    ThothError,
+    TryLater,
+)
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+from thoth_watch.infrastructure.audio.safe_open import check_unchanged, open_recording
+from thoth_watch.infrastructure.audio.spool import Spool, no_room
+from thoth_watch.infrastructure.audio.worker_process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+
+class WorkerDecoder:
+    """Decodes in one worker process and reads headers in another, each started when first needed.
+
+    So a long decode does not keep the watcher waiting. Any thread may call any method.
+    """
+
+    def __init__(
+        self, config: AudioConfig | None = None, *, limits: DecodeLimits | None = None
+    ) -> None:
+        self._config = config or AudioConfig()
+        self._limits = limits or DecodeLimits()
+        self._decoder = WorkerProcess(self._limits)
+        self._prober = WorkerProcess(self._limits)
+        self._decoding, self._probing = threading.Lock(), threading.Lock()
+        self._is_closed = False
+        self._finalizer = weakref.finalize(self, _stop, self._decoder, self._prober)
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The process that decodes, None before the first file."""
+        return self._decoder.pid
+
+    def probe(self, file: AudioFile) -> float | None:
+        """Seconds that the file declares; None where it does not say or cannot be read."""
+        try:
+            descriptor = open_recording(file)
+            try:
+                with self._probing:
+                    answer = self._ask(
+                        self._prober, {"do": "probe"}, (descriptor,), file, self._limits.probe_s
+                    )
+            finally:
+                os.close(descriptor)
+        except (ThothError, OSError, ValueError) as error:
+            log.debug(
+                "no length from a header", extra={"event": "probe_failed", "error": str(error)}
+            )
+            return None
+        declared_s = answer.get("declared_s")
+        return None if declared_s is None else float(declared_s)
+
+    def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
+        """Read and decode one file to its end; its samples are a read-only memory map.
+
+        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable, FileGone, or TryLater when the
+        disk is full, the inbox is away or no worker starts.
+        """
+        descriptor = open_recording(file)
+        try:
+            spool = Spool()
+            try:
+                return self._decode(file, descriptor, spool, key)
+            except BaseException:
+                spool.close()
+                raise
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """End the worker processes; a file that is being decoded fails with DecoderCrashed."""
+        self._is_closed = True
+        self._decoder.kill()
+        self._prober.kill()
+        with self._decoding, self._probing:
+            self._finalizer()
+
+    def __enter__(self) -> WorkerDecoder:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _decode(self, file: AudioFile, descriptor: int, spool: Spool, key: int) -> Recording:
+        """Have the worker fill the spool."""
+        request = {
+            "do": "decode",
+            "rate_hz": self._config.sample_rate,
+            "block_s": self._config.buffer_duration,
+        }
+        with self._decoding:
+            answer = self._ask(self._decoder, request, (descriptor, spool.fileno()), file, None)
+        check_unchanged(descriptor, file)
+        if "sound" not in answer:
+            raise _error(answer, self._limits)
+        sound = answer["sound"]
+        return Recording(
+            key=key,
+            samples=spool.samples(),
+            sha256=answer["sha256"],
+            info=SoundInfo(
+                declared_s=sound["declared_s"],
+                decoded_s=sound["decoded_s"],
+                source_rate_hz=sound["source_rate_hz"],
+                source_channels=sound["source_channels"],
+                codec=sound["codec"],
+                decoder=sound["decoder"],
+                warnings=tuple(sound["warnings"]),
+            ),
+            close=spool.close,
+        )
+
+    def _ask(
+        self,
+        worker: WorkerProcess,
+        request: dict[str, Any],
+        descriptors: tuple[int, ...],
+        file: AudioFile,
+        deadline_s: float | None,
+    ) -> dict[str, Any]:
+        """The worker's answer, unless we are closed."""
+        if self._is_closed:
+            raise DecoderCrashed("the decoder is closed")
+
+        def allowed_s(declared_s: float | None) -> float:
+            if deadline_s is not None:
+                return deadline_s
+            size_bytes = file.signature.size_bytes
+            return self._limits.deadline_s(size_bytes=size_bytes, declared_s=declared_s)
+
+        return worker.ask(request, descriptors, deadline_s=allowed_s)
+
+
+def _error(answer: dict[str, Any], limits: DecodeLimits) -> AudioError | TryLater:
+    """The port's error for a worker's answer without sound."""
+    if "refused" in answer:
+        return NotAudio(answer["refused"])
+    if "no_room" in answer:
+        return no_room(OSError(*answer["no_room"]))
+    if "unreadable" in answer:
+        return FileUnreadable(f"reading it failed: {answer['unreadable']}")
+    gib = limits.address_space_bytes / 2**30
+    return DecoderCrashed(f"decoding it takes more than {gib:g} GiB of memory")
+
+
+def _stop(*workers: WorkerProcess) -> None:
+    """End worker processes (also when the decoder is forgotten, or the program ends)."""
+    for worker in workers:
+        worker.stop()

@@ -1,0 +1,192 @@
+"""One decode worker as its parent sees it: started when needed, killed when it is late."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from thoth_watch.domain.errors import DecoderCrashed, TryLater
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+from thoth_watch.infrastructure.audio.wire import receive, send
+
+_BOOT = (
+    "import json, sys; job = json.loads(sys.argv[1]); sys.path[:] = job.pop('path'); "
+    "from thoth_watch.infrastructure.audio.worker import main; main(**job)"
+)
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks count as memory
+_GOODBYE_S = 2.0
+_MAX_WORDS_BYTES, _LAST_WORDS = 65_536, 300
+
+
+class WorkerProcess:
+    """A worker that is there when it is asked; not for two threads at once, but for `kill`."""
+
+    def __init__(self, limits: DecodeLimits) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: threading.Thread | None = None
+        self._channel: socket.socket | None = None
+        self._served = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while there is none."""
+        return self._process.pid if self._process else None
+
+    def ask(
+        self,
+        request: dict[str, Any],
+        descriptors: Sequence[int],
+        *,
+        deadline_s: Callable[[float | None], float],
+    ) -> dict[str, Any]:
+        """Its answer.
+
+        deadline_s gives the wall seconds allowed from now on, for the seconds of sound declared; it
+        is asked again when the worker has read the header.
+        Raises DecoderCrashed when it dies or is late (and is killed), TryLater when none starts.
+        """
+        if self._served >= self._limits.files_per_worker:
+            self.stop()
+        self._served += 1
+        channel = self._ready_channel(request, descriptors)
+        began = time.monotonic()
+        allowed_s = deadline_s(None)
+        try:
+            while True:
+                answer = self._answer(channel, began + allowed_s)
+                if "header_s" not in answer:
+                    return answer
+                allowed_s = deadline_s(answer["header_s"])
+        except TimeoutError as error:
+            self.kill()
+            self.stop()
+            raise DecoderCrashed(f"decoding hung: stopped after {allowed_s:.0f} s") from error
+        except (EOFError, ConnectionError) as error:
+            raise DecoderCrashed(f"decoding crashed: {self._end()}") from error
+
+    def stop(self) -> None:
+        """End it politely, then firmly."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        self._bury(_GOODBYE_S)
+
+    def kill(self) -> None:
+        """End it now; may be called from another thread while it is asked."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def _ready_channel(self, request: dict[str, Any], descriptors: Sequence[int]) -> socket.socket:
+        """Send the request, to a new worker if the old one has died in its sleep."""
+        if self._channel is not None:
+            try:
+                self._channel.settimeout(self._limits.start_s)
+                send(self._channel, request, descriptors=descriptors)
+            except OSError:
+                self.stop()
+            else:
+                return self._channel
+        channel = self._start()
+        send(channel, request, descriptors=descriptors)
+        return channel
+
+    @staticmethod
+    def _answer(channel: socket.socket, until: float) -> dict[str, Any]:
+        """The next message. Raises TimeoutError at that moment of the monotonic clock."""
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        channel.settimeout(left_s)
+        return receive(channel)[0]
+
+    def _start(self) -> socket.socket:
+        """A fresh worker that has said it is ready. Raises TryLater."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, tempfile.TemporaryFile() as last_words:
+            try:
+                self._spawn(theirs.fileno(), last_words.fileno())
+                theirs.close()
+                self._answer(ours, time.monotonic() + self._limits.start_s)
+            except (OSError, EOFError) as error:
+                ours.close()
+                self.kill()
+                self._bury(_GOODBYE_S)
+                said = os.pread(last_words.fileno(), _MAX_WORDS_BYTES, 0).decode(errors="replace")
+                words = " ".join(said.split())[-_LAST_WORDS:] or repr(error)
+                raise TryLater(f"the decode worker does not start: {words}") from error
+        self._channel, self._served = ours, 1
+        return ours
+
+    def _spawn(self, channel: int, stderr: int) -> None:
+        """Start the process from a thread that lives as long as it does.
+
+        The kernel's parent-death signal comes when the *thread* that started the child ends.
+        """
+        job = {
+            "path": [place or os.getcwd() for place in sys.path],  # noqa: PTH109 - '' means that very string
+            "channel_fd": channel,
+            "parent_pid": os.getpid(),
+            "limits": asdict(self._limits),
+        }
+        started: list[subprocess.Popen[bytes] | OSError] = []
+        is_started = threading.Event()
+
+        def keep() -> None:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-c", _BOOT, json.dumps(job)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    pass_fds=(channel,),
+                    cwd="/",
+                    env=os.environ | _ONE_THREAD,
+                    process_group=0,  # Ctrl-C is for the parent
+                )
+            except OSError as error:
+                started.append(error)
+                is_started.set()
+                return
+            started.append(process)
+            is_started.set()
+            process.wait()
+
+        self._keeper = threading.Thread(target=keep, name="decode-worker-keeper", daemon=True)
+        self._keeper.start()
+        is_started.wait()
+        outcome = started[0]
+        if isinstance(outcome, OSError):
+            raise outcome
+        self._process = outcome
+
+    def _bury(self, patience_s: float) -> None:
+        """Wait for the end of the process, killing it when patience is over."""
+        if self._keeper is not None:
+            self._keeper.join(patience_s)
+            if self._keeper.is_alive():
+                self.kill()
+                self._keeper.join(_GOODBYE_S)
+        self._keeper = None
+
+    def _end(self) -> str:
+        """How a worker ended that was not told to."""
+        self.stop()
+        code = self._process.returncode if self._process else None
+        if code is None or code >= 0:
+            return f"the decode worker ended with exit code {code}"
+        with suppress(ValueError):
+            return f"the decode worker was killed by {signal.Signals(-code).name}"
+        return f"the decode worker was killed by signal {-code}"
