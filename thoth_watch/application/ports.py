@@ -93,8 +93,9 @@ class AudioDecoder(Protocol):
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         """Read and decode one file to its end.
 
-        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable or FileGone. The file that is
-        decoded is exactly the one that was seen (`file.signature`), through no symlink.
+        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable or FileGone, and TryLater where
+        there is no room for samples. The file that is decoded is exactly the one that was seen
+        (`file.signature`), through no symlink.
         """
 
     def close(self) -> None:
@@ -206,7 +207,10 @@ class TranscriptPublisher(Protocol):
         """
 
     def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
-        """Whether something lies at that path that we did not write (`ours_sha256`: what we wrote there)."""
+        """Whether something lies at that path that we did not write (`ours_sha256`: what we wrote there).
+
+        Raises TryLater where the folder cannot be looked into.
+        """
 
 
 class TranscriptRenderer(Protocol):
@@ -363,6 +367,6 @@ class Ledger(Protocol):
     def recover(self, *, now: datetime) -> int:
         """At the start of the only process that works on this ledger: take back what a dead one held.
 
-        CLAIMED files whose batch was killed become READY with one crash more (or QUARANTINED when they
-        were alone and it was the second); RUNNING runs become INTERRUPTED. How many files.
+        CLAIMED files become READY with one death more, and travel alone from then on; the fifth death
+        makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
         """

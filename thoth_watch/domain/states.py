@@ -33,6 +33,7 @@ LEGAL_MOVES: dict[State, frozenset[State]] = {
             State.QUARANTINED,
             State.SEEN,
             State.READY,
+            State.CONFLICT,
             State.GONE,
             State.REFUSED,
         }

@@ -1,0 +1,26 @@
+"""A ledger on disk for the tests of its adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.infrastructure.ledger import SqlLedger
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[SqlLedger]:
+    with SqlLedger.open(url, busy_timeout_s=0.2) as made:
+        yield made

@@ -1,0 +1,163 @@
+"""Whatever happens in whatever order: every file has one state, a reason unless DONE, and one owner."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.test_ledger_contract import (
+    INBOX,
+    NOW,
+    RESULT,
+    open_run,
+    record,
+    recording,
+)
+from thoth_watch.application.ports import Claim
+from thoth_watch.domain.audio import RefusedEntry
+from thoth_watch.domain.batching import Batch
+from thoth_watch.domain.errors import NameTaken
+from thoth_watch.domain.run import FileOutcome
+from thoth_watch.domain.states import LEGAL_MOVES, State
+from thoth_watch.domain.treatment import Treatment
+from thoth_watch.infrastructure.ledger import SqlLedger
+
+NAMES = ("a.wav", "a.mp3", "b.wav", "c.wav")
+FAILURES = (State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE)
+
+
+class Walk:
+    """Somebody who does anything at all with a ledger."""
+
+    def __init__(self, ledger: SqlLedger, seed: int) -> None:
+        self.ledger = ledger
+        self.random = random.Random(seed)
+        self.now = NOW
+        self.claims: list[tuple[Claim, int]] = []
+
+    def file(self):
+        return recording(self.random.choice(NAMES), version=self.random.randint(1, 2))
+
+    def see(self) -> None:
+        record(self.ledger, seen=[(self.file(), self.random.choice(("", "new")))], now=self.now)
+
+    def settle(self) -> None:
+        record(self.ledger, ready=[(self.file(), 1.0)], now=self.now)
+
+    def refuse(self) -> None:
+        entry = RefusedEntry(INBOX, self.file().path, "a link")
+        record(self.ledger, refused=[entry], now=self.now)
+
+    def lose(self) -> None:
+        record(self.ledger, gone=[self.file().path], now=self.now)
+
+    def claim(self) -> None:
+        waiting = self.ledger.waiting(lambda _: Treatment())
+        self.random.shuffle(waiting)
+        claim = self.ledger.claim(Batch(tuple(waiting[:2])), owner="walk", now=self.now)
+        if claim is not None:
+            self.claims.append((claim, open_run(self.ledger, claim)))
+
+    def finish(self) -> None:
+        if not self.claims:
+            return
+        claim, run_id = self.random.choice(self.claims)
+        item = self.random.choice(claim.batch.files)
+        try:
+            self.ledger.record_result(
+                claim,
+                file_id=item.file_id,
+                run_id=run_id,
+                sha256=f"s{item.file.path}",
+                fingerprint="f",
+                result=RESULT,
+                names=[("txt", item.file.path.with_suffix(".txt"))],
+                name_kind="stem",
+                now=self.now,
+            )
+        except NameTaken:
+            self.fail()
+
+    def publish(self) -> None:
+        for found in self.ledger.unpublished(lambda _: Treatment()):
+            assert found.names
+            self.ledger.record_published(
+                file_id=found.waiting.file_id,
+                claim_no=found.claim_no,
+                state=self.random.choice((State.DONE, State.CONFLICT)),
+                reason="",
+                published=[(path, "w") for _, path in found.names],
+                now=self.now,
+            )
+
+    def fail(self) -> None:
+        if not self.claims:
+            return
+        claim, run_id = self.random.choice(self.claims)
+        item = self.random.choice(claim.batch.files)
+        states = [s for s in FAILURES if s is not State.QUARANTINED]
+        outcome = FileOutcome(
+            item.file_id,
+            self.random.choice(states),
+            next_try_at=self.now + timedelta(seconds=self.random.randint(0, 3)),
+            counts_as_attempt=self.random.random() < 0.5,
+            crashed=self.random.random() < 0.2,
+        )
+        self.ledger.record_failure(claim, outcome=outcome, run_id=run_id, now=self.now)
+
+    def release(self) -> None:
+        if self.claims:
+            self.ledger.release(self.random.choice(self.claims)[0], now=self.now)
+
+    def wake(self) -> None:
+        self.ledger.wake_retries(now=self.now)
+
+    def retry(self) -> None:
+        self.ledger.retry(now=self.now)
+
+    def die(self) -> None:
+        self.ledger.recover(now=self.now)
+
+    def step(self) -> None:
+        likely = [self.see, self.settle, self.settle, self.claim, self.finish, self.publish]
+        rare = [self.refuse, self.lose, self.fail, self.release, self.wake, self.retry, self.die]
+        self.random.choice(likely * 3 + rare)()
+        self.now += timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_order_of_events_breaks_the_ledger(ledger: SqlLedger, path: Path, seed: int) -> None:
+    walk = Walk(ledger, seed)
+    for _ in range(120):
+        walk.step()
+    with closing(sqlite3.connect(path)) as connection:
+        check(connection)
+    assert len(set(ledger.known(INBOX))) <= len(NAMES)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    files = connection.execute("SELECT state, reason, attempts FROM files").fetchall()
+    assert 0 < len(files) <= len(NAMES)
+    for state, reason, attempts in files:
+        assert state == "DONE" or reason.strip()
+        assert attempts >= 0
+    moves = connection.execute(
+        "SELECT file_id, before, after, claim_no FROM transitions ORDER BY id"
+    ).fetchall()
+    last: dict[int, str] = {}
+    claim_nos: dict[int, int] = {}
+    for file_id, before, after, claim_no in moves:
+        assert State(after) in LEGAL_MOVES[State(before)]
+        assert last.get(file_id, before) == before
+        last[file_id] = after
+        if after == "CLAIMED":  # one claim at a time, each with a higher number
+            assert claim_no > claim_nos.get(file_id, 0)
+            claim_nos[file_id] = claim_no
+    assert {"CLAIMED", "RESULT"} <= {after for _, _, after, _ in moves}  # it got somewhere
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,201 @@
+"""What one look at an inbox changes in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import rows
+from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
+from thoth_watch.infrastructure.ledger.tables import files
+
+CHANGED = "changed on disk; waits until it is quiet"
+WAITS = "waits for a batch"
+GONE = "no longer on disk"
+UNTRIED = {"attempts": 0, "crashes": 0, "deaths": 0, "setbacks": 0}
+
+
+def record_seen(
+    connection: Connection, seen: Sequence[tuple[AudioFile, str]], *, now: datetime
+) -> None:
+    """New files get a row; a changed one starts again, and whoever works on the old version is fenced off."""
+    known = _known(connection, [file.path for file, _ in seen])
+    new: list[dict[str, Any]] = []
+    steps: list[Move] = []
+    for file, reason in {file.path: (file, reason) for file, reason in seen}.values():
+        row = known.get(file.path)
+        if row is None:
+            new.append(_new_row(file.inbox, file.path, file.signature, now=now, reason=reason))
+        elif rows.signature(row) != file.signature:
+            steps.append(_changed(row, file, now=now, reason=reason))
+        elif row.state == State.GONE:
+            steps.append(_step(row, State.SEEN, reason, now=now, inbox=file.inbox))
+        elif row.state == State.SEEN:
+            steps.append(_step(row, State.SEEN, reason, now=now))
+    _insert(connection, new)
+    move_all(connection, steps, now=now)
+
+
+def record_ready(
+    connection: Connection, ready: Sequence[tuple[AudioFile, float | None]], *, now: datetime
+) -> None:
+    """Settled files wait for a batch from now on; what is not SEEN (any more) stays as it is."""
+    known = _known(connection, [file.path for file, _ in ready])
+    new: list[dict[str, Any]] = []
+    steps: list[Move] = []
+    for file, declared_s in {file.path: (file, seconds) for file, seconds in ready}.values():
+        row = known.get(file.path)
+        facts: dict[str, Any] = {"ready_at": now, "duration_s": declared_s, "next_try_at": None}
+        if row is None:
+            values = _new_row(file.inbox, file.path, file.signature, now=now, reason=WAITS)
+            new.append(values | facts | {"state": str(State.READY)})
+        elif row.state == State.SEEN:
+            if rows.signature(row) != file.signature:
+                facts |= rows.signature_columns(file.signature) | UNTRIED
+            steps.append(_step(row, State.READY, WAITS, now=now, **facts))
+        elif rows.signature(row) != file.signature:
+            steps.append(_changed(row, file, now=now, reason=CHANGED))
+        elif row.state == State.GONE:
+            steps.append(_step(row, State.SEEN, "came back; waits until it is quiet", now=now))
+    _insert(connection, new)
+    move_all(connection, steps, now=now)
+
+
+def record_refused(
+    connection: Connection, refused: Sequence[RefusedEntry], *, now: datetime
+) -> None:
+    """Entries that are no plain files are remembered with the reason."""
+    known = _known(connection, [entry.path for entry in refused])
+    new: list[dict[str, Any]] = []
+    steps: list[Move] = []
+    for entry in {entry.path: entry for entry in refused}.values():
+        row = known.get(entry.path)
+        if row is None:
+            values = _new_row(entry.inbox, entry.path, None, now=now, reason=entry.reason)
+            new.append(values | {"state": str(State.REFUSED)})
+        elif row.state == State.REFUSED:
+            steps.append(_step(row, State.REFUSED, entry.reason, now=now, inbox=entry.inbox))
+        else:
+            steps.append(
+                _step(
+                    row,
+                    State.REFUSED,
+                    entry.reason,
+                    now=now,
+                    inbox=entry.inbox,
+                    **rows.signature_columns(None),
+                    **_fresh(row),
+                )
+            )
+    _insert(connection, new)
+    move_all(connection, steps, now=now)
+
+
+def record_gone(connection: Connection, gone: Collection[Path], *, now: datetime) -> None:
+    """Files that are no longer there keep their row, and their signature in case they come back."""
+    known = _known(connection, list(gone))
+    steps = [
+        _step(row, State.GONE, GONE, now=now, next_try_at=None)
+        for row in known.values()
+        if row.state != State.GONE
+    ]
+    move_all(connection, steps, now=now)
+
+
+def _known(connection: Connection, paths: Sequence[Path]) -> dict[Path, Any]:
+    columns = (
+        files.c.id,
+        files.c.path_raw,
+        files.c.state,
+        files.c.claim_no,
+        files.c.generation,
+        *rows.SIGNATURE,
+    )
+    return {
+        row.path_raw: row
+        for some in chunks(paths)
+        for row in connection.execute(
+            select(*columns).where(files.c.path_raw.in_(some)).with_for_update()
+        )
+    }
+
+
+def _changed(row: Any, file: AudioFile, *, now: datetime, reason: str) -> Move:
+    """A file that still grows is the same version; one that had settled is the next."""
+    values: dict[str, Any] = rows.signature_columns(file.signature)
+    if row.state != State.SEEN:
+        values |= _fresh(row)
+    else:
+        values |= UNTRIED
+    return _step(row, State.SEEN, reason or CHANGED, now=now, inbox=file.inbox, **values)
+
+
+def _fresh(row: Any) -> dict[str, Any]:
+    """Another version: nothing that was known of the old one holds."""
+    return {
+        "generation": row.generation + 1,
+        "claim_no": row.claim_no + 1,
+        "batch_id": None,
+        "sha256": None,
+        "fingerprint": None,
+        "duration_s": None,
+        **UNTRIED,
+        "ready_at": None,
+        "done_at": None,
+        "next_try_at": None,
+    }
+
+
+def _step(
+    row: Any,
+    after: State,
+    reason: str,
+    *,
+    now: datetime,
+    inbox: Path | None = None,
+    **values: Any,
+) -> Move:
+    if inbox is not None:
+        values |= {"inbox": inbox, "inbox_raw": inbox}
+    return Move(
+        file_id=row.id,
+        claim_no=row.claim_no,
+        before=State(row.state),
+        after=after,
+        reason=reason,
+        values=values | {"last_seen_at": now} if after != State.GONE else values,
+    )
+
+
+def _new_row(
+    inbox: Path, path: Path, found: Signature | None, *, now: datetime, reason: str
+) -> dict[str, Any]:
+    return {
+        "path": path,
+        "path_raw": path,
+        "inbox": inbox,
+        "inbox_raw": inbox,
+        "state": str(State.SEEN),
+        "reason": reason.strip() or "new; waits until it is quiet",
+        **rows.signature_columns(found),
+        "duration_s": None,
+        **UNTRIED,
+        "generation": 1,
+        "claim_no": 0,
+        "first_seen_at": now,
+        "last_seen_at": now,
+        "ready_at": None,
+        "next_try_at": None,
+        "updated_at": now,
+    }
+
+
+def _insert(connection: Connection, new: list[dict[str, Any]]) -> None:
+    if new:
+        connection.execute(insert(files), new)

@@ -1,0 +1,1 @@
+"""The schema's history: forward only, applied when a ledger is opened."""

@@ -1,0 +1,48 @@
+"""Brings a ledger to the newest schema, in the transaction that the caller has open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy.sql import column, table
+
+from thoth_watch.domain.errors import LedgerBroken
+from thoth_watch.infrastructure.ledger.tables import SCHEMA_REVISION
+
+HERE = Path(__file__).parent
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The last migration that was applied; None before the first."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    versions = table("alembic_version", column("version_num"))
+    found: str | None = connection.scalar(select(versions.c.version_num))
+    return found
+
+
+def to_newest(connection: Connection, *, place: str) -> None:
+    """Apply every migration that is missing. Raises LedgerBroken for a ledger newer than the program."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    present = revision_of(connection)
+    if present is not None and present not in known:
+        raise wrong_version(place, present)
+    command.upgrade(config, "head")
+
+
+def wrong_version(place: str, revision: str | None) -> LedgerBroken:
+    """What to say of a ledger whose schema is not this program's."""
+    if revision is None or revision < SCHEMA_REVISION:
+        return LedgerBroken(
+            f"ledger {place}: is of an older thoth-watch; `run` or `once` brings it up to date"
+        )
+    return LedgerBroken(f"ledger {place}: is of a newer thoth-watch ({revision}); update this one")

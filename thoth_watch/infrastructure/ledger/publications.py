@@ -1,0 +1,109 @@
+"""Which output name belongs to which recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from thoth_watch.domain.errors import NameTaken
+from thoth_watch.infrastructure.ledger.moves import chunks
+from thoth_watch.infrastructure.ledger.tables import publications
+
+
+def reserve(
+    connection: Connection,
+    names: Sequence[tuple[str, Path]],
+    *,
+    file_id: int,
+    generation: int,
+    claim_no: int,
+    name_kind: str,
+) -> None:
+    """Make these names the file's own. Raises NameTaken if another recording has one of them.
+
+    What the file once published keeps its row, so that an older transcript of ours is known as ours.
+    """
+    formats = {path: name for name, path in names}
+    if len(formats) < len(names):
+        raise ValueError(f"file {file_id}: two formats share one output name; put {{format}} in it")
+    holders = _holders(connection, list(formats))
+    for path, holder in holders.items():
+        if holder != file_id:
+            raise NameTaken(f"{path}: is the transcript of another recording")
+    drop_reserved(connection, file_id=file_id, but=formats)
+    common = {"name_kind": name_kind, "generation": generation, "claim_no": claim_no}
+    for path, format_name in formats.items():
+        if path in holders:
+            connection.execute(
+                update(publications)
+                .where(publications.c.path_raw == path)
+                .values(format=format_name, **common)
+            )
+        else:
+            connection.execute(
+                insert(publications).values(
+                    file_id=file_id, format=format_name, path=path, path_raw=path, **common
+                )
+            )
+
+
+def mark_published(
+    connection: Connection,
+    published: Sequence[tuple[Path, str]],
+    *,
+    file_id: int,
+    generation: int,
+    claim_no: int,
+    now: datetime,
+) -> None:
+    """Note what lies where now; names that were reserved for nothing are free again."""
+    holders = _holders(connection, [path for path, _ in published])
+    for path, sha256 in published:
+        facts = {
+            "sha256": sha256,
+            "published_at": now,
+            "generation": generation,
+            "claim_no": claim_no,
+        }
+        if path not in holders:  # a name found while publishing
+            connection.execute(
+                insert(publications).values(
+                    file_id=file_id,
+                    format=path.suffix.removeprefix("."),
+                    path=path,
+                    path_raw=path,
+                    name_kind="alternate",
+                    **facts,
+                )
+            )
+        elif holders[path] == file_id:
+            connection.execute(
+                update(publications).where(publications.c.path_raw == path).values(**facts)
+            )
+        else:
+            raise NameTaken(f"{path}: is the transcript of another recording")
+    drop_reserved(connection, file_id=file_id, but=())
+
+
+def drop_reserved(connection: Connection, *, file_id: int, but: Iterable[Path]) -> None:
+    """Give up the names that the file reserved and never used, but for some."""
+    connection.execute(
+        delete(publications).where(
+            publications.c.file_id == file_id,
+            publications.c.sha256.is_(None),
+            publications.c.path_raw.not_in(list(but)),
+        )
+    )
+
+
+def _holders(connection: Connection, paths: Sequence[Path]) -> dict[Path, int]:
+    """File ids by output path."""
+    columns = (publications.c.path_raw, publications.c.file_id)
+    return {
+        row.path_raw: row.file_id
+        for some in chunks(paths)
+        for row in connection.execute(select(*columns).where(publications.c.path_raw.in_(some)))
+    }

@@ -1,0 +1,133 @@
+"""Questions that people ask the ledger, answered without writing to it, while a daemon works or not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
+
+from thoth_watch.domain.states import State
+from thoth_watch.domain.treatment import matches
+from thoth_watch.infrastructure.ledger.connection import (
+    BUSY_TIMEOUT_S,
+    Place,
+    open_for_reading,
+)
+from thoth_watch.infrastructure.ledger.failures import translated
+from thoth_watch.infrastructure.ledger.tables import files, run_files, runs
+
+GLOB = frozenset("*?[")
+FOR_THE_PROGRAM = frozenset({"path_raw", "inbox_raw"})
+
+
+class LedgerReader:
+    """Reads a ledger that is there; rows are dicts with the tables' own column names and aware times."""
+
+    def __init__(self, engine: Engine, place: Place) -> None:
+        self._engine = engine
+        self._place = place
+
+    @classmethod
+    def open(cls, url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:
+        """Raises TryLater if there is no ledger yet, LedgerBroken if it is not ours or of another version."""
+        return cls(*open_for_reading(url, busy_timeout_s=busy_timeout_s))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def runs(
+        self, limit: int | None = None, *, since: datetime | None = None
+    ) -> list[dict[str, Any]]:
+        """Runs, newest first."""
+        query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+        if since is not None:
+            query = query.where(runs.c.started_at >= since)
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def run(self, run_id: int) -> dict[str, Any] | None:
+        """One run, with its files under `files`."""
+        query = select(run_files).where(run_files.c.run_id == run_id).order_by(run_files.c.path)
+        with self._reading() as connection:
+            row = (
+                connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+            )
+            members = [dict(member) for member in connection.execute(query).mappings()]
+        return None if row is None else {**row, "files": members}
+
+    def last_run(self) -> dict[str, Any] | None:
+        """The newest run."""
+        return next(iter(self.runs(1)), None)
+
+    def counts(self) -> dict[State, int]:
+        """How many files are in each state; every state is there."""
+        query = select(files.c.state, func.count().label("files")).group_by(files.c.state)
+        with self._reading() as connection:
+            found = {row.state: row.files for row in connection.execute(query)}
+        return {state: found.get(state, 0) for state in State}
+
+    def files(
+        self,
+        states: str | Collection[str] | None = None,
+        *,
+        limit: int | None = None,
+        match: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Files by path, of these states. match: a glob below the inbox as in rules, or a part of the path."""
+        query = select(files).order_by(files.c.inbox, files.c.path)
+        if states is not None:
+            wanted = [states] if isinstance(states, str) else list(states)
+            query = query.where(files.c.state.in_(wanted))
+        found: list[dict[str, Any]] = []
+        with self._reading() as connection:
+            for row in connection.execute(query).mappings():
+                if limit is not None and len(found) >= limit:
+                    break
+                if match is None or _is_match(row["path_raw"], row["inbox_raw"], match):
+                    found.append({k: v for k, v in row.items() if k not in FOR_THE_PROGRAM})
+        return found
+
+    def failures(self) -> list[dict[str, Any]]:
+        """The view of that name: every file that is not DONE, and why."""
+        return self._view(text("SELECT * FROM failures"))
+
+    def run_summary(self) -> list[dict[str, Any]]:
+        """The view of that name: a readable line per run, oldest first."""
+        return self._view(text("SELECT * FROM run_summary"))
+
+    def engine_summary(self) -> list[dict[str, Any]]:
+        """The view of that name: what each engine, device and precision has done so far."""
+        return self._view(text("SELECT * FROM engine_summary"))
+
+    def _view(self, query: TextClause) -> list[dict[str, Any]]:
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self._place.name), self._engine.begin() as connection:
+            yield connection
+
+
+def _is_match(path: Path, inbox: Path, pattern: str) -> bool:
+    relative = path.relative_to(inbox) if path.is_relative_to(inbox) else path
+    if GLOB.isdisjoint(pattern):
+        return pattern in str(relative) or pattern == str(path)
+    return matches(relative, pattern) or matches(path, pattern)

@@ -1,0 +1,106 @@
+"""Transcripts in the ledger: kept once per content and engine, found again, and handed out to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, select
+
+from thoth_watch.application.ports import StoredResult, Unpublished
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import rows, transcripts
+from thoth_watch.infrastructure.ledger.tables import files, publications, results
+
+
+def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult | None:
+    """The result of that key."""
+    row = connection.execute(
+        select(results.c.transcript, results.c.provenance).where(
+            results.c.sha256 == sha256, results.c.fingerprint == fingerprint
+        )
+    ).one_or_none()
+    return None if row is None else _result(row)
+
+
+def keep(
+    connection: Connection,
+    result: StoredResult,
+    *,
+    sha256: str,
+    fingerprint: str,
+    run_id: int,
+    now: datetime,
+) -> None:
+    """Store a result, unless there is one of that key already."""
+    known = select(results.c.sha256).where(
+        results.c.sha256 == sha256, results.c.fingerprint == fingerprint
+    )
+    if connection.scalar(known) is not None:
+        return
+    transcript = result.transcript
+    connection.execute(
+        insert(results).values(
+            sha256=sha256,
+            fingerprint=fingerprint,
+            transcript=transcripts.to_document(transcript),
+            provenance=dict(result.provenance),
+            run_id=run_id,
+            created_at=now,
+            language=transcript.language,
+            verdict=str(transcript.verdict),
+            duration_s=transcript.duration_s,
+        )
+    )
+
+
+def unpublished(
+    connection: Connection, treatment_of: Callable[[AudioFile], Any]
+) -> list[Unpublished]:
+    """Files in RESULT with what is to be written, and the names that their last claim reserved."""
+    is_its = and_(results.c.sha256 == files.c.sha256, results.c.fingerprint == files.c.fingerprint)
+    found = connection.execute(
+        select(
+            *rows.WAITING,
+            files.c.claim_no,
+            files.c.sha256,
+            results.c.transcript,
+            results.c.provenance,
+        )
+        .join(results, is_its)
+        .where(files.c.state == State.RESULT)
+        .order_by(files.c.id)
+    ).all()
+    names = _planned_names(connection)
+    return [
+        Unpublished(
+            waiting=rows.waiting_file(row, treatment_of),
+            claim_no=row.claim_no,
+            sha256=row.sha256,
+            result=_result(row),
+            names=tuple((name.format, name.path_raw) for name in names.get(row.id, [])),
+            name_kind=names[row.id][0].name_kind if row.id in names else "stem",
+        )
+        for row in found
+    ]
+
+
+def _planned_names(connection: Connection) -> dict[int, list[Any]]:
+    is_planned = and_(
+        files.c.id == publications.c.file_id, files.c.claim_no == publications.c.claim_no
+    )
+    planned: dict[int, list[Any]] = {}
+    for name in connection.execute(
+        select(publications)
+        .join(files, is_planned)
+        .where(files.c.state == State.RESULT)
+        .order_by(publications.c.id)
+    ):
+        planned.setdefault(name.file_id, []).append(name)
+    return planned
+
+
+def _result(row: Any) -> StoredResult:
+    return StoredResult(transcripts.from_document(row.transcript), row.provenance)

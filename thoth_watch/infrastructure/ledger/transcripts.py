@@ -1,0 +1,49 @@
+"""A transcript as JSON and back, without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
+
+
+def to_document(transcript: Transcript) -> dict[str, Any]:
+    """Plain lists, dicts and numbers; with the whole text, for people who query it."""
+    return {"text": transcript.text, **asdict(transcript), "verdict": str(transcript.verdict)}
+
+
+def from_document(document: Mapping[str, Any]) -> Transcript:
+    """The transcript that `to_document` was given."""
+    return Transcript(
+        segments=tuple(_segment(item) for item in document["segments"]),
+        language=document["language"],
+        duration_s=float(document["duration_s"]),
+        verdict=Verdict(document["verdict"]),
+        warnings=tuple(document["warnings"]),
+        n_tokens=document["n_tokens"],
+    )
+
+
+def _segment(item: Mapping[str, Any]) -> Segment:
+    return Segment(
+        start=float(item["start"]),
+        end=float(item["end"]),
+        text=item["text"],
+        tokens=tuple(item["tokens"]),
+        temperature=float(item["temperature"]),
+        avg_logprob=float(item["avg_logprob"]),
+        compression_ratio=float(item["compression_ratio"]),
+        no_speech_prob=float(item["no_speech_prob"]),
+        seek=item["seek"],
+        words=tuple(
+            Word(
+                start=float(word["start"]),
+                end=float(word["end"]),
+                word=word["word"],
+                probability=float(word["probability"]),
+            )
+            for word in item["words"]
+        ),
+    )
