@@ -1,0 +1,183 @@
+"""Tokens are those of transformers' own generate; batches change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
+from thoth_watch.infrastructure.whisper.decoding import Opening, WindowDecoder
+from thoth_watch.infrastructure.whisper.features import log_mels
+from thoth_watch.infrastructure.whisper.quiet import quietly
+
+N_WINDOWS = 4
+
+
+@pytest.fixture(scope="module")
+def windows(bursts):
+    return [bursts(duration_s, seed) for seed, duration_s in enumerate((3, 5, 0.05, 1.5))]
+
+
+@pytest.fixture(scope="module")
+def loaded(load):
+    return load(WhisperTranscriptionEngine)._loaded
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_whisper):
+    with quietly():
+        return WhisperForConditionalGeneration.from_pretrained(tiny_whisper, dtype=torch.float32)
+
+
+def decode(loaded, windows, *, language="en", task="transcribe", use_cache=True):
+    decoder = WindowDecoder(loaded, use_cache=use_cache)
+    hidden = decoder.encode(log_mels(loaded.extractor, windows))
+    prompt = loaded.vocabulary.prompt(language, task)
+    return decoder.generate(hidden, decoder.open(hidden), [prompt] * len(windows))
+
+
+def by_transformers(reference, tiny_whisper, window, **asked):
+    """One window's own tokens and scores, before the long-form wrapper drops what is unfinished."""
+    extractor = WhisperFeatureExtractor.from_pretrained(tiny_whisper)
+    features = extractor([window], sampling_rate=16_000, return_tensors="pt").input_features
+    with torch.inference_mode(), quietly():
+        result = reference.generate(
+            features,
+            return_timestamps=True,
+            return_dict_in_generate=True,
+            output_scores=True,
+            force_unique_generate_call=True,
+            **asked,
+        )
+    n_prompt = 3 if asked else 1
+    tokens = result.sequences[0, n_prompt:].tolist()
+    end = reference.generation_config.eos_token_id
+    scores = torch.stack([step[0] for step in result.scores])
+    return tuple(tokens[: tokens.index(end)] if end in tokens else tokens), scores
+
+
+def test_features_of_a_batch_are_those_of_transformers(loaded, windows):
+    extractor = loaded.extractor
+    one_by_one = torch.cat(
+        [extractor(w, sampling_rate=16_000, return_tensors="pt").input_features for w in windows]
+    )
+
+    features = log_mels(extractor, windows)
+
+    assert features.shape == (N_WINDOWS, 80, 500)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, one_by_one, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("task", ["transcribe", "translate"])
+def test_tokens_are_those_of_transformers_own_generate(
+    loaded, reference, tiny_whisper, windows, task
+):
+    for window in windows:
+        expected, _ = by_transformers(reference, tiny_whisper, window, language="de", task=task)
+
+        (decoded,) = decode(loaded, [window], language="de", task=task)
+
+        assert decoded.tokens == expected
+
+
+def test_the_windows_of_these_tests_have_different_tokens(loaded, windows):
+    assert len({decode(loaded, [window])[0].tokens for window in windows}) >= 3
+
+
+def test_windows_together_have_the_tokens_of_windows_alone(loaded, windows):
+    alone = [decode(loaded, [window])[0] for window in windows]
+
+    together = decode(loaded, windows)
+
+    assert [d.tokens for d in together] == [d.tokens for d in alone]
+    assert np.allclose([d.avg_logprob for d in together], [d.avg_logprob for d in alone], atol=1e-4)
+
+
+def test_without_the_cache_the_tokens_are_the_same(loaded, windows):
+    uncached = decode(loaded, windows[:2], use_cache=False)
+
+    assert [d.tokens for d in uncached] == [d.tokens for d in decode(loaded, windows[:2])]
+
+
+def test_the_average_log_probability_is_that_of_the_chosen_tokens(
+    loaded, reference, tiny_whisper, windows
+):
+    (decoded,) = decode(loaded, windows[:1])
+    _, scores = by_transformers(
+        reference, tiny_whisper, windows[0], language="en", task="transcribe"
+    )
+    chosen = scores.log_softmax(dim=-1).amax(dim=-1)
+
+    assert decoded.avg_logprob == pytest.approx(
+        float(chosen.sum()) / (len(decoded.tokens) + 1), abs=1e-4
+    )
+
+
+def test_language_and_silence_come_from_the_encoding_that_is_there_already(
+    loaded, reference, windows
+):
+    decoder = WindowDecoder(loaded, use_cache=True)
+    features = log_mels(loaded.extractor, windows)
+    opening = decoder.open(decoder.encode(features))
+
+    with torch.inference_mode():
+        expected = reference.detect_language(features)
+    ids = [loaded.vocabulary.languages[code] for code in opening.languages]
+    assert ids == expected.tolist()
+    assert all(0 <= p <= 1 for p in opening.no_speech_probs)
+    assert isinstance(opening, Opening)
+
+
+def test_windows_of_different_languages_share_a_forward_pass(loaded, windows):
+    decoder = WindowDecoder(loaded, use_cache=True)
+    hidden = decoder.encode(log_mels(loaded.extractor, windows[:2]))
+    prompts = [loaded.vocabulary.prompt(code, "transcribe") for code in ("en", "fr")]
+
+    mixed = decoder.generate(hidden, decoder.open(hidden), prompts)
+
+    assert mixed[0].tokens == decode(loaded, windows[:1], language="en")[0].tokens
+    assert mixed[1].tokens == decode(loaded, windows[1:2], language="fr")[0].tokens
+
+
+def test_every_window_ends_where_the_decoder_has_no_positions_left(loaded, windows):
+    endless = replace(loaded, vocabulary=replace(loaded.vocabulary, max_length=10_000))
+
+    decoded = decode(endless, windows)
+
+    assert all(len(d.tokens) <= 32 - 3 for d in decoded)
+    assert any(len(d.tokens) > 12 for d in decoded)
+
+
+def test_an_english_only_model_is_prompted_with_its_start_token_alone(
+    tiny_english_whisper, windows
+):
+    engine = WhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(tiny_english_whisper)))
+    loaded = engine._loaded
+    with quietly():
+        reference = WhisperForConditionalGeneration.from_pretrained(
+            tiny_english_whisper, dtype=torch.float32
+        )
+
+    assert not loaded.vocabulary.is_multilingual
+    assert len(loaded.vocabulary.prompt("en", "transcribe")) == 1
+    (decoded,) = decode(loaded, windows[:1])
+    expected, _ = by_transformers(reference, tiny_english_whisper, windows[0])
+    assert decoded.tokens == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_float32_tokens_are_those_of_the_cpu(load, windows):
+    on_gpu = load(precision="float32", device="cuda")._loaded
+
+    on_cpu = load(precision="float32", device="cpu")._loaded
+    assert on_gpu.device.type == "cuda"
+    assert [d.tokens for d in decode(on_gpu, windows)] == [
+        d.tokens for d in decode(on_cpu, windows)
+    ]

@@ -1,0 +1,494 @@
+"""The three engines: lazy, in order, and a bad window or a full memory harms no other recording."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from thoth_watch.application.ports import EngineSeconds
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.engine import EngineType, Fallback, TranscriptionEngineConfig
+from thoth_watch.domain.errors import EngineUnavailable, FileGone, NotAudio, ThothError
+from thoth_watch.domain.transcript import Verdict
+from thoth_watch.infrastructure.whisper import (
+    ENGINES,
+    AcceleratedWhisperTranscriptionEngine,
+    BatchTranscriptionEngine,
+    WhisperTranscriptionEngine,
+)
+from thoth_watch.infrastructure.whisper.hearing import Ear
+
+EVERY_ENGINE = pytest.mark.parametrize("engine_class", ENGINES.values(), ids=list(ENGINES))
+
+
+class CountingEar:
+    """Wraps an ear: counts the windows of each forward pass, and fails as it is told."""
+
+    def __init__(self, ear, *, limit=99, guilty=None):
+        self.ear, self.limit, self.guilty = ear, limit, guilty
+        self.window_samples = ear.window_samples
+        self.sizes = []
+        self.keys = []
+
+    def hear(self, pieces, seconds):
+        self.sizes.append(len(pieces))
+        self.keys.append([piece.job.recording.key for piece in pieces])
+        if len(pieces) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB\nand more")
+        if self.guilty in self.keys[-1]:
+            raise ValueError("bad features")
+        return self.ear.hear(pieces, seconds)
+
+
+@pytest.fixture
+def counted(tiny_whisper):
+    """A fresh engine whose forward passes are counted."""
+
+    def make(engine_class=BatchTranscriptionEngine, *, limit=99, guilty=None, **asked):
+        engine = engine_class(TranscriptionEngineConfig(**asked), builtin=tiny_whisper)
+        ear = CountingEar(engine._forwards._ear, limit=limit, guilty=guilty)
+        engine._forwards._ear = ear
+        return engine, ear
+
+    return make
+
+
+def texts(results):
+    return {key: result.transcript.text for key, result in results.items()}
+
+
+def test_the_engines_differ_in_data_only():
+    table = {
+        kind: (engine.through_accelerate, engine.shares_forwards)
+        for kind, engine in ENGINES.items()
+    }
+
+    assert table == {
+        EngineType.STANDARD: (False, False),
+        EngineType.ACCELERATED: (True, False),
+        EngineType.BATCH: (True, True),
+    }
+
+
+def test_all_engines_say_the_same_in_float32(load, transcribe, recording, bursts):
+    sounds = [bursts(duration_s, seed) for seed, duration_s in enumerate((1, 12.5, 0.05, 2, 7))]
+    said = []
+    for engine_class in ENGINES.values():
+        engine = load(engine_class, precision="float32", batch_size=3)
+        results = transcribe(engine, [recording(k, s) for k, s in enumerate(sounds)])
+        said.append({key: result.transcript for key, result in results.items()})
+
+    standard, accelerated, batch = said
+    assert len(standard) == 5
+    for other in (accelerated, batch):
+        for key, transcript in standard.items():
+            assert other[key].text == transcript.text
+            assert other[key].language == transcript.language
+            assert [s.tokens for s in other[key].segments] == [
+                s.tokens for s in transcript.segments
+            ]
+
+
+@pytest.mark.parametrize(
+    ("engine_class", "sizes"),
+    [
+        (WhisperTranscriptionEngine, [1, 1, 1, 1, 1]),
+        (AcceleratedWhisperTranscriptionEngine, [1, 3, 1]),
+        (BatchTranscriptionEngine, [4, 1]),
+    ],
+)
+def test_windows_share_forward_passes_as_the_engine_is_meant_to(
+    counted, transcribe, recording, bursts, engine_class, sizes
+):
+    engine, ear = counted(engine_class, batch_size=4)
+
+    transcribe(engine, [recording(k, bursts(d)) for k, d in enumerate((2, 12.5, 3))])
+
+    assert ear.sizes == sizes
+
+
+def test_segments_lie_in_time_order_within_the_recording(load, transcribe, recording, bursts):
+    result = transcribe(load(), [recording(0, bursts(12.5))])[0]
+
+    times = [time for s in result.transcript.segments for time in (s.start, s.end)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= 12.5
+    assert result.transcript.duration_s == 12.5
+    assert result.transcript.segments[-1].seek > 600
+
+
+@EVERY_ENGINE
+def test_recordings_are_pulled_one_by_one_as_there_is_room(load, recording, bursts, engine_class):
+    pulled = []
+
+    def source():
+        for key in range(8):
+            pulled.append(key)
+            yield recording(key, bursts(1, key))
+
+    results = load(engine_class, batch_size=2).transcribe(
+        source(), seconds=EngineSeconds(), on_progress=lambda _: None, should_stop=lambda: False
+    )
+
+    assert pulled == []
+    first = next(results)
+    assert first.key == 0
+    assert len(pulled) <= 2
+    assert len([first, *results]) == 8
+
+
+@EVERY_ENGINE
+def test_a_finished_recording_is_handed_over_before_the_next_is_pulled(
+    load, recording, bursts, engine_class
+):
+    def source():
+        yield recording(0, bursts(1))
+        raise RuntimeError("the next file was asked for too early")
+
+    results = load(engine_class, batch_size=1).transcribe(
+        source(), seconds=EngineSeconds(), on_progress=lambda _: None, should_stop=lambda: False
+    )
+
+    assert next(results).key == 0
+    with pytest.raises(RuntimeError):
+        next(results)
+
+
+@EVERY_ENGINE
+def test_samples_are_freed_when_a_recording_is_finished(
+    load, transcribe, recording, bursts, engine_class
+):
+    closed: list[int] = []
+    recordings = [recording(k, bursts(d), closed=closed) for k, d in enumerate((1, 7, 0))]
+
+    transcribe(load(engine_class), recordings)
+
+    assert sorted(closed) == [0, 1, 2]
+
+
+def test_a_stop_ends_the_work_after_the_present_forward_pass(counted, recording, bursts):
+    engine, ear = counted(batch_size=2)
+    closed: list[int] = []
+    recordings = (recording(k, bursts(1, k), closed=closed) for k in range(9))
+
+    results = list(
+        engine.transcribe(
+            recordings,
+            seconds=EngineSeconds(),
+            on_progress=lambda _: None,
+            should_stop=lambda: len(ear.sizes) >= 2,
+        )
+    )
+
+    assert ear.sizes == [2, 2]
+    assert [r.key for r in results] == [0, 1, 2, 3]
+    assert closed == [0, 1, 2, 3]
+
+
+def test_a_recording_cut_short_by_a_stop_is_left_out_and_freed(counted, recording, bursts):
+    engine, ear = counted(batch_size=1)
+    closed: list[int] = []
+
+    results = list(
+        engine.transcribe(
+            [recording(0, bursts(12.5), closed=closed)],
+            seconds=EngineSeconds(),
+            on_progress=lambda _: None,
+            should_stop=lambda: len(ear.sizes) >= 2,
+        )
+    )
+
+    assert results == []
+    assert closed == [0]
+
+
+def test_progress_adds_up_to_the_audio(load, recording, bursts):
+    heard: list[float] = []
+
+    list(
+        load(BatchTranscriptionEngine, batch_size=2).transcribe(
+            [recording(k, bursts(d)) for k, d in enumerate((2, 12.5, 3))],
+            seconds=EngineSeconds(),
+            on_progress=heard.append,
+            should_stop=lambda: False,
+        )
+    )
+
+    assert sum(heard) == pytest.approx(17.5)
+    assert len(heard) >= 2
+
+
+def test_out_of_memory_halves_the_windows_of_a_forward_pass_and_loses_none(
+    counted, transcribe, recording, bursts, load
+):
+    engine, ear = counted(limit=2, batch_size=8)
+    recordings = [recording(k, bursts(1, k)) for k in range(10)]
+
+    results = transcribe(engine, recordings)
+
+    assert ear.sizes == [8, 4, 2, 2, 2, 2, 2]
+    assert engine.fallbacks == [
+        Fallback("batch_size", "8", "2", "CUDA out of memory. Tried to allocate 3 GiB")
+    ]
+    assert engine.placement.batch_size == 2
+    assert texts(results) == texts(transcribe(load(BatchTranscriptionEngine), recordings))
+
+
+def test_memory_too_small_for_one_window_is_that_recordings_error(
+    counted, transcribe, recording, bursts
+):
+    engine, _ = counted(limit=0, batch_size=2)
+
+    results = transcribe(engine, [recording(k, bursts(1)) for k in range(2)])
+
+    assert all(r.transcript is None and "out of memory" in r.error for r in results.values())
+
+
+def test_a_guilty_recording_does_not_harm_the_others(counted, transcribe, recording, bursts, load):
+    engine, ear = counted(guilty=1, batch_size=4)
+    closed: list[int] = []
+    recordings = [recording(k, bursts(1, k), closed=closed) for k in range(4)]
+
+    results = transcribe(engine, recordings)
+
+    assert results[1].transcript is None
+    assert results[1].error == "ValueError: bad features"
+    assert ear.keys == [[0, 1, 2, 3], [0], [1], [2], [3]]
+    assert sorted(closed) == [0, 1, 2, 3]
+    others = [recordings[k] for k in (0, 2, 3)]
+    assert texts({k: results[k] for k in (0, 2, 3)}) == texts(
+        transcribe(load(BatchTranscriptionEngine), others)
+    )
+
+
+def test_a_lost_device_is_nobodys_fault(counted, recording, bursts, transcribe):
+    engine, ear = counted()
+
+    def fail(*_):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    ear.hear = fail
+    with pytest.raises(EngineUnavailable, match="the device failed"):
+        transcribe(engine, [recording(0, bursts(1))])
+
+
+@EVERY_ENGINE
+def test_a_recording_without_samples_has_an_empty_transcript(
+    load, transcribe, recording, engine_class
+):
+    result = transcribe(load(engine_class), [recording(0, np.zeros(0, np.float32))])[0]
+
+    assert result.transcript.text == ""
+    assert result.transcript.verdict is Verdict.EMPTY
+    assert result.transcript.duration_s == 0
+
+
+def test_a_truncated_recording_is_called_so(load, transcribe, recording, bursts):
+    warnings = ("truncated: 3.0 of 9.0 s",)
+
+    result = transcribe(load(), [recording(0, bursts(3), warnings=warnings)])[0]
+
+    assert result.transcript.verdict is Verdict.TRUNCATED
+    assert result.transcript.warnings == warnings
+
+
+def test_a_silent_window_without_confidence_has_no_words(
+    load, transcribe, recording, bursts, monkeypatch
+):
+    sound = recording(0, bursts(3))
+    assert transcribe(load(), [sound])[0].transcript.text
+
+    monkeypatch.setattr("thoth_watch.infrastructure.whisper.hearing.NO_SPEECH_THRESHOLD", -1.0)
+    monkeypatch.setattr("thoth_watch.infrastructure.whisper.hearing.LOGPROB_THRESHOLD", 1.0)
+
+    assert transcribe(load(), [sound])[0].transcript.verdict is Verdict.EMPTY
+
+
+def test_each_recording_has_its_own_language(load, transcribe, recording, bursts):
+    languages = ["de", "English", None, "FR"]
+    recordings = [recording(k, bursts(2, k), language=lang) for k, lang in enumerate(languages)]
+
+    results = transcribe(load(BatchTranscriptionEngine), recordings)
+
+    got = [results[k].transcript.language for k in range(4)]
+    assert [got[0], got[1], got[3]] == ["de", "en", "fr"]
+    assert got[2] in {"en", "de", "fr", "es"}
+
+
+@EVERY_ENGINE
+def test_the_first_window_with_speech_decides_the_language_of_all(
+    load, transcribe, recording, bursts, monkeypatch, engine_class
+):
+    engine = load(engine_class, batch_size=4)
+    prompts = []
+    decoder = engine._forwards._ear._decoder
+    generate, opened = decoder.generate, decoder.open
+    likely = iter(["fr", "de", "es"])
+    silence = iter([0.9, 0.1, 0.1])
+
+    def fake_open(hidden):
+        real = opened(hidden)
+        n_windows = hidden.shape[0]
+        return type(real)(
+            [next(silence) for _ in range(n_windows)],
+            [next(likely) for _ in range(n_windows)],
+            real.cache,
+        )
+
+    def watch(hidden, opening, asked):
+        prompts.extend(asked)
+        return generate(hidden, opening, asked)
+
+    monkeypatch.setattr(decoder, "open", fake_open)
+    monkeypatch.setattr(decoder, "generate", watch)
+    result = transcribe(engine, [recording(0, bursts(12.5))])[0]
+
+    languages = engine._loaded.vocabulary.languages
+    assert [p[1] for p in prompts] == [languages["fr"], languages["de"], languages["de"]]
+    assert result.transcript.language == "de"
+
+
+def test_a_language_that_the_model_does_not_know_is_that_recordings_error(
+    load, transcribe, recording, bursts
+):
+    recordings = [recording(0, bursts(1), language="klingon"), recording(1, bursts(1))]
+
+    results = transcribe(load(BatchTranscriptionEngine), recordings)
+
+    assert "'klingon': this model knows 4 languages" in results[0].error
+    assert results[1].transcript is not None
+
+
+def test_an_english_only_model_refuses_other_languages_and_translation(
+    tiny_english_whisper, transcribe, recording, bursts
+):
+    engine = AcceleratedWhisperTranscriptionEngine(
+        TranscriptionEngineConfig(model=str(tiny_english_whisper))
+    )
+    sound = bursts(1)
+    recordings = [
+        recording(0, sound, language="de"),
+        recording(1, sound, task="translate"),
+        recording(2, sound),
+        recording(3, sound, language="en"),
+    ]
+
+    results = transcribe(engine, recordings)
+
+    assert "knows only English" in results[0].error
+    assert "can only transcribe" in results[1].error
+    assert results[2].transcript == results[3].transcript
+    assert results[2].transcript.language == "en"
+
+
+def test_time_and_tokens_are_counted(load, transcribe, recording, bursts):
+    seconds = EngineSeconds()
+
+    results = transcribe(
+        load(BatchTranscriptionEngine), [recording(k, bursts(2, k)) for k in range(3)], seconds
+    )
+
+    assert min(seconds.features_s, seconds.encode_s, seconds.generate_s) > 0
+    assert seconds.tokens == sum(r.transcript.n_tokens for r in results.values()) > 0
+
+
+def test_what_the_caller_gave_up_stands_first(tiny_whisper):
+    given = Fallback("engine", "batch on cuda", "standard on cpu", "no GPU")
+
+    engine = WhisperTranscriptionEngine(builtin=tiny_whisper, fallbacks=[given])
+
+    assert engine.fallbacks == [given]
+    assert engine.load_s > 0
+
+
+@EVERY_ENGINE
+def test_the_class_decides_the_engine_whatever_the_config_says(load, engine_class):
+    info = load(engine_class).get_device_info()
+
+    assert info["engine"] == engine_class.engine_type
+    assert info["batch_size"] == (1 if engine_class.engine_type == "standard" else 8)
+
+
+class FakeDecoder:
+    """Decodes a file into as many seconds of sound as it has bytes."""
+
+    def __init__(self, bursts, recording):
+        self.bursts, self.recording = bursts, recording
+
+    def probe(self, file: AudioFile) -> float | None:
+        return None
+
+    def decode(self, file: AudioFile, *, key: int = 0):
+        if not file.signature.size_bytes:
+            raise NotAudio("empty file")
+        return self.recording(key, self.bursts(file.signature.size_bytes, key))
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def library(tiny_whisper, bursts, recording):
+    return BatchTranscriptionEngine(
+        TranscriptionEngineConfig(batch_size=2, language="de"),
+        decoder=FakeDecoder(bursts, recording),
+        builtin=tiny_whisper,
+    )
+
+
+def test_transcribe_batch_returns_transcripts_in_the_order_given(library, tmp_path):
+    lengths = {"b.wav": 7, "a.wav": 1, "c.wav": 2}
+    for name, length in lengths.items():
+        (tmp_path / name).write_bytes(b"x" * length)
+
+    transcripts = library.transcribe_batch(
+        [tmp_path / "b.wav", str(tmp_path / "a.wav"), tmp_path / "c.wav"]
+    )
+
+    assert [t.duration_s for t in transcripts] == [7, 1, 2]
+    assert {t.language for t in transcripts} == {"de"}
+    assert library.transcribe_batch([]) == []
+
+
+def test_transcribe_batch_names_the_file_that_cannot_be_read(library, tmp_path):
+    (tmp_path / "empty.wav").touch()
+
+    with pytest.raises(NotAudio, match=r"empty\.wav: empty file"):
+        library.transcribe_batch([tmp_path / "empty.wav"])
+    with pytest.raises(FileGone, match=r"gone\.wav: no such file"):
+        library.transcribe_batch([tmp_path / "gone.wav"])
+    with pytest.raises(NotAudio, match="not a plain file"):
+        library.transcribe_batch([tmp_path])
+
+
+def test_transcribe_batch_names_the_file_that_cannot_be_transcribed(library, tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(b"xx")
+
+    def fail(*_):
+        raise ValueError("bad")
+
+    monkeypatch.setattr(Ear, "hear", fail)
+    with pytest.raises(ThothError, match=r"a\.wav: ValueError: bad"):
+        library.transcribe_batch([tmp_path / "a.wav"])
+
+
+def test_an_engine_without_a_decoder_says_how_to_get_one(load):
+    with pytest.raises(EngineUnavailable, match=r"thoth_watch\.load_engine"):
+        load().transcribe_batch(["a.wav"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
+    load, transcribe, recording, bursts
+):
+    engine = load(BatchTranscriptionEngine, device="cuda")
+    seconds = EngineSeconds()
+
+    transcribe(engine, [recording(0, bursts(3))], seconds)
+
+    assert engine.placement.precision in {"bfloat16", "float16"}
+    assert engine.placement.device == "cuda:0"
+    assert seconds.peak_gpu_bytes > 0

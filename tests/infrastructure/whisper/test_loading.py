@@ -1,0 +1,247 @@
+"""Models are found, checked and read back; what cannot be trusted is refused with a short reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import WhisperForConditionalGeneration
+
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.errors import EXIT_UNAVAILABLE, EngineUnavailable
+from thoth_watch.infrastructure.whisper import (
+    AcceleratedWhisperTranscriptionEngine,
+    ModelUnavailable,
+    WhisperTranscriptionEngine,
+)
+from thoth_watch.infrastructure.whisper.checkpoint import find_checkpoint, hash_weights
+from thoth_watch.infrastructure.whisper.quantisation import has_int8_linears
+
+
+@pytest.fixture
+def copy(tiny_whisper, tmp_path):
+    return shutil.copytree(tiny_whisper, tmp_path / "copy")
+
+
+def load(folder, engine_class=WhisperTranscriptionEngine, **asked):
+    return engine_class(TranscriptionEngineConfig(model=str(folder), **asked))
+
+
+def refusal(folder, **asked):
+    with pytest.raises(ModelUnavailable) as caught:
+        load(folder, **asked)
+    text = str(caught.value)
+    assert caught.value.exit_code == EXIT_UNAVAILABLE
+    assert "\n" not in text
+    assert len(text) < 500
+    return text
+
+
+def test_what_was_got_is_read_from_the_weights(load, tiny_whisper):
+    info = load(precision="bf16+int8").get_device_info()
+
+    assert info["device"] == "cpu"
+    assert info["precision"] == "bfloat16+int8"
+    assert info["encoder_dtype"] == "bfloat16"
+    assert info["mixed_precision"] == "bf16"
+    assert info["num_processes"] == 1
+    assert info["is_main_process"] is True
+    assert info["engine"] == "accelerated"
+    assert info["model"] == "builtin"
+    assert info["model_revision"] == f"sha256:{hash_weights(tiny_whisper)}"
+    assert info["versions"]["torch"] == torch.__version__
+    assert {"batch_size", "use_cache", "dtype", "device_name", "versions"} <= set(info)
+
+
+def test_the_read_back_follows_the_weights_and_not_the_request(load):
+    engine = load(fresh=True, precision="float32")
+    engine._loaded.model.get_encoder().to(torch.bfloat16)
+
+    assert engine._loaded.encoder_precision == "bfloat16"
+
+
+def test_int8_replaces_the_linear_layers_of_the_part_that_was_named(load):
+    model = load(precision="fp32+int8")._loaded.model
+
+    assert not has_int8_linears(model.get_encoder())
+    assert has_int8_linears(model.get_decoder())
+    assert has_int8_linears(torch.nn.Sequential(model.proj_out))
+
+
+def test_a_half_precision_file_is_loaded_as_float32_where_that_was_asked(copy):
+    half = {k: v.half() for k, v in load_file(copy / "model.safetensors").items()}
+    save_file(half, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert load(copy).placement.precision == "float32"
+
+
+def test_a_missing_tensor_is_refused_by_name(copy):
+    tensors = load_file(copy / "model.safetensors")
+    del tensors["model.decoder.layers.0.fc1.weight"]
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert "lacks 1 tensors: model.decoder.layers.0.fc1.weight" in refusal(copy)
+
+
+def test_a_tensor_of_the_wrong_shape_is_refused_by_name(copy):
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.encoder.conv1.bias"] = torch.zeros(3)
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert "wrong shape for 1 tensors: model.encoder.conv1.bias" in refusal(copy)
+
+
+def test_a_truncated_weight_file_is_refused(copy):
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+
+    assert "cannot be loaded" in refusal(copy)
+
+
+def test_pickled_weights_are_refused_with_the_way_out(copy):
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+
+    assert "convert them to safetensors" in refusal(copy)
+
+
+def test_a_model_of_another_kind_is_refused(copy):
+    config = json.loads((copy / "config.json").read_text()) | {"model_type": "bert"}
+    (copy / "config.json").write_text(json.dumps(config))
+
+    assert "it is a bert model, not a Whisper" in refusal(copy)
+
+
+def test_a_model_with_code_of_its_own_is_never_run_and_never_asks(copy, tmp_path):
+    trap = tmp_path / "ran"
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "evil.py").write_text(f"open({str(trap)!r}, 'w')")
+
+    refusal(copy)
+    assert not trap.exists()
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+    assert "no config.json" in refusal(tmp_path)
+
+
+def test_an_unknown_model_is_refused_with_what_can_be_set_instead():
+    text = refusal("nobody/whisper-none-such")
+
+    assert "nobody/whisper-none-such" in text
+    assert "openai/whisper-small" in text
+
+
+def test_a_missing_builtin_model_is_refused(tmp_path):
+    with pytest.raises(ModelUnavailable, match="model builtin"):
+        WhisperTranscriptionEngine(builtin=tmp_path)
+
+
+def test_features_that_do_not_fit_the_weights_are_refused(copy):
+    path = copy / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"feature_size": 128}))
+
+    assert "makes 128 mels, its weights need 80" in refusal(copy)
+
+
+def test_a_hub_model_has_its_commit_as_revision(tiny_whisper, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--whisper-own"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(tiny_whisper, repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    assert load("someone/whisper-own").placement.model_revision == commit
+    assert load("someone/whisper-own", revision="main").placement.model_revision == commit
+    assert "at revision v9" in refusal("someone/whisper-own", revision="v9")
+
+
+def test_short_names_stand_for_hub_models(monkeypatch):
+    asked = []
+
+    def nowhere(model, *_, **__):
+        asked.append(model)
+        raise OSError("offline")
+
+    monkeypatch.setattr("thoth_watch.infrastructure.whisper.checkpoint.cached_file", nowhere)
+    for name in ("tiny.en", "turbo", "large", "distil-large-v3"):
+        with pytest.raises(ModelUnavailable, match="offline"):
+            find_checkpoint(name, revision=None, builtin=None)
+
+    assert asked == [
+        "openai/whisper-tiny.en",
+        "openai/whisper-large-v3-turbo",
+        "openai/whisper-large-v3",
+        "distil-whisper/distil-large-v3",
+    ]
+
+
+def test_the_weights_decide_the_revision_and_the_fingerprint(copy, load):
+    before = hash_weights(copy)
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.encoder.conv1.bias"] += 1
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert hash_weights(copy) != before
+    other = AcceleratedWhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(copy)))
+    assert other.fingerprint != load().fingerprint
+
+
+def test_engine_and_precision_are_in_the_fingerprint_but_speed_is_not(load):
+    fingerprints = [
+        load().fingerprint,
+        load(WhisperTranscriptionEngine).fingerprint,
+        load(precision="bf16").fingerprint,
+        load(precision="int8").fingerprint,
+    ]
+
+    assert len(set(fingerprints)) == 4
+    assert load(use_cache=False, batch_size=3).fingerprint == load().fingerprint
+
+
+def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
+    tiny_whisper, load, transcribe, recording, bursts
+):
+    asked = TranscriptionEngineConfig(precision="float32")
+    spread = AcceleratedWhisperTranscriptionEngine(
+        asked, builtin=tiny_whisper, max_memory={"cpu": 800_000}
+    )
+
+    places = set(spread.get_device_info()["device_map"].values())
+    assert places == {"cpu", "disk"}
+    whole = load(precision="float32")
+    assert whole.get_device_info()["device_map"] is None
+    sound = [recording(0, bursts(4))]
+    assert transcribe(spread, sound)[0].transcript == transcribe(whole, sound)[0].transcript
+
+
+def test_a_spread_model_has_one_number_format(tiny_whisper):
+    with pytest.raises(EngineUnavailable, match="one float format"):
+        AcceleratedWhisperTranscriptionEngine(
+            TranscriptionEngineConfig(precision="bf16+int8"),
+            builtin=tiny_whisper,
+            max_memory={"cpu": 800_000},
+        )
+
+
+def test_memory_that_runs_out_while_loading_is_no_fault_of_the_model(tiny_whisper, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(WhisperForConditionalGeneration, "from_pretrained", full)
+
+    with pytest.raises(EngineUnavailable, match="not enough memory") as caught:
+        load(tiny_whisper)
+    assert not isinstance(caught.value, ModelUnavailable)
+
+
+def test_loading_writes_nothing_on_the_screen(tiny_whisper, capfd):
+    load(tiny_whisper)
+
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,86 @@
+"""Windows cover a recording exactly, and are cut where it is quiet."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thoth_watch.infrastructure.whisper.windows import SEARCH_S, cut_windows
+
+RATE = 16_000
+FULL = 30 * RATE
+
+
+def test_a_recording_of_75_seconds_gets_windows_that_cover_it_exactly(bursts):
+    samples = bursts(75)
+
+    windows = list(cut_windows(samples, window_samples=FULL))
+
+    assert np.array_equal(np.concatenate([w.samples for w in windows]), samples)
+    assert [w.start for w in windows] == [0, *np.cumsum([len(w.samples) for w in windows])[:-1]]
+    assert all(0 < len(w.samples) <= FULL for w in windows)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 20_000), st.integers(1, 9_000), st.integers(0, 9))
+def test_no_sample_is_lost_or_doubled(n_samples, window_samples, seed):
+    samples = np.random.default_rng(seed).standard_normal(n_samples).astype(np.float32)
+
+    windows = list(cut_windows(samples, window_samples=window_samples))
+
+    joined = np.concatenate([w.samples for w in windows]) if windows else samples[:0]
+    assert np.array_equal(joined, samples)
+    assert all(0 < len(w.samples) <= window_samples for w in windows)
+
+
+def test_the_cut_lies_in_the_middle_of_a_pause():
+    samples = np.random.default_rng(0).standard_normal(40 * RATE).astype(np.float32)
+    samples[25 * RATE : 26 * RATE] *= 0.001
+
+    first, second = cut_windows(samples, window_samples=FULL)
+
+    assert 25.1 <= second.offset_s <= 25.9
+    assert first.duration_s == second.offset_s
+
+
+def test_digital_silence_gives_windows_as_long_as_they_may_be():
+    windows = list(cut_windows(np.zeros(65 * RATE, np.float32), window_samples=FULL))
+
+    assert [round(w.duration_s, 1) for w in windows] == [29.9, 29.9, 5.2]
+
+
+def test_a_pause_before_the_search_is_not_used():
+    samples = np.ones(40 * RATE, np.float32)
+    samples[10 * RATE : 12 * RATE] = 0
+
+    first, _ = cut_windows(samples, window_samples=FULL)
+
+    assert first.duration_s >= 30 - SEARCH_S
+
+
+@pytest.mark.parametrize("n_samples", [1, 100, RATE // 20, FULL])
+def test_a_short_recording_is_one_window(n_samples):
+    (window,) = cut_windows(np.ones(n_samples, np.float32), window_samples=FULL)
+
+    assert len(window.samples) == n_samples
+
+
+def test_a_recording_of_no_samples_has_no_windows():
+    assert list(cut_windows(np.zeros(0, np.float32), window_samples=FULL)) == []
+
+
+def test_a_memory_map_of_ten_hours_is_cut_without_being_read_at_once(tmp_path):
+    file = tmp_path / "long.f32"
+    with file.open("wb") as sparse:
+        sparse.truncate(10 * 3600 * RATE * 4)
+    samples = np.memmap(file, dtype=np.float32, mode="r")
+
+    windows = cut_windows(samples, window_samples=FULL)
+
+    for window in islice(windows, 3):
+        assert np.shares_memory(window.samples, samples)
+        assert len(window.samples) <= FULL

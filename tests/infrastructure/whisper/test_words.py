@@ -1,0 +1,111 @@
+"""On the model that ships with the package, every engine hears the same words as transformers."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from transformers import WhisperForConditionalGeneration
+
+import thoth_watch
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.transcript import Verdict
+from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngine
+from thoth_watch.infrastructure.whisper.decoding import WindowDecoder
+from thoth_watch.infrastructure.whisper.features import log_mels
+from thoth_watch.infrastructure.whisper.quiet import quietly
+
+BUILTIN = Path(thoth_watch.__file__).parent / "builtin"
+MODEL, SAMPLES = BUILTIN / "model", BUILTIN / "samples"
+RATE = 16_000
+READABLE = {".wav", ".flac", ".ogg", ".mp3"}
+
+pytestmark = [
+    pytest.mark.words,
+    pytest.mark.skipif(
+        not (MODEL / "model.safetensors").exists(), reason="the builtin model is not here"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def sounds():
+    files = sorted(f for f in SAMPLES.rglob("*") if f.suffix.lower() in READABLE)
+    if not files:
+        pytest.skip("the builtin samples are not here")
+    read = [soundfile.read(file, dtype="float32", always_2d=True) for file in files]
+    return [
+        soxr.resample(samples.mean(axis=1), rate, RATE).astype(np.float32) for samples, rate in read
+    ]
+
+
+@pytest.fixture(scope="module")
+def engines():
+    asked = TranscriptionEngineConfig(batch_size=4, language="en")
+    return {kind: engine(asked, builtin=MODEL) for kind, engine in ENGINES.items()}
+
+
+def agreement(words, others):
+    matcher = SequenceMatcher(None, words, others, autojunk=False)
+    same = sum(block.size for block in matcher.get_matching_blocks())
+    return same / max(len(words), len(others), 1)
+
+
+def test_tokens_on_speech_are_those_of_transformers(engines, sounds):
+    loaded = engines["standard"]._loaded
+    decoder = WindowDecoder(loaded, use_cache=True)
+    with quietly():
+        reference = WhisperForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
+    for samples in sounds[:10]:
+        features = log_mels(loaded.extractor, [samples[: 30 * RATE]])
+        with torch.inference_mode(), quietly():
+            result = reference.generate(
+                features,
+                language="en",
+                task="transcribe",
+                return_timestamps=True,
+                return_dict_in_generate=True,
+                force_unique_generate_call=True,
+            )
+        hidden = decoder.encode(features)
+        prompt = loaded.vocabulary.prompt("en", "transcribe")
+        (decoded,) = decoder.generate(hidden, decoder.open(hidden), [prompt])
+
+        expected = result.sequences[0, len(prompt) :].tolist()
+        end = loaded.vocabulary.end
+        assert list(decoded.tokens) == expected[: expected.index(end)]
+
+
+def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, transcribe, recording):
+    recordings = [recording(k, s, language="en") for k, s in enumerate(sounds)]
+    words = {
+        kind: [
+            word
+            for _, result in sorted(transcribe(engine, recordings).items())
+            for word in result.transcript.text.split()
+        ]
+        for kind, engine in engines.items()
+    }
+
+    assert len(words["standard"]) > len(sounds)
+    assert agreement(words["standard"], words["accelerated"]) >= 0.998
+    assert agreement(words["standard"], words["batch"]) >= 0.998
+
+
+def test_silence_has_no_words(engines, transcribe, recording):
+    silence = recording(0, np.zeros(10 * RATE, np.float32), language="en")
+
+    for engine in engines.values():
+        assert transcribe(engine, [silence])[0].transcript.verdict is Verdict.EMPTY
+
+
+def test_the_builtin_model_is_what_an_engine_loads_by_default():
+    info = WhisperTranscriptionEngine().get_device_info()
+
+    assert info["model"] == "builtin"
+    assert info["model_revision"].startswith("sha256:")

@@ -1,0 +1,17 @@
+"""Whisper through torch, transformers and accelerate: three engines, one decoder."""
+
+from thoth_watch.infrastructure.whisper.engines import (
+    ENGINES,
+    AcceleratedWhisperTranscriptionEngine,
+    BatchTranscriptionEngine,
+    WhisperTranscriptionEngine,
+)
+from thoth_watch.infrastructure.whisper.loading import ModelUnavailable
+
+__all__ = [
+    "ENGINES",
+    "AcceleratedWhisperTranscriptionEngine",
+    "BatchTranscriptionEngine",
+    "ModelUnavailable",
+    "WhisperTranscriptionEngine",
+]

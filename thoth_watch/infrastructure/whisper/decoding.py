@@ -1,0 +1,179 @@
+"""Windows to tokens: one encoding, what the start token tells, and transformers' greedy loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation import GenerationMixin
+from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
+from transformers.modeling_outputs import BaseModelOutput
+
+from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
+from thoth_watch.infrastructure.whisper.quiet import quietly
+from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the decoder says to the start token alone, for each window."""
+
+    no_speech_probs: list[float]
+    languages: list[str]  # the most probable one's code
+    cache: Any  # keys and values so far, None without use_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The tokens of one window, without end-of-text."""
+
+    tokens: tuple[int, ...]
+    avg_logprob: float  # over tokens and end-of-text, as whisper counts
+
+
+class WindowDecoder:
+    """Decodes windows that share a forward pass; they may differ in language and task."""
+
+    def __init__(self, loaded: LoadedWhisper, *, use_cache: bool) -> None:
+        self._loaded = loaded
+        self._model = loaded.model
+        self._vocabulary = loaded.vocabulary
+        self._use_cache = use_cache
+        vocabulary_size = self._model.config.vocab_size
+        self._suppressed = _mask(loaded.vocabulary.suppressed, vocabulary_size, loaded.device)
+        self._suppressed_first = _mask(
+            loaded.vocabulary.suppressed_first, vocabulary_size, loaded.device
+        )
+
+    @torch.inference_mode()
+    def encode(self, features: torch.Tensor) -> torch.Tensor:
+        """The encoder's output, shape (n_windows, 1500, d_model), in the decoder's number format.
+
+        features: float32, shape (n_windows, n_mels, 3000).
+        """
+        inputs = features.to(self._loaded.device, self._loaded.encoder_dtype)
+        hidden: torch.Tensor = self._model.get_encoder()(inputs).last_hidden_state
+        return hidden.to(self._loaded.decoder_dtype)
+
+    @torch.inference_mode()
+    def open(self, hidden: torch.Tensor) -> Opening:
+        """One decoder step on the start token: whether it is speech, and in which language."""
+        n_windows = hidden.shape[0]
+        start = torch.full((n_windows, 1), self._vocabulary.start, device=hidden.device)
+        output = self._model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            decoder_input_ids=start,
+            use_cache=self._use_cache,
+        )
+        logits = output.logits[:, -1].float()
+        silence = self._vocabulary.no_speech
+        no_speech = [0.0] * n_windows
+        if silence is not None:
+            no_speech = logits.softmax(dim=-1)[:, silence].tolist()
+        languages = [ENGLISH] * n_windows
+        if self._vocabulary.is_multilingual:
+            codes, ids = zip(*self._vocabulary.languages.items(), strict=True)
+            likely = logits[:, list(ids)].argmax(dim=-1).tolist()
+            languages = [codes[i] for i in likely]
+        return Opening(no_speech, languages, output.past_key_values if self._use_cache else None)
+
+    @torch.inference_mode()
+    def generate(
+        self, hidden: torch.Tensor, opening: Opening, prompts: Sequence[list[int]]
+    ) -> list[Decoded]:
+        """Greedy tokens with timestamps for each window; prompts are of equal length.
+
+        transformers' own loop runs on the encoder's output, below Whisper's long-form wrapper,
+        which would encode again. Every window ends at the latest where the decoder's positions do.
+        """
+        prompt = torch.tensor(prompts, device=hidden.device)
+        length = prompt.shape[1]
+        # the start token is in the cache already, and with it the keys of the encoder's output
+        cache = opening.cache if length > 1 else None
+        given = prompt if cache is None else prompt[:, 1:]
+        v = self._vocabulary
+        rules = GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self._room(length),
+            use_cache=self._use_cache,
+            decoder_start_token_id=v.start,
+            bos_token_id=v.end,
+            eos_token_id=v.end,
+            pad_token_id=v.end,
+            no_timestamps_token_id=v.no_timestamps,
+            max_initial_timestamp_index=v.max_initial_timestamp_index,
+        )
+        begin = given.shape[1]
+        chosen = ChosenLogProbs()
+        extra = {"past_key_values": cache} if cache is not None else {}
+        with quietly():
+            sequences = GenerationMixin.generate(
+                self._model,
+                encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+                decoder_input_ids=given,
+                generation_config=rules,
+                logits_processor=[
+                    Suppression(self._suppressed, self._suppressed_first, begin=begin),
+                    WhisperTimeStampLogitsProcessor(rules, begin_index=begin),
+                    chosen,
+                ],
+                **extra,
+            )
+        generated = sequences[:, begin:].tolist()
+        return [
+            _decoded(tokens, logprobs, end=v.end)
+            for tokens, logprobs in zip(generated, chosen.by_window(), strict=True)
+        ]
+
+    def _room(self, prompt_length: int) -> int:
+        """New tokens that fit behind a prompt; a checkpoint's own limit leaves the prompt out."""
+        positions: int = self._model.config.max_target_positions
+        limit = self._vocabulary.max_length
+        return min(positions, positions if limit is None else limit + prompt_length) - prompt_length
+
+
+class Suppression:
+    """Forbids tokens, some of them only as the first one; the masks are made once."""
+
+    def __init__(self, always: torch.Tensor, first: torch.Tensor, *, begin: int) -> None:
+        self._always = always
+        self._first = first | always
+        self._begin = begin
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores with the forbidden tokens at minus infinity."""
+        mask = self._first if input_ids.shape[1] == self._begin else self._always
+        return scores.masked_fill(mask, -torch.inf)
+
+
+class ChosenLogProbs:
+    """Keeps each step's log-probability of the greedy choice: one number per window and step."""
+
+    def __init__(self) -> None:
+        self._steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - transformers' signature
+        """The same scores; remembers the best one's log-probability."""
+        self._steps.append(scores.amax(dim=-1) - scores.logsumexp(dim=-1))
+        return scores
+
+    def by_window(self) -> list[list[float]]:
+        """The log-probabilities, for each window in time order."""
+        columns: list[list[float]] = torch.stack(self._steps, dim=1).tolist()
+        return columns
+
+
+def _decoded(tokens: list[int], logprobs: list[float], *, end: int) -> Decoded:
+    n_tokens = tokens.index(end) if end in tokens else len(tokens)
+    counted = logprobs[: n_tokens + 1]  # with end-of-text, if it came to that
+    return Decoded(tuple(tokens[:n_tokens]), sum(counted) / (n_tokens + 1))
+
+
+def _mask(tokens: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[[t for t in tokens if 0 <= t < size]] = True
+    return mask.to(device)

@@ -1,0 +1,173 @@
+"""Forms forward passes from recordings; a bad window or a full memory harms no other recording."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+
+from thoth_watch.application.ports import EngineSeconds, Recording, Transcribed
+from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.infrastructure.whisper.hearing import Ear, Piece
+from thoth_watch.infrastructure.whisper.jobs import Heard, Job
+from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
+from thoth_watch.infrastructure.whisper.windows import cut_windows
+
+log = logging.getLogger(__name__)
+
+
+class Forwards:
+    """Windows in, transcripts out; never more than one forward pass of windows is waiting."""
+
+    def __init__(self, ear: Ear, *, size: int, on_smaller: Callable[[int, str], None]) -> None:
+        """size: windows per forward pass. on_smaller(got, why): memory made it smaller."""
+        self._ear = ear
+        self.size = size
+        self._on_smaller = on_smaller
+
+    def run(
+        self,
+        recordings: Iterable[Recording],
+        *,
+        vocabulary: Vocabulary,
+        shares: bool,
+        seconds: EngineSeconds,
+        on_progress: Callable[[float], None],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Transcribed]:
+        """Yield recordings as they are finished; see TranscriptionEngine.transcribe.
+
+        shares: whether windows of several recordings share a forward pass.
+        """
+        queue = _Queue(iter(recordings), vocabulary, self._ear.window_samples, shares=shares)
+        try:
+            while not should_stop():
+                pieces = queue.take(self.size)
+                if pieces and should_stop():  # decoding a file may have taken long
+                    return
+                for piece, heard in zip(pieces, self._hear(pieces, seconds), strict=True):
+                    if isinstance(heard, Exception):
+                        piece.job.fail(f"{type(heard).__name__}: {heard}")
+                    elif piece.job.error is None:
+                        piece.job.add(heard)
+                        seconds.tokens += heard.n_tokens
+                if pieces:
+                    on_progress(sum(p.window.duration_s for p in pieces if p.job.error is None))
+                yield from queue.finished()
+                if not pieces and queue.is_exhausted:
+                    return
+        finally:
+            queue.close()
+
+    def _hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard | Exception]:
+        """What each window became, or why nothing: the whole forward pass, else smaller ones."""
+        if not pieces:
+            return []
+        try:
+            return list(self._ear.hear(pieces, seconds))
+        except torch.AcceleratorError as error:
+            raise EngineUnavailable(f"the device failed: {error}") from error
+        except Exception as error:  # noqa: BLE001 - decided here: whose fault is it?
+            failure = error.with_traceback(None)  # frees the tensors that its frames hold
+        if len(pieces) == 1:
+            return [failure]
+        if is_out_of_memory(failure):
+            self.size = min(self.size, (len(pieces) + 1) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._on_smaller(self.size, str(failure).strip().partition("\n")[0])
+            step = self.size
+        else:
+            log.warning(
+                "a forward pass of several windows failed; they are decoded one at a time",
+                extra={"event": "windows_retried", "windows": len(pieces), "error": str(failure)},
+            )
+            step = 1
+        results: list[Heard | Exception] = []
+        while len(results) < len(pieces):
+            part = pieces[len(results) : len(results) + min(step, self.size)]
+            results += self._hear(part, seconds)
+        return results
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on a device or on the CPU (which has no error class of its own)."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+class _Queue:
+    """Takes up recordings as windows are asked for, and hands back those that are done."""
+
+    def __init__(
+        self,
+        recordings: Iterator[Recording],
+        vocabulary: Vocabulary,
+        window_samples: int,
+        *,
+        shares: bool,
+    ) -> None:
+        self._recordings = recordings
+        self._vocabulary = vocabulary
+        self._window_samples = window_samples
+        self._shares = shares
+        self._open: deque[Job] = deque()
+        self.is_exhausted = False
+
+    def take(self, size: int) -> list[Piece]:
+        """Up to `size` windows for one forward pass; none when one without windows was met."""
+        pieces: list[Piece] = []
+        while len(pieces) < size:
+            job = self._current()
+            if job is None:
+                break
+            window = job.next_window()
+            if window is not None:
+                pieces.append(Piece(job, window))
+            elif not pieces:
+                break  # hand the empty recording over before the next one is decoded
+            if job.all_cut and not self._shares:
+                break
+        return pieces
+
+    def _current(self) -> Job | None:
+        """The recording whose windows are being cut: the last one open, else a new one."""
+        if self._open and not self._open[-1].all_cut:
+            return self._open[-1]
+        recording = next(self._recordings, None)
+        if recording is None:
+            self.is_exhausted = True
+            return None
+        job = self._take_up(recording)
+        self._open.append(job)
+        return job
+
+    def _take_up(self, recording: Recording) -> Job:
+        """A job for the recording; one that the model cannot do is given up at once."""
+        windows = cut_windows(recording.samples, window_samples=self._window_samples)
+        job = Job(recording, language=None, windows=windows)
+        try:
+            self._vocabulary.check_task(recording.task)
+            if recording.language is not None:
+                job.language = self._vocabulary.language_code(recording.language)
+            elif not self._vocabulary.is_multilingual:
+                job.language = ENGLISH
+        except ValueError as error:
+            job.fail(str(error))
+            job.windows = iter(())
+        return job
+
+    def finished(self) -> Iterator[Transcribed]:
+        """Recordings that are done, each closed before it is handed over."""
+        for job in [job for job in self._open if job.is_done]:
+            self._open.remove(job)
+            job.close()
+            yield job.result()
+
+    def close(self) -> None:
+        """Free what is still open."""
+        while self._open:
+            self._open.pop().close()

@@ -1,0 +1,198 @@
+"""Loads a Whisper checkpoint and reads back what was got."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.infrastructure.whisper.checkpoint import (
+    Checkpoint,
+    ModelUnavailable,
+    find_checkpoint,
+)
+from thoth_watch.infrastructure.whisper.device_maps import Memory, device_map_for
+from thoth_watch.infrastructure.whisper.placement import DTYPES, PRECISIONS
+from thoth_watch.infrastructure.whisper.quantisation import has_int8_linears, quantise_linears
+from thoth_watch.infrastructure.whisper.quiet import quietly
+from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary, read_vocabulary
+
+__all__ = ["LoadedWhisper", "ModelUnavailable", "load_whisper"]
+
+
+@dataclass(slots=True)
+class LoadedWhisper:
+    """A model that is ready to compute, with its tokenizer and feature extractor."""
+
+    model: Any  # WhisperForConditionalGeneration
+    tokenizer: Any
+    extractor: Any
+    vocabulary: Vocabulary
+    revision: str
+    device: torch.device  # where its inputs go
+
+    @property
+    def encoder_dtype(self) -> torch.dtype:
+        """Number format of the encoder's weights."""
+        dtype: torch.dtype = self.model.get_encoder().conv1.weight.dtype
+        return dtype
+
+    @property
+    def decoder_dtype(self) -> torch.dtype:
+        """Number format of the decoder's weights, but for its int8 layers."""
+        dtype: torch.dtype = self.model.get_decoder().embed_positions.weight.dtype
+        return dtype
+
+    @property
+    def encoder_precision(self) -> str:
+        """What the encoder computes in, read from its weights."""
+        encoder = self.model.get_encoder()
+        return "int8" if has_int8_linears(encoder) else PRECISIONS[self.encoder_dtype]
+
+    @property
+    def decoder_precision(self) -> str:
+        """What the decoder computes in, read from its weights."""
+        decoder = self.model.get_decoder()
+        return "int8" if has_int8_linears(decoder) else PRECISIONS[self.decoder_dtype]
+
+    @property
+    def device_map(self) -> dict[str, str] | None:
+        """Which part lies where, if the model is spread over several places."""
+        spread = getattr(self.model, "hf_device_map", None) or {}
+        places = {name: str(place) for name, place in spread.items()}
+        return places if len(set(places.values())) > 1 else None
+
+
+def load_whisper(
+    model: str,
+    *,
+    revision: str | None,
+    builtin: Path,
+    device: torch.device,
+    precision: tuple[str, str],
+    through_accelerate: bool,
+    max_memory: Memory | None = None,
+) -> LoadedWhisper:
+    """Load a model onto a device, in the formats of encoder and decoder.
+
+    through_accelerate: placed by accelerate's device map, also where it is larger than the
+    device's memory; else all of it on the device. Raises ModelUnavailable for a model that is
+    missing, damaged or no Whisper, EngineUnavailable where it does not fit.
+    """
+    with quietly():
+        checkpoint = find_checkpoint(model, revision=revision, builtin=builtin)
+        try:
+            return _load(checkpoint, device, precision, through_accelerate, max_memory)
+        except torch.OutOfMemoryError as error:
+            raise EngineUnavailable(
+                f"model {model}: {device} has not enough memory for it; take a smaller model, "
+                "engine.device: cpu, or an engine that spreads it (engine_type: accelerated)"
+            ) from error
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ModelUnavailable(f"model {model}: it cannot be loaded: {reason}") from error
+
+
+def _load(
+    checkpoint: Checkpoint,
+    device: torch.device,
+    precision: tuple[str, str],
+    through_accelerate: bool,  # noqa: FBT001 - named by its only caller
+    max_memory: Memory | None,
+) -> LoadedWhisper:
+    whence = {"revision": checkpoint.commit, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(checkpoint.source, **whence)
+    if config.model_type != "whisper":
+        raise ValueError(f"it is a {config.model_type} model, not a Whisper")
+    encoder_dtype, decoder_dtype = (DTYPES[part] for part in precision)
+    dtype = encoder_dtype if encoder_dtype == decoder_dtype else torch.float32
+    device_map = (
+        device_map_for(config, device=device, dtype=dtype, max_memory=max_memory)
+        if through_accelerate
+        else None
+    )
+    is_spread = device_map is not None and set(device_map.values()) != {device}
+    if is_spread and (encoder_dtype != decoder_dtype or "int8" in precision):
+        raise EngineUnavailable(
+            f"precision {'+'.join(precision)}: this model does not fit on {device}, and a model "
+            "that is spread has one float format; set engine.precision: auto"
+        )
+    offload = tempfile.mkdtemp(prefix="thoth-watch-") if is_spread else None
+    try:
+        model, report = WhisperForConditionalGeneration.from_pretrained(
+            checkpoint.source,
+            **whence,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are named below instead of a long report
+            device_map=device_map,
+            offload_folder=offload,
+        )
+    except BaseException:
+        if offload:
+            shutil.rmtree(offload, ignore_errors=True)
+        raise
+    if offload:  # parts of the model lie there as long as it lives
+        weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
+    _check_weights(report, is_tied=config.tie_word_embeddings)
+    extractor = _extractor(checkpoint, whence, n_mels=config.num_mel_bins)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **whence)
+    vocabulary = read_vocabulary(model.generation_config, tokenizer)
+    model.generation_config = GenerationConfig()  # decoding says all it wants itself
+    model.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    if not is_spread:
+        _cast(model, precision)
+        model.to(device)
+    return LoadedWhisper(model, tokenizer, extractor, vocabulary, checkpoint.revision, device)
+
+
+def _check_weights(report: Any, *, is_tied: bool) -> None:
+    """A tensor that the file lacks would be random numbers: refuse it."""
+    missing = {str(key) for key in report["missing_keys"]}
+    if is_tied:
+        missing.discard("proj_out.weight")
+    mismatched = {
+        str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
+    }
+    for what, keys in (("lacks", missing), ("has the wrong shape for", mismatched)):
+        if keys:
+            named = ", ".join(sorted(keys)[:3]) + (" ..." if len(keys) > 3 else "")
+            raise ValueError(f"its weight file {what} {len(keys)} tensors: {named}")
+
+
+def _extractor(checkpoint: Checkpoint, whence: dict[str, Any], *, n_mels: int) -> Any:
+    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.source, **whence)
+    if extractor.feature_size != n_mels:
+        raise ValueError(
+            f"its preprocessor makes {extractor.feature_size} mels, its weights need {n_mels}"
+        )
+    return extractor
+
+
+def _cast(model: Any, precision: tuple[str, str]) -> None:
+    """Give encoder and decoder their formats; autocast around everything is slower."""
+    encoder, decoder = precision
+    model.get_encoder().to(DTYPES[encoder])
+    model.get_decoder().to(DTYPES[decoder])
+    model.proj_out.to(DTYPES[decoder])
+    if encoder == "int8":
+        quantise_linears(model.get_encoder())
+    if decoder == "int8":
+        quantise_linears(model.get_decoder())
+        model.proj_out = quantise_linears(torch.nn.Sequential(model.proj_out))[0]

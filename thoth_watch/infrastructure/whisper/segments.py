@@ -1,0 +1,50 @@
+"""Turns the timestamp tokens of one window into stretches of speech with times."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Tokens between two timestamps, with their times in seconds from the start of the window."""
+
+    start: float
+    end: float
+    tokens: tuple[int, ...]  # timestamps included
+
+
+def cut_at_timestamps(
+    tokens: Sequence[int], *, timestamp_begin: int, step_s: float, window_s: float
+) -> list[Stretch]:
+    """Cut a window's tokens where two timestamps meet, as openai/whisper does.
+
+    tokens: what was generated, without end-of-text. step_s: seconds between timestamps (0.02).
+    window_s: seconds of real sound; times beyond it (in the padding) are moved to it.
+    Unlike whisper, which decodes an unfinished last stretch again from its start, windows do not
+    overlap here, so that stretch is kept and ends with the window. Times never run backwards.
+    """
+    is_stamp = [token >= timestamp_begin for token in tokens]
+    meetings = [i for i in range(1, len(tokens)) if is_stamp[i - 1] and is_stamp[i]]
+    bounds = [0, *meetings, len(tokens)]
+    stretches: list[Stretch] = []
+    now = 0.0
+    for first, last in pairwise(bounds):
+        if all(is_stamp[first:last]):
+            continue
+        start = (tokens[first] - timestamp_begin) * step_s if is_stamp[first] else now
+        ends = is_stamp[last - 1]
+        end = (tokens[last - 1] - timestamp_begin) * step_s if ends else window_s
+        start = min(max(start, now), window_s)
+        now = end = min(max(end, start), window_s)
+        stretches.append(Stretch(start, end, tuple(tokens[first:last])))
+    return stretches
+
+
+def compression_ratio(text: str) -> float:
+    """How many times smaller zlib makes the text; above 2.4 it repeats itself (Whisper's rule)."""
+    raw = text.encode()
+    return len(raw) / len(zlib.compress(raw))
