@@ -27,8 +27,10 @@ def _fill(pattern: str, stem: str) -> str:
 
 
 def cut_to_bytes(text: str, limit: int) -> str:
-    """The text, shortened from its middle on to at most `limit` bytes of UTF-8, never inside a character."""
+    """The beginning of the text, at most `limit` bytes of UTF-8, never cut inside a character."""
     raw = text.encode("utf-8", "surrogateescape")
     if len(raw) <= limit:
         return text
-    return raw[:limit].decode("utf-8", "ignore")
+    while (raw[limit] & 0xC0) == 0x80:  # the next byte belongs to the character before it
+        limit -= 1
+    return raw[:limit].decode("utf-8", "surrogateescape")

@@ -74,7 +74,12 @@ def test_a_folder_that_is_away_can_be_waited_for(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("folder", "expected"),
-    [("/home/x", "ext4"), ("/srv/my share/in", "nfs4"), ("/srv/other", "fuse.sshfs"), ("/srvx", "ext4")],
+    [
+        ("/home/x", "ext4"),
+        ("/srv/my share/in", "nfs4"),
+        ("/srv/other", "fuse.sshfs"),
+        ("/srvx", "ext4"),
+    ],
 )
 def test_the_file_system_is_that_of_the_nearest_mount(folder: str, expected: str):
     assert file_system_of(Path(folder), mounts=MOUNTS) == expected

@@ -70,7 +70,9 @@ def test_a_log_line_holds_its_facts_and_no_newline_of_a_file_name():
 
 
 def test_a_json_line_is_one_object():
-    event = json.loads(JsonFormatter().format(record("run recorded", event="run_recorded", run_id=7)))
+    event = json.loads(
+        JsonFormatter().format(record("run recorded", event="run_recorded", run_id=7))
+    )
 
     assert event["event"] == "run_recorded"
     assert (event["message"], event["run_id"], event["level"]) == ("run recorded", 7, "info")
