@@ -1,0 +1,131 @@
+"""The recordings that figures are measured on: voices training never heard, noise, real people."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from training.espeak import Espeak
+from training.flite import Flite
+from training.grammar import exact_utterance, utterance
+from training.mel import SAMPLE_RATE_HZ, FloatArray
+from training.noises import KINDS, coloured_noise, non_speech
+from training.utterances import make_utterances
+from training.voices import HELD_OUT_FESTIVAL, HELD_OUT_FLITE, held_out_espeak_voices
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One recording with its truth: float32 samples, 16 kHz."""
+
+    samples: FloatArray
+    text: str
+    voice: str
+
+
+def to_16k(samples: FloatArray, rate_hz: float) -> FloatArray:
+    """Resample to 16 kHz mono and keep the peak at or under 1."""
+    if samples.ndim > 1:
+        samples = samples.mean(axis=1)
+    if rate_hz != SAMPLE_RATE_HZ:
+        samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ)
+    return (samples / max(1.0, float(np.abs(samples).max(initial=0.0)))).astype(np.float32)
+
+
+def espeak_items(count: int, seed: int = 7) -> list[Item]:
+    """Texts of the training grammar by the held-out espeak voices in turn."""
+    rng, espeak, voices = random.Random(f"evaluate {seed}"), Espeak(), held_out_espeak_voices()
+    items = []
+    for index in range(count):
+        voice, text = voices[index % len(voices)], utterance(rng)
+        speech = espeak.speak(
+            text, voice=voice, rate_wpm=rng.randint(130, 200), pitch=rng.randint(30, 70)
+        )
+        samples = speech.samples.astype(np.float32) / 32768
+        items.append(Item(to_16k(samples, speech.rate_hz), text, voice))
+    return items
+
+
+def ten_word_items(count: int) -> list[Item]:
+    """The test suite's own utterances (training.utterances), resampled."""
+    return [
+        Item(to_16k(u.samples, u.rate_hz), u.text, u.voice)
+        for u in make_utterances(count, words=10, seed=0)
+    ]
+
+
+def in_noise(items: list[Item], snr_db: float = 10.0) -> list[Item]:
+    """The same recordings limited to a sampling rate of 8 kHz, with pink noise at snr_db."""
+    rng = np.random.default_rng(3)
+    noisy = []
+    for item in items:
+        narrow = soxr.resample(soxr.resample(item.samples, SAMPLE_RATE_HZ, 8000), 8000, 16_000)
+        noise = coloured_noise(rng, len(narrow), 1.0)
+        power = float((narrow**2).mean() / (noise**2).mean())
+        mixed = narrow + noise * np.float32(np.sqrt(power * 10 ** (-snr_db / 10)))
+        noisy.append(Item(to_16k(mixed, SAMPLE_RATE_HZ), item.text, item.voice))
+    return noisy
+
+
+def flite_items(count: int, *, words: int | None = None) -> Iterator[Item]:
+    """Texts by the held-out flite voices in turn."""
+    rng, flite = random.Random("flite evaluation"), Flite()
+    for index in range(count):
+        voice = HELD_OUT_FLITE[index % len(HELD_OUT_FLITE)]
+        text = exact_utterance(rng, words) if words else utterance(rng)
+        speech = flite.speak(text, voice=voice)
+        samples = speech.samples.astype(np.float32) / 32768
+        yield Item(to_16k(samples, speech.rate_hz), text, f"flite {voice}")
+
+
+def speak_with_festival(text: str, voice: str) -> FloatArray:
+    """Synthesise with festival's text2wave, 16 kHz.
+
+    Raises CalledProcessError if festival or the voice is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "speech.wav"
+        command = ["text2wave", "-eval", f"({voice})", "-o", str(wave)]
+        subprocess.run(command, input=text.encode(), check=True, capture_output=True)
+        samples, rate_hz = soundfile.read(wave, dtype="float32")
+    return to_16k(samples, rate_hz)
+
+
+def festival_items(count: int) -> Iterator[Item]:
+    """Texts by the festival voices in turn."""
+    rng = random.Random("festival evaluation")
+    for index in range(count):
+        voice, text = HELD_OUT_FESTIVAL[index % len(HELD_OUT_FESTIVAL)], utterance(rng)
+        yield Item(speak_with_festival(text, voice), text, f"festival {voice}")
+
+
+def people_items(folder: Path, *, every: int = 1) -> list[Item]:
+    """Real people's digits and `one two three` recordings (measured on, never trained on)."""
+    items = []
+    for line in (folder / "manifest.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        transcript = entry.get("transcript", "").lower()
+        name = entry["file"]
+        if not (name.startswith("digits/") or transcript == "one two three"):
+            continue
+        samples, rate_hz = soundfile.read(folder / name, dtype="float32")
+        items.append(Item(to_16k(samples, rate_hz), transcript, name))
+    return items[::every]
+
+
+def non_speech_items(count: int) -> list[Item]:
+    """Silence, noise, hum, tones, chirps and clicks of 2 to 12 s; the truth is the empty text."""
+    rng = np.random.default_rng(12345)
+    return [
+        Item(non_speech(rng, KINDS[index % len(KINDS)], rng.uniform(2, 12)), "", KINDS[index % 6])
+        for index in range(count)
+    ]

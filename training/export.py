@@ -1,0 +1,63 @@
+"""Writes a checkpoint as the package's model folder, in Hugging Face layout."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from training.architecture import to_transformers
+from training.network import Network, Size
+from training.tokenizer import build_tokenizer, save_processor
+
+MAX_BYTES = 20_000_000
+MODEL_FOLDER = Path("thoth_watch/builtin/model")
+
+
+def export(checkpoint: Path, target: Path) -> int:
+    """Replace the target folder by the checkpoint in float16; returns its size in bytes.
+
+    Raises ValueError if the folder would be larger than the package allows or keys are missing.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    tokenizer = build_tokenizer()
+    network = Network(Size(len(tokenizer)))
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    network.load_state_dict(state["model"])
+    save_processor(tokenizer, staging)
+    to_transformers(network, tokenizer).to(torch.float16).save_pretrained(staging)
+    for path in staging.iterdir():
+        path.chmod(0o644)  # safetensors writes 0600
+    size_bytes = sum(path.stat().st_size for path in staging.iterdir())
+    if size_bytes > MAX_BYTES:
+        raise ValueError(f"{target}: {size_bytes} bytes; at most {MAX_BYTES} fit the package")
+    _, info = WhisperForConditionalGeneration.from_pretrained(staging, output_loading_info=True)
+    wrong = {name: keys for name, keys in info.items() if keys}
+    if wrong:
+        raise ValueError(f"{target}: does not load cleanly: {wrong}")
+    WhisperProcessor.from_pretrained(staging)
+    replaced = target.with_name(f".{target.name}.old")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        target.rename(replaced)
+    staging.rename(target)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return size_bytes
+
+
+def main() -> None:
+    """Export a training checkpoint."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=Path("training/out/checkpoint.pt"))
+    parser.add_argument("--target", type=Path, default=MODEL_FOLDER)
+    given = parser.parse_args()
+    print(f"{given.target}: {export(given.checkpoint, given.target)} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Makes the demo recordings: fixed sentences by held-out voices that the exported model gets right.
+
+A sentence is tried with several held-out voices; the first one heard without an error alone, in a
+batch and in bfloat16 becomes a sample. Sentences that no voice gets right are left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import torch
+
+from training.espeak import Espeak
+from training.evaluate import Listener, count_errors
+from training.evaluation_sets import to_16k
+from training.export import MODEL_FOLDER
+from training.flite import Flite
+from training.mel import SAMPLE_RATE_HZ, FloatArray
+from training.voices import HELD_OUT_FLITE, held_out_espeak_voices
+
+SAMPLES_FOLDER = Path("thoth_watch/builtin/samples")
+SENTENCES = (
+    "please call Anna on Monday morning",
+    "the meeting is on Friday at half past nine",
+    "my number is four seven one two zero nine three",
+    "remember the appointment with David tomorrow",
+    "hello Maria the interview is on Thursday afternoon",
+    "the price is two hundred and forty",
+    "Wednesday the fifth of March",
+    "the number of the room is three one eight",
+    "goodbye Peter call tonight at seven thirty",
+    "Emma and John call on Sunday evening",
+)
+FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "m4a")
+LONG_GAP_S = 0.6
+
+
+def held_out_takes(text: str, first: int) -> Iterator[tuple[str, FloatArray]]:
+    """Speak a sentence by the held-out voices, starting with another one each time."""
+    espeak, flite = Espeak(), Flite()
+    names = [*held_out_espeak_voices(), *(f"flite {voice}" for voice in HELD_OUT_FLITE)]
+    for voice in names[first:] + names[:first]:
+        if voice.startswith("flite "):
+            spoken = flite.speak(text, voice=voice.removeprefix("flite "))
+            samples, rate_hz = spoken.samples, spoken.rate_hz
+        else:
+            speech = espeak.speak(text, voice=voice, rate_wpm=150, word_gap=1)
+            samples, rate_hz = speech.samples, speech.rate_hz
+        yield voice, to_16k(samples.astype(np.float32) / 32768, rate_hz)
+
+
+def write_sound(path: Path, samples: FloatArray) -> None:
+    """Write 16 kHz mono in the format of the suffix."""
+    kinds = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+    kinds |= {".opus": ("OGG", "OPUS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
+    if path.suffix in kinds:
+        container, coding = kinds[path.suffix]
+        soundfile.write(path, samples, SAMPLE_RATE_HZ, format=container, subtype=coding)
+        return
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
+        frame.sample_rate = SAMPLE_RATE_HZ
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+
+
+def read_sound(path: Path) -> FloatArray:
+    """Decode a recording to 16 kHz mono."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+    with av.open(str(path)) as source:
+        frames = [f for frame in source.decode(audio=0) for f in resampler.resample(frame)]
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
+
+
+def is_heard(listener: Listener, samples: FloatArray, text: str) -> bool:
+    """Say whether a recording comes out without an error, with and without timestamps."""
+    texts = [listener.hear([samples], timestamps=flag)[0] for flag in (True, False)]
+    return not any(count_errors(text, heard).total for heard in texts)
+
+
+def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
+    """Choose and write the samples with SAMPLES.json; returns its entries."""
+    listener, narrow = Listener(model), Listener(model, torch.bfloat16)
+    staging = target.with_name(f".{target.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    entries: list[dict[str, object]] = []
+    kept: list[FloatArray] = []
+    for number, text in enumerate(SENTENCES):
+        for voice, samples in held_out_takes(text, first=3 * number):
+            path = staging / f"{len(entries):02d}.{FORMATS[len(entries) % len(FORMATS)]}"
+            write_sound(path, samples)
+            decoded = read_sound(path)
+            if is_heard(listener, decoded, text) and is_heard(narrow, decoded, text):
+                kept.append(samples)
+                entries.append(_entry(path.name, text, voice, decoded))
+                break
+            path.unlink()
+        else:
+            print(f"left out, no held-out voice is heard right: {text}")
+    _add_long(listener, staging, entries, kept)
+    (staging / "SAMPLES.json").write_text(json.dumps(entries, indent=1) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    staging.rename(target)
+    return entries
+
+
+def _entry(name: str, text: str, voice: str, samples: FloatArray) -> dict[str, object]:
+    seconds = round(len(samples) / SAMPLE_RATE_HZ, 2)
+    return {"file": name, "text": text, "voice": voice, "seconds": seconds}
+
+
+def _add_long(
+    listener: Listener, folder: Path, entries: list[dict[str, object]], kept: list[FloatArray]
+) -> None:
+    """Join the kept sentences to one recording over 30 s, if the model hears all of it."""
+    gap = np.zeros(int(LONG_GAP_S * SAMPLE_RATE_HZ), np.float32)
+    whole = np.concatenate([part for samples in kept for part in (samples, gap)] or [gap])
+    text = " ".join(str(entry["text"]) for entry in entries)
+    path = folder / "long.ogg"
+    write_sound(path, whole)
+    decoded = read_sound(path)
+    if len(decoded) <= 30 * SAMPLE_RATE_HZ or count_errors(text, listener.hear_long(decoded)).total:
+        path.unlink()
+        print("no recording longer than 30 s: the model does not hear it without errors")
+        return
+    entries.append(_entry(path.name, text, "the voices above", decoded))
+
+
+def main() -> None:
+    """Make the demo samples for the exported model."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--target", type=Path, default=SAMPLES_FOLDER)
+    given = parser.parse_args()
+    entries = make_samples(given.model, given.target)
+    words = sum(len(str(entry["text"]).split()) for entry in entries)
+    print(f"{len(entries)} samples, {words} words")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""The trainer: a time budget, a curriculum, checkpoints to go on from after a kill."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.corpus import Corpus
+from training.initialise import initialise
+from training.losses import FrameHead, frame_loss, guide_loss, token_loss
+from training.network import Network, Size
+from training.optimizers import AdamW, Muon
+from training.tokens import TokenIds
+from training.windows import Batch, WindowMaker
+
+FULL_WINDOW = 1500  # encoder positions: 30 s
+MUON_RATE = 1.5
+WARM_UP_STEPS = 60
+FINAL_RATE_SHARE = 0.02
+PROGRESS_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the curriculum, up to a share of the time budget.
+
+    frames, batch: the short windows. full_share: share of steps on two full 30 s windows.
+    strength: share of windows with full augmentation, from .. to over the stage.
+    """
+
+    until: float
+    frames: int
+    batch: int
+    full_share: float
+    strength: tuple[float, float]
+    single: float
+    with_decoder: bool
+
+
+STAGES = (
+    Stage(0.12, 200, 8, 0.0, (0.0, 0.2), 0.5, with_decoder=False),
+    Stage(0.40, 200, 8, 0.0, (0.1, 0.4), 0.5, with_decoder=True),
+    Stage(0.70, 300, 6, 0.10, (0.4, 0.7), 0.2, with_decoder=True),
+    Stage(1.01, 400, 4, 0.50, (0.7, 0.9), 0.2, with_decoder=True),
+)
+FULL_BATCH = 1
+BASE_RATE = 1.5e-3
+
+
+def stage_at(share: float) -> tuple[Stage, float]:
+    """Find the stage at a share of the budget, and the augmentation strength there."""
+    began = 0.0
+    for stage in STAGES:
+        if share < stage.until:
+            low, high = stage.strength
+            return stage, low + (high - low) * (share - began) / (stage.until - began)
+        began = stage.until
+    return STAGES[-1], STAGES[-1].strength[1]
+
+
+class Trainer:
+    """Everything that changes while training, with save and resume."""
+
+    def __init__(self, folder: Path, corpus_folder: Path, *, minutes: float, seed: int) -> None:
+        self.folder, self.minutes, self.seed = folder, minutes, seed
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        self.ids = TokenIds.read(folder / "tokenizer")
+        self.network = Network(Size(self.ids.count))
+        initialise(self.network, timestamp_zero=self.ids.timestamp_zero, seed=seed)
+        self.network.to(self.device)
+        self.head = FrameHead(self.network.size.width).to(self.device)
+        self.corpus = Corpus(corpus_folder)
+        self.windows = WindowMaker(self.corpus, self.ids, seed)
+        self._draw = random.Random(seed + 1)
+        self._optimizers = self._build_optimizers()
+        self.step, self.elapsed_s, self.audio_s = 0, 0.0, 0.0
+        self.history: list[dict[str, float]] = []
+
+    def _build_optimizers(self) -> tuple[AdamW, Muon]:
+        matrices = [
+            p
+            for name, p in self.network.named_parameters()
+            if p.requires_grad and p.ndim == 2 and "layers" in name
+        ]
+        chosen = {id(p) for p in matrices}
+        everything = [*self.network.parameters(), *self.head.parameters()]
+        self._parameters = [p for p in everything if p.requires_grad]
+        return AdamW([p for p in self._parameters if id(p) not in chosen]), Muon(matrices)
+
+    @property
+    def share(self) -> float:
+        """How much of the time budget is spent."""
+        return self.elapsed_s / 60 / self.minutes
+
+    def _rate(self) -> float:
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.share)))
+        rate = BASE_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        return rate * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine)
+
+    def train_step(self) -> dict[str, float]:
+        """Draw a batch and take one step; returns the losses."""
+        stage, strength = stage_at(self.share)
+        rate = self._rate()
+        full = self._draw.random() < stage.full_share
+        frames = FULL_WINDOW if full else stage.frames
+        size = FULL_BATCH if full else stage.batch
+        # Short windows stand at the start, as trimmed ones will, or anywhere, so that all
+        # positions and timestamps are learnt.
+        offset = 0
+        if not full and self._draw.random() < 0.5:
+            offset = self._draw.randrange(FULL_WINDOW - frames)
+        began = time.perf_counter()
+        batch = self.windows.batch(size, frames, strength=strength, single=stage.single)
+        data_s = time.perf_counter() - began
+        losses = self._losses(batch, offset, with_decoder=stage.with_decoder)
+        losses["total"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        adam, muon = self._optimizers
+        adam.step(rate)
+        muon.step(rate * MUON_RATE)
+        for parameter in self._parameters:
+            parameter.grad = None
+        self.step += 1
+        self.audio_s += size * frames / 50
+        taken = {name: float(value.detach()) for name, value in losses.items()}
+        return {**taken, "norm": float(norm), "rate": rate, "data_s": data_s}
+
+    def _losses(self, batch: Batch, offset: int, *, with_decoder: bool) -> dict[str, Tensor]:
+        def put(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+        tokens = put(batch.tokens)
+        zero = self.ids.timestamp_zero
+        tokens = torch.where(tokens >= zero, tokens + offset, tokens)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            body = self.network.model
+            hidden = body.encoder(put(batch.mel), offset)
+            frame_logits = self.head(hidden)
+            if with_decoder:
+                logits = self.network.logits(body.decoder(tokens[:, :-1], hidden))
+        frame = frame_loss(frame_logits, put(batch.phonemes), put(batch.words), put(batch.halves))
+        report = {
+            "phoneme": frame.phoneme.detach(),
+            "word": frame.word.detach(),
+            "half": frame.half.detach(),
+            "word_accuracy": torch.tensor(frame.word_accuracy),
+        }
+        if not with_decoder:
+            return {"total": frame.total, **report}
+        targets, learnt, spans = tokens[:, 1:], put(batch.learnt)[:, 1:], put(batch.spans)
+        token = token_loss(logits, targets, learnt, zero)
+        # The first layer looks at the token read last, the last one at the token to come.
+        layers = body.decoder.layers
+        look_back = guide_loss(layers[0].encoder_attn, spans[:, :-1])
+        look_ahead = guide_loss(layers[-1].encoder_attn, spans[:, 1:])
+        is_text = (targets < self.ids.end) & (learnt > 0)
+        accuracy = (logits.detach().argmax(-1) == targets)[is_text].float().mean()
+        return {
+            "total": token + 0.6 * frame.total + 0.3 * (look_back + look_ahead),
+            "token": token.detach(),
+            "text_accuracy": accuracy,
+            "look_back": look_back.detach(),
+            "look_ahead": look_ahead.detach(),
+            **report,
+        }
+
+    def run(self, *, save_every_s: float = 180.0) -> None:
+        """Train until the budget is spent, or until SIGTERM, which saves and stops."""
+        stopped: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+        recent: list[dict[str, float]] = []
+        last = saved_at = time.monotonic()
+        while self.share < 1 and not stopped:
+            recent.append(self.train_step())
+            now = time.monotonic()
+            self.elapsed_s, last = self.elapsed_s + now - last, now
+            if len(recent) == PROGRESS_EVERY:
+                self._report(recent)
+                recent = []
+            if now - saved_at > save_every_s:
+                self.save()
+                saved_at = now
+        self.save()
+
+    def _report(self, recent: list[dict[str, float]]) -> None:
+        names = sorted({name for row in recent for name in row})
+        mean = {n: float(np.nanmean([r[n] for r in recent if n in r])) for n in names}
+        mean |= {"step": self.step, "minutes": self.elapsed_s / 60, "hours": self.audio_s / 3600}
+        self.history.append(mean)
+        shown = ("token", "text_accuracy", "word", "word_accuracy", "phoneme", "half")
+        parts = [f"{n} {mean[n]:.3f}" for n in (*shown, "look_back", "look_ahead") if n in mean]
+        print(
+            f"{mean['minutes']:.1f} min, step {self.step}, {mean['hours']:.2f} h of audio:",
+            *parts,
+            f"norm {mean['norm']:.2f} rate {mean['rate']:.1e} data {mean['data_s'] * 1e3:.0f} ms",
+            flush=True,
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint so that a kill at any moment leaves a whole one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.network.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "generators": (self.windows.state(), self._draw.getstate(), torch.get_rng_state()),
+            "counters": (self.step, self.elapsed_s, self.audio_s),
+        }
+        partial = self.folder / "checkpoint.pt.part"
+        torch.save(state, partial)
+        partial.rename(self.folder / "checkpoint.pt")
+        (self.folder / "history.json").write_text(json.dumps(self.history))
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint, if there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=False)
+        self.network.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        windows, draw, torch_state = state["generators"]
+        self.windows.restore(windows)
+        self._draw.setstate(draw)
+        torch.set_rng_state(torch_state.cpu())
+        self.step, self.elapsed_s, self.audio_s = state["counters"]
+        self.history = json.loads((self.folder / "history.json").read_text())
+        return True
+
+
+def main() -> None:
+    """Train, or go on training, for the minutes of the budget that are left."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("training/out"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    trainer = Trainer(given.out, given.out / "corpus", minutes=given.minutes, seed=given.seed)
+    hours = {kind: round(trainer.corpus.hours(kind), 2) for kind in trainer.corpus.recordings}
+    print(f"corpus in hours: {hours}; resumed: {trainer.resume()}", flush=True)
+    trainer.run()
+
+
+if __name__ == "__main__":
+    main()
