@@ -1,0 +1,49 @@
+# `make demo` and `make test` need Python 3.11+, make and a package registry; nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# On a GPU machine: make demo CONSTRAINTS= (then pip takes torch's CUDA build); see README.
+CONSTRAINTS ?= constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow format lint type test-deps clean
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+# the stamp makes a second run install nothing
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv with everything that running and testing need
+
+demo: install ## transcribe the sample recordings through the daemon's own path
+	@$(BIN)/thoth-watch demo
+
+test: install ## run the tests
+	@$(BIN)/python -m pytest
+
+test-slow: install ## the tests that start the whole program (minutes)
+	@$(BIN)/python -m pytest -m slow
+
+lint: install ## style, layers and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+type: install ## types only
+	@$(BIN)/mypy
+
+format: install ## put the code in shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+test-deps: ## Debian packages that only tests and training need (as root; skipped elsewhere)
+	@sh tests/install-debian-packages.sh
+
+clean: ## remove what the commands above made
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,143 @@
+"""The command line, where no engine is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from thoth_watch.cli import COMMANDS, main
+from thoth_watch.domain import errors
+
+ROOT = Path(__file__).parents[2]
+
+
+class Ran(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """The command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("THOTH_WATCH_CONFIG", raising=False)
+
+    def run(*arguments: str, **environment: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["thoth-watch", *arguments])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return Ran(int(end.value.code or 0), out, err)
+
+    return run
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['thoth-watch', '--help']\n"
+        "from thoth_watch.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'sqlalchemy', 'yaml', 'numpy', 'transformers', 'pydantic', 'rich'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.endswith("LOADED []\n")
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command: str, run):
+    done = run(command, "--help")
+
+    assert done.returncode == 0
+    assert f"thoth-watch {command}" in done.stdout.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in {"demo", "transcribe"}])
+def test_every_command_takes_a_configuration(command: str, run, tmp_path: Path):
+    (tmp_path / "x.yaml").write_text("engine: {presicion: fp16}\n")
+
+    done = run(command, "-c", "x.yaml", *(["--all"] if command == "retry" else []))
+
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "x.yaml:1" in done.stderr
+    assert "precision" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.yaml"]
+
+
+def test_without_any_configuration_the_daemon_says_what_to_do(run):
+    done = run("run")
+
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "-c FILE" in done.stderr
+
+
+def test_a_wrong_option_is_wrong_usage(run):
+    assert run("run", "--fast").returncode == errors.EXIT_USAGE
+    assert run("retry", THOTH_WATCH_CONFIG="x").returncode == errors.EXIT_USAGE
+
+
+def test_a_ledger_that_is_not_there_yet_is_for_later(run, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
+
+    done = run("runs")
+
+    assert done.returncode == errors.EXIT_TRY_LATER
+    assert "none yet" in done.stderr
+
+
+def test_check_prints_where_each_value_comes_from(run, tmp_path: Path):
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "config.yaml").write_text("batch:\n  max_files: 3\n")
+
+    done = run(
+        "check",
+        "--json",
+        "--no-engine",
+        "--device",
+        "cpu",
+        THOTH_WATCH_ENGINE_BATCH_SIZE="4",
+    )
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    sources = {row["key"]: (row["value"], row["source"]) for row in document["settings"]}
+    assert sources["batch.max_files"][0] == 3
+    assert "config.yaml:2" in sources["batch.max_files"][1]
+    assert sources["engine.device"] == ("cpu", "flag")
+    assert sources["engine.batch_size"][0] == 4
+    assert "THOTH_WATCH_ENGINE_BATCH_SIZE" in sources["engine.batch_size"][1]
+    assert sources["audio.sample_rate"] == (16000, "default")
+    assert "demonstration" in document["note"]
+
+
+def test_the_readme_names_every_command_and_exit_code():
+    readme = (ROOT / "README.md").read_text()
+
+    for command in COMMANDS:
+        assert f"thoth-watch {command}" in readme
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    line = next(line for line in readme.splitlines() if line.startswith("Exit codes:"))
+    paragraph = readme[readme.index(line) :].partition("\n\n")[0]
+    assert {
+        int(code) for code in re.findall(r"(?:^|[:·] )(\d+) ", paragraph.replace("\n", " "))
+    } == codes
+
+
+def test_the_states_in_the_readme_are_all_there_are():
+    from thoth_watch.domain.states import State
+
+    readme = (ROOT / "README.md").read_text()
+    assert all(str(state) in readme for state in State)

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Installs the Debian packages that tests and training use. Tests that miss one skip with a reason.
+set -eu
+packages="espeak-ng libespeak-ng1 flite festival festvox-kallpc16k ffmpeg sqlite3 strace e2fsprogs systemd tmux"
+missing=""
+for package in $packages; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "not installed (needs root and apt-get):$missing" >&2
+    exit 0
+fi
+apt-get update -qq
+# shellcheck disable=SC2086
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing

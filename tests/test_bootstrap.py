@@ -1,0 +1,68 @@
+"""Which engine is built when the one asked for cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.infrastructure.whisper.conftest import make_whisper
+from thoth_watch.bootstrap import Engines, build_engine
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.infrastructure.audio import WorkerDecoder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_whisper(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[WorkerDecoder]:
+    with WorkerDecoder() as made:
+        yield made
+
+
+@pytest.fixture
+def asked(model: str) -> TranscriptionEngineConfig:
+    return TranscriptionEngineConfig(engine_type="batch", model=model, device="cuda:7")
+
+
+def test_the_standard_engine_stands_in_and_says_so(
+    asked: TranscriptionEngineConfig, decoder: WorkerDecoder
+):
+    engine = build_engine(asked, decoder=decoder)
+
+    assert (engine.placement.engine, engine.placement.device) == ("standard", "cpu")
+    (fallback,) = engine.fallbacks
+    assert fallback.asked == "batch on cuda:7 in auto"
+    assert "cuda:7" in fallback.why
+
+
+@pytest.mark.parametrize("change", [{"fallback": "never"}, {"device_is_binding": True}])
+def test_nothing_stands_in_where_that_is_not_wanted(
+    asked: TranscriptionEngineConfig, decoder: WorkerDecoder, change: dict[str, object]
+):
+    with pytest.raises(EngineUnavailable, match="cuda:7"):
+        build_engine(replace(asked, **change), decoder=decoder)
+
+
+def test_nothing_stands_in_for_a_model_that_is_not_there(decoder: WorkerDecoder, tmp_path: Path):
+    asked = TranscriptionEngineConfig(model=str(tmp_path / "nothing"), fallback="warn")
+
+    with pytest.raises(EngineUnavailable, match="nothing"):
+        build_engine(asked, decoder=decoder)
+
+
+def test_one_engine_is_kept_and_its_loading_counted_once(
+    asked: TranscriptionEngineConfig, decoder: WorkerDecoder, model: str
+):
+    engines = Engines(replace(asked, device="cpu"), decoder=decoder)
+    engine = engines.engine(model)
+
+    assert engines.engine(model) is engine
+    assert engines.load_s_of_first_use(engine) > 0
+    assert engines.load_s_of_first_use(engine) == 0

@@ -1,0 +1,334 @@
+"""The only place that picks adapters. Heavy ones are imported inside the functions that build them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thoth_watch import __version__
+from thoth_watch.application.ports import Progress, TranscriptionEngine
+from thoth_watch.domain.audio import AudioConfig, AudioFile
+from thoth_watch.domain.engine import (
+    EngineType,
+    Fallback,
+    FallbackPolicy,
+    TranscriptionEngineConfig,
+)
+from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.domain.treatment import Treatment, treatment_of
+
+if TYPE_CHECKING:
+    from thoth_watch.application.transcribe_files import TranscribeFiles
+    from thoth_watch.infrastructure.audio import WorkerDecoder
+    from thoth_watch.infrastructure.inbox import FolderInbox
+    from thoth_watch.infrastructure.settings import Settings
+    from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
+
+log = logging.getLogger(__name__)
+
+BUILTIN_MODEL = Path(__file__).parent / "builtin" / "model"
+SAMPLES = Path(__file__).parent / "builtin" / "samples"
+DEMONSTRATION = "the builtin model is a demonstration: it knows about a hundred English words"
+
+
+def build_settings(
+    config: Path | None, overrides: Mapping[str, Any], *, required: bool
+) -> Settings:
+    """Settings from flags, environment, file and defaults.
+
+    The file is `config`, else THOTH_WATCH_CONFIG, else ./config.yaml. Raises ConfigError; also
+    where a file is required and there is none.
+    """
+    from thoth_watch.domain.errors import ConfigError
+    from thoth_watch.infrastructure.settings import load
+
+    path = config or (Path(name) if (name := os.environ.get("THOTH_WATCH_CONFIG")) else None)
+    if path is None and required:
+        path = Path("config.yaml")
+        if not path.exists():
+            raise ConfigError(
+                "no configuration: there is no config.yaml in this folder; give one with -c FILE"
+            )
+    return load(path, overrides, os.environ)
+
+
+def build_decoder(audio: AudioConfig | None = None) -> WorkerDecoder:
+    """The decoder, with its worker process started on first use."""
+    from thoth_watch.infrastructure.audio import WorkerDecoder
+
+    return WorkerDecoder(audio or AudioConfig())
+
+
+def audio_file(path: Path) -> AudioFile:
+    """The recording that a person named, links followed. Raises AudioError."""
+    from thoth_watch.infrastructure.audio import audio_file as look_at
+
+    return look_at(path)
+
+
+def build_engine(
+    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder
+) -> WhisperTranscriptionEngine:
+    """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
+
+    Raises EngineUnavailable: always for a model that cannot be had or a device named on the
+    command line, else where `fallback: never`.
+    """
+    from thoth_watch.infrastructure.whisper import ENGINES
+    from thoth_watch.infrastructure.whisper.loading import ModelUnavailable
+
+    engine_class = ENGINES[EngineType(config.engine_type)]
+    try:
+        return engine_class(config, decoder=decoder, builtin=BUILTIN_MODEL)
+    except ModelUnavailable:
+        raise
+    except EngineUnavailable as error:
+        if config.fallback == FallbackPolicy.NEVER or config.device_is_binding:
+            raise
+        instead = replace(config, engine_type="standard", device="cpu", precision="float32")
+        fallback = Fallback(
+            what="engine",
+            asked=f"{config.engine_type} on {config.device} in {config.precision}",
+            got="standard on cpu in float32",
+            why=str(error),
+        )
+        log.warning(
+            "the engine asked for cannot be had; the standard engine on the CPU stands in",
+            extra={"event": "fallback", "why": str(error)},
+        )
+        return ENGINES[EngineType.STANDARD](
+            instead, decoder=decoder, builtin=BUILTIN_MODEL, fallbacks=(fallback,)
+        )
+
+
+class Engines:
+    """Keeps the engine of the model in use loaded; another model takes its place."""
+
+    def __init__(self, asked: TranscriptionEngineConfig, *, decoder: WorkerDecoder) -> None:
+        self._asked = asked
+        self._decoder = decoder
+        self._loaded: tuple[str, TranscriptionEngine] | None = None
+        self._told: set[int] = set()
+
+    @property
+    def asked(self) -> TranscriptionEngineConfig:
+        """The engine as configured."""
+        return self._asked
+
+    def engine(self, model: str) -> TranscriptionEngine:
+        """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None  # frees the other one first
+            config = replace(self._asked, model=model)
+            self._loaded = (model, build_engine(config, decoder=self._decoder))
+            placement = self._loaded[1].placement
+            log.info(
+                "engine loaded",
+                extra={
+                    "event": "engine_loaded",
+                    "engine": placement.engine,
+                    "model": placement.model,
+                    "device": placement.device,
+                    "precision": placement.precision,
+                },
+            )
+        return self._loaded[1]
+
+    def load_s_of_first_use(self, engine: TranscriptionEngine) -> float:
+        """Seconds that loading it took, the first time it is asked; 0 afterwards."""
+        if id(engine) in self._told:
+            return 0.0
+        self._told.add(id(engine))
+        return engine.load_s
+
+
+class Silence:
+    """Progress shown to nobody."""
+
+    def begin(self, *, files: int, audio_s: float) -> None:
+        """Nothing."""
+
+    def advance(self, audio_s: float) -> None:
+        """Nothing."""
+
+    def finished(self, path: Path, state: object, reason: str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The daemon or the oneshot, ready to run."""
+
+    run: Callable[[], None]
+    stopped_by: Callable[[], str | None]
+
+
+def builtin_note(settings: Settings) -> str | None:
+    """What a user of the demonstration model must be told; None for any other model."""
+    if settings.engine.model != "builtin":
+        return None
+    origin = settings.origins.get("engine.model")
+    where = origin.source if origin is not None and origin.source != "default" else "config.yaml"
+    where = where.removeprefix("file ")
+    return f"{DEMONSTRATION}; for real use set engine.model ({where}), for example openai/whisper-small"
+
+
+def provenance(settings: Settings) -> dict[str, Any]:
+    """What every transcript says of the program that made it."""
+    said: dict[str, Any] = {"program": "thoth-watch", "version": __version__}
+    note = builtin_note(settings)
+    return {**said, "note": note} if note else said
+
+
+def inbox_of(settings_of_inbox: Any) -> FolderInbox:
+    """The folder as the configuration describes it."""
+    from thoth_watch.infrastructure.inbox import FolderInbox
+
+    return FolderInbox(
+        settings_of_inbox.path,
+        recursive=settings_of_inbox.recursive,
+        extensions=settings_of_inbox.extensions,
+        ignore=settings_of_inbox.ignore,
+    )
+
+
+@contextmanager
+def build_service(
+    settings: Settings, *, drain: bool, progress: Progress | None = None
+) -> Iterator[Service]:
+    """Daemon (or, with drain, oneshot) over the configured inboxes, holding the ledger's lock.
+
+    Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
+    """
+    from thoth_watch.application.publish_transcript import PublishTranscript
+    from thoth_watch.application.serve import Serve, ServePolicy
+    from thoth_watch.application.transcribe_batch import TranscribeBatch
+    from thoth_watch.application.watch_inbox import WatchInbox
+    from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
+    from thoth_watch.infrastructure.inbox import WatchdogDoorbell
+    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.ledger import SqlLedger, lock_path
+    from thoth_watch.infrastructure.publishing import DurablePublisher, render
+    from thoth_watch.infrastructure.service.clock import SystemClock
+    from thoth_watch.infrastructure.service.lock import ProcessLock
+    from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
+    from thoth_watch.infrastructure.service.signals import stop_on_signals
+
+    clock, files = SystemClock(), LocalFiles()
+    suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
+    with ExitStack() as stack:
+        stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
+        ledger = SqlLedger.open(settings.ledger_url)
+        stack.callback(ledger.close)
+        decoder = build_decoder(settings.audio)
+        stack.callback(decoder.close)
+        engines = Engines(settings.engine, decoder=decoder)
+        doorbell = stack.enter_context(
+            WatchdogDoorbell(
+                [(i.path, i.recursive, i.watcher) for i in settings.inboxes], suffixes=suffixes
+            )
+        )
+        stop = stack.enter_context(stop_on_signals(doorbell.wake))
+        publish = PublishTranscript(
+            ledger=ledger, publisher=DurablePublisher(), render=render, clock=clock
+        )
+        transcribe = TranscribeBatch(
+            ledger=ledger,
+            decoder=decoder,
+            engines=engines,
+            publish=publish,
+            files=files,
+            clock=clock,
+            progress=progress or Silence(),
+            peak_rss_bytes=peak_rss_bytes,
+            host=host_name(),
+            provenance=provenance(settings),
+        )
+        dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
+        stack.callback(dispatcher.close)
+
+        def ensure_engine() -> None:
+            try:
+                engines.engine(settings.engine.model)
+            except EngineUnavailable as error:
+                ledger.record_failed_start(
+                    asked=settings.engine, error=str(error), host=host_name(), now=clock.now()
+                )
+                raise
+
+        def heartbeat() -> None:
+            doorbell.check()
+            ledger.check_identity()
+
+        rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
+        serve = Serve(
+            inboxes=[
+                WatchInbox(
+                    inbox_of(inbox),
+                    ledger=ledger,
+                    files=files,
+                    decoder=decoder,
+                    clock=clock,
+                    settle_s=inbox.settle_s,
+                )
+                for inbox in settings.inboxes
+            ],
+            ledger=ledger,
+            dispatcher=dispatcher,
+            doorbell=doorbell,
+            publish=publish,
+            files=files,
+            treatment_of=treatment_finder(settings),
+            clock=clock,
+            policy=ServePolicy(
+                batch=settings.batch,
+                rescan_s=min(rescan_s, POLL_S) if doorbell.polls else rescan_s,
+                drain=drain,
+            ),
+            owner=owner_token(),
+            ensure_engine=ensure_engine,
+            heartbeat=heartbeat,
+        )
+        yield Service(run=lambda: serve.run(should_stop=stop), stopped_by=lambda: stop.signal_name)
+
+
+POLL_S = 15.0  # between looks where no event can be trusted
+
+
+def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:
+    """What the configuration's rules say about a file."""
+
+    def find(file: AudioFile) -> Treatment:
+        return treatment_of(file.relative, default=settings.treatment, rules=settings.rules)
+
+    return find
+
+
+@contextmanager
+def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterator[TranscribeFiles]:
+    """Transcription of named files with the configured engine. Raises EngineUnavailable."""
+    from thoth_watch.application.transcribe_files import TranscribeFiles
+    from thoth_watch.infrastructure.publishing import DurablePublisher, render
+
+    decoder = build_decoder(settings.audio)
+    try:
+        yield TranscribeFiles(
+            engine=build_engine(settings.engine, decoder=decoder),
+            decoder=decoder,
+            look_at=audio_file,
+            publisher=DurablePublisher(),
+            render=render,
+            progress=progress,
+            treatment=settings.treatment,
+            provenance=provenance(settings),
+        )
+    finally:
+        decoder.close()

@@ -1,0 +1,82 @@
+"""The command line: the only place that prints. One module per group of commands; heavy imports inside them."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from thoth_watch import __version__
+from thoth_watch.domain.errors import EXIT_USAGE, ThothError
+
+COMMANDS = {
+    "run": "serve",
+    "once": "serve",
+    "transcribe": "transcribe",
+    "demo": "demo",
+    "check": "check",
+    "status": "ledger",
+    "runs": "ledger",
+    "files": "ledger",
+    "retry": "ledger",
+    "performance": "performance",
+}
+
+EPILOG = """\b
+Examples:
+  thoth-watch demo                          see it work on the recordings that come with it
+  thoth-watch transcribe talk.mp3           transcripts beside talk.mp3, nothing else kept
+  thoth-watch run -c config.yaml            watch the inbox until stopped
+  thoth-watch once -c config.yaml           drain the inbox and exit (for cron and timers)
+  thoth-watch status -c config.yaml         what waits, what failed and why
+\b
+Exit codes: 0 done or nothing to do, 1 some file failed, 2 wrong usage,
+69 engine unavailable, 75 try later (lock held, disk full), 78 configuration."""
+
+
+class Commands(click.Group):
+    """Imports a command's module only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order in which a person meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"thoth_watch.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.command(
+    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, "-V", "--version", prog_name="thoth-watch")
+def program() -> None:
+    """Drop recordings into a folder, find transcripts beside them and a row per run in SQLite."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with a code that a timer can act on."""
+    try:
+        program.main(prog_name="thoth-watch", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except ThothError as error:
+        click.echo(f"thoth-watch: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)

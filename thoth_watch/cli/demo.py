@@ -1,0 +1,133 @@
+"""`demo`: the daemon's own path over the recordings that come with the program."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED, EngineUnavailable
+
+CONFIG = """\
+# written by `thoth-watch demo`
+inbox: {path: ./inbox, settle_s: 0.5}
+engine: {engine_type: batch, model: builtin}
+transcript: {formats: [txt, srt, json]}
+ledger: {url: sqlite:///thoth-watch.db}
+"""
+
+RUN_TABLE = (
+    "SELECT id, status, engine, device, precision, files_ok, round(audio_s, 1) AS audio_s,"
+    " round(wall_s, 2) AS wall_s, round(realtime_factor, 1) AS realtime_factor FROM runs"
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch demo
+  thoth-watch demo --dir /tmp/thoth-demo"""
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Where the demonstration's inbox and ledger go.",
+)
+def demo(folder: Path) -> None:
+    """Put the sample recordings into an inbox, drain it, print transcripts and run table."""
+    from thoth_watch.bootstrap import SAMPLES, build_service, build_settings, builtin_note
+    from thoth_watch.cli.show import near, progress_display
+    from thoth_watch.infrastructure.service.logs import set_up_logging
+
+    if not (SAMPLES / "SAMPLES.json").exists():
+        raise EngineUnavailable(
+            "this copy of the program has no builtin model and no sample recordings yet;"
+            " see training/README.md, or try `thoth-watch transcribe FILE --model openai/whisper-tiny`"
+        )
+    place = _fresh(folder)
+    inbox = place / "inbox"
+    inbox.mkdir(parents=True)
+    (place / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    truth = json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8"))
+    for sample in truth:
+        shutil.copy(SAMPLES / sample["file"], inbox)
+
+    settings = build_settings(place / "config.yaml", {}, required=True)
+    set_up_logging(level="warning")
+    note = builtin_note(settings)
+    click.echo(f"{note}\n")
+    click.echo(
+        f"{len(truth)} recordings are dropped into {near(inbox)}; the daemon's path takes them."
+    )
+    with (
+        progress_display() as progress,
+        build_service(settings, drain=True, progress=progress) as service,
+    ):
+        service.run()
+    right = _show_transcripts(inbox, truth)
+    click.echo(f"\n{right} of {len(truth)} transcripts say exactly what was said.")
+    database = place / "thoth-watch.db"
+    click.echo(f'\n$ sqlite3 -header -column {near(database)} "{RUN_TABLE}"')
+    _show_table(database, RUN_TABLE)
+    click.echo(
+        f"\nLook around: ls {near(inbox)}; thoth-watch status -c {near(place / 'config.yaml')}"
+    )
+    done = sum(1 for sample in truth if _text_of(inbox, sample["file"]) is not None)
+    sys.exit(EXIT_OK if done == len(truth) else EXIT_SOME_FAILED)
+
+
+def _fresh(folder: Path) -> Path:
+    """The folder itself, or a new one inside it when a demonstration ran there before."""
+    if not (folder / "inbox").exists():
+        return folder
+    return folder / datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+
+
+def _text_of(inbox: Path, name: str) -> str | None:
+    """The transcript that lies beside a sample."""
+    for candidate in (Path(name).with_suffix(".txt").name, f"{name}.txt"):
+        path = inbox / candidate
+        if path.exists():
+            return " ".join(path.read_text(encoding="utf-8").split())
+    return None
+
+
+def plain_words(text: str) -> list[str]:
+    """Words as they are compared: lower case, no punctuation, hyphens as spaces."""
+    kept = (c for c in text.lower().replace("-", " ") if c.isalnum() or c.isspace() or c == "'")
+    return "".join(kept).split()
+
+
+def _show_transcripts(inbox: Path, truth: list[dict[str, str]]) -> int:
+    right = 0
+    for sample in truth:
+        heard = _text_of(inbox, sample["file"])
+        is_right = heard is not None and plain_words(heard) == plain_words(sample["text"])
+        right += is_right
+        click.echo(f"\n{click.style(sample['file'], bold=True)} ({sample['voice']})")
+        click.echo(f"  {heard if heard is not None else 'no transcript'}")
+        if not is_right:
+            click.echo(f"  said was: {sample['text']}")
+    return right
+
+
+def _show_table(database: Path, query: str) -> None:
+    """What `sqlite3 -header -column` would print, for machines without that program."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        cursor = connection.execute(query)
+        head = [column[0] for column in cursor.description]
+        rows = [[str(value) for value in row] for row in cursor]
+    finally:
+        connection.close()
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, ["-" * width for width in widths], *rows):
+        click.echo("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,76 @@
+"""`run` and `once`: the daemon, and the oneshot for timers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thoth_watch.cli.options import config_option, engine_options, log_options, overrides_of
+from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch run
+  thoth-watch run -c /etc/thoth-watch/config.yaml --log-format json
+  thoth-watch run --device cuda --engine batch"""
+)
+@config_option
+@engine_options
+@log_options
+def run(config: Path | None, **flags: Any) -> None:
+    """Watch the inbox until stopped (SIGTERM, Ctrl-C)."""
+    _serve(config, flags, drain=False)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch once
+  */10 * * * * thoth-watch once -c /etc/thoth-watch/config.yaml      (crontab)"""
+)
+@config_option
+@engine_options
+@log_options
+def once(config: Path | None, **flags: Any) -> None:
+    """Drain the inbox and exit; 1 if some file failed or was left waiting."""
+    _serve(config, flags, drain=True)
+    sys.exit(unfinished(config, flags))
+
+
+def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> None:
+    from thoth_watch.bootstrap import build_service, build_settings, builtin_note
+    from thoth_watch.cli.show import progress_display
+    from thoth_watch.infrastructure.service.logs import set_up_logging
+
+    settings = build_settings(config, overrides_of(flags), required=True)
+    set_up_logging(level=settings.log_level, log_format=settings.log_format)
+    note = builtin_note(settings)
+    if note:
+        click.echo(f"thoth-watch: {note}", err=True)
+    if not drain:
+        folders = ", ".join(str(inbox.path) for inbox in settings.inboxes)
+        click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
+    with (
+        progress_display(names_files=not drain) as progress,
+        build_service(settings, drain=drain, progress=progress) as service,
+    ):
+        service.run()
+
+
+def unfinished(config: Path | None, flags: dict[str, Any]) -> int:
+    """The exit code that the ledger's states ask for, with the files that need a person named."""
+    from thoth_watch.bootstrap import build_settings
+    from thoth_watch.cli.show import print_unfinished
+    from thoth_watch.domain.states import UNFINISHED
+    from thoth_watch.infrastructure.ledger import LedgerReader
+
+    settings = build_settings(config, overrides_of(flags), required=True)
+    with LedgerReader.open(settings.ledger_url) as reader:
+        left = [row for row in reader.files() if row["state"] in UNFINISHED]
+    print_unfinished(left)
+    return EXIT_SOME_FAILED if left else EXIT_OK
