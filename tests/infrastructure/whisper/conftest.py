@@ -180,6 +180,7 @@ def load(tiny_whisper: Path) -> Callable[..., Any]:
         fresh: bool = False,
         **asked: Any,
     ) -> Any:
+        asked = {"precision": "float32"} | asked  # random weights have near ties in other formats
         key = (engine_class, tuple(sorted(asked.items())))
         if fresh or key not in loaded:
             engine = engine_class(TranscriptionEngineConfig(**asked), builtin=tiny_whisper)

@@ -46,7 +46,8 @@ def counted(tiny_whisper):
     """A fresh engine whose forward passes are counted."""
 
     def make(engine_class=BatchTranscriptionEngine, *, limit=99, guilty=None, **asked):
-        engine = engine_class(TranscriptionEngineConfig(**asked), builtin=tiny_whisper)
+        config = TranscriptionEngineConfig(precision="float32", **asked)
+        engine = engine_class(config, builtin=tiny_whisper)
         ear = CountingEar(engine._forwards._ear, limit=limit, guilty=guilty)
         engine._forwards._ear = ear
         return engine, ear
@@ -484,7 +485,7 @@ def test_an_engine_without_a_decoder_says_how_to_get_one(load):
 def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
     load, transcribe, recording, bursts
 ):
-    engine = load(BatchTranscriptionEngine, device="cuda")
+    engine = load(BatchTranscriptionEngine, device="cuda", precision="auto")
     seconds = EngineSeconds()
 
     transcribe(engine, [recording(0, bursts(3))], seconds)

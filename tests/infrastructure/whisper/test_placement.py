@@ -23,7 +23,6 @@ def choose(asked, *, device=CPU, engine_type="accelerated", enable_mixed=True):
 @pytest.mark.parametrize(
     ("asked", "got"),
     [
-        ("auto", ("float32", "float32")),
         ("fp32", ("float32", "float32")),
         ("no", ("float32", "float32")),
         ("bf16", ("bfloat16", "bfloat16")),
@@ -34,6 +33,13 @@ def choose(asked, *, device=CPU, engine_type="accelerated", enable_mixed=True):
 )
 def test_a_precision_on_the_cpu_is_honoured(asked, got):
     assert choose(asked) == got
+
+
+@pytest.mark.parametrize(("is_native", "got"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_on_the_cpu_takes_bfloat16_where_the_processor_has_it(monkeypatch, is_native, got):
+    monkeypatch.setattr(placement, "has_native_bfloat16", lambda: is_native)
+
+    assert choose("auto") == (got, got)
 
 
 def test_float16_on_the_cpu_is_an_error_that_names_the_way_out():

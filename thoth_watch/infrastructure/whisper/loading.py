@@ -195,4 +195,6 @@ def _cast(model: Any, precision: tuple[str, str]) -> None:
         quantise_linears(model.get_encoder())
     if decoder == "int8":
         quantise_linears(model.get_decoder())
-        model.proj_out = quantise_linears(torch.nn.Sequential(model.proj_out))[0]
+        head = torch.nn.Sequential(model.proj_out)
+        quantise_linears(head)
+        model.proj_out = head[0]
