@@ -475,9 +475,23 @@ def test_transcribe_batch_names_the_file_that_cannot_be_transcribed(library, tmp
         library.transcribe_batch([tmp_path / "a.wav"])
 
 
-def test_an_engine_without_a_decoder_says_how_to_get_one(load):
+def test_an_engine_without_a_decoder_takes_the_librarys(
+    load, bursts, recording, tmp_path, monkeypatch
+):
+    own = FakeDecoder(bursts, recording)
+    monkeypatch.setattr(WhisperTranscriptionEngine, "default_decoder", staticmethod(lambda: own))
+    (tmp_path / "a.wav").write_bytes(b"xx")
+
+    (transcript,) = load(fresh=True).transcribe_batch([tmp_path / "a.wav"])
+
+    assert transcript.duration_s == 2
+
+
+def test_an_engine_without_a_decoder_says_how_to_get_one(load, monkeypatch):
+    monkeypatch.setattr(WhisperTranscriptionEngine, "default_decoder", None)
+
     with pytest.raises(EngineUnavailable, match=r"thoth_watch\.load_engine"):
-        load().transcribe_batch(["a.wav"])
+        load(fresh=True).transcribe_batch(["a.wav"])
 
 
 @pytest.mark.gpu

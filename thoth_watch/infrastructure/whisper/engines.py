@@ -37,9 +37,7 @@ class WhisperTranscriptionEngine:
     engine_type: ClassVar[EngineType] = EngineType.STANDARD
     through_accelerate: ClassVar[bool] = False  # placed by accelerate, spread where too large
     shares_forwards: ClassVar[bool] = False  # windows of several recordings in one forward pass
-    default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = (
-        None  # set by thoth_watch.library
-    )
+    default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None  # thoth_watch.library's
 
     def __init__(
         self,
@@ -52,7 +50,8 @@ class WhisperTranscriptionEngine:
     ) -> None:
         """Load the model that `config` asks for. Raises EngineUnavailable.
 
-        decoder: only `transcribe_batch` needs it; None: the program's own. fallbacks: what the caller already gave up.
+        decoder: only `transcribe_batch` needs it; None: the program's own.
+        fallbacks: what the caller already gave up.
         max_memory: bytes by device number or `cpu`, over which a model that is larger than its
         device is spread; None: what is free.
         """
