@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 BUILTIN_MODEL = Path(__file__).parent / "builtin" / "model"
 SAMPLES = Path(__file__).parent / "builtin" / "samples"
+POLL_S = 15.0  # between looks where no event can be trusted
 DEMONSTRATION = "the builtin model is a demonstration: it knows about a hundred English words"
 
 
@@ -113,7 +114,7 @@ class Engines:
         self._asked = asked
         self._decoder = decoder
         self._loaded: tuple[str, TranscriptionEngine] | None = None
-        self._told: set[int] = set()
+        self._is_load_told = False
 
     @property
     def asked(self) -> TranscriptionEngineConfig:
@@ -126,6 +127,7 @@ class Engines:
             self._loaded = None  # frees the other one first
             config = replace(self._asked, model=model)
             self._loaded = (model, build_engine(config, decoder=self._decoder))
+            self._is_load_told = False
             placement = self._loaded[1].placement
             log.info(
                 "engine loaded",
@@ -141,9 +143,9 @@ class Engines:
 
     def load_s_of_first_use(self, engine: TranscriptionEngine) -> float:
         """Seconds that loading it took, the first time it is asked; 0 afterwards."""
-        if id(engine) in self._told:
+        if self._is_load_told:
             return 0.0
-        self._told.add(id(engine))
+        self._is_load_told = True
         return engine.load_s
 
 
@@ -161,14 +163,6 @@ class Silence:
 
     def end(self) -> None:
         """Nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The daemon or the oneshot, ready to run."""
-
-    run: Callable[[], None]
-    stopped_by: Callable[[], str | None]
 
 
 def builtin_note(settings: Settings) -> str | None:
@@ -203,8 +197,8 @@ def inbox_of(settings_of_inbox: Any) -> FolderInbox:
 @contextmanager
 def build_service(
     settings: Settings, *, drain: bool, progress: Progress | None = None
-) -> Iterator[Service]:
-    """Daemon (or, with drain, oneshot) over the configured inboxes, holding the ledger's lock.
+) -> Iterator[Callable[[], None]]:
+    """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
 
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
     """
@@ -297,10 +291,7 @@ def build_service(
             ensure_engine=ensure_engine,
             heartbeat=heartbeat,
         )
-        yield Service(run=lambda: serve.run(should_stop=stop), stopped_by=lambda: stop.signal_name)
-
-
-POLL_S = 15.0  # between looks where no event can be trusted
+        yield lambda: serve.run(should_stop=stop)
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

@@ -175,7 +175,9 @@ def main() -> None:
     """Measure the exported model."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
-    parser.add_argument("--people", type=Path, default=Path("/work/shared/corpus/speech"))
+    parser.add_argument(
+        "--people", type=Path, help="a folder of real recordings; none if not given"
+    )
     parser.add_argument("--size", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("training/out/evaluation.json"))

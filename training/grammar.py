@@ -60,8 +60,11 @@ MONTHS = [
     "November",
     "December",
 ]
-NAMES = ["Anna", "Peter", "Maria", "John", "Emma", "David"]
-EVENTS = ["meeting", "appointment", "interview"]
+NAMES = ["Anna", "Peter", "Maria", "John", "Emma", "David", "Thomas", "Sarah"]
+EVENTS = ["meeting", "appointment", "interview", "breakfast", "lunch", "dinner", "concert"]
+PLACES = ["office", "hotel", "school", "kitchen", "garden", "station", "library", "hospital"]
+THINGS = ["message", "letter", "ticket", "coffee", "water", "music", "question", "answer"]
+COLOURS = ["red", "green", "blue", "yellow", "black", "white"]
 PARTS_OF_DAY = ["morning", "afternoon", "evening"]
 GREETINGS = ["yes", "no", "hello", "goodbye", "thanks"]
 FUNCTION_WORDS = [
@@ -77,6 +80,10 @@ FUNCTION_WORDS = [
     "half",
     "past",
     "quarter",
+    "for",
+    "from",
+    "after",
+    "before",
 ]
 CONTENT_WORDS = [
     "call",
@@ -96,12 +103,26 @@ CONTENT_WORDS = [
     "thousand",
     "minutes",
     "thirtieth",
+    "yesterday",
+    "next",
+    "last",
+    "week",
+    "month",
+    "year",
+    "hours",
+    "open",
+    "closed",
+    "early",
+    "cancel",
+    "confirm",
+    "telephone",
+    "doctor",
 ]
 
 WORDS: tuple[str, ...] = tuple(
     sorted(
         {
-            *DIGITS, *TEENS, *TENS, *ORDINALS, *DAYS, *MONTHS, *NAMES, *EVENTS,
+            *DIGITS, *TEENS, *TENS, *ORDINALS, *DAYS, *MONTHS, *NAMES, *EVENTS, *PLACES, *THINGS, *COLOURS,
             *PARTS_OF_DAY, *GREETINGS, *FUNCTION_WORDS, *CONTENT_WORDS,
         }
     )
@@ -190,12 +211,14 @@ def when(rng: random.Random) -> str:
     """Draw a point in time, from `now` to a date."""
     return rng.choice(
         [
-            rng.choice(["today", "tomorrow", "tonight", "now"]),
+            rng.choice(["today", "tomorrow", "tonight", "now", "yesterday"]),
             f"on {rng.choice(DAYS)}",
             f"on {rng.choice(DAYS)} {rng.choice(PARTS_OF_DAY)}",
             f"at {time_of_day(rng)}",
             f"on {date(rng)}",
-            f"in {number(rng, 2, 59)} minutes",
+            f"in {number(rng, 2, 59)} {rng.choice(['minutes', 'hours'])}",
+            f"{rng.choice(['next', 'last'])} {rng.choice(['week', 'month', 'year', *DAYS, *MONTHS])}",
+            f"{rng.choice(['before', 'after'])} {rng.choice(['noon', time_of_day(rng), *EVENTS])}",
         ]
     )
 
@@ -213,6 +236,16 @@ PHRASES: tuple[Phrase, ...] = (
     lambda r: f"the price is {r.choice([number(r), big_number(r)])}",
     lambda r: f"{number(r)} point {digit_string(r, r.randint(1, 2))} percent",
     lambda r: f"{date(r)} two thousand and {number(r, 1, 40)}",
+    lambda r: f"{r.choice(['cancel', 'confirm', 'remember'])} the {r.choice(EVENTS)} {when(r)}",
+    lambda r: f"the {r.choice(PLACES)} is {r.choice(['open', 'closed'])} {when(r)}",
+    lambda r: f"the {r.choice(THINGS)} is for {r.choice(NAMES)}",
+    lambda r: f"{r.choice(THINGS)} from {r.choice(NAMES)} {when(r)}",
+    lambda r: (
+        f"{r.choice(COLOURS)} {r.choice([*THINGS, *PLACES])} and {r.choice(COLOURS)} {r.choice(THINGS)}"
+    ),
+    lambda r: f"please call the {r.choice([*PLACES, 'doctor'])} {when(r)}",
+    lambda r: f"my telephone number is {digit_string(r, r.randint(4, 8))}",
+    lambda r: f"meeting {r.choice(NAMES)} at the {r.choice(PLACES)} early {when(r)}",
     lambda r: f"{r.choice(GREETINGS)} {r.choice(NAMES)}",
     lambda r: f"{r.choice(GREETINGS)} {r.choice(NAMES)} {when(r)}",
 )

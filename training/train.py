@@ -49,12 +49,12 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.12, 200, 8, 0.0, (0.0, 0.2), 0.5, with_decoder=False),
-    Stage(0.40, 200, 8, 0.0, (0.1, 0.4), 0.5, with_decoder=True),
-    Stage(0.70, 300, 6, 0.10, (0.4, 0.7), 0.2, with_decoder=True),
-    Stage(1.01, 400, 4, 0.50, (0.7, 0.9), 0.2, with_decoder=True),
+    Stage(0.10, 200, 8, 0.0, (0.0, 0.2), 0.5, with_decoder=False),
+    Stage(0.32, 200, 8, 0.0, (0.1, 0.5), 0.5, with_decoder=True),
+    Stage(0.60, 300, 8, 0.20, (0.5, 0.8), 0.2, with_decoder=True),
+    Stage(1.01, 400, 6, 0.60, (0.8, 1.0), 0.2, with_decoder=True),
 )
-FULL_BATCH = 1
+FULL_BATCH = 2
 BASE_RATE = 1.5e-3
 
 

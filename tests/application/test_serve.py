@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.application.conftest import House
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.errors import NotAudio, TryLater
@@ -95,3 +97,14 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
     house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
 
     assert house.rows()["a.wav"]["deaths"] == 0
+
+
+def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: House):
+    house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.problem = "/inbox: not mounted"
+
+    with pytest.raises(TryLater, match="not mounted"):
+        house.serve()
+
+    assert house.states() == {"a.wav": State.DONE}

@@ -43,6 +43,7 @@ def test_an_empty_file_never_settles():
 
     assert tracker.look([file], now_s=0.0) == []
     assert tracker.look([file], now_s=100.0) == []
+    assert tracker.next_s() is None  # nothing to look again for
 
 
 def test_a_file_that_went_away_starts_anew_when_it_comes_back():

@@ -124,13 +124,20 @@ class Serve:
         unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
         waiting = self._ledger.waiting(self._treatment_of)
         if waiting and not self._dispatcher.is_busy:
-            self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
-            waiting = self._ledger.waiting(self._treatment_of)
-        if self._policy.drain and not waiting and not unsettled and self._dispatcher.is_idle:
-            retry_at = self._ledger.next_retry_at()
-            if retry_at is None or retry_at > self._clock.now() + timedelta(seconds=SOON_S):
-                return None
-        return self._wait_s(waiting)
+            waiting = self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
+        retry_at = self._ledger.next_retry_at()
+        is_drained = not waiting and not unsettled and self._dispatcher.is_idle
+        soon = self._clock.now() + timedelta(seconds=SOON_S)
+        if self._policy.drain and is_drained and (retry_at is None or retry_at > soon):
+            self._raise_if_not_seen_whole()
+            return None
+        return self._wait_s(waiting, retry_at)
+
+    def _raise_if_not_seen_whole(self) -> None:
+        """A drain that could not see a whole inbox has not drained it. Raises TryLater."""
+        problems = [inbox.last.problem for inbox in self._inboxes if inbox.last.problem]
+        if problems:
+            raise TryLater("; ".join(problems))
 
     def _take_back(self) -> None:
         """Give back what a batch held that could not be recorded; raise what was in its way."""
@@ -147,7 +154,7 @@ class Serve:
         for inbox in self._inboxes:
             inbox.tick()
 
-    def _dispatch_first(self, waiting: list[WaitingFile], *, drain: bool) -> None:
+    def _dispatch_first(self, waiting: list[WaitingFile], *, drain: bool) -> list[WaitingFile]:
         """Claim and start the first batch that should leave; the others wait and get fuller."""
         batches = form_batches(
             waiting, self._policy.batch, now_s=self._clock.now().timestamp(), drain=drain
@@ -157,7 +164,9 @@ class Serve:
             if claim is not None:
                 self._last_claim = claim
                 self._dispatcher.dispatch(claim)
-                return
+                left = {item.file_id for item in batch.files}
+                return [item for item in waiting if item.file_id not in left]
+        return waiting
 
     def _publish_leftovers(self) -> None:
         """Publish from the ledger what has a result but no file yet; only when no batch is at it."""
@@ -167,7 +176,7 @@ class Serve:
             if self._files.whereabouts(item.waiting.file) is Whereabouts.SAME:
                 self._publish.again(item)
 
-    def _wait_s(self, waiting: list[WaitingFile]) -> float:
+    def _wait_s(self, waiting: list[WaitingFile], retry_at: datetime | None) -> float:
         """Seconds to the next thing that is due."""
         now_s = self._clock.monotonic_s()
         due = [self._policy.rescan_s]
@@ -175,7 +184,6 @@ class Serve:
         departure_s = next_departure_s(waiting, self._policy.batch)
         if departure_s is not None and not self._dispatcher.is_busy:
             due.append(departure_s - self._clock.now().timestamp())
-        retry_at: datetime | None = self._ledger.next_retry_at()
         if retry_at is not None:
             due.append((retry_at - self._clock.now()).total_seconds())
         return max(LEAST_WAIT_S, min(due))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
+from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.ports import (
     AudioDecoder,
     AudioFiles,
@@ -26,35 +27,18 @@ from thoth_watch.application.ports import (
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.publish_transcript import Destination, PublishTranscript
 from thoth_watch.domain.batching import WaitingFile
-from thoth_watch.domain.engine import Fallback
 from thoth_watch.domain.errors import (
     AudioError,
-    DecoderCrashed,
+    CutShort,
     EngineUnavailable,
     FileChanged,
     FileGone,
-    NotAudio,
     TryLater,
 )
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
-from thoth_watch.domain.states import (
-    CUT_SHORT_BELIEVED_S,
-    NEEDS_A_PERSON,
-    Cause,
-    State,
-    after_failure,
-)
+from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, NEEDS_A_PERSON, State
 
 log = logging.getLogger(__name__)
-
-_CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
-    (FileChanged, Cause.UNFINISHED),
-    (DecoderCrashed, Cause.CRASH),
-    (NotAudio, Cause.CONTENT),
-    (AudioError, Cause.ENVIRONMENT),
-    (TryLater, Cause.ENVIRONMENT),
-    (EngineUnavailable, Cause.ENVIRONMENT),
-)
 
 
 @dataclass(slots=True)
@@ -65,7 +49,6 @@ class _Work:
     run_id: int
     started_at: datetime
     engine: TranscriptionEngine
-    fallbacks_before: int
     stages: StageSeconds = field(default_factory=StageSeconds)
     seconds: EngineSeconds = field(default_factory=EngineSeconds)
     recordings: dict[int, Recording] = field(default_factory=dict)
@@ -116,7 +99,7 @@ class TranscribeBatch:
         run_id = self._ledger.open_run(
             claim, asked=self._engines.asked, placement=engine.placement, now=started_at
         )
-        work = _Work(claim, run_id, started_at, engine, len(engine.fallbacks))
+        work = _Work(claim, run_id, started_at, engine)
         work.stages.load_s = self._engines.load_s_of_first_use(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
         self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
@@ -177,15 +160,7 @@ class TranscribeBatch:
                 self._put(work, item, recording, known, reused=True)
                 continue
             treatment = item.treatment
-            asked = Recording(
-                key=item.file_id,
-                samples=recording.samples,
-                sha256=recording.sha256,
-                info=recording.info,
-                language=treatment.language,
-                task=treatment.task,
-                close=recording.close,
-            )
+            asked = replace(recording, language=treatment.language, task=treatment.task)
             work.recordings[item.file_id] = asked
             yield asked
 
@@ -249,42 +224,11 @@ class TranscribeBatch:
         self, work: _Work, item: WaitingFile, error: Exception, *, sha256: str | None = None
     ) -> None:
         """Record a file's failure and what is to become of it; the rest of the batch goes on."""
-        if isinstance(error, FileGone):
-            outcome = FileOutcome(item.file_id, State.GONE, str(error))
-        else:
-            outcome = self._failed(item, error, sha256)
+        outcome = outcome_of(error, item, now=self._clock.now(), sha256=sha256)
         self._ledger.record_failure(
             work.claim, outcome=outcome, run_id=work.run_id, now=self._clock.now()
         )
         self._settle_outcome(work, item, outcome)
-
-    def _failed(self, item: WaitingFile, error: Exception, sha256: str | None) -> FileOutcome:
-        cause = next((c for kind, c in _CAUSES if isinstance(error, kind)), Cause.UNKNOWN)
-        if isinstance(error, CutShort):
-            cause = Cause.CUT_SHORT
-        crashed = cause is Cause.CRASH
-        step = after_failure(
-            cause,
-            attempts=item.attempts + 1,
-            crashes=item.crashes + (1 if crashed else 0),
-            setbacks=item.setbacks + 1,
-        )
-        reason = str(error) or type(error).__name__
-        next_try_at = None
-        if step.state is State.RETRY:
-            next_try_at = self._clock.now() + timedelta(seconds=step.wait_s)
-            reason += (
-                f" (tried again in {step.wait_s:.0f} s)" if step.wait_s else " (tried again alone)"
-            )
-        return FileOutcome(
-            item.file_id,
-            step.state,
-            reason,
-            sha256=sha256,
-            next_try_at=next_try_at,
-            counts_as_attempt=cause is not Cause.ENVIRONMENT,
-            crashed=crashed,
-        )
 
     def _settle_outcome(self, work: _Work, item: WaitingFile, outcome: FileOutcome) -> None:
         work.outcomes[item.file_id] = outcome
@@ -300,7 +244,7 @@ class TranscribeBatch:
         run_id = self._ledger.record_failed_start(
             asked=self._engines.asked, error=str(error), host=self._host, now=now
         )
-        outcomes = [self._failed(item, error, None) for item in claim.batch.files]
+        outcomes = [outcome_of(error, item, now=now) for item in claim.batch.files]
         for item, outcome in zip(claim.batch.files, outcomes, strict=True):
             self._ledger.record_failure(claim, outcome=outcome, run_id=run_id, now=now)
             self._progress.finished(item.file.path, outcome.state, outcome.reason)
@@ -320,7 +264,6 @@ class TranscribeBatch:
         stages.features_s = work.seconds.features_s
         stages.encode_s = work.seconds.encode_s
         stages.generate_s = work.seconds.generate_s
-        fallbacks: Sequence[Fallback] = work.engine.fallbacks
         return Run(
             asked=self._engines.asked,
             placement=work.engine.placement,
@@ -335,7 +278,7 @@ class TranscribeBatch:
             tokens=work.seconds.tokens,
             peak_rss_bytes=self._peak_rss_bytes(),
             peak_gpu_bytes=work.seconds.peak_gpu_bytes,
-            fallbacks=tuple(fallbacks),
+            fallbacks=tuple(work.engine.fallbacks),
             host=self._host,
             versions=work.engine.placement.versions,
             error=error,
@@ -357,10 +300,6 @@ class TranscribeBatch:
                 "precision": run.placement.precision,
             },
         )
-
-
-class CutShort(AudioError):
-    """Less sound than the file declares, and it may still be growing."""
 
 
 def _status(*, ok: int, total: int, released: int) -> RunStatus:

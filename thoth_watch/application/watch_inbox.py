@@ -105,7 +105,7 @@ class WatchInbox:
 
     def next_s(self) -> float | None:
         """When to look again for the sake of a file that settles, in monotonic seconds."""
-        return self._tracker.next_s() if self.unsettled else None
+        return self._tracker.next_s()
 
     def _settle(self, pending: list[AudioFile], changes: _Changes) -> None:
         give_up_before = self._clock.now() - timedelta(seconds=EMPTY_GIVEN_UP_S)

@@ -50,7 +50,7 @@ def check(config: Path | None, as_json: bool, no_engine: bool, **flags: Any) -> 
 def _findings(settings: Any, *, with_engine: bool) -> tuple[list[dict[str, Any]], int]:
     from thoth_watch.bootstrap import build_decoder, build_engine, inbox_of
     from thoth_watch.domain.errors import EXIT_TRY_LATER
-    from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silent
+    from thoth_watch.infrastructure.inbox.filesystem import file_system_of, must_poll
     from thoth_watch.infrastructure.ledger import lock_path
 
     findings: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ def _findings(settings: Any, *, with_engine: bool) -> tuple[list[dict[str, Any]]
     for inbox in settings.inboxes:
         look = inbox_of(inbox).look()
         kind = file_system_of(inbox.path)
-        polls = inbox.watcher == "polling" or (inbox.watcher == "auto" and is_silent(kind))
+        polls = must_poll(inbox.path, inbox.watcher)
         said = look.problem or (
             f"{len(look.files)} recordings on {kind or 'an unknown file system'},"
             f" {'looked at by the clock' if polls else 'watched by inotify'}"

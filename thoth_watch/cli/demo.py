@@ -69,9 +69,9 @@ def demo(folder: Path) -> None:
     )
     with (
         progress_display() as progress,
-        build_service(settings, drain=True, progress=progress) as service,
+        build_service(settings, drain=True, progress=progress) as serve,
     ):
-        service.run()
+        serve()
     right = _show_transcripts(inbox, truth)
     click.echo(f"\n{right} of {len(truth)} transcripts say exactly what was said.")
     database = place / "thoth-watch.db"

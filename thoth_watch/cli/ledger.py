@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ def _reader(config: Path | None) -> Any:
     return LedgerReader.open(_settings(config).ledger_url)
 
 
+def _show(found: Any, *, as_json: bool, table: Callable[[Any], None]) -> None:
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=str))
+    else:
+        table(found)
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -35,6 +43,7 @@ def status(config: Path | None, as_json: bool) -> None:
     """What waits, what failed and why, what was ignored, and the last run."""
     from thoth_watch.bootstrap import inbox_of
     from thoth_watch.cli.show import print_status
+    from thoth_watch.domain.states import State
 
     settings = _settings(config)
     looks = [inbox_of(inbox).look() for inbox in settings.inboxes]
@@ -52,13 +61,10 @@ def status(config: Path | None, as_json: bool) -> None:
                 for look in looks
             ],
             "counts": reader.counts(),
-            "unfinished": [row for row in reader.files() if row["state"] != "DONE"],
+            "unfinished": reader.files(states=set(State) - {State.DONE}),
             "last_run": reader.last_run(),
         }
-    if as_json:
-        click.echo(json.dumps(document, indent=2, default=str))
-    else:
-        print_status(document)
+    _show(document, as_json=as_json, table=print_status)
 
 
 @click.command(
@@ -76,10 +82,7 @@ def runs(config: Path | None, as_json: bool, limit: int) -> None:
 
     with _reader(config) as reader:
         rows = reader.runs(limit=limit)
-    if as_json:
-        click.echo(json.dumps(rows, indent=2, default=str))
-    else:
-        print_runs(rows)
+    _show(rows, as_json=as_json, table=print_runs)
 
 
 @click.command(
@@ -106,10 +109,7 @@ def files(
     wanted = _known_states(states)
     with _reader(config) as reader:
         rows = reader.files(states=wanted, limit=limit, match=match)
-    if as_json:
-        click.echo(json.dumps(rows, indent=2, default=str))
-    else:
-        print_files(rows)
+    _show(rows, as_json=as_json, table=print_files)
 
 
 @click.command(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from thoth_watch.cli.options import config_option, engine_options, log_options, overrides_of
 from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.settings import Settings
 
 
 @click.command(
@@ -38,11 +41,11 @@ Examples:
 @log_options
 def once(config: Path | None, **flags: Any) -> None:
     """Drain the inbox and exit; 1 if some file failed or was left waiting."""
-    _serve(config, flags, drain=True)
-    sys.exit(unfinished(config, flags))
+    settings = _serve(config, flags, drain=True)
+    sys.exit(_name_unfinished(settings.ledger_url))
 
 
-def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> None:
+def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settings:
     from thoth_watch.bootstrap import build_service, build_settings, builtin_note
     from thoth_watch.cli.show import progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
@@ -57,20 +60,19 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> None:
         click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
     with (
         progress_display(names_files=not drain) as progress,
-        build_service(settings, drain=drain, progress=progress) as service,
+        build_service(settings, drain=drain, progress=progress) as serve,
     ):
-        service.run()
+        serve()
+    return settings
 
 
-def unfinished(config: Path | None, flags: dict[str, Any]) -> int:
-    """The exit code that the ledger's states ask for, with the files that need a person named."""
-    from thoth_watch.bootstrap import build_settings
+def _name_unfinished(ledger_url: str) -> int:
+    """Name the files that were left without a transcript; the exit code that they ask for."""
     from thoth_watch.cli.show import print_unfinished
     from thoth_watch.domain.states import UNFINISHED
     from thoth_watch.infrastructure.ledger import LedgerReader
 
-    settings = build_settings(config, overrides_of(flags), required=True)
-    with LedgerReader.open(settings.ledger_url) as reader:
-        left = [row for row in reader.files() if row["state"] in UNFINISHED]
+    with LedgerReader.open(ledger_url) as reader:
+        left = reader.files(states=UNFINISHED)
     print_unfinished(left)
     return EXIT_SOME_FAILED if left else EXIT_OK

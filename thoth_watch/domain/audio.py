@@ -20,11 +20,6 @@ class AudioConfig:
     sample_rate: int = SAMPLE_RATE_HZ
     buffer_duration: float = 3.0  # seconds decoded per block
 
-    @property
-    def block_frames(self) -> int:
-        """Frames of one decoded block at the output rate, at least one."""
-        return max(1, round(self.buffer_duration * self.sample_rate))
-
 
 @dataclass(frozen=True, slots=True)
 class Signature:

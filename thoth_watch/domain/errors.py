@@ -55,6 +55,10 @@ class FileChanged(AudioError):
     """The file changed while it was read, or looks unfinished: look again later."""
 
 
+class CutShort(AudioError):
+    """Less sound than the file declares, and it may still be growing."""
+
+
 class DecoderCrashed(AudioError):
     """Decoding the file killed or hung the decode worker."""
 

@@ -15,34 +15,29 @@ EMPTY_GIVEN_UP_S = 3600.0  # a zero-byte name may be a browser's placeholder for
 class _Look:
     signature: Signature
     first_s: float
-    settle_s: float
 
 
 class SettleTracker:
-    """Remembers how long each unsettled file has been untouched. Times are a monotonic clock's seconds."""
+    """Remembers how long each unsettled file has been untouched, in a monotonic clock's seconds."""
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
         self._looks: dict[Path, _Look] = {}
 
-    def look(
-        self, files: Iterable[AudioFile], *, now_s: float, slow: frozenset[Path] = frozenset()
-    ) -> list[AudioFile]:
+    def look(self, files: Iterable[AudioFile], *, now_s: float) -> list[AudioFile]:
         """The files that are settled now: equal size, times and inode over two looks and `settle_s`.
 
-        slow: files that looked finished once and were not; their wait doubles each time they are
-        touched again. A file that is settled, or no longer listed, is forgotten.
+        An empty file never is. A file that is settled, or no longer listed, is forgotten.
         """
         settled = []
         seen: dict[Path, _Look] = {}
         for file in files:
+            if file.signature.size_bytes == 0:
+                continue
             before = self._looks.get(file.path)
             if before is None or before.signature != file.signature:
-                settle_s = self._settle_s
-                if before is None and file.path in slow:
-                    settle_s *= 2
-                seen[file.path] = _Look(file.signature, now_s, settle_s)
-            elif now_s - before.first_s >= before.settle_s and file.signature.size_bytes > 0:
+                seen[file.path] = _Look(file.signature, now_s)
+            elif now_s - before.first_s >= self._settle_s:
                 settled.append(file)
             else:
                 seen[file.path] = before
@@ -51,4 +46,4 @@ class SettleTracker:
 
     def next_s(self) -> float | None:
         """When the next unsettled file may be settled, monotonic seconds; None if there is none."""
-        return min((look.first_s + look.settle_s for look in self._looks.values()), default=None)
+        return min((look.first_s + self._settle_s for look in self._looks.values()), default=None)

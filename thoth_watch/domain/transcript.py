@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -39,13 +39,6 @@ class Segment:
     no_speech_prob: float = 0.0
     seek: int = 0  # start of the window, in 10 ms frames
     words: tuple[Word, ...] = ()
-
-    def shifted(self, offset_s: float) -> Segment:
-        """The same segment, `offset_s` seconds later."""
-        words = tuple(
-            replace(w, start=w.start + offset_s, end=w.end + offset_s) for w in self.words
-        )
-        return replace(self, start=self.start + offset_s, end=self.end + offset_s, words=words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,11 @@ class TestOpening:
     def test_names_of_any_bytes_open(self, tmp_path: Path) -> None:
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.wav"))
         path.write_bytes(b"x")
-        os.close(open_recording(listed(path)))
+        handle = open_recording(listed(path))
+        content = os.read(handle, 10)
+        os.close(handle)
+
+        assert content == b"x"
 
 
 def test_a_file_written_to_while_it_is_decoded_is_refused(tmp_path: Path) -> None:

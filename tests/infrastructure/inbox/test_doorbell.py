@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,13 @@ def test_where_others_write_unheard_the_folder_is_polled(kind: str):
 def test_polling_can_be_asked_for(tmp_path: Path):
     assert bell_for(tmp_path, "polling").polls
     assert not bell_for(tmp_path, "inotify").polls
+
+
+def test_a_folder_that_is_away_leaves_no_watchers_of_the_others_behind(tmp_path: Path):
+    folders = [(tmp_path, True, "inotify"), (tmp_path / "away", True, "inotify")]
+    before = set(threading.enumerate())
+    with WatchdogDoorbell(folders, suffixes=["wav"]) as bell:
+        for _ in range(3):
+            bell.check()
+
+        assert set(threading.enumerate()) == before

@@ -22,7 +22,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silent
+from thoth_watch.infrastructure.inbox.filesystem import must_poll
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class WatchdogDoorbell:
     @property
     def polls(self) -> bool:
         """Whether some folder must be looked at by the clock, as no event can be trusted there."""
-        return any(self._must_poll(path, watcher) for path, _, watcher in self._folders)
+        return any(must_poll(path, watcher) for path, _, watcher in self._folders)
 
     def wait(self, timeout_s: float) -> bool:
         """Block until a ring or the end of the time; whether it rang.
@@ -108,22 +108,29 @@ class WatchdogDoorbell:
         wanted = [
             (path, recursive)
             for path, recursive, watcher in self._folders
-            if not self._must_poll(path, watcher)
+            if not must_poll(path, watcher)
         ]
         if not wanted:
             return
+        try:
+            self._observer = self._watch(wanted)
+        except OSError as error:
+            self._complain(error)
+            return
+        self._complained = False
+        self._bell.set()  # what came while nobody watched
+
+    def _watch(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
         observer = Observer()
         try:
             for path, recursive in wanted:
                 handler = _Ring(self._bell, self._suffixes)
                 observer.schedule(handler, str(path), recursive=recursive, event_filter=_RINGS)
             observer.start()
-        except OSError as error:
-            self._complain(error)
-            return
-        self._observer = observer
-        self._complained = False
-        self._bell.set()  # what came while nobody watched
+        except OSError:
+            observer.stop()  # it holds an inotify descriptor, and other folders' threads run
+            raise
+        return observer
 
     def _is_healthy(self, observer: BaseObserver) -> bool:
         # a removed root ends its emitter and leaves the observer alive
@@ -132,9 +139,6 @@ class WatchdogDoorbell:
             and bool(observer.emitters)
             and all(e.is_alive() for e in observer.emitters)
         )
-
-    def _must_poll(self, path: Path, watcher: str) -> bool:
-        return watcher == "polling" or (watcher == "auto" and is_silent(file_system_of(path)))
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:

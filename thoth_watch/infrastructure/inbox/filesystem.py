@@ -47,3 +47,8 @@ def file_system_of(folder: Path, *, mounts: str | None = None) -> str:
 def is_silent(file_system: str) -> bool:
     """Whether changes made elsewhere go unreported there, so that it must be polled."""
     return file_system in _SILENT or file_system.startswith("fuse")
+
+
+def must_poll(folder: Path, watcher: str) -> bool:
+    """Whether a folder is looked at by the clock: asked for, or `auto` where no event can be trusted."""
+    return watcher == "polling" or (watcher == "auto" and is_silent(file_system_of(folder)))

@@ -1,0 +1,59 @@
+"""What an error means for the file that met it: whose fault it is, and what comes next."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from thoth_watch.domain.batching import WaitingFile
+from thoth_watch.domain.errors import (
+    AudioError,
+    CutShort,
+    DecoderCrashed,
+    EngineUnavailable,
+    FileChanged,
+    FileGone,
+    NotAudio,
+    TryLater,
+)
+from thoth_watch.domain.run import FileOutcome
+from thoth_watch.domain.states import Cause, State, after_failure
+
+_CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
+    (FileChanged, Cause.UNFINISHED),
+    (CutShort, Cause.CUT_SHORT),
+    (DecoderCrashed, Cause.CRASH),
+    (NotAudio, Cause.CONTENT),
+    (AudioError, Cause.ENVIRONMENT),
+    (TryLater, Cause.ENVIRONMENT),
+    (EngineUnavailable, Cause.ENVIRONMENT),
+)  # the first that fits
+
+
+def outcome_of(
+    error: Exception, item: WaitingFile, *, now: datetime, sha256: str | None = None
+) -> FileOutcome:
+    """The state that a failed attempt leads to, with the reason that people read."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, FileGone):
+        return FileOutcome(item.file_id, State.GONE, reason)
+    cause = next((c for kind, c in _CAUSES if isinstance(error, kind)), Cause.UNKNOWN)
+    step = after_failure(
+        cause,
+        attempts=item.attempts + 1,
+        crashes=item.crashes + (cause is Cause.CRASH),
+        setbacks=item.setbacks + 1,
+    )
+    next_try_at = None
+    if step.state is State.RETRY:
+        next_try_at = now + timedelta(seconds=step.wait_s)
+        when = f"in {step.wait_s:.0f} s" if step.wait_s else "alone"
+        reason += f" (tried again {when})"
+    return FileOutcome(
+        item.file_id,
+        step.state,
+        reason,
+        sha256=sha256,
+        next_try_at=next_try_at,
+        counts_as_attempt=cause is not Cause.ENVIRONMENT,
+        crashed=cause is Cause.CRASH,
+    )
