@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow format lint type test-deps clean
+.PHONY: help install demo test format lint type test-deps clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -25,9 +25,6 @@ demo: install ## transcribe the sample recordings through the daemon's own path
 
 test: install ## run the tests
 	@$(BIN)/python -m pytest
-
-test-slow: install ## the tests that start the whole program (minutes)
-	@$(BIN)/python -m pytest -m slow
 
 lint: install ## style, layers and types
 	@$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.conftest import Place, write
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.timeout(2400)]
 
 N_FILES = 24
 

@@ -14,7 +14,7 @@ import soundfile
 
 from tests.end_to_end.conftest import Place, write
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.timeout(2400)]
 
 SUFFIXES = ("wav", "flac", "ogg", "oga", "opus", "mp3", "aiff", "caf")
 FOLDERS = ("a", "a/b", "a/b/c")
