@@ -55,6 +55,14 @@ class Task(StrEnum):
     TRANSLATE = "translate"
 
 
+class AudioContext(StrEnum):
+    """How much the encoder sees: 30 s windows always, or no more than their sound."""
+
+    AUTO = "auto"  # trim where the model is known to bear it: the builtin one
+    FULL = "full"
+    TRIM = "trim"
+
+
 @dataclass(frozen=True, slots=True)
 class TranscriptionEngineConfig:
     """The engine as it was asked for."""
@@ -68,6 +76,7 @@ class TranscriptionEngineConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps...
     device_is_binding: bool = False  # named on the command line: never replaced
     precision: str = "auto"
+    audio_context: str = "auto"  # auto, full or trim; the standard engine's is full
     fallback: str = "warn"  # never or warn
     language: str | None = None  # None: detected per file
     task: str = "transcribe"
@@ -82,7 +91,16 @@ class TranscriptionEngineConfig:
             raise ValueError(f"task {self.task!r}: use {', '.join(Task)}")
         if self.fallback not in tuple(FallbackPolicy):
             raise ValueError(f"fallback {self.fallback!r}: use {', '.join(FallbackPolicy)}")
+        if self.audio_context not in tuple(AudioContext):
+            raise ValueError(f"audio_context {self.audio_context!r}: use {', '.join(AudioContext)}")
         parse_precision(self.precision)
+
+    @property
+    def trims(self) -> bool:
+        """Whether windows shorter than 30 s are encoded at their own length."""
+        if self.engine_type == EngineType.STANDARD or self.audio_context == AudioContext.FULL:
+            return False
+        return self.audio_context == AudioContext.TRIM or self.model == "builtin"
 
 
 def parse_precision(text: str) -> tuple[str, str]:

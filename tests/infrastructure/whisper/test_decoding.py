@@ -10,9 +10,14 @@ import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from thoth_watch.domain.engine import TranscriptionEngineConfig
-from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
+from thoth_watch.infrastructure.whisper import (
+    AcceleratedWhisperTranscriptionEngine,
+    WhisperTranscriptionEngine,
+)
 from thoth_watch.infrastructure.whisper.decoding import Opening, WindowDecoder
-from thoth_watch.infrastructure.whisper.features import log_mels
+from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
+from thoth_watch.infrastructure.whisper.packed import PackedWhisper
+from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
 from thoth_watch.infrastructure.whisper.quiet import quietly
 
 N_WINDOWS = 4
@@ -23,8 +28,11 @@ def windows(bursts):
     return [bursts(duration_s, seed) for seed, duration_s in enumerate((3, 5, 0.05, 1.5))]
 
 
-@pytest.fixture(scope="module")
-def loaded(load):
+@pytest.fixture(scope="module", params=["transformers", "packed"])
+def loaded(request, load):
+    """The same checkpoint in float32: as transformers computes it, and over packed weights."""
+    if request.param == "packed":
+        return load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
     return load(WhisperTranscriptionEngine)._loaded
 
 
@@ -34,8 +42,14 @@ def reference(tiny_whisper):
         return WhisperForConditionalGeneration.from_pretrained(tiny_whisper, dtype=torch.float32)
 
 
+def decoder_of(loaded, *, use_cache=True):
+    if isinstance(loaded.model, PackedWhisper):
+        return PackedWindowDecoder(loaded.model, loaded.vocabulary)
+    return WindowDecoder(loaded, use_cache=use_cache)
+
+
 def decode(loaded, windows, *, language="en", task="transcribe", use_cache=True):
-    decoder = WindowDecoder(loaded, use_cache=use_cache)
+    decoder = decoder_of(loaded, use_cache=use_cache)
     hidden = decoder.encode(log_mels(loaded.extractor, windows))
     prompt = loaded.vocabulary.prompt(language, task)
     return decoder.generate(hidden, decoder.open(hidden), [prompt] * len(windows))
@@ -99,7 +113,8 @@ def test_windows_together_have_the_tokens_of_windows_alone(loaded, windows):
     assert np.allclose([d.avg_logprob for d in together], [d.avg_logprob for d in alone], atol=1e-4)
 
 
-def test_without_the_cache_the_tokens_are_the_same(loaded, windows):
+def test_without_the_cache_the_tokens_are_the_same(load, windows):
+    loaded = load(WhisperTranscriptionEngine)._loaded
     uncached = decode(loaded, windows[:2], use_cache=False)
 
     assert [d.tokens for d in uncached] == [d.tokens for d in decode(loaded, windows[:2])]
@@ -122,7 +137,7 @@ def test_the_average_log_probability_is_that_of_the_chosen_tokens(
 def test_language_and_silence_come_from_the_encoding_that_is_there_already(
     loaded, reference, windows
 ):
-    decoder = WindowDecoder(loaded, use_cache=True)
+    decoder = decoder_of(loaded)
     features = log_mels(loaded.extractor, windows)
     opening = decoder.open(decoder.encode(features))
 
@@ -135,7 +150,7 @@ def test_language_and_silence_come_from_the_encoding_that_is_there_already(
 
 
 def test_windows_of_different_languages_share_a_forward_pass(loaded, windows):
-    decoder = WindowDecoder(loaded, use_cache=True)
+    decoder = decoder_of(loaded)
     hidden = decoder.encode(log_mels(loaded.extractor, windows[:2]))
     prompts = [loaded.vocabulary.prompt(code, "transcribe") for code in ("en", "fr")]
 
@@ -181,3 +196,34 @@ def test_on_a_gpu_float32_tokens_are_those_of_the_cpu(load, windows):
     assert [d.tokens for d in decode(on_gpu, windows)] == [
         d.tokens for d in decode(on_cpu, windows)
     ]
+
+
+@pytest.mark.parametrize("positions", [None, 64, 128, 192])
+def test_trimmed_features_are_the_start_of_the_whole_ones(loaded, bursts, positions):
+    windows = [bursts(0.5, seed=3), bursts(0.7, seed=4)]
+    whole = loaded.extractor(windows, sampling_rate=16_000, return_tensors="pt").input_features
+
+    features = log_mels(loaded.extractor, windows, positions=positions)
+
+    n_frames = whole.shape[2] if positions is None else 2 * positions
+    assert features.shape == (2, 80, n_frames)
+    torch.testing.assert_close(features, whole[:, :, :n_frames], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.01, 64), (0.78, 64), (0.8, 128), (5.0, 250), (30.0, 250)]
+)
+def test_a_window_is_encoded_with_half_a_second_of_silence_after_it(seconds, expected):
+    assert positions_of(int(seconds * 16_000), most=250) == expected
+
+
+def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
+    network = load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
+    decoder = decoder_of(network)
+    features = log_mels(network.extractor, [bursts(0.5)], positions=64)
+
+    hidden = decoder.encode(features)
+
+    assert hidden.shape[1] == 64
+    (decoded,) = decoder.generate(hidden, decoder.open(hidden), [[network.vocabulary.start]])
+    assert decoded.tokens

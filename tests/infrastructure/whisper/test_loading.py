@@ -18,7 +18,8 @@ from thoth_watch.infrastructure.whisper import (
     WhisperTranscriptionEngine,
 )
 from thoth_watch.infrastructure.whisper.checkpoint import find_checkpoint, hash_weights
-from thoth_watch.infrastructure.whisper.quantisation import has_int8_linears
+from thoth_watch.infrastructure.whisper.linears import Int8Linear
+from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 
 
 @pytest.fixture
@@ -57,18 +58,32 @@ def test_what_was_got_is_read_from_the_weights(load, tiny_whisper):
 
 
 def test_the_read_back_follows_the_weights_and_not_the_request(load):
-    engine = load(fresh=True, precision="float32")
-    engine._loaded.model.get_encoder().to(torch.bfloat16)
+    standard = load(WhisperTranscriptionEngine, fresh=True)
+    standard._loaded.model.get_encoder().to(torch.bfloat16)
+    packed = load(fresh=True, precision="float32")
+    attention, _ = packed._loaded.model._encoder_layers[0]
+    attention.qkv = Int8Linear(torch.zeros(3, 3), None)
 
-    assert engine._loaded.encoder_precision == "bfloat16"
+    assert standard._loaded.encoder_precision == "bfloat16"
+    assert packed._loaded.encoder_precision == "int8"
 
 
-def test_int8_replaces_the_linear_layers_of_the_part_that_was_named(load):
+def test_int8_is_for_the_linear_layers_of_the_part_that_was_named(load):
     model = load(precision="fp32+int8")._loaded.model
 
-    assert not has_int8_linears(model.get_encoder())
-    assert has_int8_linears(model.get_decoder())
-    assert has_int8_linears(torch.nn.Sequential(model.proj_out))
+    attention, feed_forward = model._encoder_layers[0]
+    assert {attention.qkv.precision, feed_forward.down.precision} == {"float32"}
+    attention, cross, feed_forward = model._decoder_layers[0]
+    layers = [attention.out, cross.query, feed_forward.up, model._head]
+    assert all(isinstance(layer, Int8Linear) for layer in layers)
+
+
+def test_weights_are_held_once(tiny_whisper):
+    whole = WhisperForConditionalGeneration.from_pretrained(tiny_whisper)
+
+    PackedWhisper(whole, encoder="bfloat16", decoder="int8")
+
+    assert sum(p.numel() for p in whole.parameters()) == 0
 
 
 def test_a_half_precision_file_is_loaded_as_float32_where_that_was_asked(copy):
@@ -202,7 +217,10 @@ def test_engine_and_precision_are_in_the_fingerprint_but_speed_is_not(load):
     ]
 
     assert len(set(fingerprints)) == 4
-    assert load(use_cache=False, batch_size=3).fingerprint == load().fingerprint
+    alike = {"precision": "float32", "audio_context": "full"}
+    slower = load(use_cache=False, batch_size=3, **alike)
+    assert slower.fingerprint == load(**alike).fingerprint
+    assert load(precision="float32").fingerprint != slower.fingerprint  # trimmed windows
 
 
 def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
@@ -218,7 +236,20 @@ def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
     whole = load(precision="float32")
     assert whole.get_device_info()["device_map"] is None
     sound = [recording(0, bursts(4))]
-    assert transcribe(spread, sound)[0].transcript == transcribe(whole, sound)[0].transcript
+    one, other = (transcribe(engine, sound)[0].transcript for engine in (spread, whole))
+    assert one.n_tokens > 0
+    assert [s.tokens for s in one.segments] == [s.tokens for s in other.segments]
+
+
+def test_a_spread_model_takes_one_format_where_it_is_free_to_choose(tiny_whisper):
+    spread = AcceleratedWhisperTranscriptionEngine(
+        TranscriptionEngineConfig(), builtin=tiny_whisper, max_memory={"cpu": 400_000}
+    )
+
+    info = spread.get_device_info()
+    assert info["device_map"] is not None
+    assert info["encoder_precision"] == info["decoder_precision"]
+    assert info["audio_context"] == "full"
 
 
 def test_a_spread_model_has_one_number_format(tiny_whisper):
@@ -226,7 +257,7 @@ def test_a_spread_model_has_one_number_format(tiny_whisper):
         AcceleratedWhisperTranscriptionEngine(
             TranscriptionEngineConfig(precision="bf16+int8"),
             builtin=tiny_whisper,
-            max_memory={"cpu": 800_000},
+            max_memory={"cpu": 400_000},
         )
 
 

@@ -14,9 +14,9 @@ CPU = torch.device("cpu")
 CUDA = torch.device("cuda:0")
 
 
-def choose(asked, *, device=CPU, engine_type="accelerated", enable_mixed=True):
+def choose(asked, *, device=CPU, engine_type="accelerated", enable_mixed=True, packed=True):
     return placement.choose_precision(
-        asked, enable_mixed=enable_mixed, engine_type=engine_type, device=device
+        asked, enable_mixed=enable_mixed, engine_type=engine_type, device=device, packed=packed
     )
 
 
@@ -39,7 +39,14 @@ def test_a_precision_on_the_cpu_is_honoured(asked, got):
 def test_auto_on_the_cpu_takes_bfloat16_where_the_processor_has_it(monkeypatch, is_native, got):
     monkeypatch.setattr(placement, "has_native_bfloat16", lambda: is_native)
 
-    assert choose("auto") == (got, got)
+    assert choose("auto") == (got, "int8")
+    assert choose("auto", packed=False) == (got, got)
+
+
+def test_without_the_cache_there_is_one_float_format():
+    for asked in ("bf16+int8", "int8"):
+        with pytest.raises(EngineUnavailable, match=r"set engine\.use_cache: true"):
+            choose(asked, packed=False)
 
 
 def test_float16_on_the_cpu_is_an_error_that_names_the_way_out():

@@ -191,6 +191,7 @@ class _Builder:
             device=device,
             device_is_binding=by_flag and device != "auto",
             precision=asked.precision,
+            audio_context=engine.audio_context,
             fallback=engine.fallback,
             language=engine.language,
             task=engine.task,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
 from thoth_watch.domain.batching import GROUP_KEYS, BatchPolicy, Order
 from thoth_watch.domain.engine import (
+    AudioContext,
     EngineType,
     FallbackPolicy,
     Task,
@@ -105,6 +106,7 @@ class EngineSection(Section):
     enable_mixed_precision: bool = _ENGINE.enable_mixed_precision
     use_cache: bool = _ENGINE.use_cache
     precision: Annotated[str, BeforeValidator(check_precision)] = _ENGINE.precision
+    audio_context: Annotated[str, one_of(*AudioContext)] = _ENGINE.audio_context
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskWord = _ENGINE.task

@@ -1,4 +1,4 @@
-"""Windows to tokens: one encoding, what the start token tells, and transformers' greedy loop."""
+"""Windows to tokens by transformers' own modules and greedy loop: the standard engine, and the reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
@@ -14,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
 from thoth_watch.infrastructure.whisper.quiet import quietly
-from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH
+from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Opening:
     no_speech_probs: list[float]
     languages: list[str]  # the most probable one's code
     cache: Any  # keys and values so far, None without use_cache
+    logits: Tensor  # float32, (n_windows, vocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,20 @@ class Decoded:
 
     tokens: tuple[int, ...]
     avg_logprob: float  # over tokens and end-of-text, as whisper counts
+
+
+def read_opening(logits: Tensor, vocabulary: Vocabulary, *, cache: Any) -> Opening:
+    """What the logits after the start token, shape (n_windows, vocabulary), tell of each window."""
+    n_windows = len(logits)
+    no_speech = [0.0] * n_windows
+    if vocabulary.no_speech is not None:
+        no_speech = logits.softmax(dim=-1)[:, vocabulary.no_speech].tolist()
+    languages = [ENGLISH] * n_windows
+    if vocabulary.is_multilingual:
+        codes, ids = zip(*vocabulary.languages.items(), strict=True)
+        likely = logits[:, list(ids)].argmax(dim=-1).tolist()
+        languages = [codes[i] for i in likely]
+    return Opening(no_speech, languages, cache, logits)
 
 
 class WindowDecoder:
@@ -43,23 +59,25 @@ class WindowDecoder:
         self._vocabulary = loaded.vocabulary
         self._use_cache = use_cache
         vocabulary_size = self._model.config.vocab_size
-        self._suppressed = _mask(loaded.vocabulary.suppressed, vocabulary_size, loaded.device)
-        self._suppressed_first = _mask(
+        self._suppressed = loaded.vocabulary.mask(
+            loaded.vocabulary.suppressed, vocabulary_size, loaded.device
+        )
+        self._suppressed_first = loaded.vocabulary.mask(
             loaded.vocabulary.suppressed_first, vocabulary_size, loaded.device
         )
 
     @torch.inference_mode()
-    def encode(self, features: torch.Tensor) -> torch.Tensor:
+    def encode(self, features: Tensor) -> Tensor:
         """The encoder's output, shape (n_windows, 1500, d_model), in the decoder's number format.
 
         features: float32, shape (n_windows, n_mels, 3000).
         """
         inputs = features.to(self._loaded.device, self._loaded.encoder_dtype)
-        hidden: torch.Tensor = self._model.get_encoder()(inputs).last_hidden_state
+        hidden: Tensor = self._model.get_encoder()(inputs).last_hidden_state
         return hidden.to(self._loaded.decoder_dtype)
 
     @torch.inference_mode()
-    def open(self, hidden: torch.Tensor) -> Opening:
+    def open(self, hidden: Tensor) -> Opening:
         """One decoder step on the start token: whether it is speech, and in which language."""
         n_windows = hidden.shape[0]
         start = torch.full((n_windows, 1), self._vocabulary.start, device=hidden.device)
@@ -68,21 +86,12 @@ class WindowDecoder:
             decoder_input_ids=start,
             use_cache=self._use_cache,
         )
-        logits = output.logits[:, -1].float()
-        silence = self._vocabulary.no_speech
-        no_speech = [0.0] * n_windows
-        if silence is not None:
-            no_speech = logits.softmax(dim=-1)[:, silence].tolist()
-        languages = [ENGLISH] * n_windows
-        if self._vocabulary.is_multilingual:
-            codes, ids = zip(*self._vocabulary.languages.items(), strict=True)
-            likely = logits[:, list(ids)].argmax(dim=-1).tolist()
-            languages = [codes[i] for i in likely]
-        return Opening(no_speech, languages, output.past_key_values if self._use_cache else None)
+        cache = output.past_key_values if self._use_cache else None
+        return read_opening(output.logits[:, -1].float(), self._vocabulary, cache=cache)
 
     @torch.inference_mode()
     def generate(
-        self, hidden: torch.Tensor, opening: Opening, prompts: Sequence[list[int]]
+        self, hidden: Tensor, opening: Opening, prompts: Sequence[list[int]]
     ) -> list[Decoded]:
         """Greedy tokens with timestamps for each window; prompts are of equal length.
 
@@ -98,7 +107,7 @@ class WindowDecoder:
         rules = GenerationConfig(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=self._room(length),
+            max_new_tokens=v.room(length, self._model.config.max_target_positions),
             use_cache=self._use_cache,
             decoder_start_token_id=v.start,
             bos_token_id=v.end,
@@ -129,22 +138,16 @@ class WindowDecoder:
             for tokens, logprobs in zip(generated, chosen.by_window(), strict=True)
         ]
 
-    def _room(self, prompt_length: int) -> int:
-        """New tokens that fit behind a prompt; a checkpoint's own limit leaves the prompt out."""
-        positions: int = self._model.config.max_target_positions
-        limit = self._vocabulary.max_length
-        return min(positions, positions if limit is None else limit + prompt_length) - prompt_length
-
 
 class Suppression:
     """Forbids tokens, some of them only as the first one; the masks are made once."""
 
-    def __init__(self, always: torch.Tensor, first: torch.Tensor, *, begin: int) -> None:
+    def __init__(self, always: Tensor, first: Tensor, *, begin: int) -> None:
         self._always = always
         self._first = first | always
         self._begin = begin
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores with the forbidden tokens at minus infinity."""
         mask = self._first if input_ids.shape[1] == self._begin else self._always
         return scores.masked_fill(mask, -torch.inf)
@@ -154,9 +157,9 @@ class ChosenLogProbs:
     """Keeps each step's log-probability of the greedy choice: one number per window and step."""
 
     def __init__(self) -> None:
-        self._steps: list[torch.Tensor] = []
+        self._steps: list[Tensor] = []
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - transformers' signature
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - transformers' signature
         """The same scores; remembers the best one's log-probability."""
         self._steps.append(scores.amax(dim=-1) - scores.logsumexp(dim=-1))
         return scores
@@ -171,9 +174,3 @@ def _decoded(tokens: list[int], logprobs: list[float], *, end: int) -> Decoded:
     n_tokens = tokens.index(end) if end in tokens else len(tokens)
     counted = logprobs[: n_tokens + 1]  # with end-of-text, if it came to that
     return Decoded(tuple(tokens[:n_tokens]), sum(counted) / (n_tokens + 1))
-
-
-def _mask(tokens: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[[t for t in tokens if 0 <= t < size]] = True
-    return mask.to(device)

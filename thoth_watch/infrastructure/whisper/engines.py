@@ -65,6 +65,7 @@ class WhisperTranscriptionEngine:
             self._decoder = build_decoder()
         self._fallbacks = list(fallbacks)
         device = where.choose_device(asked.device)
+        packed = self.through_accelerate and asked.use_cache
         self._loaded = loaded = load_whisper(
             asked.model,
             revision=asked.revision,
@@ -75,15 +76,18 @@ class WhisperTranscriptionEngine:
                 enable_mixed=asked.enable_mixed_precision,
                 engine_type=self.engine_type,
                 device=device,
+                packed=packed,
             ),
+            is_free_to_choose=asked.precision == "auto",
             through_accelerate=self.through_accelerate,
+            packed=packed,
             max_memory=max_memory,
         )
         self._got = loaded.encoder_precision, loaded.decoder_precision
         self._facts = where.read_process_facts(
             cpu=device.type == "cpu", mixed_precision=where.accelerate_word(*self._got)
         )
-        self._ear = Ear(loaded, use_cache=asked.use_cache)
+        self._ear = Ear(loaded, use_cache=asked.use_cache, trims=asked.trims)
         self._forwards = Forwards(
             self._ear, size=self._windows_per_forward(), on_smaller=self._note_smaller
         )
@@ -142,6 +146,7 @@ class WhisperTranscriptionEngine:
             "model_revision": self._loaded.revision,
             "encoder": self._got[0],
             "decoder": self._got[1],
+            "audio_context": "trim" if self._ear.trims else "full",
             "decoding": DECODING_VERSION,
             "versions": {k: versions[k].split(".")[:2] for k in ("torch", "transformers")},
         }
@@ -168,6 +173,7 @@ class WhisperTranscriptionEngine:
             "model_revision": got.model_revision,
             "batch_size": got.batch_size,
             "use_cache": self._asked.use_cache,
+            "audio_context": "trim" if self._ear.trims else "full",
             "versions": dict(got.versions),
         }
 

@@ -10,15 +10,38 @@ import torch
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.infrastructure.whisper.windows import FloatArray
 
+SAMPLES_PER_POSITION = 320  # of the encoder: two frames of 160
+STEP = 64  # positions; lengths are rounded up to it, so that few different ones occur
+QUIET_END = 25  # positions of silence that a window has at least, 0.5 s: a speaker has ended there
 
-def log_mels(extractor: Any, windows: Sequence[FloatArray]) -> torch.Tensor:
-    """Features of windows, each padded with silence to the extractor's full length.
 
-    windows: float32, shape (n_samples,), at most 30 s at 16 kHz mono.
-    Returns float32 on the CPU, shape (n_windows, n_mels, 3000). Never under autocast: the
-    extractor fails in bfloat16; weights are cast instead, and these features where the encoder
-    takes them in.
+def positions_of(n_samples: int, *, most: int) -> int:
+    """Encoder positions for a window of so many samples with some silence after it, at most `most`."""
+    wanted = -(-n_samples // SAMPLES_PER_POSITION) + QUIET_END
+    return min(-(-wanted // STEP) * STEP, most)
+
+
+def log_mels(
+    extractor: Any, windows: Sequence[FloatArray], *, positions: int | None = None
+) -> torch.Tensor:
+    """Features of windows, each padded with silence to so many encoder positions.
+
+    windows: float32, shape (n_samples,), at most 30 s at 16 kHz mono. positions: None is the
+    extractor's full length, else enough for the longest window.
+    Returns float32 on the CPU, shape (n_windows, n_mels, 2 * positions), what transformers computes
+    for the whole 30 s; silence is not transformed but repeated from its first frames. Never under
+    autocast: the extractor fails in bfloat16; weights are cast instead.
     """
-    batch = extractor(list(windows), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-    features: torch.Tensor = batch.input_features
+    full: int = extractor.n_samples // SAMPLES_PER_POSITION
+    positions = positions or full
+    heard = positions_of(max(len(w) for w in windows), most=positions)
+    features: torch.Tensor = extractor(
+        list(windows),
+        sampling_rate=SAMPLE_RATE_HZ,
+        max_length=heard * SAMPLES_PER_POSITION,
+        return_tensors="pt",
+    ).input_features
+    if heard < positions:
+        silence = features[:, :, -1:].expand(-1, -1, 2 * (positions - heard))
+        features = torch.cat([features, silence], dim=-1)
     return features

@@ -10,9 +10,11 @@ import torch
 from thoth_watch.application.ports import EngineSeconds
 from thoth_watch.domain.transcript import Segment
 from thoth_watch.infrastructure.whisper.decoding import Decoded, WindowDecoder
-from thoth_watch.infrastructure.whisper.features import log_mels
+from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
 from thoth_watch.infrastructure.whisper.jobs import Heard, Job
 from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
+from thoth_watch.infrastructure.whisper.packed import PackedWhisper
+from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
 from thoth_watch.infrastructure.whisper.placement import seconds_now
 from thoth_watch.infrastructure.whisper.segments import compression_ratio, cut_at_timestamps
 from thoth_watch.infrastructure.whisper.windows import Window
@@ -34,11 +36,17 @@ class Piece:
 class Ear:
     """Hears windows; those of one call share a forward pass."""
 
-    def __init__(self, loaded: LoadedWhisper, *, use_cache: bool) -> None:
+    def __init__(self, loaded: LoadedWhisper, *, use_cache: bool, trims: bool) -> None:
+        """trims: the encoder sees no more than a window's sound, if it is a PackedWhisper."""
         self._loaded = loaded
-        self._decoder = WindowDecoder(loaded, use_cache=use_cache)
+        self.trims = trims and isinstance(loaded.model, PackedWhisper)
+        self._decoder: WindowDecoder | PackedWindowDecoder
+        if isinstance(loaded.model, PackedWhisper):
+            self._decoder = PackedWindowDecoder(loaded.model, loaded.vocabulary)
+        else:
+            self._decoder = WindowDecoder(loaded, use_cache=use_cache)
         extractor = loaded.extractor
-        positions = loaded.model.config.max_source_positions
+        self._positions = positions = loaded.model.config.max_source_positions
         self.window_samples: int = extractor.n_samples  # 480_000
         self._step_s = extractor.chunk_length / positions  # 0.02
 
@@ -50,7 +58,11 @@ class Ear:
         """
         device, vocabulary = self._loaded.device, self._loaded.vocabulary
         started = seconds_now(device)
-        features = log_mels(self._loaded.extractor, [p.window.samples for p in pieces])
+        samples = [p.window.samples for p in pieces]
+        positions = self._positions
+        if self.trims:
+            positions = positions_of(max(map(len, samples)), most=positions)
+        features = log_mels(self._loaded.extractor, samples, positions=positions)
         extracted = seconds_now(device)
         seconds.features_s += extracted - started
         hidden = self._decoder.encode(features)

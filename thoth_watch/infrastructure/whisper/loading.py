@@ -26,8 +26,8 @@ from thoth_watch.infrastructure.whisper.checkpoint import (
     find_checkpoint,
 )
 from thoth_watch.infrastructure.whisper.device_maps import Memory, device_map_for
+from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.placement import DTYPES, PRECISIONS
-from thoth_watch.infrastructure.whisper.quantisation import has_int8_linears, quantise_linears
 from thoth_watch.infrastructure.whisper.quiet import quietly
 from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary, read_vocabulary
 
@@ -38,7 +38,7 @@ __all__ = ["LoadedWhisper", "ModelUnavailable", "load_whisper"]
 class LoadedWhisper:
     """A model that is ready to compute, with its tokenizer and feature extractor."""
 
-    model: Any  # WhisperForConditionalGeneration
+    model: Any  # WhisperForConditionalGeneration or PackedWhisper
     tokenizer: Any
     extractor: Any
     vocabulary: Vocabulary
@@ -47,27 +47,33 @@ class LoadedWhisper:
 
     @property
     def encoder_dtype(self) -> torch.dtype:
-        """Number format of the encoder's weights."""
+        """Number format of the encoder's weights, but for int8 layers."""
+        if isinstance(self.model, PackedWhisper):
+            return self.model.encoder_dtype
         dtype: torch.dtype = self.model.get_encoder().conv1.weight.dtype
         return dtype
 
     @property
     def decoder_dtype(self) -> torch.dtype:
-        """Number format of the decoder's weights, but for its int8 layers."""
+        """Number format of the decoder's weights, but for int8 layers."""
+        if isinstance(self.model, PackedWhisper):
+            return self.model.decoder_dtype
         dtype: torch.dtype = self.model.get_decoder().embed_positions.weight.dtype
         return dtype
 
     @property
     def encoder_precision(self) -> str:
-        """What the encoder computes in, read from its weights."""
-        encoder = self.model.get_encoder()
-        return "int8" if has_int8_linears(encoder) else PRECISIONS[self.encoder_dtype]
+        """What the encoder computes in, read from its layers."""
+        if isinstance(self.model, PackedWhisper):
+            return self.model.encoder_precision
+        return PRECISIONS[self.encoder_dtype]
 
     @property
     def decoder_precision(self) -> str:
-        """What the decoder computes in, read from its weights."""
-        decoder = self.model.get_decoder()
-        return "int8" if has_int8_linears(decoder) else PRECISIONS[self.decoder_dtype]
+        """What the decoder computes in, read from its layers."""
+        if isinstance(self.model, PackedWhisper):
+            return self.model.decoder_precision
+        return PRECISIONS[self.decoder_dtype]
 
     @property
     def device_map(self) -> dict[str, str] | None:
@@ -84,19 +90,31 @@ def load_whisper(
     builtin: Path,
     device: torch.device,
     precision: tuple[str, str],
+    is_free_to_choose: bool = False,
     through_accelerate: bool,
+    packed: bool = False,
     max_memory: Memory | None = None,
 ) -> LoadedWhisper:
     """Load a model onto a device, in the formats of encoder and decoder.
 
     through_accelerate: placed by accelerate's device map, also where it is larger than the
-    device's memory; else all of it on the device. Raises ModelUnavailable for a model that is
+    device's memory; else all of it on the device. packed: as a PackedWhisper, unless it is spread;
+    the only form that has int8 layers or two formats. is_free_to_choose: a model that is spread may
+    have the encoder's format in the decoder too. Raises ModelUnavailable for a model that is
     missing, damaged or no Whisper, EngineUnavailable where it does not fit.
     """
     with quietly():
         checkpoint = find_checkpoint(model, revision=revision, builtin=builtin)
         try:
-            return _load(checkpoint, device, precision, through_accelerate, max_memory)
+            return _load(
+                checkpoint,
+                device,
+                precision,
+                is_free_to_choose=is_free_to_choose,
+                through_accelerate=through_accelerate,
+                packed=packed,
+                max_memory=max_memory,
+            )
         except torch.OutOfMemoryError as error:
             raise EngineUnavailable(
                 f"model {model}: {device} has not enough memory for it; take a smaller model, "
@@ -111,22 +129,24 @@ def _load(
     checkpoint: Checkpoint,
     device: torch.device,
     precision: tuple[str, str],
-    through_accelerate: bool,  # noqa: FBT001 - named by its only caller
+    *,
+    is_free_to_choose: bool,
+    through_accelerate: bool,
+    packed: bool,
     max_memory: Memory | None,
 ) -> LoadedWhisper:
     whence = {"revision": checkpoint.commit, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(checkpoint.source, **whence)
     if config.model_type != "whisper":
         raise ValueError(f"it is a {config.model_type} model, not a Whisper")
-    encoder_dtype, decoder_dtype = (DTYPES[part] for part in precision)
-    dtype = encoder_dtype if encoder_dtype == decoder_dtype else torch.float32
+    dtype = DTYPES[precision[0]]
     device_map = (
         device_map_for(config, device=device, dtype=dtype, max_memory=max_memory)
         if through_accelerate
         else None
     )
     is_spread = device_map is not None and set(device_map.values()) != {device}
-    if is_spread and (encoder_dtype != decoder_dtype or "int8" in precision):
+    if is_spread and not is_free_to_choose and (len(set(precision)) > 1 or "int8" in precision):
         raise EngineUnavailable(
             f"precision {'+'.join(precision)}: this model does not fit on {device}, and a model "
             "that is spread has one float format; set engine.precision: auto"
@@ -137,7 +157,7 @@ def _load(
             checkpoint.source,
             **whence,
             config=config,
-            dtype=dtype,
+            dtype=dtype if is_spread or not packed else "auto",  # the file's own: cast part by part
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named below instead of a long report
@@ -157,8 +177,9 @@ def _load(
     model.generation_config = GenerationConfig()  # decoding says all it wants itself
     model.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
     if not is_spread:
-        _cast(model, precision)
         model.to(device)
+    if packed and not is_spread:
+        model = PackedWhisper(model, encoder=precision[0], decoder=precision[1])
     return LoadedWhisper(model, tokenizer, extractor, vocabulary, checkpoint.revision, device)
 
 
@@ -183,18 +204,3 @@ def _extractor(checkpoint: Checkpoint, whence: dict[str, Any], *, n_mels: int) -
             f"its preprocessor makes {extractor.feature_size} mels, its weights need {n_mels}"
         )
     return extractor
-
-
-def _cast(model: Any, precision: tuple[str, str]) -> None:
-    """Give encoder and decoder their formats; autocast around everything is slower."""
-    encoder, decoder = precision
-    model.get_encoder().to(DTYPES[encoder])
-    model.get_decoder().to(DTYPES[decoder])
-    model.proj_out.to(DTYPES[decoder])
-    if encoder == "int8":
-        quantise_linears(model.get_encoder())
-    if decoder == "int8":
-        quantise_linears(model.get_decoder())
-        head = torch.nn.Sequential(model.proj_out)
-        quantise_linears(head)
-        model.proj_out = head[0]

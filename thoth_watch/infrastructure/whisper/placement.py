@@ -114,9 +114,12 @@ def device_name(device: torch.device) -> str:
 
 
 def choose_precision(
-    asked: str, *, enable_mixed: bool, engine_type: str, device: torch.device
+    asked: str, *, enable_mixed: bool, engine_type: str, device: torch.device, packed: bool = True
 ) -> tuple[str, str]:
-    """The number formats of encoder and decoder. Raises EngineUnavailable, naming the way out."""
+    """The number formats of encoder and decoder. Raises EngineUnavailable, naming the way out.
+
+    packed: whether layers can be packed, see PackedWhisper; else there is one format, and no int8.
+    """
     encoder, decoder = parse_precision(asked)
     if not enable_mixed:
         encoder = decoder = "float32"
@@ -128,21 +131,27 @@ def choose_precision(
             "auto, or engine.engine_type: accelerated"
         )
     if encoder == "auto":
-        encoder = decoder = automatic_precision(device)
+        encoder, decoder = automatic_precision(device)
+        if not packed:
+            decoder = encoder
+    elif not packed and (encoder != decoder or "int8" in {encoder, decoder}):
+        raise EngineUnavailable(
+            f"precision {asked}: without the cache there is one float format; set engine.use_cache: true"
+        )
     for precision in (encoder, decoder):
         check_precision(precision, device)
     return encoder, decoder
 
 
-def automatic_precision(device: torch.device) -> str:
-    """What `auto` means on a device: the fastest format that keeps float32's words.
+def automatic_precision(device: torch.device) -> tuple[str, str]:
+    """What `auto` means for encoder and decoder: the fastest formats that keep float32's words.
 
-    bfloat16 on a CPU that has its instructions is provisional: tests/infrastructure/whisper/test_words.py
-    asks the builtin model for it, which is not there yet. int8 is not chosen by itself.
+    tests/infrastructure/whisper/test_words.py holds the builtin model to it.
     """
     if device.type == "cpu":
-        return "bfloat16" if has_native_bfloat16() else "float32"
-    return "bfloat16" if device.type == "cuda" and is_bf16_available() else "float16"
+        return "bfloat16" if has_native_bfloat16() else "float32", "int8"
+    half = "bfloat16" if device.type == "cuda" and is_bf16_available() else "float16"
+    return half, half
 
 
 def has_native_bfloat16() -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 ENGLISH = "en"
@@ -64,6 +65,21 @@ class Vocabulary:
         if not self.is_multilingual:
             return [self.start]
         return [self.start, self.languages[language], self.tasks[task]]
+
+    def room(self, prompt_length: int, positions: int) -> int:
+        """New tokens that fit behind a prompt; a checkpoint's own limit leaves the prompt out.
+
+        positions: how many tokens the decoder can tell apart, prompt included.
+        """
+        limit = self.max_length
+        return min(positions, positions if limit is None else limit + prompt_length) - prompt_length
+
+    @staticmethod
+    def mask(tokens: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
+        """True at those tokens, shape (size,)."""
+        mask = torch.zeros(size, dtype=torch.bool)
+        mask[[t for t in tokens if 0 <= t < size]] = True
+        return mask.to(device)
 
 
 def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:

@@ -1,0 +1,40 @@
+"""Attention in the form that is fastest where it is computed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ROWS = 500  # queries at a time: their weights stay in the processor's cache
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Scaled dot-product attention of all queries to all keys, shape (n, heads, length, head) each.
+
+    torch's own on a CPU computes bfloat16 at float32's speed (2.4 times slower than the products
+    one head at a time, measured at 1500 positions).
+    """
+    if queries.device.type != "cpu" or queries.dtype != torch.bfloat16:
+        return functional.scaled_dot_product_attention(queries, keys, values)
+    n, heads, length, head = queries.shape
+    scaled = queries * head**-0.5
+    mixed = torch.empty_like(values, memory_format=torch.contiguous_format)
+    for row in range(n):
+        for h in range(heads):
+            transposed, own = keys[row, h].T, values[row, h].contiguous()
+            for start in range(0, length, ROWS):
+                part = slice(start, start + ROWS)
+                weights = torch.softmax(scaled[row, h, part] @ transposed, dim=-1)
+                torch.mm(weights, own, out=mixed[row, h, part])
+    return mixed
+
+
+def attend_with_one_query(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of a few queries, none of them masked, shape (n, heads, k, head).
+
+    keys: (n, heads, head, length); values: (n, heads, length, head). Plain products: torch's fused
+    attention is up to three times slower for a single query on a CPU.
+    """
+    weights = torch.softmax((queries * queries.shape[-1] ** -0.5) @ keys, dim=-1)
+    return weights @ values
