@@ -200,9 +200,12 @@ class WhisperTranscriptionEngine:
             should_stop=should_stop,
         )
 
-    def transcribe_batch(self, files: Iterable[str | Path]) -> list[Transcript]:
+    def transcribe_batch(
+        self, files: Iterable[str | Path], *, seconds: EngineSeconds | None = None
+    ) -> list[Transcript]:
         """Transcripts of files, in the order given, in the configured language and task.
 
+        seconds: where the time of each stage is added, for who wants to know.
         Raises the AudioError of the first file that cannot be read, or ThothError for one that
         cannot be transcribed, naming the file.
         """
@@ -214,7 +217,7 @@ class WhisperTranscriptionEngine:
         done: dict[int, Transcript] = {}
         for finished in self.transcribe(
             self._decoded(paths, self._decoder),
-            seconds=EngineSeconds(),
+            seconds=seconds or EngineSeconds(),
             on_progress=lambda _: None,
             should_stop=lambda: False,
         ):

@@ -1,0 +1,1 @@
+"""Timings: whole engines side by side, on this machine, in one run."""
