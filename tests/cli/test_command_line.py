@@ -65,7 +65,7 @@ def test_every_command_has_help_with_examples(command: str, run):
     assert f"thoth-watch {command}" in done.stdout.partition("Examples:")[2]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in {"demo", "transcribe"}])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "transcribe"])
 def test_every_command_takes_a_configuration(command: str, run, tmp_path: Path):
     (tmp_path / "x.yaml").write_text("engine: {presicion: fp16}\n")
 

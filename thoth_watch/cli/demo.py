@@ -6,20 +6,24 @@ import json
 import shutil
 import sqlite3
 import sys
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED, EngineUnavailable
 
 CONFIG = """\
 # written by `thoth-watch demo`
-inbox: {path: ./inbox, settle_s: 0.5}
-engine: {engine_type: batch, model: builtin}
-transcript: {formats: [txt, srt, json]}
-ledger: {url: sqlite:///thoth-watch.db}
+inbox: {{path: ./inbox, settle_s: 0.5}}
+engine: {engine}
+transcript: {{formats: [txt, srt, json]}}
+ledger: {{url: sqlite:///thoth-watch.db}}
 """
+ENGINE = {"engine_type": "batch", "model": "builtin"}
 
 RUN_TABLE = (
     "SELECT id, status, engine, device, precision, files_ok, round(audio_s, 1) AS audio_s,"
@@ -31,7 +35,15 @@ RUN_TABLE = (
     epilog="""\b
 Examples:
   thoth-watch demo
-  thoth-watch demo --dir /tmp/thoth-demo"""
+  thoth-watch demo --dir /tmp/thoth-demo
+  thoth-watch demo -c config.yaml      # with that file's engine section"""
+)
+@click.option(
+    "-c",
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take the engine from this configuration; nothing else of it is used.",
 )
 @click.option(
     "--dir",
@@ -41,12 +53,15 @@ Examples:
     show_default=True,
     help="Where the demonstration's inbox and ledger go.",
 )
-def demo(folder: Path) -> None:
+def demo(config: Path | None, folder: Path) -> None:
     """Put the sample recordings into an inbox, drain it, print transcripts and run table."""
     from thoth_watch.bootstrap import SAMPLES, build_service, build_settings, builtin_note
     from thoth_watch.cli.show import near, progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
+    engine = ENGINE
+    if config is not None:
+        engine = _engine_keys(build_settings(config, {}, required=True).engine)
     if not (SAMPLES / "SAMPLES.json").exists():
         raise EngineUnavailable(
             "this copy of the program has no builtin model and no sample recordings yet;"
@@ -55,15 +70,16 @@ def demo(folder: Path) -> None:
     place = _fresh(folder)
     inbox = place / "inbox"
     inbox.mkdir(parents=True)
-    (place / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    text = CONFIG.format(engine=json.dumps(engine))  # JSON is YAML
+    (place / "config.yaml").write_text(text, encoding="utf-8")
     truth = json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8"))
     for sample in truth:
         shutil.copy(SAMPLES / sample["file"], inbox)
 
     settings = build_settings(place / "config.yaml", {}, required=True)
     set_up_logging(level="warning")
-    note = builtin_note(settings)
-    click.echo(f"{note}\n")
+    if note := builtin_note(settings):
+        click.echo(f"{note}\n")
     click.echo(
         f"{len(truth)} recordings are dropped into {near(inbox)}; the daemon's path takes them."
     )
@@ -82,6 +98,15 @@ def demo(folder: Path) -> None:
     )
     done = sum(1 for sample in truth if _text_of(inbox, sample["file"]) is not None)
     sys.exit(EXIT_OK if done == len(truth) else EXIT_SOME_FAILED)
+
+
+def _engine_keys(engine: TranscriptionEngineConfig) -> dict[str, Any]:
+    """The `engine:` section that asks for the same."""
+    return {
+        field.name: getattr(engine, field.name)
+        for field in fields(engine)
+        if field.name != "device_is_binding"
+    }
 
 
 def _fresh(folder: Path) -> Path:
