@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench format lint type test-deps clean
+.PHONY: help install demo test evaluate bench format lint type test-deps clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -25,6 +25,9 @@ demo: install ## transcribe the sample recordings through the daemon's own path
 
 test: install ## run the tests
 	@$(BIN)/python -m pytest
+
+evaluate: install ## measure the builtin model (EVALUATE_ARGS="--people FOLDER" adds real recordings)
+	@$(BIN)/python -m training.evaluate $(EVALUATE_ARGS)
 
 bench: install ## time the engines side by side (BENCH_ARGS=--quick: builtin and tiny)
 	@$(PIP) install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[dev,bench]'

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import soundfile
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from thoth_watch import TranscriptionEngineConfig, load_engine
 from training import evaluation_sets as sets
 from training.evaluation_sets import Item
 from training.export import MODEL_FOLDER
 from training.mel import SAMPLE_RATE_HZ
+
+NEAR_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,21 @@ class Listener:
             )
         return self.processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
 
+    def times(self, recording: sets.FloatArray) -> tuple[float, float] | None:
+        """First start and last end in seconds of what is heard in a recording; None: nothing."""
+        features = self.processor([recording], sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
+        with torch.inference_mode():
+            tokens = self.model.generate(
+                features.input_features,
+                language="en",
+                task="transcribe",
+                return_timestamps=True,
+            )
+        decoded = self.processor.tokenizer.decode(tokens[0], output_offsets=True)
+        stamps = [stamp for part in decoded["offsets"] for stamp in part["timestamp"]]
+        known = [stamp for stamp in stamps if stamp is not None]
+        return (known[0], known[-1]) if known else None
+
 
 def measure(listener: Listener, name: str, items: Sequence[Item], **how: bool) -> dict[str, object]:
     """Transcribe a set, print one line and return its figures."""
@@ -145,29 +166,82 @@ def measure(listener: Listener, name: str, items: Sequence[Item], **how: bool) -
     }
 
 
-def evaluate(folder: Path, people: Path | None, *, size: int) -> dict[str, object]:
+def measure_timestamps(listener: Listener, items: Sequence[Item]) -> dict[str, object]:
+    """Share of utterances whose first start and last end are within 0.3 s of the sound."""
+    near, errors = 0, []
+    for item, start, end in sets.placed_items(list(items)):
+        times = listener.times(item.samples)
+        if times is None:
+            continue
+        errors.append((abs(times[0] - start), abs(times[1] - end)))
+        near += max(errors[-1]) <= NEAR_S
+    share = 100 * near / len(items)
+    medians = [round(statistics.median(e[i] for e in errors), 3) for i in (0, 1)] if errors else []
+    print(f"timestamps: {share:.1f} % of {len(items)} within {NEAR_S} s, medians {medians}")
+    return {"items": len(items), "within_0.3_s_percent": round(share, 1), "median_error_s": medians}
+
+
+def measure_engine(folder: Path, name: str, items: Sequence[Item], **asked: str) -> WordErrors:
+    """Transcribe by this project's own engine, float32 unless asked otherwise, and print one line."""
+    config = TranscriptionEngineConfig(
+        engine_type="batch", model=str(folder), language="en", **{"precision": "float32", **asked}
+    )
+    engine = load_engine(config)
+    with tempfile.TemporaryDirectory() as place:
+        files = []
+        for number, item in enumerate(items):
+            files.append(Path(place) / f"{number:04d}.wav")
+            soundfile.write(files[-1], item.samples, SAMPLE_RATE_HZ, subtype="PCM_16")
+        heard = [transcript.text for transcript in engine.transcribe_batch(files)]
+    errors = WordErrors()
+    for item, text in zip(items, heard, strict=True):
+        errors += count_errors(item.text, text)
+    print(f"{name}: {len(items)} items, WER {errors.percent:.1f} %, {errors}", flush=True)
+    return errors
+
+
+def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) -> dict[str, object]:
     """Measure every set, `size` items each (fewer for the slow synthesizers)."""
     listener, results = Listener(folder), {}
-    ten_words, espeak = sets.ten_word_items(size), sets.espeak_items(size)
+    ten_words, espeak = sets.ten_word_items(min(size, 60)), sets.espeak_items(size)
     results["ten words, held-out espeak"] = measure(listener, "ten words", ten_words)
     results["espeak held-out, clean"] = measure(listener, "espeak", espeak)
     results["espeak held-out, clean, no timestamps"] = measure(
-        listener, "espeak without timestamps", espeak, timestamps=False
+        listener, "espeak without timestamps", espeak[:60], timestamps=False
     )
     results["espeak held-out, 10 dB noise, 8 kHz"] = measure(
         listener, "espeak in noise", sets.in_noise(espeak)
     )
-    flite = list(sets.flite_items(size // 2))
-    results["flite kal16 and slt"] = measure(listener, "flite held-out", flite)
-    festival = list(sets.festival_items(size // 3))
-    results["festival"] = measure(listener, "festival", festival)
+    others = [*sets.flite_items(size // 2), *sets.festival_items(size // 2)]
+    results["flite kal16 and slt, festival"] = measure(listener, "other synthesizers", others)
     if people is not None and people.is_dir():
         results["real people's digits"] = measure(listener, "people", sets.people_items(people))
-    clips = sets.non_speech_items(size)
+    clips = sets.non_speech_items(max(200, size))
     heard = listener.hear([clip.samples for clip in clips])
     empty = sum(not text for text in heard)
     print(f"non-speech: {empty} of {len(clips)} empty")
     results["non-speech"] = {"items": len(clips), "empty": empty}
+    results["timestamps"] = measure_timestamps(listener, espeak)
+    engine_sets = {
+        "windows of 30 s": (espeak + others, {"audio_context": "full"}),
+        "trimmed windows": (espeak + others, {"audio_context": "trim"}),
+        "bfloat16": (espeak, {"precision": "bfloat16"}),
+        "bfloat16+int8": (espeak, {"precision": "bf16+int8"}),
+        "int8": (espeak, {"precision": "int8"}),
+    }
+    for name, (items, asked) in engine_sets.items():
+        errors = measure_engine(folder, name, items, **asked)
+        results[name] = {"wer_percent": round(errors.percent, 2), **asdict(errors)}
+    for seed in (1, 2):
+        item = sets.long_item(60 * minutes, seed)
+        sequential = count_errors(item.text, listener.hear_long(item.samples))
+        print(f"{item.voice}, sequential: WER {sequential.percent:.1f} %, {sequential}", flush=True)
+        windowed = measure_engine(folder, f"{item.voice}, windowed", [item])
+        results[item.voice] = {
+            "minutes": minutes,
+            "sequential_wer_percent": round(sequential.percent, 2),
+            "windowed_wer_percent": round(windowed.percent, 2),
+        }
     return results
 
 
@@ -178,12 +252,13 @@ def main() -> None:
     parser.add_argument(
         "--people", type=Path, help="a folder of real recordings; none if not given"
     )
-    parser.add_argument("--size", type=int, default=60)
+    parser.add_argument("--size", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of a long recording")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("training/out/evaluation.json"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    results = evaluate(given.model, given.people, size=given.size)
+    results = evaluate(given.model, given.people, size=given.size, minutes=given.minutes)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -108,6 +108,40 @@ def festival_items(count: int) -> Iterator[Item]:
         yield Item(speak_with_festival(text, voice), text, f"festival {voice}")
 
 
+def placed_items(items: list[Item]) -> list[tuple[Item, float, float]]:
+    """Utterances after up to five seconds of silence, with the start and end of their sound in s.
+
+    The sound starts and ends where a 20 ms frame first and last is within 35 dB of the loudest.
+    """
+    rng = np.random.default_rng(4)
+    frame = SAMPLE_RATE_HZ // 50
+    placed = []
+    for item in items:
+        frames = item.samples[: len(item.samples) // frame * frame].reshape(-1, frame)
+        energy = (frames**2).mean(axis=1)
+        loud = np.flatnonzero(energy > energy.max() * 10**-3.5)
+        lead = int(rng.uniform(0, 5) * SAMPLE_RATE_HZ)
+        samples = np.concatenate([np.zeros(lead, np.float32), item.samples])
+        start, end = loud[0] * frame + lead, (loud[-1] + 1) * frame + lead
+        moved = Item(samples, item.text, item.voice)
+        placed.append((moved, start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ))
+    return placed
+
+
+def long_item(seconds: float, seed: int) -> Item:
+    """One recording of that length: held-out espeak voices in turn, 0.3 to 1.5 s between them."""
+    rng = np.random.default_rng(seed)
+    parts, texts, total = [], [], 0.0
+    for item in espeak_items(int(seconds), seed=100 + seed):
+        gap = np.zeros(int(rng.uniform(0.3, 1.5) * SAMPLE_RATE_HZ), np.float32)
+        parts += [item.samples, gap]
+        texts.append(item.text)
+        total += (len(item.samples) + len(gap)) / SAMPLE_RATE_HZ
+        if total >= seconds:
+            break
+    return Item(np.concatenate(parts), " ".join(texts), f"long {seed}")
+
+
 def people_items(folder: Path, *, every: int = 1) -> list[Item]:
     """Real people's digits and `one two three` recordings (measured on, never trained on)."""
     items = []
