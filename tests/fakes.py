@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -138,14 +139,25 @@ class FakeEngine:
         for recording in recordings:
             if should_stop():
                 return
-            self.heard.append(recording.samples)
+            text = self.hear(recording)
+            self.heard.append(text)
             seconds.tokens += 3
             on_progress(recording.duration_s)
-            if recording.samples in self.deaf:
+            if text in self.deaf:
                 yield Transcribed(recording.key, None, "the engine is deaf to it")
                 continue
-            segment = Segment(0.0, 10.0, f" {recording.samples}")
+            segment = Segment(0.0, 10.0, f" {text}")
             yield Transcribed(recording.key, Transcript((segment,), "en", 10.0))
+
+    def hear(self, recording: Recording) -> str:
+        return str(recording.samples)
+
+
+class HashingEngine(FakeEngine):
+    """Writes down the hash of the samples that it got: of real recordings, with real decoders."""
+
+    def hear(self, recording: Recording) -> str:
+        return hashlib.sha256(recording.samples.tobytes()).hexdigest()
 
 
 class FakeEngines:

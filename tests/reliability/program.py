@@ -1,0 +1,45 @@
+"""The program as it is, but for a fake engine and the failpoints that the environment asks for.
+
+`python -m tests.reliability.program once -c config.yaml`
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.fakes import HashingEngine
+from tests.reliability.failpoints import Failpoints, install
+from thoth_watch import bootstrap, cli
+from thoth_watch.application.ports import Recording
+
+
+class SlowEngine(HashingEngine):
+    """Takes so many seconds for each recording."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def hear(self, recording: Recording) -> str:
+        time.sleep(self._seconds)
+        return super().hear(recording)
+
+
+def main() -> None:
+    engine = SlowEngine(float(os.environ.get("ENGINE_TAKES_S", "0")))
+
+    def build_engine(*_: Any, **__: Any) -> SlowEngine:
+        return engine
+
+    bootstrap.build_engine = build_engine  # type: ignore[assignment]
+    plan, trace = os.environ.get("FAILPOINT", ""), os.environ.get("FAILPOINT_TRACE")
+    if plan or trace:
+        install(Failpoints(plan, Path(trace) if trace else None))
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
