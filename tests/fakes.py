@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -183,16 +183,19 @@ class FakePublisher:
     def __init__(self) -> None:
         self.disk: dict[Path, bytes] = {}
         self.foreign: dict[Path, bytes] = {}
+        self.taken_late: set[Path] = set()  # by somebody, after we looked
         self.error: Exception | None = None
 
     def publish(self, output: Output) -> None:
         if self.error is not None:
             raise self.error
+        if output.path in self.taken_late:
+            self.foreign[output.path] = b"theirs"
         if output.path in self.foreign:
             raise NameTaken(str(output.path))
         self.disk[output.path] = output.content
 
-    def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
+    def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         return path in self.foreign
 
 
