@@ -66,6 +66,7 @@ class FakeInbox:
         self.files: dict[str, AudioFile] = {}
         self.refused: tuple[RefusedEntry, ...] = ()
         self.problem: str | None = None
+        self.identity: tuple[int, int] | None = (1, 1)
 
     def put(self, name: str, **changes: Any) -> AudioFile:
         self.files[name] = a_file(name, inbox=self.root, **changes)
@@ -74,7 +75,8 @@ class FakeInbox:
     def look(self) -> Listing:
         if self.problem:
             return Listing(self.root, problem=self.problem)
-        return Listing(self.root, tuple(self.files.values()), self.refused)
+        files = tuple(self.files.values())
+        return Listing(self.root, files, self.refused, identity=self.identity)
 
 
 class FakeFiles:

@@ -120,4 +120,4 @@ def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: 
     with pytest.raises(TryLater, match="not mounted"):
         house.serve()
 
-    assert house.states() == {"a.wav": State.DONE}
+    assert house.states() == {"a.wav": State.READY}

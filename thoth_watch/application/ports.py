@@ -53,7 +53,7 @@ class AudioFiles(Protocol):
         """Whether a process has it open for writing; False where that cannot be told."""
 
     def whereabouts(self, file: AudioFile) -> Whereabouts:
-        """Whether it is still the version that was seen."""
+        """Whether it is still the version that was seen. Raises TryLater where its inbox is away."""
 
 
 class Doorbell(Protocol):

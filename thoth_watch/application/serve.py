@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from thoth_watch.application.ports import AudioFiles, Claim, Clock, Doorbell, Ledger, Whereabouts
@@ -120,9 +121,10 @@ class Serve:
         self._take_back()
         self._look()
         self._ledger.wake_retries(now=self._clock.now())
-        self._publish_leftovers()
+        away = {inbox.root for inbox in self._inboxes if inbox.is_away}
+        self._publish_leftovers(away)
         unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
-        waiting = self._ledger.waiting(self._treatment_of)
+        waiting = [w for w in self._ledger.waiting(self._treatment_of) if w.file.inbox not in away]
         if waiting and not self._dispatcher.is_busy:
             waiting = self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
         retry_at = self._ledger.next_retry_at()
@@ -168,11 +170,13 @@ class Serve:
                 return [item for item in waiting if item.file_id not in left]
         return waiting
 
-    def _publish_leftovers(self) -> None:
+    def _publish_leftovers(self, away: Collection[Path]) -> None:
         """Publish from the ledger what has a result but no file yet; only when no batch is at it."""
         if not self._dispatcher.is_idle:
             return
         for item in self._ledger.unpublished(self._treatment_of):
+            if item.waiting.file.inbox in away:
+                continue
             if self._files.whereabouts(item.waiting.file) is Whereabouts.SAME:
                 self._publish.again(item)
 
