@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,24 @@ from thoth_watch.application.ports import Recording
 
 
 class SlowEngine(HashingEngine):
-    """Takes so many seconds for each recording."""
+    """Takes so many seconds for each recording, and never ends with one that sounds like `trap`."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, trap: str) -> None:
         super().__init__()
-        self._seconds = seconds
+        self._seconds, self._trap = seconds, trap
 
     def hear(self, recording: Recording) -> str:
         time.sleep(self._seconds)
-        return super().hear(recording)
+        text = super().hear(recording)
+        if text == self._trap:
+            print("the engine hangs", flush=True)
+            threading.Event().wait()
+        return text
 
 
 def main() -> None:
-    engine = SlowEngine(float(os.environ.get("ENGINE_TAKES_S", "0")))
+    seconds = float(os.environ.get("ENGINE_TAKES_S", "0"))
+    engine = SlowEngine(seconds, os.environ.get("ENGINE_HANGS_ON", "").strip())
 
     def build_engine(*_: Any, **__: Any) -> SlowEngine:
         return engine
