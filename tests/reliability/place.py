@@ -19,7 +19,7 @@ import soundfile
 
 RATE_HZ = 16_000
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_S = 300.0  # machines are shared; nothing here depends on how long it takes
+PATIENCE_S = 1_200.0  # machines are shared; nothing here depends on how long it takes
 
 
 def write_recording(path: Path, *, seed: int, seconds: float = 0.25) -> str:

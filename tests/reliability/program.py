@@ -15,6 +15,7 @@ from tests.fakes import HashingEngine
 from tests.reliability.failpoints import Failpoints, install
 from thoth_watch import bootstrap, cli
 from thoth_watch.application.ports import Recording
+from thoth_watch.infrastructure.audio import worker_process
 
 
 class SlowEngine(HashingEngine):
@@ -33,6 +34,13 @@ class SlowEngine(HashingEngine):
         return text
 
 
+def before_worker(prelude: str) -> None:
+    """Have each decode worker run some code before it begins."""
+    if prelude:
+        boot = worker_process._BOOT
+        worker_process._BOOT = boot.replace("from thoth", f"{prelude}; from thoth", 1)
+
+
 def main() -> None:
     seconds = float(os.environ.get("ENGINE_TAKES_S", "0"))
     engine = SlowEngine(seconds, os.environ.get("ENGINE_HANGS_ON", "").strip())
@@ -41,6 +49,7 @@ def main() -> None:
         return engine
 
     bootstrap.build_engine = build_engine  # type: ignore[assignment]
+    before_worker(os.environ.get("WORKER_PRELUDE", ""))
     plan, trace = os.environ.get("FAILPOINT", ""), os.environ.get("FAILPOINT_TRACE")
     if plan or trace:
         install(Failpoints(plan, Path(trace) if trace else None))

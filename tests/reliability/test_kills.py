@@ -46,8 +46,8 @@ def points_of(place: Place) -> list[str]:
     ("n_files", "n_points"),
     [(1, 2), (3, 4), pytest.param(1, None, marks=full), pytest.param(3, None, marks=full)],
 )
-def test_a_kill_at_any_point_is_made_up_for(tmp_path: Path, n_files: int, n_points: int | None):
-    first = Place(tmp_path / "first")
+def test_a_kill_at_any_point_is_made_up_for(quick_folder: Path, n_files: int, n_points: int | None):
+    first = Place(quick_folder / "first")
     for n in range(n_files):
         first.drop(f"{n}.wav", seed=n)
     points = points_of(first)
@@ -56,7 +56,7 @@ def test_a_kill_at_any_point_is_made_up_for(tmp_path: Path, n_files: int, n_poin
     missed = []
 
     for number, point in enumerate(points):
-        place = Place(tmp_path / f"{number}")
+        place = Place(quick_folder / f"{number}")
         for n in range(n_files):
             place.drop(f"{n}.wav", seed=n)
         if place.run("once", FAILPOINT=f"{point}:kill") != -signal.SIGKILL:
@@ -71,7 +71,7 @@ def test_a_kill_at_any_point_is_made_up_for(tmp_path: Path, n_files: int, n_poin
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_points", [2, pytest.param(None, marks=full)])
 def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
-    tmp_path: Path, n_points: int | None
+    quick_folder: Path, n_points: int | None
 ):
     """The first one comes when the transcript has its name, and its folder is not yet on disk."""
 
@@ -82,7 +82,7 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
         assert place.run("once", FAILPOINT="rungs.fsync:4:kill") == -signal.SIGKILL, place.log()
         return place
 
-    model = crashed(tmp_path / "model")
+    model = crashed(quick_folder / "model")
     trace = model.folder / "trace"
     assert model.run("once", FAILPOINT_TRACE=str(trace)) == 0
     counts: Counter[str] = Counter()
@@ -96,7 +96,7 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
 
     n_killed = 0
     for number, point in enumerate(points):
-        place = crashed(tmp_path / f"{number}")
+        place = crashed(quick_folder / f"{number}")
         n_killed += place.run("once", FAILPOINT=f"{point}:kill") == -signal.SIGKILL
         assert place.run("once") == 0, (point, place.log())
         place.check_nothing_is_lost()
@@ -117,13 +117,14 @@ def test_a_daemon_killed_at_any_time_while_files_arrive_loses_none(place: Place,
         daemon = place.start("run", ENGINE_TAKES_S="0.01")
         end = time.monotonic() + dice.uniform(0.6, 2.6)  # it is at work after about a second
         while time.monotonic() < end:
-            if n_dropped < 20 * n_cycles:
+            if n_dropped < 8 * n_cycles:
                 place.drop(f"{n_dropped % 7}/{n_dropped}.wav", seed=n_dropped)
                 n_dropped += 1
             time.sleep(0.05)
         daemon.kill()
         assert daemon.wait() == -signal.SIGKILL, place.log()
 
+    place.configure(batch={"max_files": 64})
     assert place.run("once") == 0, place.log()
     place.check_nothing_is_lost()
     assert n_dropped > 5 * n_cycles
