@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,14 @@ class Place:
         self.expected[path] = text
         return path
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """The program in the background; its words go to a file."""
+    def start(
+        self, *arguments: str, prefix: Sequence[str | Path] = (), **environment: str
+    ) -> subprocess.Popen[str]:
+        """The program in the background, under another one if that is asked; its words go to a file."""
+        program = [sys.executable, "-m", "tests.reliability.program", *arguments]
         with (self.folder / "log.txt").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.reliability.program", *arguments, "-c", self.config],
+                [*prefix, *program, "-c", self.config],
                 cwd=REPOSITORY,
                 env={**os.environ, **environment},
                 stdout=log,
@@ -83,9 +86,9 @@ class Place:
                 text=True,
             )
 
-    def run(self, *arguments: str, **environment: str) -> int:
+    def run(self, *arguments: str, prefix: Sequence[str | Path] = (), **environment: str) -> int:
         """The program until its end; its exit code."""
-        process = self.start(*arguments, **environment)
+        process = self.start(*arguments, prefix=prefix, **environment)
         try:
             return process.wait(PATIENCE_S)
         finally:

@@ -112,25 +112,17 @@ class Serve:
 
         As a daemon it waits out what is in the way (TryLater); as a drain it raises it.
         """
-        recovered = self._ledger.recover(now=self._clock.now())
-        if recovered:
-            log.warning(
-                "files that a killed process held are taken back",
-                extra={"event": "recovered", "files": recovered},
-            )
-        self._look()
-        self._ensure_engine()
-        self._on_ready()
-        started_s = self._clock.monotonic_s()
+        begun_s: float | None = None
         while not should_stop():
             self._heartbeat()
             self._is_reloading = self._is_reloading or self._wants_reload()
             if self._is_reloading and self._dispatcher.is_idle:
                 return Ending.RELOAD
             try:
-                wait_s = self._step(
-                    patience_over=self._clock.monotonic_s() - started_s > PATIENCE_S
-                )
+                if begun_s is None:
+                    self._begin()
+                    begun_s = self._clock.monotonic_s()
+                wait_s = self._step(patience_over=self._clock.monotonic_s() - begun_s > PATIENCE_S)
                 self._pause_s = 0.0
             except TryLater as error:
                 if self._policy.drain:
@@ -140,6 +132,18 @@ class Serve:
                 return Ending.DRAINED
             self._wait(wait_s, should_stop)
         return self._stopped()
+
+    def _begin(self) -> None:
+        """Take back what a killed process held, look, and get the engine. Raises EngineUnavailable."""
+        recovered = self._ledger.recover(now=self._clock.now())
+        if recovered:
+            log.warning(
+                "files that a killed process held are taken back",
+                extra={"event": "recovered", "files": recovered},
+            )
+        self._look()
+        self._ensure_engine()
+        self._on_ready()
 
     def _wait(self, wait_s: float, should_stop: Callable[[], bool]) -> None:
         """Wait for the bell, with a heartbeat now and then."""

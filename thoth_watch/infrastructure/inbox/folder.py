@@ -74,16 +74,16 @@ class FolderInbox:
         try:
             # the inbox itself may be a link that its owner made; what lies in it may not
             folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                info = os.fstat(folder)
+                self._scan(folder, self._root, 0, found)
+            finally:
+                os.close(folder)
         except OSError as error:
             problem = (
                 f"{self._root}: {os.strerror(error.errno or 0)}; is the folder there and mounted?"
             )
             return Listing(self._root, problem=problem)
-        try:
-            info = os.fstat(folder)
-            self._scan(folder, self._root, 0, found)
-        finally:
-            os.close(folder)
         return Listing(
             inbox=self._root,
             files=tuple(found.files),
