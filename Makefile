@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test evaluate bench format lint type test-deps clean
+.PHONY: help install demo test test-reliability test-nightly test-mutants evaluate bench format lint type test-deps clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -25,6 +25,15 @@ demo: install ## transcribe the sample recordings through the daemon's own path
 
 test: install ## run the tests
 	@$(BIN)/python -m pytest
+
+test-reliability: install ## kills, power cuts, full disks, hostile files: the long set, at most 45 minutes on 2 cores
+	@$(BIN)/python -m pytest -m reliability
+
+test-nightly: install ## the same, for hours
+	@$(BIN)/python -m pytest -m nightly
+
+test-mutants: install ## bugs put in on purpose: each must turn a test red
+	@$(BIN)/python -m tests.reliability.mutants
 
 evaluate: install ## measure the builtin model (EVALUATE_ARGS="--people FOLDER" adds real recordings)
 	@$(BIN)/python -m training.evaluate $(EVALUATE_ARGS)

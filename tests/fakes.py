@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class FakeInbox:
         self.files: dict[str, AudioFile] = {}
         self.refused: tuple[RefusedEntry, ...] = ()
         self.problem: str | None = None
+        self.identity: tuple[int, int] | None = (1, 1)
 
     def put(self, name: str, **changes: Any) -> AudioFile:
         self.files[name] = a_file(name, inbox=self.root, **changes)
@@ -73,7 +75,8 @@ class FakeInbox:
     def look(self) -> Listing:
         if self.problem:
             return Listing(self.root, problem=self.problem)
-        return Listing(self.root, tuple(self.files.values()), self.refused)
+        files = tuple(self.files.values())
+        return Listing(self.root, files, self.refused, identity=self.identity)
 
 
 class FakeFiles:
@@ -138,14 +141,25 @@ class FakeEngine:
         for recording in recordings:
             if should_stop():
                 return
-            self.heard.append(recording.samples)
+            text = self.hear(recording)
+            self.heard.append(text)
             seconds.tokens += 3
             on_progress(recording.duration_s)
-            if recording.samples in self.deaf:
+            if text in self.deaf:
                 yield Transcribed(recording.key, None, "the engine is deaf to it")
                 continue
-            segment = Segment(0.0, 10.0, f" {recording.samples}")
+            segment = Segment(0.0, 10.0, f" {text}")
             yield Transcribed(recording.key, Transcript((segment,), "en", 10.0))
+
+    def hear(self, recording: Recording) -> str:
+        return str(recording.samples)
+
+
+class HashingEngine(FakeEngine):
+    """Writes down the hash of the samples that it got: of real recordings, with real decoders."""
+
+    def hear(self, recording: Recording) -> str:
+        return hashlib.sha256(recording.samples.tobytes()).hexdigest()
 
 
 class FakeEngines:
@@ -171,16 +185,19 @@ class FakePublisher:
     def __init__(self) -> None:
         self.disk: dict[Path, bytes] = {}
         self.foreign: dict[Path, bytes] = {}
+        self.taken_late: set[Path] = set()  # by somebody, after we looked
         self.error: Exception | None = None
 
     def publish(self, output: Output) -> None:
         if self.error is not None:
             raise self.error
+        if output.path in self.taken_late:
+            self.foreign[output.path] = b"theirs"
         if output.path in self.foreign:
             raise NameTaken(str(output.path))
         self.disk[output.path] = output.content
 
-    def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
+    def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         return path in self.foreign
 
 

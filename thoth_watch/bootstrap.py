@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch import __version__
-from thoth_watch.application.ports import Progress, TranscriptionEngine
+from thoth_watch.application.ports import Clock, Ledger, Progress, TranscriptionEngine
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -19,13 +19,16 @@ from thoth_watch.domain.engine import (
     FallbackPolicy,
     TranscriptionEngineConfig,
 )
-from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 from thoth_watch.domain.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
+    from thoth_watch.application.serve import Ending
     from thoth_watch.application.transcribe_files import TranscribeFiles
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.inbox import FolderInbox
+    from thoth_watch.infrastructure.service.notify import ServiceManager
+    from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
     from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
 
@@ -45,7 +48,6 @@ def build_settings(
     The file is `config`, else THOTH_WATCH_CONFIG, else ./config.yaml. Raises ConfigError; also
     where a file is required and there is none.
     """
-    from thoth_watch.domain.errors import ConfigError
     from thoth_watch.infrastructure.settings import load
 
     path = config or (Path(name) if (name := os.environ.get("THOTH_WATCH_CONFIG")) else None)
@@ -196,14 +198,19 @@ def inbox_of(settings_of_inbox: Any) -> FolderInbox:
 
 @contextmanager
 def build_service(
-    settings: Settings, *, drain: bool, progress: Progress | None = None
-) -> Iterator[Callable[[], None]]:
+    settings: Settings,
+    *,
+    drain: bool,
+    progress: Progress | None = None,
+    reread: Callable[[], None] | None = None,
+) -> Iterator[Callable[[], Ending]]:
     """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
 
+    reread reads the configuration again on SIGHUP; where it raises ConfigError the old one stays.
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
     """
     from thoth_watch.application.publish_transcript import PublishTranscript
-    from thoth_watch.application.serve import Serve, ServePolicy
+    from thoth_watch.application.serve import Ending, Serve, ServePolicy
     from thoth_watch.application.transcribe_batch import TranscribeBatch
     from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
@@ -213,10 +220,11 @@ def build_service(
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import ProcessLock
+    from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
     from thoth_watch.infrastructure.service.signals import stop_on_signals
 
-    clock, files = SystemClock(), LocalFiles()
+    clock, files, manager = SystemClock(), LocalFiles(), ServiceManager()
     suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
     with ExitStack() as stack:
         stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
@@ -249,18 +257,16 @@ def build_service(
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)
 
-        def ensure_engine() -> None:
-            try:
-                engines.engine(settings.engine.model)
-            except EngineUnavailable as error:
-                ledger.record_failed_start(
-                    asked=settings.engine, error=str(error), host=host_name(), now=clock.now()
-                )
-                raise
-
         def heartbeat() -> None:
             doorbell.check()
             ledger.check_identity()
+            manager.alive()
+
+        def run() -> Ending:
+            ending = serve.run(should_stop=stop)
+            if ending is not Ending.RELOAD:
+                manager.stopping()
+            return ending
 
         rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
         serve = Serve(
@@ -286,12 +292,59 @@ def build_service(
                 batch=settings.batch,
                 rescan_s=min(rescan_s, POLL_S) if doorbell.polls else rescan_s,
                 drain=drain,
+                beat_s=manager.beat_s,
             ),
             owner=owner_token(),
-            ensure_engine=ensure_engine,
+            ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
             heartbeat=heartbeat,
+            on_ready=manager.ready,
+            wants_reload=_reload_check(stop, reread, manager),
         )
-        yield lambda: serve.run(should_stop=stop)
+        yield run
+
+
+def _engine_check(
+    settings: Settings, engines: Engines, ledger: Ledger, clock: Clock, *, is_tried: bool
+) -> Callable[[], None]:
+    """What loads the configured engine, tries it, and leaves a run row where it cannot be had."""
+    from thoth_watch.application.check_engine import check_engine
+    from thoth_watch.infrastructure.audio.tone import one_second_tone
+    from thoth_watch.infrastructure.service.process import host_name
+
+    def check() -> None:
+        try:
+            engine = engines.engine(settings.engine.model)
+            if is_tried:
+                check_engine(engine, one_second_tone())
+        except EngineUnavailable as error:
+            ledger.record_failed_start(
+                asked=settings.engine, error=str(error), host=host_name(), now=clock.now()
+            )
+            raise
+
+    return check
+
+
+def _reload_check(
+    stop: StopFlag, reread: Callable[[], None] | None, manager: ServiceManager
+) -> Callable[[], bool]:
+    """Whether SIGHUP came and the configuration, read again, is a good one."""
+
+    def check() -> bool:
+        if reread is None or not stop.takes_reload():
+            return False
+        try:
+            reread()
+        except ConfigError as error:
+            log.warning(
+                "the new configuration is refused, the old one stays",
+                extra={"event": "reload_refused", "error": str(error)},
+            )
+            return False
+        manager.reloading()
+        return True
+
+    return check
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.application.conftest import House
-from thoth_watch.domain.batching import BatchPolicy
-from thoth_watch.domain.errors import NotAudio, TryLater
+from thoth_watch.domain.batching import Batch, BatchPolicy
+from thoth_watch.domain.errors import DecoderCrashed, NotAudio, TryLater
 from thoth_watch.domain.states import State
 
 
@@ -49,8 +49,6 @@ def test_files_that_a_killed_process_held_go_alone_and_all_are_done(house: House
     for name in ("a.wav", "b.wav"):
         house.inbox.put(name)
     house.settle()
-    from thoth_watch.domain.batching import Batch
-
     batch = Batch(tuple(house.ledger.waiting(house.treatment_of)))
     assert house.ledger.claim(batch, owner="the dead", now=house.clock.now())
     house.watch = house.new_watch()
@@ -58,6 +56,21 @@ def test_files_that_a_killed_process_held_go_alone_and_all_are_done(house: House
 
     assert set(house.states().values()) == {State.DONE}
     assert sorted(house.batches) == [["a.wav"], ["b.wav"]]
+
+
+def test_a_killed_program_is_not_held_against_a_file_that_crashes_the_decoder_once(house: House):
+    house.inbox.put("a.wav")
+    house.settle()
+    batch = Batch(tuple(house.ledger.waiting(house.treatment_of)))
+    assert house.ledger.claim(batch, owner="the dead", now=house.clock.now())
+    house.ledger.recover(now=house.clock.now())
+    house.decoder.bad["a.wav"] = DecoderCrashed("decoding crashed")
+    house.run_once()
+
+    assert house.states() == {"a.wav": State.RETRY}
+    house.decoder.bad.clear()
+    house.serve()
+    assert house.states() == {"a.wav": State.DONE}
 
 
 def test_a_changed_recording_is_transcribed_again(house: House):
@@ -107,4 +120,4 @@ def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: 
     with pytest.raises(TryLater, match="not mounted"):
         house.serve()
 
-    assert house.states() == {"a.wav": State.DONE}
+    assert house.states() == {"a.wav": State.READY}

@@ -17,6 +17,7 @@ from thoth_watch.domain.errors import (
     TryLater,
 )
 from thoth_watch.domain.states import State
+from thoth_watch.domain.treatment import Treatment
 
 
 def disk(house: House) -> dict[str, str]:
@@ -147,6 +148,22 @@ def test_two_recordings_of_one_stem_both_get_a_transcript(house: House):
 
     assert sorted(disk(house)) in (["a.mp3.txt", "a.txt"], ["a.txt", "a.wav.txt"])
     assert set(house.states().values()) == {State.DONE}
+
+
+def test_a_name_taken_while_the_first_format_is_written_costs_only_the_second_its_name(
+    house: House,
+):
+    house.treatment = Treatment(formats=("txt", "json"))
+    house.publisher.taken_late.add(house.inbox.root / "a.json")
+    house.inbox.put("a.wav")
+    house.settle()
+    house.run_once()
+
+    alternate = next(path for path in house.publisher.disk if path.suffix == ".json")
+    assert set(house.publisher.disk) == {house.inbox.root / "a.txt", alternate}
+    assert house.rows()["a.wav"]["state"] == State.CONFLICT
+    for path in house.publisher.disk:
+        assert house.ledger.owner_of(path)[1] is not None
 
 
 def test_a_foreign_file_is_left_alone_and_the_transcript_gets_another_name(house: House):

@@ -86,6 +86,51 @@ def test_an_inbox_that_is_away_makes_nothing_gone(house: House):
     assert house.states() == {"a.wav": State.READY}
 
 
+def test_an_empty_mount_point_is_not_an_inbox_without_files(house: House):
+    file = house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.files.clear()
+    house.inbox.identity = (2, 7)
+    house.watch = house.new_watch()  # also where it was unmounted while the program was not there
+    for _ in range(5):
+        house.watch.tick()
+    assert house.watch.is_away
+    assert "mounted" in str(house.watch.last.problem)
+    assert house.states() == {"a.wav": State.READY}
+
+    house.inbox.files["a.wav"] = file
+    house.inbox.identity = (1, 1)
+    house.watch.tick()
+    assert not house.watch.is_away
+    assert house.states() == {"a.wav": State.READY}
+
+
+def test_a_share_that_is_mounted_again_under_another_number_is_the_same_inbox(house: House):
+    house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.identity = (2, 1)
+    house.watch.tick()
+
+    assert not house.watch.is_away
+
+
+def test_another_folder_in_its_place_makes_nothing_gone_and_is_watched(house: House):
+    house.inbox.put("a.wav")
+    house.settle()
+    house.inbox.files.clear()
+    house.inbox.identity = (1, 2)
+    for _ in range(5):
+        house.watch.tick()
+    house.inbox.put("b.wav")
+    house.settle()
+    assert house.states() == {"a.wav": State.READY, "b.wav": State.READY}
+
+    house.inbox.files.clear()
+    house.watch.tick()
+    house.watch.tick()
+    assert house.states() == {"a.wav": State.READY, "b.wav": State.GONE}
+
+
 def test_a_file_that_comes_back_is_seen_again(house: House):
     file = house.inbox.put("a.wav")
     house.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -53,7 +53,7 @@ class AudioFiles(Protocol):
         """Whether a process has it open for writing; False where that cannot be told."""
 
     def whereabouts(self, file: AudioFile) -> Whereabouts:
-        """Whether it is still the version that was seen."""
+        """Whether it is still the version that was seen. Raises TryLater where its inbox is away."""
 
 
 class Doorbell(Protocol):
@@ -193,6 +193,9 @@ class Output:
 
     path: Path
     content: bytes
+    below: Path | None = (
+        None  # no link is followed between this folder and the path's; None: its own
+    )
     replaces_sha256: str | None = None  # our own older transcript of that name, if it is untouched
     makes_folder: bool = False  # an output folder is made; one beside a recording is not
 
@@ -206,8 +209,10 @@ class TranscriptPublisher(Protocol):
         Raises NameTaken if a file that is not ours has the name, TryLater for a full or read-only disk.
         """
 
-    def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
-        """Whether something lies at that path that we did not write (`ours_sha256`: what we wrote there).
+    def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
+        """Whether something lies at that path that is not ours (`ours_sha256`: what may lie there).
+
+        No link is followed between `below` and the path.
 
         Raises TryLater where the folder cannot be looked into.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,12 @@ class Destination:
     item: WaitingFile
     sha256: str
     claim_no: int
+
+    @property
+    def below(self) -> Path:
+        """The folder that nothing may be written outside of: the inbox, or `output_dir`."""
+        output_dir = self.item.treatment.output_dir
+        return self.item.file.inbox if output_dir == BESIDE_THE_SOURCE else Path(output_dir)
 
     @property
     def folder(self) -> Path:
@@ -83,7 +89,9 @@ class PublishTranscript:
 
         Raises TryLater where the disk is full or the folder may not be written.
         """
-        for plan in self._plans(to):
+        contents = self._contents(to, result)
+        written: dict[str, tuple[Path, str]] = {}
+        for plan in self._plans(to, contents, written):
             try:
                 is_ours = self._ledger.record_result(
                     claim,
@@ -98,22 +106,41 @@ class PublishTranscript:
                 )
                 if not is_ours:
                     return None
-                return self._write(to, plan, result, reused=reused)
+                self._write(to, plan, contents, written)
             except NameTaken:
-                continue  # somebody was faster: the next name
-        return self._without_name(to, result)
+                continue  # somebody was faster: the next name for what is not yet written
+            return self._published(to, plan, result, written, reused=reused)
+        return self._without_name(to, result, written)
 
     def again(self, unpublished: Unpublished) -> FileOutcome | None:
         """Publish a result that a killed process left in the ledger; what it had written is adopted."""
         to = Destination(unpublished.waiting, unpublished.sha256, unpublished.claim_no)
+        result = unpublished.result
         plan = NamePlan(unpublished.names, unpublished.name_kind, foreign=None)
+        written: dict[str, tuple[Path, str]] = {}
         try:
-            return self._write(to, plan, unpublished.result, reused=True)
+            self._write(to, plan, self._contents(to, result), written)
         except NameTaken:
-            return self._without_name(to, unpublished.result)
+            return self._without_name(to, result, written)
+        return self._published(to, plan, result, written, reused=True)
 
-    def _plans(self, to: Destination) -> Iterator[NamePlan]:
-        """Name plans, best first, leaving out those that another recording or a foreign file has."""
+    def _contents(self, to: Destination, result: StoredResult) -> dict[str, bytes]:
+        """Each format's whole file."""
+        return {
+            name: self._render(result.transcript, name, provenance=result.provenance)
+            for name in to.item.treatment.formats
+        }
+
+    def _plans(
+        self,
+        to: Destination,
+        contents: Mapping[str, bytes],
+        written: Mapping[str, tuple[Path, str]],
+    ) -> Iterator[NamePlan]:
+        """Name plans, best first, leaving out those that another recording or a foreign file has.
+
+        A format that is written already keeps the name that it has.
+        """
         treatment = to.item.treatment
         foreign: Path | None = None
         for base, kind in candidate_names(
@@ -121,54 +148,85 @@ class PublishTranscript:
         ):
             if foreign is not None and kind != ALTERNATE:
                 continue
-            names = tuple(
-                (name, to.folder / base.replace("{format}", name)) for name in treatment.formats
-            )
-            taken, alien = self._who_has(names, to.item.file_id)
+            wanted = {
+                name: written[name][0]
+                if name in written
+                else to.folder / base.replace("{format}", name)
+                for name in treatment.formats
+            }
+            taken, alien = self._who_has(to, wanted, contents)
             if taken:
                 continue
             if alien is not None:
                 foreign = foreign or alien
                 continue
-            yield NamePlan(names, kind, foreign)
+            yield NamePlan(tuple(wanted.items()), kind, foreign)
+            _, foreign = self._who_has(to, wanted, contents)  # who was faster
 
     def _who_has(
-        self, names: tuple[tuple[str, Path], ...], file_id: int
+        self, to: Destination, names: Mapping[str, Path], contents: Mapping[str, bytes]
     ) -> tuple[bool, Path | None]:
-        """Whether another recording of ours has one of the names, and which one a foreign file has."""
+        """Whether another recording of ours has one of the names, and which one a foreign file has.
+
+        What we would write there is not foreign: an attempt that failed halfway has left it.
+        """
         alien = None
-        for _, path in names:
+        for name, path in names.items():
             owner = self._ledger.owner_of(path)
-            if owner is not None and owner[0] != file_id:
+            if owner is not None and owner[0] != to.item.file_id:
                 return True, None
-            ours = owner[1] if owner is not None else None
-            if alien is None and self._publisher.is_foreign(path, ours_sha256=ours):
+            ours = {_sha256(contents[name])} | ({owner[1]} if owner and owner[1] else set())
+            if alien is None and self._publisher.is_foreign(path, below=to.below, ours_sha256=ours):
                 alien = path
         return False, alien
 
     def _write(
-        self, to: Destination, plan: NamePlan, result: StoredResult, *, reused: bool
-    ) -> FileOutcome:
-        published = []
+        self,
+        to: Destination,
+        plan: NamePlan,
+        contents: Mapping[str, bytes],
+        written: dict[str, tuple[Path, str]],
+    ) -> None:
+        """Write what is not written yet, noting each file that lies there. Raises NameTaken, TryLater."""
         for format_name, path in plan.names:
-            content = self._render(result.transcript, format_name, provenance=result.provenance)
+            if format_name in written:
+                continue
+            content = contents[format_name]
             owner = self._ledger.owner_of(path)
-            older = owner[1] if owner is not None else None
-            makes_folder = to.item.treatment.output_dir != BESIDE_THE_SOURCE
             self._publisher.publish(
-                Output(path, content, replaces_sha256=older, makes_folder=makes_folder)
+                Output(
+                    path,
+                    content,
+                    below=to.below,
+                    replaces_sha256=owner[1] if owner is not None else None,
+                    makes_folder=to.item.treatment.output_dir != BESIDE_THE_SOURCE,
+                )
             )
-            published.append((path, hashlib.sha256(content).hexdigest()))
+            written[format_name] = (path, _sha256(content))
+
+    def _published(
+        self,
+        to: Destination,
+        plan: NamePlan,
+        result: StoredResult,
+        written: Mapping[str, tuple[Path, str]],
+        *,
+        reused: bool,
+    ) -> FileOutcome:
         state, reason = State.DONE, ""
         if plan.kind == ALTERNATE:
             state = State.CONFLICT
             blocker = plan.foreign.name if plan.foreign else "a file that is not ours"
-            reason = f"{blocker} is not ours and was left alone; the transcript is {plan.names[0][1].name}"
-        return self._record(to, state, reason, published, result, reused=reused)
+            alternate = plan.names[-1][1].name
+            reason = f"{blocker} is not ours and was left alone; the transcript is {alternate}"
+        return self._record(to, state, reason, list(written.values()), result, reused=reused)
 
-    def _without_name(self, to: Destination, result: StoredResult) -> FileOutcome:
+    def _without_name(
+        self, to: Destination, result: StoredResult, written: Mapping[str, tuple[Path, str]]
+    ) -> FileOutcome:
         reason = "files that are not ours have every name this transcript could have; move them, then retry"
-        return self._record(to, State.CONFLICT, reason, [], result, reused=False)
+        left = list(written.values())
+        return self._record(to, State.CONFLICT, reason, left, result, reused=False)
 
     def _record(
         self,
@@ -196,3 +254,7 @@ class PublishTranscript:
             duration_s=result.transcript.duration_s,
             reused=reused,
         )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

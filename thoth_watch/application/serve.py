@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from thoth_watch.application.ports import AudioFiles, Claim, Clock, Doorbell, Ledger, Whereabouts
@@ -22,6 +24,7 @@ SOON_S = 5.0  # `once` waits for a retry that is due within this
 PATIENCE_S = 600.0  # `once` waits at most so long for a file that never stops changing
 PAUSE_FIRST_S, PAUSE_MAX_S = 5.0, 300.0  # after the surroundings got in the way
 LEAST_WAIT_S = 0.05
+STOP_WITHIN_S = 6.0  # of the ten seconds that a stop may take
 
 
 class Dispatcher(Protocol):
@@ -41,6 +44,18 @@ class Dispatcher(Protocol):
     def raise_if_broken(self) -> None:
         """Raise what ended a batch that could not even be recorded (TryLater, LedgerBroken)."""
 
+    def wait(self, timeout_s: float) -> bool:
+        """Whether nothing is under way any more within that time."""
+
+
+class Ending(StrEnum):
+    """How the loop came to its end."""
+
+    DRAINED = "drained"
+    STOPPED = "stopped"
+    RELOAD = "reload"  # another configuration is to take over
+    ABANDONED = "abandoned"  # stopped, with a batch under way that did not end in time
+
 
 @dataclass(frozen=True, slots=True)
 class ServePolicy:
@@ -49,6 +64,7 @@ class ServePolicy:
     batch: BatchPolicy
     rescan_s: float  # a look at least so often, whatever the bell says
     drain: bool = False  # end when nothing is left to do
+    beat_s: float | None = None  # `heartbeat` at least so often
 
 
 class Serve:
@@ -69,6 +85,8 @@ class Serve:
         owner: str,
         ensure_engine: Callable[[], None],
         heartbeat: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = lambda: None,
+        wants_reload: Callable[[], bool] = lambda: False,
     ) -> None:
         self._inboxes = inboxes
         self._ledger = ledger
@@ -82,15 +100,41 @@ class Serve:
         self._owner = owner
         self._ensure_engine = ensure_engine
         self._heartbeat = heartbeat
+        self._on_ready = on_ready
+        self._wants_reload = wants_reload
+        self._is_reloading = False
         self._pause_s = 0.0
         self._last_claim: Claim | None = None
         self._stranded: Claim | None = None  # its batch ended without being recorded
 
-    def run(self, *, should_stop: Callable[[], bool]) -> None:
+    def run(self, *, should_stop: Callable[[], bool]) -> Ending:
         """Work until should_stop, or until drained. Raises EngineUnavailable, LedgerBroken, TryLater.
 
         As a daemon it waits out what is in the way (TryLater); as a drain it raises it.
         """
+        begun_s: float | None = None
+        while not should_stop():
+            self._heartbeat()
+            self._is_reloading = self._is_reloading or self._wants_reload()
+            if self._is_reloading and self._dispatcher.is_idle:
+                return Ending.RELOAD
+            try:
+                if begun_s is None:
+                    self._begin()
+                    begun_s = self._clock.monotonic_s()
+                wait_s = self._step(patience_over=self._clock.monotonic_s() - begun_s > PATIENCE_S)
+                self._pause_s = 0.0
+            except TryLater as error:
+                if self._policy.drain:
+                    raise
+                wait_s = self._pause(error)
+            if wait_s is None:
+                return Ending.DRAINED
+            self._wait(wait_s, should_stop)
+        return self._stopped()
+
+    def _begin(self) -> None:
+        """Take back what a killed process held, look, and get the engine. Raises EngineUnavailable."""
         recovered = self._ledger.recover(now=self._clock.now())
         if recovered:
             log.warning(
@@ -99,31 +143,44 @@ class Serve:
             )
         self._look()
         self._ensure_engine()
-        started_s = self._clock.monotonic_s()
-        while not should_stop():
-            self._heartbeat()
-            try:
-                wait_s = self._step(
-                    patience_over=self._clock.monotonic_s() - started_s > PATIENCE_S
-                )
-                self._pause_s = 0.0
-            except TryLater as error:
-                if self._policy.drain:
-                    raise
-                wait_s = self._pause(error)
-            if wait_s is None:
+        self._on_ready()
+
+    def _wait(self, wait_s: float, should_stop: Callable[[], bool]) -> None:
+        """Wait for the bell, with a heartbeat now and then."""
+        beat_s = self._policy.beat_s or wait_s
+        while wait_s > 0 and not should_stop():
+            if self._doorbell.wait(min(wait_s, beat_s)):
                 return
-            self._doorbell.wait(wait_s)
+            wait_s -= beat_s
+            if wait_s > 0:
+                self._heartbeat()
+
+    def _stopped(self) -> Ending:
+        """Let the batch under way end at its next window; give back one that takes too long.
+
+        What it still wants to record is fenced off then: its files are no longer CLAIMED.
+        """
+        if self._dispatcher.wait(STOP_WITHIN_S) or self._last_claim is None:
+            return Ending.STOPPED
+        now = self._clock.now()
+        released = self._ledger.release(self._last_claim, now=now)
+        self._ledger.recover(now=now)  # its run is INTERRUPTED
+        log.warning(
+            "the batch under way did not end in time and is given back",
+            extra={"event": "batch_abandoned", "files": released},
+        )
+        return Ending.ABANDONED
 
     def _step(self, *, patience_over: bool) -> float | None:
         """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
         self._take_back()
         self._look()
         self._ledger.wake_retries(now=self._clock.now())
-        self._publish_leftovers()
+        away = {inbox.root for inbox in self._inboxes if inbox.is_away}
+        self._publish_leftovers(away)
         unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
-        waiting = self._ledger.waiting(self._treatment_of)
-        if waiting and not self._dispatcher.is_busy:
+        waiting = [w for w in self._ledger.waiting(self._treatment_of) if w.file.inbox not in away]
+        if waiting and not self._dispatcher.is_busy and not self._is_reloading:
             waiting = self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
         retry_at = self._ledger.next_retry_at()
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
@@ -168,11 +225,13 @@ class Serve:
                 return [item for item in waiting if item.file_id not in left]
         return waiting
 
-    def _publish_leftovers(self) -> None:
+    def _publish_leftovers(self, away: Collection[Path]) -> None:
         """Publish from the ledger what has a result but no file yet; only when no batch is at it."""
         if not self._dispatcher.is_idle:
             return
         for item in self._ledger.unpublished(self._treatment_of):
+            if item.waiting.file.inbox in away:
+                continue
             if self._files.whereabouts(item.waiting.file) is Whereabouts.SAME:
                 self._publish.again(item)
 

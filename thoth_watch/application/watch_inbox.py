@@ -65,6 +65,10 @@ class WatchInbox:
         self._is_loaded = False
         self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
         self._missing: dict[Path, int] = {}
+        self._identity: tuple[int, int] | None = None
+        self._found_here: set[Path] | None = (
+            None  # seen in this very folder; None: it never changed
+        )
         self.unsettled = 0  # files with content that wait for their copy to finish
         self.last = Listing(inbox.root)
 
@@ -73,9 +77,12 @@ class WatchInbox:
         if not self._is_loaded:
             self._known = self._ledger.known(self._inbox.root)
             self._is_loaded = True
-        listing = self._inbox.look()
+        listing = self._doubted(self._inbox.look())
         self._complain(listing.problem)
         self.last = listing
+        if self.is_away:
+            self.unsettled = 0
+            return
         changes = _Changes(refused=self._new_refusals(listing), gone=self._vanished(listing))
         settling = self._ledger.settling(self._inbox.root)
         pending = []
@@ -102,6 +109,16 @@ class WatchInbox:
         self._remember(changes)
         n_empty = sum(1 for file in pending if file.signature.size_bytes == 0)
         self.unsettled = len(pending) - len(changes.ready) - n_empty
+
+    @property
+    def root(self) -> Path:
+        """The inbox's path."""
+        return self._inbox.root
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the inbox is not there, or what lies at its path is not the inbox."""
+        return self.last.identity is None
 
     def next_s(self) -> float | None:
         """When to look again for the sake of a file that settles, in monotonic seconds."""
@@ -133,12 +150,42 @@ class WatchInbox:
             if (before := self._known.get(entry.path)) is None or before.state != State.REFUSED
         ]
 
+    def _doubted(self, listing: Listing) -> Listing:
+        """The look, or an empty one with a problem where something else lies at the inbox's path.
+
+        That is an empty mount point, or something mounted over: another file system than that of
+        every recording we know, and none of them in it.
+        """
+        if listing.identity is None:
+            return listing
+        known = {p: k.signature.device for p, k in self._known.items() if k.signature is not None}
+        is_theirs = not known or listing.identity[0] in known.values()
+        if is_theirs or any(file.path in known for file in listing.files):
+            return listing
+        problem = (
+            f"{listing.inbox}: another file system than its recordings were on, and none of them;"
+            " is it mounted? To begin with a new folder, give it another path or a new ledger"
+        )
+        return Listing(listing.inbox, problem=problem)
+
     def _vanished(self, listing: Listing) -> list[Path]:
-        """Paths not seen in two whole looks; an incomplete look says nothing about what is missing."""
+        """Paths not seen in two whole looks at the folder that they were seen in.
+
+        An incomplete look says nothing about what is missing, nor does one at another folder that
+        took the inbox's place.
+        """
+        present = {file.path for file in listing.files} | {e.path for e in listing.refused}
+        if self._identity not in (None, listing.identity):
+            self._found_here, self._missing = set(), {}
+        self._identity = listing.identity
+        if self._found_here is not None:
+            self._found_here |= present
         if listing.problem is not None:
             return []
-        present = {file.path for file in listing.files} | {e.path for e in listing.refused}
-        missing = {p: self._missing.get(p, 0) + 1 for p in self._known.keys() - present}
+        absent = self._known.keys() - present
+        if self._found_here is not None:
+            absent &= self._found_here
+        missing = {p: self._missing.get(p, 0) + 1 for p in absent}
         self._missing = {p: looks for p, looks in missing.items() if looks < GONE_AFTER_LOOKS}
         return [path for path, looks in missing.items() if looks >= GONE_AFTER_LOOKS]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thoth_watch.cli.options import config_option, engine_options, log_options, overrides_of
-from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
+from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_TRY_LATER
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
@@ -46,24 +46,38 @@ def once(config: Path | None, **flags: Any) -> None:
 
 
 def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settings:
+    """Serve until the end; under another configuration from each accepted SIGHUP on."""
+    from thoth_watch.application.serve import Ending
     from thoth_watch.bootstrap import build_service, build_settings, builtin_note
     from thoth_watch.cli.show import progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
+    from thoth_watch.infrastructure.service.process import leave_now
 
     settings = build_settings(config, overrides_of(flags), required=True)
-    set_up_logging(level=settings.log_level, log_format=settings.log_format)
-    note = builtin_note(settings)
-    if note:
-        click.echo(f"thoth-watch: {note}", err=True)
-    if not drain:
-        folders = ", ".join(str(inbox.path) for inbox in settings.inboxes)
-        click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
-    with (
-        progress_display(names_files=not drain) as progress,
-        build_service(settings, drain=drain, progress=progress) as serve,
-    ):
-        serve()
-    return settings
+
+    def reread() -> None:
+        nonlocal settings
+        settings = build_settings(config, overrides_of(flags), required=True)
+
+    while True:
+        set_up_logging(level=settings.log_level, log_format=settings.log_format)
+        note = builtin_note(settings)
+        if note:
+            click.echo(f"thoth-watch: {note}", err=True)
+        if not drain:
+            folders = ", ".join(str(inbox.path) for inbox in settings.inboxes)
+            click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
+        with (
+            progress_display(names_files=not drain) as progress,
+            build_service(
+                settings, drain=drain, progress=progress, reread=None if drain else reread
+            ) as serve,
+        ):
+            ending = serve()
+            if ending is Ending.ABANDONED:
+                leave_now(EXIT_TRY_LATER if drain else EXIT_OK)
+        if ending is not Ending.RELOAD:
+            return settings
 
 
 def _name_unfinished(ledger_url: str) -> int:

@@ -65,6 +65,7 @@ class Listing:
     ignored: int = 0  # hidden, junk and partial-upload names
     other: int = 0  # names that are not audio
     problem: str | None = None  # why this look is incomplete; then nothing may be marked GONE
+    identity: tuple[int, int] | None = None  # device and inode of the folder; None: it is not there
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,14 @@ class WaitingFile:
     ready_at_s: float  # epoch seconds
     audio_s: float = 0.0  # declared seconds; 0 where the file does not say
     attempts: int = 0
-    crashes: int = 0
+    crashes: int = 0  # times it killed or hung the decode worker
+    deaths: int = 0  # times the whole program died while it was claimed
     setbacks: int = 0  # environment faults in a row
 
     @property
     def travels_alone(self) -> bool:
-        """Whether it killed a worker before: it may not take others with it again."""
-        return self.crashes > 0
+        """Whether a process died of it, or while it was there: it may not take others with it again."""
+        return self.crashes > 0 or self.deaths > 0
 
 
 @dataclass(frozen=True, slots=True)

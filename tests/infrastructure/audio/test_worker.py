@@ -266,3 +266,45 @@ def test_an_hour_of_silence_takes_no_memory_here(tmp_path: Path) -> None:
         peak_kb = int(worker.split("VmHWM:")[1].split()[0])
         assert peak_kb < 300_000
         decoded.close()
+
+
+def test_the_worker_can_open_nothing(recording: AudioFile, tmp_path: Path) -> None:
+    """In a process of its own, shut in as the worker is; the kernel says no, not our code."""
+    code = (
+        "import os, socket, sys\n"
+        "from thoth_watch.infrastructure.audio.landlock import shut_in\n"
+        "kept = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "if not shut_in(): sys.exit(7)\n"
+        "def tried(act):\n"
+        "    try: act()\n"
+        "    except PermissionError: return 'refused'\n"
+        "    except OSError as error: return repr(error)\n"
+        "    return 'done'\n"
+        "print(tried(lambda: os.open(sys.argv[1], os.O_RDONLY)),\n"
+        "      tried(lambda: os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)),\n"
+        "      tried(lambda: os.listdir('/')), len(os.read(kept, 4)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(recording.path), str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 7:
+        pytest.skip("this kernel has no Landlock")
+
+    assert done.stdout.split() == ["refused", "refused", "refused", "4"], done.stderr
+    assert not (tmp_path / "new").exists()
+    with WorkerDecoder() as decoder:
+        decoder.decode(recording)
+        assert decoder._decoder.is_shut_in
+
+
+def test_a_file_that_takes_all_the_processor_is_ended_by_the_kernel(recording: AudioFile) -> None:
+    with WorkerDecoder() as decoder:
+        decoder.decode(recording)
+        assert decoder.worker_pid is not None
+        soft, _ = resource.prlimit(decoder.worker_pid, resource.RLIMIT_CPU)
+        assert 0 < soft < 2 * DecodeLimits().work_max_s
+        open_files, _ = resource.prlimit(decoder.worker_pid, resource.RLIMIT_NOFILE)
+        assert open_files <= 64

@@ -68,6 +68,19 @@ def test_an_observer_that_died_silently_is_replaced(tmp_path: Path):
         assert bell.wait(10)
 
 
+def test_a_folder_that_was_renamed_is_watched_no_longer(tmp_path: Path):
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    with bell_for(inbox) as bell:
+        inbox.rename(tmp_path / "elsewhere")
+        inbox.mkdir()
+        bell.check()
+        quiet(bell)
+        (inbox / "a.wav").write_bytes(b"RIFF")
+
+        assert bell.wait(10)
+
+
 def test_a_folder_that_is_away_can_be_waited_for(tmp_path: Path):
     with bell_for(tmp_path / "away") as bell:
         assert not bell.wait(0.05)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from thoth_watch.application.ports import Whereabouts
 from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.errors import TryLater
 from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox, LocalFiles, signature_of
 
 
@@ -152,6 +154,26 @@ def test_a_file_says_whether_it_is_still_the_one_that_was_seen(tmp_path: Path):
     assert files.whereabouts(file) is Whereabouts.CHANGED
     file.path.unlink()
     assert files.whereabouts(file) is Whereabouts.GONE
+
+
+def test_a_file_behind_a_swapped_folder_is_gone_and_never_opened(tmp_path: Path):
+    file = replace(seen(touch(tmp_path / "in/a/x.wav")), inbox=tmp_path / "in")
+    (tmp_path / "in/a").rename(tmp_path / "outside")
+    (tmp_path / "in/a").symlink_to(tmp_path / "outside")
+    files = LocalFiles()
+
+    assert files.whereabouts(file) is Whereabouts.GONE
+    with (tmp_path / "outside/x.wav").open("ab"):
+        assert not files.is_being_written(file)  # it was not asked
+
+
+def test_a_file_is_not_gone_while_its_inbox_is_away(tmp_path: Path):
+    file = seen(touch(tmp_path / "a.wav"))
+    elsewhere = replace(file, signature=replace(file.signature, device=1))
+    file.path.unlink()
+
+    with pytest.raises(TryLater, match="mounted"):
+        LocalFiles().whereabouts(elsewhere)
 
 
 def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):

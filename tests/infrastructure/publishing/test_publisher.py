@@ -103,14 +103,14 @@ def test_what_is_not_ours_keeps_its_name_and_its_bytes(publisher, tmp_path, kind
     assert victim.read_bytes() in (b"mine", NEW)
     assert not (tmp_path / "nowhere").exists()
     assert names_in(path.parent) == ["a.txt"]
-    assert publisher.is_foreign(path, ours_sha256=None)
-    assert publisher.is_foreign(path, ours_sha256=sha256(OLD))
+    assert publisher.is_foreign(path, below=path.parent, ours_sha256=())
+    assert publisher.is_foreign(path, below=path.parent, ours_sha256={sha256(OLD)})
 
 
 def test_our_own_older_transcript_is_replaced(publisher, tmp_path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(OLD)
-    assert not publisher.is_foreign(path, ours_sha256=sha256(OLD))
+    assert not publisher.is_foreign(path, below=path.parent, ours_sha256={sha256(OLD)})
     publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
     assert path.read_bytes() == NEW
     assert names_in(tmp_path) == ["a.txt"]
@@ -145,8 +145,10 @@ def test_a_file_put_there_at_the_last_moment_gets_its_name_back(tmp_path, monkey
 
 
 def test_nothing_is_foreign_where_nothing_is(publisher, tmp_path) -> None:
-    assert not publisher.is_foreign(tmp_path / "a.txt", ours_sha256=None)
-    assert not publisher.is_foreign(tmp_path / "no" / "a.txt", ours_sha256=sha256(OLD))
+    assert not publisher.is_foreign(tmp_path / "a.txt", below=tmp_path, ours_sha256=())
+    assert not publisher.is_foreign(
+        tmp_path / "no" / "a.txt", below=tmp_path, ours_sha256={sha256(OLD)}
+    )
 
 
 def test_a_folder_that_is_gone_is_for_later_and_is_not_made(publisher, tmp_path) -> None:
@@ -189,7 +191,7 @@ def test_any_name_a_recording_can_have_is_written(publisher, tmp_path, name: byt
 
 def test_a_name_that_is_too_long_is_as_good_as_taken(publisher, tmp_path) -> None:
     path = tmp_path / ("a" * 300)
-    assert publisher.is_foreign(path, ours_sha256=None)
+    assert publisher.is_foreign(path, below=path.parent, ours_sha256=())
     with pytest.raises(NameTaken, match="too long"):
         publisher.publish(Output(path, NEW))
 
@@ -325,3 +327,18 @@ def test_content_is_durable_before_its_name_and_the_name_before_the_end(tmp_path
     seen = [line.split(maxsplit=1)[1].split("(")[0] for line in lines]
     assert seen == ["fsync", "linkat", "fsync"]
     assert lines[2].split("<")[1].startswith(f"{tmp_path}/in>")
+
+
+@pytest.mark.parametrize("makes_folder", [False, True])
+def test_a_link_in_the_place_of_a_folder_leads_nowhere(publisher, tmp_path, makes_folder) -> None:
+    outside = tmp_path / "outside"
+    (outside / "b").mkdir(parents=True)
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "a").symlink_to(outside)
+    path = tmp_path / "inbox" / "a" / "b" / "talk.txt"
+
+    with pytest.raises(TryLater, match="symlink"):
+        publisher.publish(Output(path, NEW, below=tmp_path / "inbox", makes_folder=makes_folder))
+    with pytest.raises(TryLater, match="symlink"):
+        publisher.is_foreign(path, below=tmp_path / "inbox", ours_sha256=())
+    assert list(outside.rglob("*")) == [outside / "b"]

@@ -60,7 +60,6 @@ def test_every_key_can_be_said_in_the_environment(tmp_path) -> None:
         "THOTH_WATCH_TRANSCRIPT_FORMATS": "all",
         "THOTH_WATCH_RULES": "[{match: 'fr/**', language: fr}]",
         "THOTH_WATCH_LEDGER_URL": "",
-        "THOTH_WATCH_FAIL": "after_claim:1",
         "PATH": "/bin",
     }
     settings = load(None, {}, environ)

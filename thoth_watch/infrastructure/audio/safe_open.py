@@ -77,6 +77,8 @@ def open_recording(file: AudioFile) -> int:
             os.close(looked)
         descriptor = _open_below(root, relative, _READ)
     except OSError as error:
+        if error.errno == errno.ENOENT and os.fstat(root).st_dev != file.signature.device:
+            raise TryLater("another file system lies at the inbox; mount it again") from error
         raise _translated(error) from error
     finally:
         os.close(root)

@@ -16,12 +16,15 @@ from dataclasses import asdict
 from typing import Any
 
 from thoth_watch.infrastructure.audio.decode import Decoding, declared_s
+from thoth_watch.infrastructure.audio.landlock import shut_in
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.pcm import RefusedError, SpoolError
+from thoth_watch.infrastructure.audio.warm_up import warm_up
 from thoth_watch.infrastructure.audio.wire import MAX_TEXT, receive, send
 
 _PR_SET_PDEATHSIG = 1
 _HASH_BLOCK_BYTES = 2**20
+_MAX_OPEN_FILES = 64
 
 
 def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
@@ -30,10 +33,12 @@ def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it has finished
     bounds = DecodeLimits(**limits)
-    _bound_memory(bounds.address_space_bytes)
+    _bound(bounds)
+    warm_up(bounds)
+    _silence_libraries()
+    is_shut_in = shut_in()
     with socket.socket(fileno=channel_fd) as channel:
-        send(channel, {"ready": True})
-        _silence_libraries()
+        send(channel, {"ready": True, "shut_in": is_shut_in})
         with suppress(EOFError, ConnectionError):
             while True:
                 _serve(channel, bounds)
@@ -42,6 +47,7 @@ def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
 def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
     """Answer one request."""
     request, descriptors = receive(channel)
+    _bound_cpu(limits)
     try:
         answer = _answer(channel, request, descriptors, limits)
     except RefusedError as error:
@@ -94,14 +100,23 @@ def _die_with(parent_pid: int) -> None:
         raise SystemExit(1)
 
 
-def _bound_memory(address_space_bytes: int) -> None:
+def _bound(limits: DecodeLimits) -> None:
     """Bombs become a MemoryError here, and a crash leaves no core file."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    bound = (
-        address_space_bytes if hard == resource.RLIM_INFINITY else min(address_space_bytes, hard)
-    )
-    resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for what, bound in (
+        (resource.RLIMIT_AS, limits.address_space_bytes),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        resource.setrlimit(what, (bound if hard < 0 else min(bound, hard), hard))
+
+
+def _bound_cpu(limits: DecodeLimits) -> None:
+    """A file that turns for ever is ended by the kernel, also where the parent cannot."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    bound = int(used.ru_utime + used.ru_stime + limits.work_max_s) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (bound if hard < 0 else min(bound, hard), hard))
 
 
 def _silence_libraries() -> None:

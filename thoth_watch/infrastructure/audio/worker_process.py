@@ -38,6 +38,7 @@ class WorkerProcess:
         self._keeper: threading.Thread | None = None
         self._channel: socket.socket | None = None
         self._served = 0
+        self.is_shut_in = False  # whether the kernel keeps it from opening files
 
     @property
     def pid(self) -> int | None:
@@ -119,7 +120,8 @@ class WorkerProcess:
             try:
                 self._spawn(theirs.fileno(), last_words.fileno())
                 theirs.close()
-                self._answer(ours, time.monotonic() + self._limits.start_s)
+                hello = self._answer(ours, time.monotonic() + self._limits.start_s)
+                self.is_shut_in = bool(hello["shut_in"])
             except (OSError, EOFError) as error:
                 ours.close()
                 self.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable
@@ -51,6 +52,12 @@ class LocalDispatcher:
         if running is not None and running.done():
             self._running = None
             running.result()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the batch that is under way came to its end within that time, or there was none."""
+        if self._running is not None:
+            concurrent.futures.wait([self._running], timeout=timeout_s)
+        return self.is_idle
 
     def close(self) -> None:
         """Wait for the batch that is under way (should_stop makes it short)."""

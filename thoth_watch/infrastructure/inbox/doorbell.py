@@ -69,6 +69,7 @@ class WatchdogDoorbell:
         self._suffixes = frozenset("." + s.lower().lstrip(".") for s in suffixes)
         self._folders = tuple(folders)
         self._observer: BaseObserver | None = None
+        self._watched: dict[Path, tuple[int, int]] = {}  # device and inode of each watched folder
         self._complained = False
 
     def __enter__(self) -> WatchdogDoorbell:
@@ -122,6 +123,7 @@ class WatchdogDoorbell:
 
     def _watch(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
         observer = Observer()
+        self._watched = {path: _identity(path) for path, _ in wanted}
         try:
             for path, recursive in wanted:
                 handler = _Ring(self._bell, self._suffixes)
@@ -133,11 +135,13 @@ class WatchdogDoorbell:
         return observer
 
     def _is_healthy(self, observer: BaseObserver) -> bool:
-        # a removed root ends its emitter and leaves the observer alive
+        # A removed root ends its emitter and leaves the observer alive; one that was renamed,
+        # unmounted or mounted over goes on being watched where nobody drops anything.
         return (
             observer.is_alive()
             and bool(observer.emitters)
             and all(e.is_alive() for e in observer.emitters)
+            and all(_identity(path) == known for path, known in self._watched.items())
         )
 
     def _complain(self, error: OSError) -> None:
@@ -153,3 +157,12 @@ class WatchdogDoorbell:
         if observer is not None and observer.is_alive():
             observer.stop()
             observer.join(timeout=5.0)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Device and inode of what lies there now; zeros where nothing does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino

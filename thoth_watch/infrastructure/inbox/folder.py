@@ -7,7 +7,8 @@ import fcntl
 import os
 import signal
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from thoth_watch.domain.audio import (
     RefusedEntry,
     Signature,
 )
+from thoth_watch.domain.errors import TryLater
 from thoth_watch.infrastructure.inbox.junk import JunkNames
 
 MAX_DEPTH = 32
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _F_SETSIG = 10  # not in the fcntl module
 
 _KINDS = (
@@ -59,7 +62,6 @@ class FolderInbox:
         self._recursive = recursive
         self._suffixes = frozenset("." + e.lower().lstrip(".") for e in extensions)
         self._junk = JunkNames(ignore)
-        self._identity: tuple[int, int] | None = None
 
     @property
     def root(self) -> Path:
@@ -72,22 +74,16 @@ class FolderInbox:
         try:
             # the inbox itself may be a link that its owner made; what lies in it may not
             folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                info = os.fstat(folder)
+                self._scan(folder, self._root, 0, found)
+            finally:
+                os.close(folder)
         except OSError as error:
             problem = (
                 f"{self._root}: {os.strerror(error.errno or 0)}; is the folder there and mounted?"
             )
             return Listing(self._root, problem=problem)
-        try:
-            info = os.fstat(folder)
-            if self._identity is not None and info.st_dev != self._identity[0]:
-                problem = (
-                    f"{self._root}: another file system than at the start lies here; mount it again"
-                )
-                return Listing(self._root, problem=problem)
-            self._identity = (info.st_dev, info.st_ino)
-            self._scan(folder, self._root, 0, found)
-        finally:
-            os.close(folder)
         return Listing(
             inbox=self._root,
             files=tuple(found.files),
@@ -95,6 +91,7 @@ class FolderInbox:
             ignored=found.ignored,
             other=found.other,
             problem="; ".join(found.problems[:5]) or None,
+            identity=(info.st_dev, info.st_ino),
         )
 
     def _scan(self, folder: int, path: Path, depth: int, found: _Found) -> None:
@@ -156,7 +153,8 @@ class LocalFiles:
         files of other owners cannot tell, and then the answer is no. Source: fcntl(2), F_SETLEASE.
         """
         try:
-            handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with _folder_of(file) as folder:
+                handle = os.open(file.path.name, _OPEN_FILE, dir_fd=folder)
         except OSError:
             return False
         try:
@@ -171,17 +169,44 @@ class LocalFiles:
         return False
 
     def whereabouts(self, file: AudioFile) -> Whereabouts:
-        """Whether the file is still the one that was seen."""
+        """Whether the file is still the one that was seen. Raises TryLater where the inbox is away."""
         try:
-            info = os.lstat(file.path)
-        except (FileNotFoundError, NotADirectoryError):
+            with _folder_of(file) as folder:
+                info = os.stat(file.path.name, dir_fd=folder, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if _is_away(file):
+                raise TryLater(f"{file.inbox}: is the folder there and mounted?") from error
             return Whereabouts.GONE
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return Whereabouts.GONE  # a link took a folder's place
             return (
                 Whereabouts.SAME
             )  # cannot be told; the decoder has read the version that was seen
         same = signature_of(info) == file.signature
         return Whereabouts.SAME if same else Whereabouts.CHANGED
+
+
+@contextmanager
+def _folder_of(file: AudioFile) -> Iterator[int]:
+    """The descriptor of the folder that a file is in, reached through no link below the inbox."""
+    here = os.open(file.inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in file.relative.parent.parts:
+            inner = os.open(name, _OPEN_FOLDER, dir_fd=here)
+            os.close(here)
+            here = inner
+        yield here
+    finally:
+        os.close(here)
+
+
+def _is_away(file: AudioFile) -> bool:
+    """Whether something else lies at the inbox's path than the file system that the file was on."""
+    try:
+        return file.inbox.stat().st_dev != file.signature.device
+    except OSError:
+        return True
 
 
 def signature_of(info: os.stat_result) -> Signature:

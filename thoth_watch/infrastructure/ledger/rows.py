@@ -69,6 +69,7 @@ def waiting_file(row: Any, treatment_of: Callable[[AudioFile], Any]) -> WaitingF
         ready_at_s=(row.ready_at or row.updated_at).timestamp(),
         audio_s=row.duration_s or 0.0,
         attempts=row.attempts,
-        crashes=row.crashes + row.deaths,
+        crashes=row.crashes,
+        deaths=row.deaths,
         setbacks=row.setbacks,
     )

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +54,8 @@ class DurablePublisher:
         A file of the same bytes is adopted. Raises NameTaken, TryLater.
         """
         name = output.path.name
-        with _folder(output.path.parent, make=output.makes_folder) as folder:
+        below = output.below or output.path.parent
+        with _folder(output.path.parent, below=below, make=output.makes_folder) as folder:
             for _ in range(_TRIES):
                 try:
                     create(folder, name, output.content, rungs=self._rungs)
@@ -67,14 +68,11 @@ class DurablePublisher:
                 raise NameTaken(f"{shown(output.path)}: the name comes and goes; left alone")
             sync_folder(folder)
 
-    def is_foreign(self, path: Path, *, ours_sha256: str | None) -> bool:
+    def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         """Whether something lies there that is not what we wrote. Raises TryLater."""
         try:
-            with _folder(path.parent, make=False) as folder:
-                if ours_sha256 is None:
-                    os.stat(path.name, dir_fd=folder, follow_symlinks=False)
-                    return True
-                return _sha256_at(folder, path.name) != ours_sha256
+            with _folder(path.parent, below=below, make=False) as folder:
+                return _sha256_at(folder, path.name) not in ours_sha256
         except TryLater as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return False
@@ -146,12 +144,12 @@ def _sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str 
 
 
 @contextmanager
-def _folder(path: Path, *, make: bool) -> Iterator[int]:
-    """The folder's descriptor; what fails inside is told by the folder's name."""
+def _folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
+    """The folder's descriptor, reached through no link below `below`; failures are told by its name."""
     try:
         if make:
-            _make(path)
-        folder = os.open(path, _FOLDER)
+            _make(below)
+        folder = _open_below(below, path, make=make)
         try:
             yield folder
         finally:
@@ -161,6 +159,22 @@ def _folder(path: Path, *, make: bool) -> Iterator[int]:
             raise NameTaken(f"{shown(path)}: the name is too long there") from error
         way_out = _WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
         raise TryLater(f"{shown(path)}: {way_out}") from error
+
+
+def _open_below(below: Path, path: Path, *, make: bool) -> int:
+    """Open a folder step by step: its owner may have put links above `below`, nobody below it."""
+    here = os.open(below, _FOLDER if below == path else _FOLDER & ~os.O_NOFOLLOW)
+    for name in path.relative_to(below).parts:
+        try:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=here)
+                    sync_folder(here)
+            inner = os.open(name, _FOLDER, dir_fd=here)
+        finally:
+            os.close(here)
+        here = inner
+    return here
 
 
 def _make(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stop on SIGTERM and SIGINT: the first lets the batch end at its next window, the second kills."""
+"""SIGTERM and SIGINT stop: the first lets the batch end at its next window, the second kills. SIGHUP reloads."""
 
 from __future__ import annotations
 
@@ -9,34 +9,48 @@ from types import FrameType
 
 
 class StopFlag:
-    """Whether somebody asked the program to stop, and by which signal."""
+    """Whether somebody asked the program to stop, and by which signal; and whether to reload."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self._reload = False
 
     def __call__(self) -> bool:
         """Whether to stop."""
         return self.signal_name is not None
 
+    def takes_reload(self) -> bool:
+        """Whether SIGHUP came since this was asked last."""
+        asked, self._reload = self._reload, False
+        return asked
+
+    def note(self, number: int) -> None:
+        """A signal has come."""
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self.signal_name = signal.Signals(number).name
+
 
 @contextmanager
-def stop_on_signals(on_stop: Callable[[], None]) -> Iterator[StopFlag]:
-    """Raise a flag on SIGTERM or SIGINT and call on_stop; put the old handlers back at the end.
+def stop_on_signals(on_signal: Callable[[], None]) -> Iterator[StopFlag]:
+    """Raise a flag on SIGTERM, SIGINT and SIGHUP and call on_signal; put the old handlers back at the end.
 
-    After the first signal the default handlers are back, so that a second one ends the process.
+    After the first signal to stop the default handlers are back, so that a second one ends the process.
     """
     flag = StopFlag()
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in wanted}
+    stopping = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (*stopping, signal.SIGHUP)}
 
-    def stop(number: int, _: FrameType | None) -> None:
-        flag.signal_name = signal.Signals(number).name
-        for other in wanted:
-            signal.signal(other, signal.SIG_DFL)
-        on_stop()
+    def take(number: int, _: FrameType | None) -> None:
+        flag.note(number)
+        if number != signal.SIGHUP:
+            for other in stopping:
+                signal.signal(other, signal.SIG_DFL)
+        on_signal()
 
-    for number in wanted:
-        signal.signal(number, stop)
+    for number in before:
+        signal.signal(number, take)
     try:
         yield flag
     finally:

@@ -17,7 +17,6 @@ from thoth_watch.infrastructure.settings.values import did_you_mean
 
 PREFIX = "THOTH_WATCH_"
 CONFIG_NAME = "THOTH_WATCH_CONFIG"  # names the file
-FAIL_NAME = "THOTH_WATCH_FAIL"  # tests make the program die at a chosen point
 ACCELERATE_NAMES = {
     "ACCELERATE_MIXED_PRECISION": "performance.mixed_precision",
     "ACCELERATE_USE_CACHE": "engine.use_cache",
@@ -157,7 +156,7 @@ def _environment(
             yield Rank.ACCELERATE, name, key, environ[name].strip()
     names = environment_names()
     for name, value in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name in (CONFIG_NAME, FAIL_NAME):
+        if not name.startswith(PREFIX) or name == CONFIG_NAME:
             continue
         if name not in names:
             hint = did_you_mean(name, [*names, CONFIG_NAME])

@@ -80,8 +80,8 @@ class Job:
             warnings=info.warnings,
             n_tokens=sum(heard.n_tokens for heard in self.heard),
         )
-        if not transcript.text:
+        if any(warning.startswith("truncated") for warning in info.warnings):
+            transcript = replace(transcript, verdict=Verdict.TRUNCATED)  # even without a word
+        elif not transcript.text:
             transcript = replace(transcript, verdict=Verdict.EMPTY)
-        elif any(warning.startswith("truncated") for warning in info.warnings):
-            transcript = replace(transcript, verdict=Verdict.TRUNCATED)
         return Transcribed(self.recording.key, transcript)

@@ -1,0 +1,69 @@
+"""A place for the program in each test, and everything put together in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.application.conftest import House, empty_ledger
+from tests.fakes import FakeClock, FakeEngines, HashingEngine
+from tests.reliability.place import Place
+from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
+from thoth_watch.infrastructure.inbox import FolderInbox
+from thoth_watch.infrastructure.inbox.folder import LocalFiles
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.publishing import DurablePublisher
+
+__all__ = ["empty_ledger"]
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def quick_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where fsync costs nothing: kill -9 loses nothing that was written."""
+    if not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    made = Path(tempfile.mkdtemp(prefix="thoth-", dir=MEMORY))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def place(quick_folder: Path) -> Place:
+    return Place(quick_folder / "place")
+
+
+@pytest.fixture
+def workshop(quick_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., House]]:
+    """Makes a house whose edges are real: folder, decoder, publisher; the clock is not."""
+    with ExitStack() as stack:
+        numbers = iter(range(10**6))
+
+        def make(limits: DecodeLimits | None = None, decoder: WorkerDecoder | None = None) -> House:
+            folder = quick_folder / f"workshop-{next(numbers)}"
+            (folder / "inbox").mkdir(parents=True)
+            path = folder / "thoth-watch.db"
+            shutil.copy(empty_ledger, path)
+            clock = FakeClock()
+            clock.time = datetime.now(UTC)
+            return House(
+                stack.enter_context(SqlLedger.open(f"sqlite:///{path}")),
+                path,
+                clock=clock,
+                inbox=FolderInbox(folder / "inbox"),  # type: ignore[arg-type]
+                files=LocalFiles(),  # type: ignore[arg-type]
+                decoder=decoder or stack.enter_context(WorkerDecoder(limits=limits)),  # type: ignore[arg-type]
+                engines=FakeEngines(HashingEngine()),
+                publisher=DurablePublisher(),  # type: ignore[arg-type]
+            )
+
+        yield make

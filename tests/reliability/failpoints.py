@@ -1,0 +1,132 @@
+"""Places where the program can be killed, or a call of it made to fail; put in from outside, at process start.
+
+A point is a system call or a commit as the product makes it: `rungs.fsync`, `ledger.commit`. What
+happens there is told by the environment: `FAILPOINT=rungs.fsync:2:kill` kills the process at
+the second one, `...:ENOSPC` makes it fail with that error, and `FAILPOINT_TRACE=file` writes all
+points down in their order.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+import threading
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+CALLS = frozenset(
+    {"open", "write", "fsync", "link", "unlink", "stat", "fstat", "lstat", "scandir", "mkdir"}
+)
+MODULES = (
+    "thoth_watch.infrastructure.publishing.publisher",
+    "thoth_watch.infrastructure.publishing.rungs",
+    "thoth_watch.infrastructure.inbox.folder",
+    "thoth_watch.infrastructure.audio.safe_open",
+)
+LEDGER = "thoth_watch.infrastructure.ledger.connection"
+SQLITE_ERRORS = {"ENOSPC": "SQLITE_FULL", "EDQUOT": "SQLITE_FULL", "EROFS": "SQLITE_READONLY"}
+
+
+class Failpoints:
+    """Counts the points that are reached and does, once, what was planned for one of them."""
+
+    def __init__(self, plan: str = "", trace: Path | None = None) -> None:
+        self.reached: list[str] = []
+        self.fired = False
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._trace = trace
+        self._name, self._nth, self._action = "", 0, ""
+        if plan:
+            self._name, nth, self._action = plan.split(":")
+            self._nth = int(nth)
+
+    def reach(self, name: str) -> str | None:
+        """Count the point; the error to fail with there, if any. May not return."""
+        with self._lock:
+            self.reached.append(name)
+            self._counts[name] += 1
+            if self._trace:
+                with self._trace.open("a") as file:
+                    file.write(name + "\n")
+            if name != self._name or self._counts[name] != self._nth:
+                return None
+            self.fired = True
+        if self._action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._action
+
+
+class WatchedCalls:
+    """The os module as one module of the product sees it."""
+
+    def __init__(self, module: str, points: Failpoints) -> None:
+        self._module = module.rpartition(".")[2]
+        self._points = points
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(os, name)
+        if name not in CALLS:
+            return call
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            failure = self._points.reach(f"{self._module}.{name}")
+            if failure:
+                number = getattr(errno, failure)
+                raise OSError(number, os.strerror(number))
+            return call(*args, **kwargs)
+
+        return watched
+
+
+class WatchedSqlite:
+    """The sqlite3 module as the ledger sees it: a point before and after each commit that changed something."""
+
+    def __init__(self, points: Failpoints) -> None:
+        class Connection(sqlite3.Connection):
+            committed = 0
+
+            def commit(self) -> None:
+                is_write = self.in_transaction and self.total_changes != self.committed
+                failure = points.reach("ledger.commit") if is_write else None
+                if failure:
+                    self.rollback()
+                    error = sqlite3.OperationalError(f"injected {failure}")
+                    error.sqlite_errorname = SQLITE_ERRORS.get(failure, "SQLITE_IOERR_FSYNC")
+                    raise error
+                super().commit()
+                self.committed = self.total_changes
+                if is_write:
+                    points.reach("ledger.committed")
+
+        self._connection = Connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sqlite3, name)
+
+    def connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return sqlite3.connect(*args, factory=self._connection, **kwargs)
+
+
+def install(points: Failpoints) -> dict[ModuleType, dict[str, Any]]:
+    """Put the points in; what was there before, for `remove`."""
+    before: dict[ModuleType, dict[str, Any]] = {}
+    for name in MODULES:
+        module = import_module(name)
+        before[module] = {"os": vars(module)["os"]}
+        module.os = WatchedCalls(name, points)  # type: ignore[attr-defined]
+    ledger = import_module(LEDGER)
+    before[ledger] = {"sqlite3": vars(ledger)["sqlite3"]}
+    ledger.sqlite3 = WatchedSqlite(points)  # type: ignore[attr-defined]
+    return before
+
+
+def remove(before: dict[ModuleType, dict[str, Any]]) -> None:
+    """Take the points out again."""
+    for module, names in before.items():
+        vars(module).update(names)

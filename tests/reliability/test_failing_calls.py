@@ -1,0 +1,89 @@
+"""Every system call and commit fails once: nothing is lost, and no file is blamed for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.application.conftest import House
+from tests.reliability.failpoints import Failpoints, install, remove
+from tests.reliability.place import write_recording
+from thoth_watch.domain.states import State
+from thoth_watch.domain.treatment import Treatment
+from thoth_watch.infrastructure.audio import WorkerDecoder
+from thoth_watch.infrastructure.publishing import render
+
+full = pytest.mark.reliability
+ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EINTR")
+A_DAY_S = 86_400.0
+
+
+def run(house: House, points: Failpoints) -> dict[Path, str]:
+    """Two recordings, two formats, the calls watched; what the transcripts should be."""
+    house.publish._render = render
+    house.treatment = Treatment(formats=("txt", "json"))
+    root = house.inbox.root
+    expected = {
+        root / f"{n}.txt": write_recording(root / f"sub{n}" / f"{n}.wav", seed=n) for n in range(2)
+    }
+    expected = {root / f"sub{n}" / f"{n}.txt": text for n, text in enumerate(expected.values())}
+    before = install(points)
+    house.ledger.engine.dispose()  # its next connection is a watched one
+    try:
+        house.serve(
+            drain=False,
+            until=lambda: (
+                (set(house.states().values()) == {State.DONE} and len(house.states()) == 2)
+                or house.clock.seconds > A_DAY_S
+            ),
+        )
+    finally:
+        remove(before)
+        house.ledger.engine.dispose()
+    return expected
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_errors", [1, pytest.param(len(ERRORS), marks=full)])
+def test_a_call_that_fails_once_costs_no_file_and_blames_none(
+    workshop: Callable[..., House], n_errors: int
+):
+    with WorkerDecoder() as decoder:
+        calm = Failpoints()
+        run(workshop(decoder=decoder), calm)
+        counts: Counter[str] = Counter()
+        points = []
+        for name in calm.reached:
+            counts[name] += 1
+            points.append(f"{name}:{counts[name]}")
+        plans = [
+            f"{point}:{ERRORS[(number + shift) % len(ERRORS)]}"
+            for number, point in enumerate(points)
+            for shift in range(n_errors)
+            if not point.startswith("ledger.committed") and (n_errors > 1 or number % 4 == 0)
+        ]
+        n_fired = 0
+        for plan in plans:
+            house = workshop(decoder=decoder)
+            failing = Failpoints(plan)
+            expected = run(house, failing)
+            n_fired += failing.fired
+
+            assert set(house.states().values()) == {State.DONE}, (plan, house.rows())
+            assert len(house.states()) == 2
+            for path, text in expected.items():
+                assert path.read_text() == text, plan
+            on_disk = {p for p in house.inbox.root.rglob("*") if p.is_file()}
+            assert len(on_disk) == 6, (plan, on_disk)
+            with house.ledger.engine.connect() as connection:
+                blamed = connection.exec_driver_sql(
+                    'SELECT "before", "after", reason FROM transitions'
+                    " WHERE \"after\" IN ('FAILED', 'QUARANTINED', 'GONE', 'CONFLICT')"
+                ).all()
+            assert blamed == [], plan
+
+    assert n_fired >= len(plans) * 9 // 10
+    assert len(plans) >= (200 if n_errors > 1 else 20)

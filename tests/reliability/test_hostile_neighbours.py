@@ -1,0 +1,153 @@
+"""Planted and swapped names: nothing outside is read or written, nothing of anybody's is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.place import PATIENCE_S, REPOSITORY, Place, write_recording
+from thoth_watch.application.ports import Output
+from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.infrastructure.publishing import DurablePublisher
+
+full = pytest.mark.reliability
+TEXTS = {
+    "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\n{target}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {target}\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=control:{target}\n",
+    "mpd": "<MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>\n",
+}
+NO_LANDLOCK = "import thoth_watch.infrastructure.audio.landlock as l; l.shut_in = lambda: False"
+
+
+def plant(inbox: Path, secret: Path) -> int:
+    """Forty entries that would lead to the secret if anything followed them; how many."""
+    relative = os.path.relpath(secret, inbox)
+    for kind, text in TEXTS.items():
+        for number, target in enumerate((secret, f"file:{secret}", relative)):
+            for suffix in ("wav", "mp3"):
+                (inbox / f"{kind}{number}.{suffix}").write_text(text.format(target=target))
+        (inbox / f"{kind}.mp4").write_text(text.format(target=secret))
+    (inbox / "link.wav").symlink_to(secret)
+    (inbox / "relative.wav").symlink_to(relative)
+    (inbox / "dangling.wav").symlink_to(secret.parent / "nothing")
+    (inbox / "folder").symlink_to(secret.parent)
+    (inbox / "folder.wav").symlink_to(secret.parent)
+    (inbox / "loop").symlink_to(".")
+    (inbox / "passwd.wav").symlink_to("/etc/passwd")
+    (inbox / "descriptor.wav").symlink_to("/proc/self/fd/0")
+    (inbox / "root.wav").symlink_to("/proc/self/root")
+    (inbox / "zero.wav").symlink_to("/dev/zero")
+    (inbox / "real.wav").mkdir()
+    os.mkfifo(inbox / "pipe.wav")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(inbox / "socket.wav"))
+    return len(list(inbox.iterdir()))
+
+
+@full
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("prelude", ["", NO_LANDLOCK], ids=["landlock", "without"])
+def test_nothing_outside_is_opened_and_no_secret_is_transcribed(place: Place, prelude: str):
+    secret = place.folder / "outside" / "secret.wav"
+    words = write_recording(secret, seed=1)
+    assert plant(place.inbox, secret) >= 40
+    place.drop("honest.wav", seed=2)
+    trace = place.folder / "opens"
+    calls = "open,openat,openat2"
+    strace = ["strace", "-f", "-y", "-qq", "-e", f"trace={calls}", "-o", str(trace)]
+    command = [sys.executable, "-m", "tests.reliability.program", "once", "-c", str(place.config)]
+    environment = {**os.environ, "WORKER_PRELUDE": prelude}
+    done = subprocess.run(
+        [*strace, *command], cwd=REPOSITORY, env=environment, timeout=PATIENCE_S, check=False
+    )
+
+    assert done.returncode == 1  # the forty wait for their second try, or are refused
+    states = {Path(p).name: s for p, s in place.query("SELECT path, state FROM files")}
+    assert states.pop("honest.wav") == "DONE"
+    assert set(states.values()) <= {"RETRY", "REFUSED"}
+    assert len(states) == 28 + 11
+    opened = [line for line in trace.read_text().splitlines() if "= -1" not in line]
+    assert any("honest.wav" in line for line in opened)  # it was seen
+    assert [line for line in opened if "outside" in line or "/etc/passwd" in line] == []
+    transcripts = [p.read_text() for p in place.inbox.rglob("*.txt")]
+    assert transcripts == [place.expected[place.inbox / "honest.wav"]]
+    assert words not in transcripts
+
+
+ATTACKER = """
+import os, sys
+folder, stash, victim, outside = sys.argv[1:]
+os.chdir(folder)
+n = 0
+print("go", flush=True)
+def quietly(act, *args, **named):
+    try: act(*args, **named)
+    except OSError: pass
+def user_file(name):
+    # the user's own file is also kept elsewhere under its content, to be compared at the end
+    global n
+    n += 1
+    try: file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except OSError: return
+    os.write(file, b"user %d" % n); os.close(file)
+    quietly(os.link, name, f"{stash}/{n}")
+while True:
+    for name in ("talk.txt", "talk.json"):
+        for act in (lambda: os.symlink(victim, name), lambda: os.symlink(victim + ".new", name),
+                    lambda: os.mkdir(name), lambda: os.mkfifo(name), lambda: user_file(name)):
+            quietly(act)
+            quietly(os.rename, name, f"{stash}/moved")
+            quietly(os.rmdir, f"{stash}/moved"); quietly(os.unlink, f"{stash}/moved")
+    quietly(os.rename, "sub", "sub-away"); quietly(os.symlink, outside, "sub")
+    quietly(os.unlink, "sub"); quietly(os.rename, "sub-away", "sub")
+"""
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_publishes", [300, pytest.param(2_000, marks=full)])
+def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(
+    quick_folder: Path, n_publishes: int
+):
+    folder, stash, outside = (quick_folder / name for name in ("inbox", "stash", "outside"))
+    for each in (folder, stash, outside, folder / "sub"):
+        each.mkdir()
+    victim = quick_folder / "victim"
+    victim.write_bytes(b"precious")
+    attacker = subprocess.Popen(
+        [sys.executable, "-c", ATTACKER, *map(str, (folder, stash, victim, outside))],
+        stdout=subprocess.PIPE,
+    )
+    came = {"written": 0, "left alone": 0}
+    try:
+        assert attacker.stdout is not None
+        attacker.stdout.readline()
+        publisher = DurablePublisher()
+        paths = (folder / "talk.txt", folder / "talk.json", folder / "sub" / "talk.txt")
+        for number in range(n_publishes):
+            path = paths[number % len(paths)]
+            try:
+                publisher.publish(Output(path, b"words %d" % number, below=folder))
+                came["written"] += 1
+            except (NameTaken, TryLater):
+                came["left alone"] += 1
+        assert attacker.poll() is None
+    finally:
+        attacker.kill()
+        attacker.communicate()
+
+    assert min(came.values()) > 0, came  # it was a race
+    assert victim.read_bytes() == b"precious"
+    assert sorted(p.name for p in quick_folder.iterdir()) == ["inbox", "outside", "stash", "victim"]
+    assert list(outside.iterdir()) == []
+    kept = [p for p in stash.iterdir() if p.name.isdigit()]
+    assert kept
+    assert [p for p in kept if p.read_bytes() != b"user %s" % p.name.encode()] == []
+    assert list(folder.rglob(".thoth-*")) == []

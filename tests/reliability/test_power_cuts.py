@@ -1,0 +1,153 @@
+"""The power goes at any moment: what was said to be done is on the disk, whole.
+
+The disk is a file with a file system in it. The program is stopped, the file is copied as it is, and
+the copy is what the next start finds. A drive's own write cache is not simulated.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.place import PATIENCE_S, Place
+
+full = pytest.mark.reliability
+
+
+@contextmanager
+def mounted(image: Path, at: Path) -> Iterator[Path]:
+    at.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop", image, at], check=True)
+    try:
+        yield at
+    finally:
+        for _ in range(100):
+            if subprocess.run(["umount", at], capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.1)
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this user and machine may mount an ext4 in a file."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4") or not shutil.which("losetup"):
+        return False
+    image = disk(folder / "probe.img")
+    done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False)
+    if done.returncode == 0:
+        subprocess.run(["umount", folder], check=False)
+    image.unlink(missing_ok=True)
+    return done.returncode == 0
+
+
+def disk(image: Path) -> Path:
+    with image.open("wb") as file:
+        file.truncate(48 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    return image
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(
+    "n_cuts",
+    [2, pytest.param(30, marks=full), pytest.param(300, marks=pytest.mark.nightly)],
+)
+def test_what_is_done_survives_a_power_cut(quick_folder: Path, n_cuts: int):
+    if not can_mount(quick_folder):
+        pytest.skip("mounting a file needs root, mkfs.ext4 and a loop device")
+    dice = random.Random(n_cuts)
+    n_acknowledged = 0
+    for cut in range(n_cuts):
+        image, snapshot = disk(quick_folder / f"{cut}.img"), quick_folder / f"{cut}.snapshot"
+        with mounted(image, quick_folder / "disk"):
+            place = Place(quick_folder / "disk" / "place", batch={"max_files": 4})
+            for n in range(24):
+                place.drop(f"{n}.wav", seed=n)
+            os.sync()
+            daemon = place.start("run")
+            place.wait_for(partial(has_done, place), daemon)
+            time.sleep(dice.uniform(0.0, 1.5))
+            daemon.send_signal(signal.SIGSTOP)
+            with Path(f"/proc/{daemon.pid}/stat").open() as stat:
+                while stat.read().rpartition(")")[2].split()[0] != "T":
+                    stat.seek(0)
+            # read through the stopped program's own write-ahead log: what others were told
+            done = {
+                Path(p).name for (p,) in place.query("SELECT path FROM files WHERE state='DONE'")
+            }
+            shutil.copyfile(image, snapshot)
+            daemon.kill()
+            daemon.wait(PATIENCE_S)
+        image.unlink()
+        with mounted(snapshot, quick_folder / "disk"):
+            states = {Path(p).name: s for p, s in place.query("SELECT path, state FROM files")}
+            for name in done:
+                assert states[name] == "DONE"
+                path = place.inbox / name
+                assert path.with_suffix(".txt").read_text() == place.expected[path]
+            for transcript in place.inbox.glob("*.txt"):
+                assert transcript.read_text() == place.expected[transcript.with_suffix(".wav")]
+            assert place.run("once") == 0, place.log()
+            place.check_nothing_is_lost()
+        snapshot.unlink()
+        n_acknowledged += len(done)
+
+    assert n_acknowledged >= n_cuts
+
+
+def has_done(place: Place) -> bool:
+    """Whether a first transcript was acknowledged."""
+    return place.n("DONE") > 0
+
+
+CALL = re.compile(r"(?P<call>\w+)\((?P<rest>.*)\)\s+=\s+(?P<result>-?\d+)")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("n_files", [5, pytest.param(200, marks=full)])
+def test_content_is_durable_before_its_name_and_its_name_before_done(tmp_path: Path, n_files: int):
+    """fsync of the content < link < fsync of the folder < the ledger's next commit, on each thread."""
+    place = Place(tmp_path / "place", batch={"max_files": 64})
+    for n in range(n_files):
+        place.drop(f"{n}.wav", seed=n)
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync,linkat"]
+    assert place.run("once", prefix=strace) == 0, place.log()
+
+    steps: dict[str, list[str]] = {}
+    for line in trace.read_text().splitlines():
+        thread, _, text = line.partition(" ")
+        found = CALL.search(text)
+        if found and found["result"] == "0":
+            steps.setdefault(thread, []).append(step(found["call"], found["rest"], place))
+    links = 0
+    for sequence in steps.values():
+        for at, what in enumerate(sequence):
+            if what == "link":
+                links += 1
+                after = [s for s in sequence[at + 1 :] if s in {"folder", "ledger"}]
+                assert sequence[at - 1] == "content", sequence[max(0, at - 5) : at + 5]
+                assert after[0] == "folder", sequence[at : at + 5]
+                assert "ledger" in after  # DONE was made durable, too
+    assert links == n_files
+
+
+def step(call: str, rest: str, place: Place) -> str:
+    """What a system call makes durable."""
+    if call == "linkat":
+        return "link" if str(place.inbox) in rest else "other"
+    if str(place.database) in rest:
+        return "ledger"
+    is_folder = rest.endswith(f"<{place.inbox}>")
+    return "folder" if is_folder else "content" if str(place.inbox) in rest else "other"

@@ -1,0 +1,49 @@
+"""Loads what the libraries load late, before the worker can open no file any more."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import struct
+import tempfile
+from contextlib import suppress
+from importlib import import_module
+
+import av
+
+from thoth_watch.infrastructure.audio.decode import Decoding, declared_s
+from thoth_watch.infrastructure.audio.limits import DecodeLimits
+from thoth_watch.infrastructure.audio.pcm import RefusedError
+from thoth_watch.infrastructure.audio.sources import CannotOpenError
+from thoth_watch.infrastructure.audio.with_av import AvSource
+
+_RATE_HZ, _N_SAMPLES = 8_000, 800
+
+
+def warm_up(limits: DecodeLimits) -> None:
+    """Import all of PyAV, decode and resample a tenth of a second, and fail once with each library."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    with tempfile.TemporaryFile() as sound, tempfile.TemporaryFile() as output:
+        for content in (_wav(), b"neither sound nor text" * 20):
+            os.ftruncate(sound.fileno(), 0)
+            os.pwrite(sound.fileno(), content, 0)
+            with suppress(CannotOpenError):  # libsndfile reads it first, below
+                for _ in (source := AvSource(sound.fileno(), limits)).blocks(1.0):
+                    pass
+                source.close()
+            with suppress(RefusedError):
+                declared_s(sound.fileno(), limits)
+                Decoding(
+                    sound.fileno(), output.fileno(), rate_hz=16_000, block_s=1.0, limits=limits
+                ).run()
+
+
+def _wav() -> bytes:
+    """A recording of silence in two channels."""
+    data = bytes(_N_SAMPLES * 4)
+    shape = struct.pack("<HHIIHH", 1, 2, _RATE_HZ, _RATE_HZ * 4, 4, 16)
+    riff = b"WAVEfmt " + struct.pack("<I", len(shape)) + shape
+    riff += b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(riff)) + riff

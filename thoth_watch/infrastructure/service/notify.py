@@ -1,0 +1,52 @@
+"""What systemd wants to know of a service, told over its socket. Source: sd_notify(3), sd_watchdog_enabled(3)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+
+class ServiceManager:
+    """Whoever started this process and asked to be told; nobody, in a shell."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        is_ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 1e6 if is_ours else 0.0
+
+    @property
+    def beat_s(self) -> float | None:
+        """How often it wants to hear that we are alive, with room to spare; None if it does not."""
+        return self._watchdog_s / 3 or None
+
+    def ready(self) -> None:
+        """The service is up: engine loaded and tried, inbox looked at."""
+        self._tell("READY=1")
+
+    def alive(self) -> None:
+        """The loop goes round."""
+        if self._watchdog_s:
+            self._tell("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """The configuration is being read again; `ready` follows."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The service ends."""
+        self._tell("STOPPING=1")
+
+    def _tell(self, words: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.sendto(words.encode(), self._address)
+        except OSError as error:  # the manager is away; the work is not its business
+            log.debug("not told", extra={"event": "notify_failed", "error": str(error)})
