@@ -22,6 +22,7 @@ COMMANDS = {
     "files": "ledger",
     "retry": "ledger",
     "performance": "performance",
+    "service": "service",
 }
 
 EPILOG = """\b
