@@ -99,7 +99,7 @@ def _print(values: list[dict[str, Any]], findings: list[dict[str, Any]], note: s
     from rich.markup import escape
     from rich.table import Table
 
-    from thoth_watch.cli.show import printable
+    from thoth_watch.cli.text import printable
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", no_wrap=True)
