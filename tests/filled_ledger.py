@@ -40,7 +40,7 @@ def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes
     """Make a ledger with so many runs, the last one ended at END; four files each in the newest 500."""
     SqlLedger.open(f"sqlite:///{path}").close()
     chance = random.Random(7)
-    runs, files, members = [], [], []
+    runs, files, members, moves = [], [], [], []
     for run_id in range(1, n_runs + 1):
         started = END - every * (n_runs - run_id + 1)
         kind = KINDS[2] if run_id % 17 == 0 else KINDS[0] if run_id % 3 else KINDS[1]
@@ -96,6 +96,11 @@ def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes
             name = f"/srv/in/{started:%Y-%m}/talk {run_id}-{number}.wav"
             length_s = audio_s / 4 * chance.uniform(0.5, 1.5)
             files.append(_file(file_id, name, state, reason, length_s, run_id, started))
+            taken = started + timedelta(seconds=number)
+            moves.append((file_id, _time(taken), "READY", "CLAIMED", "in a batch", 1))
+            if state == "DONE":
+                heard = taken + timedelta(seconds=wall_s)
+                moves.append((file_id, _time(heard), "CLAIMED", "RESULT", "in the ledger", 1))
             members.append((run_id, file_id, name, state, reason, None, length_s, 0))
     for number in range(min(n_runs, 6)):
         name = f"/srv/in/new/wait {number}.mp3"
@@ -109,6 +114,11 @@ def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes
                 connection.executemany(
                     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", rows
                 )
+        connection.executemany(
+            "INSERT INTO transitions (file_id, at, before, after, reason, claim_no)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            moves,
+        )
         connection.executemany("INSERT INTO run_files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", members)
     return path
 

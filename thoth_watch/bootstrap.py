@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,6 +293,16 @@ def build_service(
             heartbeat=heartbeat,
         )
         yield lambda: serve.run(should_stop=stop)
+
+
+def build_report(settings: Settings, *, since: datetime | None) -> str:
+    """The page of a ledger's past. Raises ModuleNotFoundError without the extra `report`."""
+    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.reporting import render_report
+
+    with LedgerReader.open(settings.ledger_url) as reader:
+        history = reader.history(since=since, now=datetime.now(UTC))
+    return render_report(history, ledger=str(settings.origins["ledger.url"].value))
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

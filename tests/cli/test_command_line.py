@@ -22,7 +22,7 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
         "from thoth_watch.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'sqlalchemy', 'yaml', 'numpy', 'transformers', 'pydantic', 'rich'}\n"
+        "heavy = {'torch', 'sqlalchemy', 'yaml', 'numpy', 'transformers', 'pydantic', 'rich', 'matplotlib'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "runs": "runs",
     "files": "files",
     "tail": "tail",
+    "report": "report",
     "retry": "files",
     "performance": "performance",
     "service": "service",

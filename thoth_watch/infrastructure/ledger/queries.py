@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
 
+from thoth_watch.domain.history import History
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import matches
 from thoth_watch.infrastructure.ledger.backlog import Backlog, backlog_of
@@ -21,6 +22,7 @@ from thoth_watch.infrastructure.ledger.connection import (
 )
 from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
+from thoth_watch.infrastructure.ledger.history import history_of
 from thoth_watch.infrastructure.ledger.tables import files, run_files, runs
 
 GLOB = frozenset("*?[")
@@ -138,6 +140,11 @@ class LedgerReader:
         """
         with self._reading() as connection:
             return events_of(connection, after, limit=limit)
+
+    def history(self, *, since: datetime | None, now: datetime) -> History:
+        """What has happened since then (or ever), as the numbers of a report."""
+        with self._reading() as connection:
+            return history_of(connection, since=since, now=now)
 
     def failures(self) -> list[dict[str, Any]]:
         """The view of that name: every file that is not DONE, and why."""
