@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from thoth_watch.application.transcribe_files import TranscribeFiles
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.inbox import FolderInbox
+    from thoth_watch.infrastructure.models import Machine
     from thoth_watch.infrastructure.settings import Settings
     from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
 
@@ -293,6 +294,23 @@ def build_service(
             heartbeat=heartbeat,
         )
         yield lambda: serve.run(should_stop=stop)
+
+
+def this_machine() -> Machine:
+    """What decides which model suits."""
+    import psutil
+    import torch
+
+    from thoth_watch.infrastructure.models import Machine
+
+    gpu_bytes = 0
+    if torch.cuda.is_available():
+        gpu_bytes = int(torch.cuda.get_device_properties(0).total_memory)
+    return Machine(
+        gpu_memory_gib=gpu_bytes / 2**30,
+        memory_gib=psutil.virtual_memory().total / 2**30,
+        cores=psutil.cpu_count(logical=False) or 1,
+    )
 
 
 def build_report(settings: Settings, *, since: datetime | None) -> str:
