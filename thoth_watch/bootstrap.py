@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from thoth_watch.application.transcribe_files import TranscribeFiles
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.inbox import FolderInbox
+    from thoth_watch.infrastructure.models import Machine
     from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
@@ -345,6 +347,33 @@ def _reload_check(
         return True
 
     return check
+
+
+def this_machine() -> Machine:
+    """What decides which model suits."""
+    import psutil
+    import torch
+
+    from thoth_watch.infrastructure.models import Machine
+
+    gpu_bytes = 0
+    if torch.cuda.is_available():
+        gpu_bytes = int(torch.cuda.get_device_properties(0).total_memory)
+    return Machine(
+        gpu_memory_gib=gpu_bytes / 2**30,
+        memory_gib=psutil.virtual_memory().total / 2**30,
+        cores=psutil.cpu_count(logical=False) or 1,
+    )
+
+
+def build_report(settings: Settings, *, since: datetime | None) -> str:
+    """The page of a ledger's past. Raises ModuleNotFoundError without the extra `report`."""
+    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.reporting import render_report
+
+    with LedgerReader.open(settings.ledger_url) as reader:
+        history = reader.history(since=since, now=datetime.now(UTC))
+    return render_report(history, ledger=str(settings.origins["ledger.url"].value))
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

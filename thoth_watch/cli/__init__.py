@@ -16,12 +16,17 @@ COMMANDS = {
     "once": "serve",
     "transcribe": "transcribe",
     "demo": "demo",
+    "init": "init",
     "check": "check",
-    "status": "ledger",
-    "runs": "ledger",
-    "files": "ledger",
-    "retry": "ledger",
+    "model": "model",
+    "status": "status",
+    "runs": "runs",
+    "files": "files",
+    "tail": "tail",
+    "report": "report",
+    "retry": "files",
     "performance": "performance",
+    "service": "service",
 }
 
 EPILOG = """\b

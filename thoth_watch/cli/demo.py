@@ -56,7 +56,8 @@ Examples:
 def demo(config: Path | None, folder: Path) -> None:
     """Put the sample recordings into an inbox, drain it, print transcripts and run table."""
     from thoth_watch.bootstrap import SAMPLES, build_service, build_settings, builtin_note
-    from thoth_watch.cli.show import near, progress_display
+    from thoth_watch.cli.show import progress_display
+    from thoth_watch.cli.text import near
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
     engine = ENGINE

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.settings import Settings
 
 Command = Callable[..., Any]
 
@@ -108,3 +112,17 @@ def log_options(command: Command) -> Command:
 def overrides_of(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given, by the configuration's dotted keys."""
     return {ENGINE_FLAGS[name]: value for name, value in flags.items() if value is not None}
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The configuration of a command that only asks. Raises ConfigError where there is none."""
+    from thoth_watch.bootstrap import build_settings
+
+    return build_settings(config, {}, required=True)
+
+
+def open_reader(config: Path | None) -> LedgerReader:
+    """The ledger of that configuration, to be read."""
+    from thoth_watch.infrastructure.ledger import LedgerReader
+
+    return LedgerReader.open(settings_of(config).ledger_url)

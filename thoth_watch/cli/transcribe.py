@@ -48,7 +48,8 @@ def transcribe(
     then gets a name of its own, and the exit code is 1.
     """
     from thoth_watch.bootstrap import build_settings, build_transcribe_files, builtin_note
-    from thoth_watch.cli.show import near, printable, progress_display
+    from thoth_watch.cli.show import progress_display
+    from thoth_watch.cli.text import near, printable
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
     overrides = overrides_of(flags)

@@ -11,14 +11,18 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
 
+from thoth_watch.domain.history import History
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import matches
+from thoth_watch.infrastructure.ledger.backlog import Backlog, backlog_of
 from thoth_watch.infrastructure.ledger.connection import (
     BUSY_TIMEOUT_S,
     Place,
     open_for_reading,
 )
+from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
+from thoth_watch.infrastructure.ledger.history import history_of
 from thoth_watch.infrastructure.ledger.tables import files, run_files, runs
 
 GLOB = frozenset("*?[")
@@ -53,10 +57,16 @@ class LedgerReader:
         self.close()
 
     def runs(
-        self, limit: int | None = None, *, since: datetime | None = None
+        self,
+        limit: int | None = None,
+        *,
+        since: datetime | None = None,
+        status: str | None = None,
     ) -> list[dict[str, Any]]:
         """Runs, newest first."""
         query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(runs.c.status == status)
         if since is not None:
             query = query.where(runs.c.started_at >= since)
         with self._reading() as connection:
@@ -89,12 +99,25 @@ class LedgerReader:
         *,
         limit: int | None = None,
         match: str | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
     ) -> list[dict[str, Any]]:
-        """Files by path, of these states. match: a glob below the inbox as in rules, or a part of the path."""
+        """Files by path, of these states.
+
+        match: a glob below the inbox as in rules, or a part of the path. reason: a part of the
+        reason, any case. since, before: when the state was last changed.
+        """
         query = select(files).order_by(files.c.inbox, files.c.path)
         if states is not None:
             wanted = [states] if isinstance(states, str) else list(states)
             query = query.where(files.c.state.in_(wanted))
+        if reason is not None:
+            query = query.where(files.c.reason.icontains(reason, autoescape=True))
+        if since is not None:
+            query = query.where(files.c.updated_at >= since)
+        if before is not None:
+            query = query.where(files.c.updated_at < before)
         found: list[dict[str, Any]] = []
         with self._reading() as connection:
             for row in connection.execute(query).mappings():
@@ -103,6 +126,25 @@ class LedgerReader:
                 if match is None or _is_match(row["path_raw"], row["inbox_raw"], match):
                     found.append({k: v for k, v in row.items() if k not in FOR_THE_PROGRAM})
         return found
+
+    def backlog(self) -> Backlog:
+        """What is still to be transcribed, and how fast the newest runs were."""
+        with self._reading() as connection:
+            return backlog_of(connection)
+
+    def events(self, after: Cursor | None, *, limit: int) -> tuple[list[dict[str, Any]], Cursor]:
+        """What happened to files and runs, oldest first, and where to go on reading.
+
+        Without a cursor: the newest `limit` events. With one: all that came since, at most `limit`
+        of each kind.
+        """
+        with self._reading() as connection:
+            return events_of(connection, after, limit=limit)
+
+    def history(self, *, since: datetime | None, now: datetime) -> History:
+        """What has happened since then (or ever), as the numbers of a report."""
+        with self._reading() as connection:
+            return history_of(connection, since=since, now=now)
 
     def failures(self) -> list[dict[str, Any]]:
         """The view of that name: every file that is not DONE, and why."""

@@ -1,0 +1,164 @@
+"""Twelve mistakes of the first day, each answered by a line that says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ran
+from thoth_watch.cli.doctor import unsafe_place
+from thoth_watch.domain import errors
+from thoth_watch.infrastructure.ledger import lock_path
+from thoth_watch.infrastructure.service.lock import ProcessLock
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "inbox").mkdir()
+    path = tmp_path / "config.yaml"
+    path.write_text("inbox: {path: ./inbox, settle_s: 0}\n")
+    return path
+
+
+def line_with(text: str, part: str) -> str:
+    """The one line that speaks of it, with the cure that may follow on a line of its own."""
+    lines = text.splitlines()
+    found = [n for n, line in enumerate(lines) if part in line]
+    assert len(found) == 1, text
+    cure = lines[found[0] + 1] if len(lines) > found[0] + 1 else ""
+    return lines[found[0]] + (cure if cure.strip().startswith("->") else "")
+
+
+def test_1_a_wrong_key(run, config: Path):
+    config.write_text("inbox:\n  pth: ./inbox\n")
+    done = run("run")
+    assert done.returncode == errors.EXIT_CONFIG
+    assert line_with(done.stderr, "config.yaml:2").endswith("unknown key; did you mean path?")
+
+
+def test_2_a_wrong_path(run, config: Path, tmp_path: Path):
+    assert "name the file with --config" in line_with(
+        run("run", "-c", "conf.yaml").stderr, "conf.yaml"
+    )
+    (tmp_path / "inbox").rmdir()
+    assert "mkdir -p" in line_with(run("check", "--no-engine").stdout, f"inbox {tmp_path}")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv"
+)
+def test_3_no_rights(config: Path, tmp_path: Path):
+    (tmp_path / "inbox").chmod(0o555)
+    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*powerless, sys.executable, "-m", "thoth_watch", "check", "--no-engine"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == errors.EXIT_TRY_LATER
+    assert "give this user the right to write" in line_with(done.stdout, "not writable")
+
+
+@pytest.mark.parametrize("output", [".", "./inbox/texts"])
+def test_4_the_inbox_inside_the_output_or_the_other_way_round(run, config: Path, output: str):
+    config.write_text(f"inbox: {{path: ./inbox}}\ntranscript: {{output_dir: {output}}}\n")
+    said = line_with(run("check", "--no-engine").stdout, "the inbox")
+    assert "a folder apart from every inbox" in said
+
+
+def test_5_a_model_misspelt(run, config: Path):
+    done = run("check", "--model", "openai/whisper-smal")
+    assert done.returncode == errors.EXIT_UNAVAILABLE
+    assert "did you mean openai/whisper-small?" in line_with(done.stdout, "fail")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_7_a_full_disk(run, config: Path, full_disk: Path):
+    config.write_text(f"inbox: {{path: ./inbox}}\nledger: {{url: 'sqlite:///{full_disk}/l.db'}}\n")
+    assert "make room" in line_with(run("check", "--no-engine").stdout, "room for ledger")
+    done = run("once")
+    assert done.returncode == errors.EXIT_TRY_LATER
+    assert "the disk is full; make room" in line_with(done.stderr, f"{full_disk}/l.db")
+
+
+def test_8_no_gpu(run, config: Path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    done = run("check", "--device", "cuda")
+    assert done.returncode == errors.EXIT_UNAVAILABLE
+    assert "this machine has cpu; set engine.device: auto" in line_with(done.stdout, "fail")
+
+
+def test_9_a_ledger_on_a_network_share():
+    (finding,) = unsafe_place("sqlite:////share/l.db", file_system="nfs4")
+    assert "network share" in finding.said
+    assert "local disk" in finding.cure
+    assert list(unsafe_place("sqlite:////disk/l.db", file_system="ext4")) == []
+    assert list(unsafe_place("postgresql://host/name", file_system="nfs4")) == []
+
+
+def test_10_two_daemons(run, config: Path, tmp_path: Path):
+    with ProcessLock(lock_path(f"sqlite:///{tmp_path}/thoth-watch.db")):
+        done: Ran = run("run")
+    assert done.returncode == errors.EXIT_TRY_LATER
+    said = line_with(done.stderr, "works on this ledger")
+    assert f"process {os.getpid()}" in said
+    assert "stop it" in said
+
+
+def test_11_a_clock_that_is_wrong(run, config: Path, tmp_path: Path):
+    recording = tmp_path / "inbox/from-tomorrow.wav"
+    recording.write_bytes(b"RIFF")
+    tomorrow = time.time() + 86_400
+    os.utime(recording, (tomorrow, tomorrow))
+    assert "timedatectl set-ntp true" in line_with(
+        run("check", "--no-engine").stdout, "in the future"
+    )
+
+
+def test_12_a_file_that_is_still_being_copied(run, config: Path, tmp_path: Path):
+    from thoth_watch.application.watch_inbox import REASON_WRITER, WatchInbox
+    from thoth_watch.bootstrap import build_decoder
+    from thoth_watch.infrastructure.inbox import FolderInbox
+    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.ledger import SqlLedger
+    from thoth_watch.infrastructure.service.clock import SystemClock
+
+    with (
+        (tmp_path / "inbox/talk.wav").open("wb") as copy,
+        SqlLedger.open(f"sqlite:///{tmp_path}/thoth-watch.db") as ledger,
+    ):
+        copy.write(b"RIFF half of it")
+        copy.flush()
+        decoder = build_decoder()
+        watch = WatchInbox(
+            FolderInbox(tmp_path / "inbox"),
+            ledger=ledger,
+            files=LocalFiles(),
+            decoder=decoder,
+            clock=SystemClock(),
+            settle_s=0.0,
+        )
+        for _ in range(3):
+            watch.tick()
+        decoder.close()
+        said = line_with(run("status").stdout, "talk.wav")
+    assert "SEEN" in said
+    assert REASON_WRITER in said

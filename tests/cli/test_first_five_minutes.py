@@ -1,0 +1,158 @@
+"""`init`, `model` and `check`: from nothing to a service that could start."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.infrastructure.whisper.conftest import make_whisper
+from thoth_watch.domain import errors
+from thoth_watch.infrastructure.models import MODELS, Machine, near_name, proposal
+from thoth_watch.infrastructure.settings import load
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_whisper(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_init_writes_a_configuration_that_is_right_and_makes_the_inbox(run, tmp_path: Path):
+    done = run("init", "--yes", "--inbox", "./a: b", "--language", "no", "--formats", "srt, txt")
+
+    assert done.returncode == 0, done.stderr
+    settings = load(tmp_path / "config.yaml", {}, {})
+    assert settings.inboxes[0].path == tmp_path / "a: b"
+    assert (tmp_path / "a: b").is_dir()
+    assert settings.engine.language == "no"
+    assert settings.treatment.formats == ("srt", "txt")
+    assert settings.engine.model in {model.name for model in MODELS}
+    assert f"{settings.engine.model} (" in done.stderr, "says what is proposed"
+    assert "MB to download" in done.stderr
+    assert "next: thoth-watch check" in done.stdout
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    text = (tmp_path / "config.yaml").read_text()
+    for section in values.values():
+        for key in section:
+            line = next(line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
+            assert "  # " in line, f"{key} is explained"
+
+
+def test_init_asks_for_what_it_is_not_told(run, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("here\ntiny\n"))
+
+    assert run("init").returncode == 0
+    settings = load(tmp_path / "config.yaml", {}, {})
+    assert (settings.inboxes[0].path, settings.engine.model) == (tmp_path / "here", "tiny")
+
+
+def test_init_replaces_nothing_and_leaves_nothing_wrong_behind(run, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("mine")
+    done = run("init", "--yes")
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "--output" in done.stderr
+    assert (tmp_path / "config.yaml").read_text() == "mine"
+
+    wrong = run("init", "--yes", "--formats", "doc", "--output", "new.yaml")
+    assert wrong.returncode == errors.EXIT_CONFIG
+    assert "allowed: txt" in wrong.stderr
+    assert not (tmp_path / "new.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "memory", "cores", "name"),
+    [
+        (80, 200, 32, "turbo"),
+        (8, 16, 4, "turbo"),
+        (4, 16, 4, "small"),
+        (0, 16, 8, "small"),
+        (0, 16, 2, "base"),
+        (0, 2, 4, "tiny"),
+    ],
+)
+def test_a_model_is_proposed_that_the_machine_can_carry(gpu, memory, cores, name):
+    assert proposal(Machine(gpu, memory, cores)).name == name
+
+
+def test_a_misspelt_model_has_a_neighbour():
+    assert near_name("openai/whisper-smal") == "openai/whisper-small"
+    assert near_name("trubo") == "turbo"
+    assert near_name("openai/whisper-small") is None
+    assert near_name("somebody/whisper-norwegian") is None
+
+
+def test_models_are_listed_with_what_they_cost(run, tmp_path: Path):
+    cache = tmp_path / "cache"
+    weights = cache / "models--openai--whisper-tiny/snapshots/1/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    import huggingface_hub.constants
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+        rows = json.loads(run("model", "list", "--json").stdout)
+        text = run("model", "list").stdout
+
+    assert [row["name"] for row in rows if row["is_here"]] == ["tiny"]
+    assert all(row["download_mb"] > 100 and row["memory_gib"] >= 1 for row in rows)
+    assert str(cache) in text
+
+
+def test_a_model_that_cannot_be_fetched_is_named_with_its_neighbour(run):
+    done = run("model", "pull", "openai/whisper-smal")
+
+    assert done.returncode == errors.EXIT_UNAVAILABLE
+    assert "did you mean openai/whisper-small?" in done.stderr
+    assert run("model", "pull", "builtin").returncode == 0
+
+
+def test_a_model_is_checked_by_loading_it(run, tiny: Path):
+    facts = json.loads(
+        run("model", "check", "--model", str(tiny), "--device", "cpu", "--json").stdout
+    )
+
+    assert (facts["device"], facts["model"]) == ("cpu", str(tiny))
+    assert facts["revision"].startswith("sha256:")
+    assert "loads in" in run("model", "check", "--model", str(tiny)).stdout
+    assert run("model", "check", "--model", "./nothing").returncode == errors.EXIT_UNAVAILABLE
+
+
+def test_check_finds_nothing_wrong_with_a_good_place(run, tmp_path: Path, tiny: Path):
+    run("init", "--yes", "--model", str(tiny))
+    done = run("check", "--json", THOTH_WATCH_ENGINE_DEVICE="cpu")
+
+    assert done.returncode == 0, done.stdout
+    checks = {check["what"]: check for check in json.loads(done.stdout)["checks"]}
+    assert {check["level"] for check in checks.values()} == {"ok"}, checks
+    looked_at = {
+        "versions",
+        "ledger",
+        "formats",
+        "engine",
+        "room for ledger",
+        f"inbox {tmp_path / 'inbox'}",
+    }
+    assert looked_at <= set(checks)
+    assert "torch" in checks["versions"]["said"]
+    assert "cpu" in checks["engine"]["said"]
+
+
+def test_check_names_a_cure_for_each_thing_it_finds(run, tmp_path: Path):
+    run("init", "--yes")
+    (tmp_path / "inbox").rmdir()
+    done = run("check", "--no-engine")
+
+    assert done.returncode == errors.EXIT_TRY_LATER
+    lines = done.stdout.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("fail"))
+    assert f"-> mkdir -p {tmp_path / 'inbox'}" in lines[at + 1]
+    assert os.linesep.join(lines).count("->") == 1

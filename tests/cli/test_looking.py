@@ -1,0 +1,188 @@
+"""`status`, `runs`, `files` and `tail` over a ledger with a past."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.filled_ledger import fill_ledger
+from thoth_watch.domain import errors
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Path:
+    """A place with 30 runs, of which two left a file behind, and six files that wait."""
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "config.yaml").write_text("inbox: {path: ./inbox}\n")
+    return fill_ledger(tmp_path / "thoth-watch.db", n_runs=30)
+
+
+def test_status_says_what_waits_and_how_long_that_may_take(run, past: Path):
+    document = json.loads(run("status", "--json").stdout)
+
+    assert document["counts"]["READY"] == 6
+    assert document["backlog"]["files"] == 7, "six that wait and one to be tried again"
+    assert document["backlog"]["files_of_unknown_length"] == 1
+    speed = document["backlog"]["realtime_factor"]
+    assert document["backlog"]["finish_s"] == pytest.approx(document["backlog"]["audio_s"] / speed)
+    assert document["last_run"]["id"] == 30
+    assert document["working_process"] is None
+    assert {row["state"] for row in document["unfinished"]} == {"READY", "RETRY", "FAILED"}
+
+    text = run("status").stdout
+    assert re.search(
+        r"^backlog: +7 files, .* of audio \(1 of unknown length\), about ", text, re.MULTILINE
+    )
+    assert re.search(r"^last run: +30 DONE, ", text, re.MULTILINE)
+    assert "thoth-watch retry --all" in text
+
+
+def test_status_shows_a_run_that_goes_on(run, past: Path):
+    with closing(sqlite3.connect(past)) as ledger, ledger:
+        ledger.execute("UPDATE runs SET status = 'RUNNING', finished_at = NULL WHERE id = 30")
+
+    assert re.search(r"^running: +run 30 on cpu", run("status").stdout, re.MULTILINE)
+    assert [row["id"] for row in json.loads(run("status", "--json").stdout)["running"]] == [30]
+
+
+def test_an_empty_ledger_has_a_status_too(run, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
+    fill_ledger(tmp_path / "thoth-watch.db", n_runs=0)
+
+    assert "nothing waits" in run("status").stdout
+    assert run("runs").stdout == "no runs yet\n"
+    assert run("files").stdout == "no files\n"
+    assert run("tail").stdout == ""
+
+
+def test_files_can_be_asked_for_by_state_reason_folder_and_age(run, past: Path):
+    def paths(*options: str) -> list[str]:
+        return [
+            Path(row["path"]).name for row in json.loads(run("files", "--json", *options).stdout)
+        ]
+
+    assert paths("--state", "failed") == ["talk 26-0.wav"]
+    assert paths("--reason", "DISK IS") == ["talk 13-0.wav"]
+    assert len(paths("--match", "new/*")) == 6
+    assert len(paths("--state", "DONE", "--limit", "5")) == 5
+    everything = len(paths())
+    middle = "2026-11-23T09:00+00:00"
+    assert 0 < len(paths("--since", middle)) < everything
+    assert len(paths("--since", middle)) + len(paths("--before", middle)) == everything
+
+
+@pytest.mark.parametrize(
+    ("by", "first"),
+    [
+        ("state", {"state": "DONE", "files": 118}),
+        ("reason", {"reason": "(done)", "files": 118}),
+        ("folder", {"folder": "/srv/in/2026-11", "files": 120}),
+    ],
+)
+def test_files_can_be_counted(run, past: Path, by: str, first: dict[str, object]):
+    groups = json.loads(run("files", "--by", by, "--json").stdout)
+
+    assert groups[0] | first == groups[0]
+    assert sum(group["files"] for group in groups) == 126
+    head, line, *_ = run("files", "--by", by).stdout.splitlines()
+    assert head.split()[-1] == by
+    assert line.split()[0] == str(first["files"])
+
+
+def test_files_are_counted_by_age(run, past: Path):
+    with closing(sqlite3.connect(past)) as ledger, ledger:
+        now = datetime.now(UTC)
+        for n, hours in ((20, 0), (30, 5), (40, 100)):
+            at = f"{now - timedelta(hours=hours):%Y-%m-%d %H:%M:%S.%f}Z"
+            ledger.execute("UPDATE files SET updated_at = ? WHERE id % 3 = ?", (at, n % 3))
+
+    groups = json.loads(run("files", "--by", "age", "--json").stdout)
+
+    assert {group["age"] for group in groups} == {
+        "less than an hour",
+        "less than a day",
+        "less than a week",
+    }
+
+
+def test_a_run_is_shown_with_what_was_asked_and_got(run, past: Path):
+    text = run("runs", "show", "17").stdout
+
+    assert re.search(r"^engine: +standard \(asked: batch\)$", text, re.MULTILINE)
+    assert re.search(r"^generate +\d+\.\d\d$", text, re.MULTILINE)
+    assert "standard on cpu in float32 instead of batch on cuda in auto" in text
+    assert "/srv/in/2026-11/talk 17-0.wav" in text
+    document = json.loads(run("runs", "show", "17", "--json").stdout)
+    assert len(document["files"]) == 4
+    missing = run("runs", "show", "31")
+    assert missing.returncode == errors.EXIT_TRY_LATER
+    assert "thoth-watch runs" in missing.stderr
+
+
+def test_runs_can_be_limited_in_number_and_time(run, past: Path):
+    assert [row["id"] for row in json.loads(run("runs", "-n", "2", "--json").stdout)] == [30, 29]
+    since = run("runs", "--since", "2026-11-23T11:00+00:00", "--json")
+    assert [row["id"] for row in json.loads(since.stdout)] == [30, 29, 28, 27, 26, 25]
+    wrong = run("runs", "--since", "yesterday")
+    assert wrong.returncode == errors.EXIT_USAGE
+    assert "7d" in wrong.stderr
+
+
+def test_tail_tells_what_happened_in_order(run, past: Path):
+    with closing(sqlite3.connect(past)) as ledger, ledger:
+        for number, (before, after) in enumerate([("SEEN", "READY"), ("READY", "CLAIMED")]):
+            ledger.execute(
+                "INSERT INTO transitions VALUES (?, 120, ?, ?, ?, 'because', 1)",
+                (1000 + number, f"2026-11-24 00:00:0{number}.000000Z", before, after),
+            )
+
+    events = [json.loads(line) for line in run("tail", "--json", "-n", "9").stdout.splitlines()]
+
+    told = [event.get("run_id", event.get("after")) for event in events]
+    assert told[-2:] == ["READY", "CLAIMED"]
+    assert 30 in told
+    assert [event["at"] for event in events] == sorted(event["at"] for event in events)
+    last = run("tail", "-n", "1").stdout
+    assert re.search(r"CLAIMED +/srv/in/2026-11/talk 30-0.wav +because$", last)
+
+
+def test_tail_follows_what_comes(past: Path):
+    command = [sys.executable, "-m", "thoth_watch", "tail", "-f", "--json", "-n", "1"]
+    with subprocess.Popen(command, cwd=past.parent, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            json.loads(process.stdout.readline())
+            with closing(sqlite3.connect(past)) as ledger, ledger:
+                ledger.execute(
+                    "INSERT INTO transitions VALUES (1000, 120, '2026-11-24 00:00:00.000000Z',"
+                    " 'DONE', 'GONE', 'was deleted', 1)"
+                )
+            assert json.loads(process.stdout.readline())["after"] == "GONE"
+        finally:
+            process.kill()
+
+
+def test_a_pipe_gets_one_plain_line_a_row_and_a_terminal_gets_colours(run, past: Path):
+    plain = run("files", "--state", "failed").stdout
+    assert "\x1b" not in plain
+    assert len(plain.splitlines()) == 2, "a head, and one line however long the reason"
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "thoth_watch", "files", "--state", "failed"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60"}
+    environment.pop("NO_COLOR", None)
+    subprocess.run(command, cwd=past.parent, stdout=theirs, env=environment, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    assert "\x1b[31mFAILED" in shown
+    assert len(shown.splitlines()) > 2, "long text is folded, not cut"

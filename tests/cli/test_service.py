@@ -1,0 +1,117 @@
+"""`service install` and `service uninstall`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.domain import errors
+
+UNITS = Path("etc/systemd/system")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    folder = tmp_path / "a place"
+    (folder / "in box").mkdir(parents=True)
+    path = folder / "config.yaml"
+    path.write_text(
+        "inbox: {path: ./in box}\ntranscript: {output_dir: '/srv/100%'}\nledger: {url: sqlite:///l.db}\n"
+    )
+    return path
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_units_for_a_package_have_the_packages_paths(run, tmp_path: Path):
+    done = run("service", "install", "--system", "--destdir", "root", "--program", "/usr/bin/tw")
+
+    assert done.returncode == 0, done.stderr
+    unit = lines_of(tmp_path / "root" / UNITS / "thoth-watch.service")
+    assert "ExecStart=/usr/bin/tw run -c /etc/thoth-watch/config.yaml" in unit
+    for said in re.findall(r"^wrote (.*)$", done.stdout, re.MULTILINE):
+        assert Path(said).is_file()
+        assert Path(said).is_relative_to(tmp_path / "root")
+    if shutil.which("systemd-analyze"):
+        assert "systemd has verified them" in done.stdout
+
+
+def test_what_the_configuration_names_is_opened_to_the_service(run, tmp_path: Path, config: Path):
+    done = run("service", "install", "--system", "--destdir", "root", "-c", str(config), "--gpu")
+
+    assert done.returncode == 0, done.stderr
+    units = tmp_path / "root" / UNITS
+    program = Path(sys.executable).with_name("thoth-watch")
+    assert f'ExecStart={program} run -c "{config}"' in lines_of(units / "thoth-watch.service")
+    paths = lines_of(units / "thoth-watch.service.d/paths.conf")
+    assert f'ReadWritePaths="-{config.parent / "in box"}"' in paths
+    assert "ReadWritePaths=-/srv/100%%" in paths
+    assert f'ReadWritePaths="-{config.parent}"' in paths, "the ledger's folder"
+    assert f'Environment="THOTH_WATCH_LEDGER_URL=sqlite:///{config.parent}/l.db"' in paths
+    assert (units / "thoth-watch-once.service.d/gpu.conf").exists()
+    assert not (units / "thoth-watch.service.d/downloads.conf").exists()
+
+
+def test_an_instance_has_a_daemon_of_its_own(run, tmp_path: Path, config: Path):
+    options = ("--destdir", "root", "-c", str(config), "--instance", "talks", "--downloads")
+    done = run("service", "install", "--system", *options)
+
+    assert done.returncode == 0, done.stderr
+    own = tmp_path / "root" / UNITS / "thoth-watch@talks.service.d"
+    assert any(line.endswith(f'run -c "{config}"') for line in lines_of(own / "paths.conf"))
+    assert "PrivateNetwork=no" in lines_of(own / "downloads.conf")
+    assert "enable --now thoth-watch@talks" in done.stdout
+
+
+def test_uninstall_takes_back_all_that_install_wrote_and_nothing_else(
+    run, tmp_path: Path, config: Path
+):
+    run("service", "install", "--system", "--destdir", "root", "-c", str(config), "--gpu")
+    theirs = tmp_path / "root" / UNITS / "thoth-watch.service.d/mine.conf"
+    theirs.write_text("[Service]\nNice=19\n")
+
+    done = run("service", "uninstall", "--system", "--destdir", "root")
+
+    assert done.returncode == 0, done.stderr
+    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file()] == [theirs]
+    assert config.exists()
+    again = run("service", "uninstall", "--system", "--destdir", "root")
+    assert "nothing of" in again.stdout
+
+
+def test_a_unit_of_somebody_else_is_left_alone(run, tmp_path: Path):
+    theirs = tmp_path / "root" / UNITS / "thoth-watch.service"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("[Service]\nExecStart=/bin/true\n")
+
+    done = run("service", "install", "--system", "--destdir", "root")
+
+    assert done.returncode == errors.EXIT_CONFIG
+    assert str(theirs) in done.stderr
+    assert "move it aside" in done.stderr
+    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file()] == [theirs]
+
+
+def test_a_person_without_root_gets_units_of_their_own(run, tmp_path: Path, config: Path):
+    home = str(tmp_path / "settings")
+    done = run("service", "install", "--user", "-c", str(config), XDG_CONFIG_HOME=home)
+
+    assert done.returncode == 0, done.stderr
+    unit = lines_of(Path(home) / "systemd/user/thoth-watch.service")
+    assert not any(line.startswith("User=") for line in unit)
+    assert "systemctl --user enable --now thoth-watch " in done.stdout
+    assert run("service", "uninstall", "--user", XDG_CONFIG_HOME=home).returncode == 0
+    assert not any(path.is_file() for path in Path(home).rglob("*"))
+
+
+def test_it_says_what_is_missing(run, tmp_path: Path):
+    assert "--user" in run("service", "install").stderr
+    done = run("service", "install", "--user", XDG_CONFIG_HOME=str(tmp_path))
+    assert done.returncode == errors.EXIT_CONFIG
+    assert f"thoth-watch init --output {tmp_path}/thoth-watch/config.yaml" in done.stderr

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from thoth_watch.domain.reasons import kind_of
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("the disk is full (tried again in 60 s)", "the disk is full (tried again alone)"),
+        ("/in/a.wav: Permission denied", "/in/b/c.wav: Permission denied"),
+        ("decoding hung: stopped after 90 s", "decoding hung: stopped after 1,200 s"),
+        ("a.txt is not ours; it is a.thoth-1.txt", "b.txt is not ours; it is b.thoth-2.txt"),
+        ("cannot open 'a b.wav'", "cannot open 'c.wav'"),
+    ],
+)
+def test_the_same_trouble_of_two_files_is_one_kind(one: str, other: str):
+    assert kind_of(one) == kind_of(other)
+
+
+def test_different_troubles_stay_apart():
+    assert kind_of("the disk is full") != kind_of("no sound in it")
+    assert kind_of("it is <b>bold</b> text") == "it is <b>bold</b> text"

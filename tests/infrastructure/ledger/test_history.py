@@ -1,0 +1,122 @@
+"""The numbers of a report, against what plain SQL says of the same ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.filled_ledger import END, fill_ledger
+from thoth_watch.domain.history import MOST_BUCKETS, History, bucket_width
+from thoth_watch.infrastructure.ledger import LedgerReader
+
+
+def read(path: Path, **asked: object) -> History:
+    with LedgerReader.open(f"sqlite:///{path}") as reader:
+        return reader.history(**{"since": None, "now": END} | asked)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fill_ledger(tmp_path_factory.mktemp("ledger") / "ledger.db", n_runs=200)
+
+
+def ask(path: Path, sql: str) -> tuple[object, ...]:
+    with closing(sqlite3.connect(path)) as connection:
+        return tuple(connection.execute(sql).fetchone())
+
+
+def test_sums_are_those_of_the_table(path: Path):
+    history = read(path)
+
+    runs, ok, failed, audio_s, wall_s, generate_s = ask(
+        path,
+        "SELECT count(*), sum(files_ok), sum(files_failed), sum(audio_s), sum(wall_s),"
+        " sum(generate_s) FROM runs",
+    )
+    assert (history.runs, history.files_ok, history.files_failed) == (runs, ok, failed)
+    assert history.audio_s == pytest.approx(audio_s)
+    assert history.realtime_factor == pytest.approx(audio_s / wall_s)
+    assert history.stages["generate"] == pytest.approx(generate_s)
+    assert sum(bucket.runs for bucket in history.buckets) == runs
+    assert sum(bucket.audio_s for bucket in history.buckets) == pytest.approx(audio_s)
+    assert sum(figures.runs for figures in history.engines) == runs
+    assert sum(a for bucket in history.buckets for a, _ in bucket.by_engine.values()) == (
+        pytest.approx(audio_s)
+    )
+
+
+def test_a_run_is_counted_in_the_part_of_the_time_in_which_it_began(path: Path):
+    history = read(path)
+
+    for bucket in history.buckets:
+        until = bucket.start + history.width
+        (runs,) = ask(
+            path,
+            "SELECT count(*) FROM runs WHERE started_at >="
+            f" '{bucket.start:%Y-%m-%d %H:%M:%S}' AND started_at < '{until:%Y-%m-%d %H:%M:%S}'",
+        )
+        assert bucket.runs == runs
+
+
+def test_engines_stand_beside_each_other(path: Path):
+    history = read(path)
+
+    fastest = max(history.engines, key=lambda figures: figures.realtime_factor)
+    assert (fastest.engine, fastest.device, fastest.precision) == ("batch", "cuda:0", "float16")
+    assert len(history.engines) == 3
+    assert [figures.audio_s for figures in history.engines] == sorted(
+        (figures.audio_s for figures in history.engines), reverse=True
+    )
+
+
+def test_fallbacks_and_failures_are_counted_by_kind(path: Path):
+    history = read(path)
+
+    (fallback,) = history.fallbacks
+    assert (fallback.runs, fallback.why) == (200 // 17, "cuda: no device")
+    assert sum(figures.files for figures in history.failures) == 200 // 13
+    assert "the disk is full; make room" in {figures.kind for figures in history.failures}
+
+
+def test_the_slowest_files_are_those_that_took_longest(path: Path):
+    slowest = read(path).slowest
+
+    (longest_s,) = ask(path, "SELECT max(wall_s) FROM runs WHERE files_failed < 4")
+    assert slowest[0].took_s == pytest.approx(longest_s, abs=0.01)
+    assert len(slowest) == 10
+    assert [file.took_s for file in slowest] == sorted((f.took_s for f in slowest), reverse=True)
+
+
+def test_the_backlog_is_what_had_come_and_was_not_over(path: Path):
+    history = read(path, now=END + timedelta(hours=5))
+
+    assert history.waiting_files == history.buckets[-1].backlog_files
+    assert (
+        history.waiting_files
+        == ask(path, "SELECT count(*) FROM files WHERE state IN ('READY', 'RETRY')")[0]
+    )
+
+
+def test_only_the_time_asked_for_counts(path: Path):
+    since = END - timedelta(hours=2)
+    history = read(path, since=since)
+
+    assert history.runs == 12
+    assert history.first == since
+    assert len(history.failures) <= 1
+
+
+def test_an_empty_ledger_has_an_empty_history(tmp_path: Path):
+    history = read(fill_ledger(tmp_path / "ledger.db", n_runs=0))
+
+    assert (history.runs, history.buckets, history.engines) == (0, [], [])
+    assert history.realtime_factor == 0
+
+
+@pytest.mark.parametrize("span", [timedelta(0), timedelta(hours=1), timedelta(days=3650)])
+def test_no_span_has_too_many_parts(span: timedelta):
+    assert span / bucket_width(span) <= MOST_BUCKETS

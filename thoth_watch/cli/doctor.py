@@ -1,0 +1,247 @@
+"""What `check` looks at, and the cure for each thing that it finds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thoth_watch import __version__
+from thoth_watch.domain.errors import (
+    EXIT_OK,
+    EXIT_TRY_LATER,
+    EXIT_UNAVAILABLE,
+    ThothError,
+    TryLater,
+)
+from thoth_watch.domain.treatment import BESIDE_THE_SOURCE
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.settings import Settings
+
+LIBRARIES = ("torch", "transformers", "accelerate", "soundfile", "av", "sqlalchemy")
+LITTLE_ROOM_BYTES = 2 * 2**30  # an hour of sound is 230 MB of samples
+CLOCK_SLACK = timedelta(minutes=5)  # between machines that share a folder
+WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. With a cure it is not as it should be; with a code nothing can start."""
+
+    what: str
+    said: str
+    cure: str = ""
+    exit_code: int = EXIT_OK
+
+    @property
+    def level(self) -> str:
+        """`ok`, `warn` (it works, but) or `fail`."""
+        return "fail" if self.exit_code else "warn" if self.cure else "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of `--json`."""
+        return {
+            "what": self.what,
+            "ok": not self.exit_code,
+            "level": self.level,
+            "said": self.said,
+            "cure": self.cure,
+        }
+
+
+def examine(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
+    """Look at everything that a start needs, cheap things first."""
+    yield _versions()
+    for inbox in settings.inboxes:
+        yield from _inbox(inbox, settings)
+    yield from _outputs(settings)
+    yield from _ledger(settings)
+    yield from _room(settings)
+    yield _formats()
+    if with_engine:
+        yield from _engine(settings)
+
+
+def _versions() -> Finding:
+    python = ".".join(map(str, sys.version_info[:3]))
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return Finding("versions", f"thoth-watch {__version__}, Python {python}, {libraries}")
+
+
+def _inbox(inbox: Any, settings: Settings) -> Iterator[Finding]:
+    from thoth_watch.bootstrap import inbox_of
+    from thoth_watch.infrastructure.inbox.filesystem import file_system_of, must_poll
+
+    what, path = f"inbox {inbox.path}", inbox.path
+    look = inbox_of(inbox).look()
+    if not path.is_dir():
+        cure = f"mkdir -p {path}, mount it, or set inbox.path"
+        yield Finding(what, look.problem or "is no folder", cure, EXIT_TRY_LATER)
+        return
+    if look.problem:
+        cure = "give this user (see `id`) the right to read there"
+        yield Finding(what, look.problem, cure, EXIT_TRY_LATER)
+        return
+    if settings.treatment.output_dir == BESIDE_THE_SOURCE and not os.access(path, os.W_OK):
+        said = "not writable: transcripts cannot be put beside the recordings"
+        cure = "give this user the right to write there, or set transcript.output_dir"
+        yield Finding(what, said, cure, EXIT_TRY_LATER)
+        return
+    polls = must_poll(path, inbox.watcher)
+    how = "looked at by the clock" if polls else "watched by inotify"
+    kind = file_system_of(path) or "an unknown file system"
+    yield Finding(what, f"{len(look.files)} recordings on {kind}, {how}")
+    if not polls:
+        yield from _watches(inbox)
+    yield from _clock(f"clock, beside {path}", [f.signature.modified_ns for f in look.files])
+
+
+def _watches(inbox: Any) -> Iterator[Finding]:
+    """Inotify needs a watch per folder."""
+    try:
+        allowed = int(WATCH_LIMIT.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return
+    folders = 1 + (sum(len(names) for _, names, _ in os.walk(inbox.path)) if inbox.recursive else 0)
+    said = f"{folders} of the {allowed} folders that this user may watch"
+    cure = f"sysctl fs.inotify.max_user_watches={4 * folders}, or set inbox.watcher: polling"
+    yield Finding("inotify", said, cure if folders > allowed // 2 else "")
+
+
+def _clock(what: str, modified_ns: list[int]) -> Iterator[Finding]:
+    """Times in the future mean that a clock is wrong, here or where the files were written."""
+    newest_ns = max(modified_ns, default=0)
+    ahead = timedelta(seconds=newest_ns / 1e9 - datetime.now(UTC).timestamp())
+    if ahead > CLOCK_SLACK:
+        said = f"something is {ahead // timedelta(minutes=1)} minutes in the future"
+        cure = "set this machine's clock (timedatectl set-ntp true), or that of who wrote it"
+        yield Finding(what, said, cure)
+
+
+def _outputs(settings: Settings) -> Iterator[Finding]:
+    changed = {str(dict(rule.changes).get("output_dir", "")) for rule in settings.rules}
+    for name in sorted({settings.treatment.output_dir, *changed} - {"", BESIDE_THE_SOURCE}):
+        folder, what = Path(name), f"output {name}"
+        nearest = _nearest(folder)
+        if not os.access(nearest, os.W_OK):
+            cure = "give this user the right, or set transcript.output_dir"
+            yield Finding(what, f"{nearest} is not writable for this user", cure, EXIT_TRY_LATER)
+            continue
+        inside = [i.path for i in settings.inboxes if i.path.is_relative_to(folder)]
+        around = [i.path for i in settings.inboxes if folder.is_relative_to(i.path)]
+        if inside or around:
+            said = (
+                f"the inbox {inside[0]} lies in it" if inside else f"lies in the inbox {around[0]}"
+            )
+            cure = "set transcript.output_dir: source, or a folder apart from every inbox"
+            yield Finding(what, said, cure)
+        else:
+            yield Finding(what, "writable")
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    from thoth_watch.infrastructure.inbox.filesystem import file_system_of
+    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.service.holder import holder_of
+
+    url = str(settings.origins["ledger.url"].value)  # without its password
+    lock = lock_path(settings.ledger_url)
+    nearest = _nearest(lock.parent)
+    if not os.access(nearest, os.W_OK):
+        cure = "give this user the right, or set ledger.url"
+        yield Finding("ledger", f"{nearest} is not writable for this user", cure, EXIT_TRY_LATER)
+        return
+    yield from unsafe_place(url, file_system=file_system_of(nearest))
+    try:
+        with LedgerReader.open(settings.ledger_url) as reader:
+            run = reader.last_run()
+    except TryLater:
+        yield Finding("ledger", f"{url}, none there yet: the first run makes it")
+        return
+    except ThothError as error:
+        yield Finding("ledger", str(error), "see the line above", error.exit_code)
+        return
+    yield Finding("ledger", url)
+    if run is not None:
+        started_ns = int(run["started_at"].timestamp() * 1e9)
+        yield from _clock("clock, in the ledger", [started_ns])
+    if (process := holder_of(lock)) is not None:
+        cure = "stop it before another is started; they would not work at the same time"
+        yield Finding("service", f"process {process} works on this ledger", cure)
+
+
+def unsafe_place(url: str, *, file_system: str) -> Iterator[Finding]:
+    """SQLite's locks do not hold where other machines write, too. Source: sqlite.org/wal.html."""
+    from thoth_watch.infrastructure.inbox.filesystem import is_silent
+
+    if url.startswith("sqlite") and is_silent(file_system):
+        said = f"{url} lies on {file_system}: SQLite's locks cannot be trusted on a network share"
+        yield Finding("ledger", said, "set ledger.url to a file on a local disk")
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    from thoth_watch.infrastructure.ledger import lock_path
+
+    places = {
+        "ledger": _nearest(lock_path(settings.ledger_url).parent),
+        "samples (TMPDIR)": Path(tempfile.gettempdir()),
+    }
+    for name, folder in places.items():
+        free = shutil.disk_usage(folder).free
+        said = f"{free / 2**30:.1f} GiB in {folder}"
+        yield Finding(
+            f"room for {name}",
+            said,
+            "make room, or name another place" if free < LITTLE_ROOM_BYTES else "",
+        )
+
+
+def _formats() -> Finding:
+    import av
+    import soundfile
+
+    codecs = sum(1 for name in av.codecs_available if _is_audio_decoder(av, name))
+    native = ", ".join(sorted(name.lower() for name in soundfile.available_formats())[:4])
+    said = f"libsndfile {soundfile.__libsndfile_version__} ({native}...), FFmpeg with {codecs} audio codecs"
+    return Finding("formats", said)
+
+
+def _is_audio_decoder(av: Any, name: str) -> bool:
+    try:
+        return bool(av.Codec(name, "r").type == "audio")
+    except ValueError:  # it can only write that format
+        return False
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    from thoth_watch.bootstrap import build_decoder, build_engine
+    from thoth_watch.infrastructure.models import near_name
+
+    decoder = build_decoder(settings.audio)
+    try:
+        engine = build_engine(settings.engine, decoder=decoder)
+        got = engine.placement
+        said = (
+            f"{got.engine} with {got.model} on {got.device} ({got.device_name}) in {got.precision}"
+        )
+        cure = "; ".join(f"instead of {f.asked}: {f.why}" for f in engine.fallbacks)
+        yield Finding("engine", said, cure)
+    except ThothError as error:
+        near = near_name(settings.engine.model)
+        cure = f"did you mean {near}?" if near else "`thoth-watch model list` shows what there is"
+        yield Finding("engine", str(error), cure, EXIT_UNAVAILABLE)
+    finally:
+        decoder.close()
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,178 @@
+"""`files` and `retry`: every recording, by state, reason, folder and age; and the failed ones again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+import click
+
+from thoth_watch.cli.options import config_option, json_option, open_reader, settings_of
+from thoth_watch.cli.text import near
+from thoth_watch.cli.times import Moment, ago, media_clock
+
+RETRIABLE = ("FAILED", "QUARANTINED", "CONFLICT", "RETRY")
+AGES = ((3600, "an hour"), (86_400, "a day"), (604_800, "a week"), (2_592_000, "30 days"))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch files --state FAILED --since 7d
+  thoth-watch files --reason 'disk' --by folder
+  thoth-watch files --match 'meetings/*' --json
+  thoth-watch files --by reason"""
+)
+@config_option
+@json_option
+@click.option("--state", "states", multiple=True, help="Only files in this state; may be repeated.")
+@click.option("--match", help="Only paths that hold this text, or match this glob.")
+@click.option("--reason", help="Only files whose reason holds this text.")
+@click.option(
+    "--since", type=Moment(), help="Only files whose state changed since: 7d, 12h, a date."
+)
+@click.option("--before", type=Moment(), help="Only files whose state has not changed since then.")
+@click.option(
+    "--by",
+    type=click.Choice(["state", "reason", "folder", "age"]),
+    help="Count files instead of listing them.",
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many.")
+def files(
+    *,
+    config: Path | None,
+    as_json: bool,
+    states: tuple[str, ...],
+    by: str | None,
+    **asked: Any,
+) -> None:
+    """Every recording that was ever seen, its state and the reason for it."""
+    from thoth_watch.cli.tables import print_json
+
+    wanted = _known_states(states)
+    with open_reader(config) as reader:
+        rows = reader.files(states=wanted, **asked)
+    if by is not None:
+        groups = _grouped(rows, by)
+        print_json(groups) if as_json else _print_groups(groups, by)
+    else:
+        print_json(rows) if as_json else print_files(rows)
+
+
+def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
+    """One line per file: state, length, tries, age, path and reason."""
+    from thoth_watch.cli.tables import Column, print_table
+
+    print_table(
+        [
+            Column("state"),
+            Column("audio", is_number=True),
+            Column("tries", is_number=True),
+            Column("since"),
+            Column("path", folds=True),
+            Column("reason", folds=True),
+        ],
+        [
+            (
+                str(row["state"]),
+                media_clock(row["duration_s"]),
+                str(row["attempts"]),
+                ago(row["updated_at"]),
+                near(row["path"]),
+                row["reason"] or "",
+            )
+            for row in rows
+        ],
+        empty="no files",
+    )
+
+
+def _grouped(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
+    """Counts of files, most first."""
+    from thoth_watch.domain.reasons import kind_of
+
+    now = datetime.now(UTC)
+    keys: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "state": lambda row: str(row["state"]),
+        "reason": lambda row: kind_of(row["reason"] or "") or "(done)",
+        "folder": lambda row: str(PurePath(row["path"]).parent),
+        "age": lambda row: _age((now - row["updated_at"]).total_seconds()),
+    }
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[keys[by](row)].append(row)
+    found = [
+        {
+            by: name,
+            "files": len(members),
+            "audio_s": round(sum(member["duration_s"] or 0.0 for member in members), 3),
+            "oldest": min(member["updated_at"] for member in members),
+        }
+        for name, members in groups.items()
+    ]
+    return sorted(found, key=lambda group: (-group["files"], group[by]))
+
+
+def _age(seconds: float) -> str:
+    for limit_s, words in AGES:
+        if seconds < limit_s:
+            return f"less than {words}"
+    return "older"
+
+
+def _print_groups(groups: Iterable[Mapping[str, Any]], by: str) -> None:
+    from thoth_watch.cli.tables import Column, print_table
+
+    columns = [Column("files", is_number=True), Column("audio", is_number=True)]
+    columns += [Column("oldest"), Column(by, folds=True)]
+    print_table(
+        columns,
+        [
+            (str(group["files"]), media_clock(group["audio_s"]), ago(group["oldest"]), group[by])
+            for group in groups
+        ],
+        empty="no files",
+    )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch retry inbox/talk.mp3
+  thoth-watch retry --state FAILED --state QUARANTINED
+  thoth-watch retry --all"""
+)
+@config_option
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--state", "states", multiple=True, help="All files in this state; may be repeated.")
+@click.option("--all", "everything", is_flag=True, help="All that failed or wait for a retry.")
+def retry(
+    config: Path | None, paths: tuple[Path, ...], states: tuple[str, ...], everything: bool
+) -> None:
+    """Try failed files again; their attempts start from nothing."""
+    from thoth_watch.infrastructure.ledger import SqlLedger
+
+    if not (paths or states or everything):
+        raise click.UsageError("name the files, or give --state STATE or --all")
+    wanted = _known_states(states) or (None if paths else RETRIABLE)
+    ledger = SqlLedger.open(settings_of(config).ledger_url, create=False)
+    try:
+        n = ledger.retry(
+            states=wanted, paths=[path.parent.resolve() / path.name for path in paths] or None
+        )
+    finally:
+        ledger.close()
+    click.echo(f"{n} file{'' if n == 1 else 's'} will be tried again")
+
+
+def _known_states(states: tuple[str, ...]) -> tuple[str, ...] | None:
+    from thoth_watch.domain.states import State
+
+    wanted = tuple(state.upper() for state in states)
+    for state in wanted:
+        if state not in tuple(State):
+            raise click.UsageError(f"no state {state}; there are {', '.join(State)}")
+    return wanted or None

@@ -1,0 +1,161 @@
+"""`init`: a commented config.yaml for this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from thoth_watch.domain.errors import ConfigError, TryLater
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.models import Machine
+
+TEMPLATE = """\
+# written by `thoth-watch init`; `thoth-watch check` shows every key with its value and where it comes from
+
+inbox:
+  path: {inbox}                  # recordings are dropped here; nothing in it is moved, renamed or deleted
+  settle_s: 2                    # a file is read when it has been untouched for so many seconds
+
+engine:
+  engine_type: {engine}          # standard (float32, anywhere), accelerated (low latency) or batch (throughput)
+  model: {model}                 # {about}
+  device: auto                   # auto, cpu, cuda, cuda:1, mps
+  language: {language}           # null (heard from each file), a code such as fr, or a name such as french
+
+transcript:
+  formats: {formats}             # any of txt, srt, vtt, tsv, json; or all
+  output_dir: source             # source (beside the recording), or a folder in which the inbox's folders are mirrored
+
+ledger:
+  url: sqlite:///{ledger}        # what is remembered of every file and run
+"""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch init
+  thoth-watch init --inbox ~/recordings --model small --yes
+  sudo thoth-watch init --output /etc/thoth-watch/config.yaml --inbox /srv/thoth-watch"""
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The file to write; one that is there is never replaced.",
+)
+@click.option("--inbox", help="The folder to watch; asked for if not given.")
+@click.option("--model", help="builtin, a short name, a Hugging Face id, or a local folder.")
+@click.option(
+    "--language", help="Language code or English name; heard from each file if not given."
+)
+@click.option("--formats", default="txt, json", show_default=True, help="Joined by commas, or all.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing; take what is proposed.")
+def init(
+    *,
+    output: Path,
+    inbox: str | None,
+    model: str | None,
+    language: str | None,
+    formats: str,
+    yes: bool,
+) -> None:
+    """Write a commented config.yaml for this machine, and make the inbox.
+
+    The model that is proposed depends on the GPU's memory, or on memory and cores without one.
+    """
+    from thoth_watch.bootstrap import build_settings, this_machine
+
+    if output.exists():
+        raise ConfigError(f"{output}: is there already; move it aside or name another (--output)")
+    machine = this_machine()
+    about = _choice(machine)
+    inbox = inbox or (
+        "./inbox" if yes else click.prompt("Folder to watch", default="./inbox", err=True)
+    )
+    if model is None:
+        click.echo(about, err=True)
+        model = _proposed(machine)
+        model = model if yes else click.prompt("Model", default=model, err=True)
+    ledger = (
+        "/var/lib/thoth-watch/thoth-watch.db" if _is_of_the_system(output) else "thoth-watch.db"
+    )
+    text = TEMPLATE.format(
+        inbox=_yaml(inbox),
+        engine="batch" if machine.gpu_memory_gib else "accelerated",
+        model=_yaml(model),
+        about=_about(model),
+        language=_yaml(language) if language else "null",
+        formats="all" if formats.strip() == "all" else f"[{formats}]",
+        ledger=ledger,
+    )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("x", encoding="utf-8") as file:
+            file.write(_aligned(text))
+        try:
+            settings = build_settings(output, {}, required=True)
+        except ConfigError:
+            output.unlink()  # what was asked is wrong; nothing of it stays
+            raise
+        settings.inboxes[0].path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TryLater(f"{error.filename}: {error.strerror}; as root (sudo)?") from error
+    click.echo(f"wrote {output}; recordings go to {settings.inboxes[0].path}")
+    option = "" if output == Path("config.yaml") else f" -c {output}"
+    click.echo(f"next: thoth-watch check{option}, then thoth-watch run{option}")
+
+
+def _proposed(machine: Machine) -> str:
+    from thoth_watch.infrastructure.models import proposal
+
+    return proposal(machine).name
+
+
+def _choice(machine: Machine) -> str:
+    """Why which model is proposed, what it weighs and where it will be kept."""
+    from thoth_watch.infrastructure.models import cache_folder, is_here, proposal
+
+    best = proposal(machine)
+    memory, cores = f"{machine.memory_gib:.0f} GiB of memory", f"{machine.cores} cores"
+    here = f"a GPU with {machine.gpu_memory_gib:.0f} GiB" if machine.gpu_memory_gib else "no GPU"
+    state = "is here already" if is_here(best.hub_id) else f"{best.download_mb} MB to download"
+    return (
+        f"This machine has {here}, {memory}, {cores}: {best.name} ({best.remark}; {state},"
+        f" kept in {cache_folder()}) is proposed."
+    )
+
+
+def _about(model: str) -> str:
+    from thoth_watch.infrastructure.models import MODELS
+
+    for known in MODELS:
+        if model in (known.name, known.hub_id):
+            return f"{known.hub_id}, {known.download_mb} MB, {known.remark}"
+    return "builtin (a demonstration), a Hugging Face id, or ./a/folder"
+
+
+def _is_of_the_system(output: Path) -> bool:
+    return output.absolute().is_relative_to("/etc")
+
+
+def _yaml(text: str) -> str:
+    """A value as YAML has it, in quotes where it needs them."""
+    import yaml
+
+    dumped: str = yaml.safe_dump(text, allow_unicode=True, width=10_000)
+    return dumped.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _aligned(text: str) -> str:
+    """The comments behind values in one column where they fit."""
+    lines = []
+    for line in text.splitlines():
+        value, mark, comment = line.partition("  #")
+        lines.append(f"{value.rstrip():<32} #{comment}" if mark and value.strip() else line)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,149 @@
+"""`model list`, `model pull` and `model check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thoth_watch.cli.options import (
+    config_option,
+    engine_options,
+    json_option,
+    overrides_of,
+    settings_of,
+)
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  thoth-watch model list
+  thoth-watch model pull small
+  thoth-watch model check --model small"""
+)
+def model() -> None:
+    """Which Whisper models there are, which are on this machine, and fetching one."""
+
+
+@model.command(
+    "list",
+    epilog="""\b
+Examples:
+  thoth-watch model list
+  thoth-watch model list --json""",
+)
+@json_option
+def list_(as_json: bool) -> None:
+    """Known models with size and need of memory; any other Whisper of the hub works too."""
+    from thoth_watch.bootstrap import BUILTIN_MODEL
+    from thoth_watch.cli.tables import Column, print_json, print_table
+    from thoth_watch.infrastructure.models import MODELS, cache_folder, is_here
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": known.name,
+            "id": known.hub_id,
+            "download_mb": known.download_mb,
+            "memory_gib": known.memory_gib,
+            "is_here": is_here(known.hub_id),
+            "remark": known.remark,
+        }
+        for known in MODELS
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = [Column("name"), Column("id"), Column("MB", is_number=True)]
+    columns += [Column("memory", is_number=True), Column("here"), Column("remark", folds=True)]
+    print_table(
+        columns,
+        [
+            (
+                row["name"],
+                row["id"],
+                str(row["download_mb"]),
+                f"{row['memory_gib']} GiB",
+                "yes" if row["is_here"] else "no",
+                row["remark"],
+            )
+            for row in rows
+        ],
+        empty="",
+    )
+    there = "comes with the program" if BUILTIN_MODEL.is_dir() else "is not in this version"
+    click.echo(f"\nbuiltin (a demonstration of about a hundred English words) {there}")
+    click.echo(f"models are kept in {cache_folder()}")
+
+
+@model.command(
+    epilog="""\b
+Examples:
+  thoth-watch model pull small
+  thoth-watch model pull openai/whisper-large-v3-turbo --revision main
+  sudo -u thoth-watch HF_HOME=/var/cache/thoth-watch/huggingface thoth-watch model pull small"""
+)
+@click.argument("name", required=False)
+@config_option
+@click.option("--revision", help="Commit, tag or branch.")
+def pull(name: str | None, config: Path | None, revision: str | None) -> None:
+    """Fetch a model (the configured one if not named), so that a service needs no network."""
+    from thoth_watch.infrastructure.models import MODELS, near_name
+    from thoth_watch.infrastructure.models import pull as fetch
+
+    if name is None:
+        engine = settings_of(config).engine
+        name, revision = engine.model, revision or engine.revision
+    if name == "builtin" or Path(name).is_dir():
+        click.echo(f"{name}: nothing to fetch")
+        return
+    known = {model.name: model for model in MODELS}
+    hub_id = known[name].hub_id if name in known else name
+    if near := near_name(name):
+        click.echo(f"thoth-watch: {name}: did you mean {near}?", err=True)
+    size = f", about {known[name].download_mb} MB" if name in known else ""
+    click.echo(f"fetching {hub_id}{size}", err=True)
+    click.echo(fetch(hub_id, revision=revision))
+
+
+@model.command(
+    epilog="""\b
+Examples:
+  thoth-watch model check
+  thoth-watch model check --model ./my-whisper --device cpu --json"""
+)
+@config_option
+@engine_options
+@json_option
+def check(config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Load a model as a run would, and say where it computes and how long loading took.
+
+    Exits 69 if it cannot be had.
+    """
+    from thoth_watch.bootstrap import build_decoder, build_engine, build_settings
+    from thoth_watch.cli.tables import print_json
+
+    settings = build_settings(config, overrides_of(flags), required=False)
+    decoder = build_decoder(settings.audio)
+    try:
+        engine = build_engine(settings.engine, decoder=decoder)
+    finally:
+        decoder.close()
+    got = engine.placement
+    facts = {
+        "model": got.model,
+        "revision": got.model_revision,
+        "engine": got.engine,
+        "device": got.device,
+        "precision": got.precision,
+        "load_s": round(engine.load_s, 2),
+        "fallbacks": [fallback.as_dict() for fallback in engine.fallbacks],
+    }
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(f"{got.model} ({got.model_revision}) loads in {engine.load_s:.1f} s")
+    click.echo(f"{got.engine} on {got.device} ({got.device_name}) in {got.precision}")
+    for fallback in engine.fallbacks:
+        click.echo(f"{fallback.got} instead of {fallback.asked}: {fallback.why}", err=True)

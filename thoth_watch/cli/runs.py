@@ -1,0 +1,169 @@
+"""`runs` and `runs show`: what was done, by which engine, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thoth_watch.cli.options import config_option, json_option, open_reader
+from thoth_watch.cli.text import printable
+from thoth_watch.cli.times import Moment, media_clock, stamp
+
+STAGES = ("load_s", "queue_s", "decode_s", "features_s", "encode_s", "generate_s", "write_s")
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="""\b
+Examples:
+  thoth-watch runs
+  thoth-watch runs --since 7d --json
+  thoth-watch runs show 12""",
+)
+@config_option
+@json_option
+@click.option("-n", "--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option("--since", type=Moment(), help="Only runs that began since then: 7d, 12h, a date.")
+@click.pass_context
+def runs(
+    ctx: click.Context, *, config: Path | None, as_json: bool, limit: int, since: datetime | None
+) -> None:
+    """The runs: device, precision, files, audio and time."""
+    ctx.obj = config
+    if ctx.invoked_subcommand is not None:
+        return
+    from thoth_watch.cli.tables import Column, print_json, print_table
+
+    with open_reader(config) as reader:
+        rows = reader.runs(limit=limit, since=since)
+    if as_json:
+        print_json(rows)
+        return
+    columns = [Column("run", is_number=True)]
+    columns += [Column(name) for name in ("started", "status", "engine", "computed on")]
+    columns += [Column(name, is_number=True) for name in ("files", "audio", "wall s", "speed")]
+    print_table(columns, [_line(row) for row in rows], empty="no runs yet")
+    for row in rows:
+        for note in _notes(row):
+            click.echo(f"run {row['id']}: {note}", err=True)
+
+
+@runs.command(
+    epilog="""\b
+Examples:
+  thoth-watch runs show 12
+  thoth-watch runs show 12 --json"""
+)
+@click.argument("run_id", type=int)
+@config_option
+@json_option
+@click.pass_context
+def show(ctx: click.Context, *, run_id: int, config: Path | None, as_json: bool) -> None:
+    """One run: what was asked and got, where the time went, and its files."""
+    from thoth_watch.cli.tables import print_json
+    from thoth_watch.domain.errors import TryLater
+
+    with open_reader(config or ctx.obj) as reader:
+        run = reader.run(run_id)
+    if run is None:
+        raise TryLater(f"there is no run {run_id}; `thoth-watch runs` lists them")
+    if as_json:
+        print_json(run)
+    else:
+        _print_run(run)
+
+
+def _print_run(run: Mapping[str, Any]) -> None:
+    from thoth_watch.cli.tables import Column, print_table
+
+    facts = [
+        ("run", f"{run['id']} {run['status']}"),
+        ("started", stamp(run["started_at"])),
+        ("finished", stamp(run["finished_at"])),
+        *((what, _got(run, what)) for what in ("engine", "model", "device", "precision")),
+        ("device name", run["device_name"] or "-"),
+        ("batch size", str(run["batch_size"] or "-")),
+        ("files", _files(run)),
+        ("audio", media_clock(run["audio_s"])),
+        ("wall", f"{run['wall_s'] or 0:.1f} s, {run['realtime_factor'] or 0:.1f} times real time"),
+        ("peak memory", _gib(run["peak_rss_bytes"]) + _gpu(run)),
+        ("host", run["host"]),
+    ]
+    for name, value in facts:
+        click.echo(f"{name + ':':<14}{printable(value)}")
+    for note in _notes(run):
+        click.echo(f"{'note:':<14}{printable(note)}")
+    click.echo()
+    stages = [(name.removesuffix("_s"), run[name] or 0.0) for name in STAGES]
+    print_table(
+        [Column("stage"), Column("seconds", is_number=True)],
+        [(name, f"{seconds:.2f}") for name, seconds in stages],
+        empty="",
+    )
+    click.echo()
+    print_table(
+        [
+            Column("state"),
+            Column("audio", is_number=True),
+            Column("reused"),
+            Column("file", folds=True),
+            Column("reason", folds=True),
+        ],
+        [
+            (
+                member["state"],
+                media_clock(member["duration_s"]),
+                "yes" if member["reused"] else "",
+                member["path"],
+                member["reason"],
+            )
+            for member in run["files"]
+        ],
+        empty="no files",
+    )
+
+
+def _got(run: Mapping[str, Any], what: str) -> str:
+    """What was got, beside what was asked where that is something else."""
+    got, asked = run[what], run[f"{what}_asked"]
+    if got is None:
+        return f"- (asked: {asked})"
+    return str(got) if asked in (got, "auto") else f"{got} (asked: {asked})"
+
+
+def _gib(n_bytes: int | None) -> str:
+    return f"{(n_bytes or 0) / 2**30:.1f} GiB"
+
+
+def _gpu(run: Mapping[str, Any]) -> str:
+    return f", GPU {_gib(run['peak_gpu_bytes'])}" if run["peak_gpu_bytes"] else ""
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(row["id"]),
+        stamp(row["started_at"])[5:16],
+        str(row["status"]),
+        str(row["engine"] or row["engine_asked"]),
+        f"{row['device'] or '-'} {row['precision'] or ''}".strip(),
+        _files(row),
+        media_clock(row["audio_s"]),
+        f"{row['wall_s'] or 0:.1f}",
+        f"{row['realtime_factor'] or 0:.1f}x",
+    )
+
+
+def _files(row: Mapping[str, Any]) -> str:
+    failed = row["files_failed"] or 0
+    return f"{row['files_ok'] or 0}" + (f" +{failed} bad" if failed else "")
+
+
+def _notes(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["error"]:
+        yield str(row["error"])
+    for fallback in row["fallbacks"] or ():
+        yield f"{fallback['got']} instead of {fallback['asked']}: {fallback['why']}"

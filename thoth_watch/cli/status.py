@@ -1,0 +1,131 @@
+"""`status`: how things stand, in one look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thoth_watch.cli.files import print_files
+from thoth_watch.cli.options import config_option, json_option, settings_of
+from thoth_watch.cli.text import near, printable
+from thoth_watch.cli.times import about, ago, media_clock
+
+BESIDES = {
+    "refused": "refused",
+    "ignored": "hidden or partial ignored",
+    "other": "other files",
+}
+SHOWN = 20  # files that are named; the rest is counted
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch status
+  thoth-watch status --json | jq .backlog"""
+)
+@config_option
+@json_option
+def status(config: Path | None, as_json: bool) -> None:
+    """What waits, runs and failed, how long the backlog may take, and the last run."""
+    from thoth_watch.bootstrap import inbox_of
+    from thoth_watch.cli.tables import print_json
+    from thoth_watch.domain.states import State
+    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.service.holder import holder_of
+
+    settings = settings_of(config)
+    with LedgerReader.open(settings.ledger_url) as reader:
+        backlog = reader.backlog()
+        document = {
+            "working_process": holder_of(lock_path(settings.ledger_url)),
+            "inboxes": [_inbox(inbox_of(inbox).look()) for inbox in settings.inboxes],
+            "counts": reader.counts(),
+            "backlog": {**asdict(backlog), "finish_s": backlog.finish_s},
+            "running": reader.runs(status="RUNNING"),
+            "last_run": reader.last_run(),
+            "unfinished": reader.files(states=set(State) - {State.DONE, State.GONE}),
+        }
+    print_json(document) if as_json else _print(document)
+
+
+def _inbox(look: Any) -> dict[str, Any]:
+    return {
+        "path": str(look.inbox),
+        "audio_files": len(look.files),
+        "refused": len(look.refused),
+        "ignored": look.ignored,
+        "other": look.other,
+        "problem": look.problem,
+    }
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    from thoth_watch.cli.tables import COLOURS
+
+    def say(name: str, text: str, colour: str | None = None) -> None:
+        click.echo(f"{name + ':':<12}" + click.style(printable(text), fg=colour))
+
+    process = document["working_process"]
+    say("service", f"works (process {process})" if process else "does not work now")
+    for inbox in document["inboxes"]:
+        count = inbox["audio_files"]
+        text = f"{near(inbox['path'])}: {count} recording{'' if count == 1 else 's'}"
+        for what, words in BESIDES.items():
+            text += f", {inbox[what]} {words}" if inbox[what] else ""
+        say("inbox", text)
+        if inbox["problem"]:
+            say("", inbox["problem"], "red")
+    counts = [f"{n} {state}" for state, n in document["counts"].items() if n]
+    say("files", ", ".join(counts) or "none seen yet")
+    say("backlog", _backlog(document["backlog"]))
+    for run in document["running"]:
+        say("running", f"run {run['id']} on {run['device'] or '-'}, began {ago(run['started_at'])}")
+    last = document["last_run"]
+    if last:
+        colour = COLOURS.get(str(last["status"]))
+        say("last run", _run(last), colour if colour in ("red", "yellow") else None)
+        if last["error"]:
+            say("", str(last["error"]), "red")
+    unfinished = document["unfinished"]
+    if unfinished:
+        click.echo()
+        print_files(unfinished[:SHOWN])
+        if len(unfinished) > SHOWN:
+            click.echo(f"and {len(unfinished) - SHOWN} more: thoth-watch files --by reason")
+        _print_way_out(unfinished)
+
+
+def _print_way_out(unfinished: list[Mapping[str, Any]]) -> None:
+    from thoth_watch.domain.states import NEEDS_A_PERSON
+
+    if any(row["state"] in NEEDS_A_PERSON for row in unfinished):
+        click.secho("`thoth-watch retry --all` tries again what failed", dim=True)
+
+
+def _backlog(backlog: Mapping[str, Any]) -> str:
+    if not backlog["files"]:
+        return "nothing waits"
+    files = backlog["files"]
+    text = f"{files} file{'' if files == 1 else 's'}, {media_clock(backlog['audio_s'])} of audio"
+    unknown = backlog["files_of_unknown_length"]
+    text += f" ({unknown} of unknown length)" if unknown else ""
+    if backlog["finish_s"] is None:
+        return f"{text}; no run yet to tell how long that takes"
+    speed = backlog["realtime_factor"]
+    return f"{text}, about {about(backlog['finish_s'])} at {speed:.1f} times real time"
+
+
+def _run(run: Mapping[str, Any]) -> str:
+    files = (run["files_ok"] or 0) + (run["files_failed"] or 0)
+    text = f"{run['id']} {run['status']}, {ago(run['started_at'])}, "
+    text += f"{run['files_ok'] or 0} of {files} files"
+    if run["device"]:
+        text += f", {run['engine']} on {run['device']} in {run['precision']}"
+    if run["realtime_factor"]:
+        text += f", {run['realtime_factor']:.1f} times real time"
+    return text

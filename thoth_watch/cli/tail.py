@@ -1,0 +1,62 @@
+"""`tail`: what happens, as the ledger learns of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from thoth_watch.cli.options import config_option, json_option, open_reader
+from thoth_watch.cli.text import near, printable
+from thoth_watch.cli.times import media_clock, stamp
+
+PAUSE_S = 0.5  # between looks into the ledger
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  thoth-watch tail
+  thoth-watch tail -f
+  thoth-watch tail -f --json | jq 'select(.after == "FAILED")'"""
+)
+@config_option
+@json_option
+@click.option("-n", "--limit", default=20, show_default=True, help="How many of the past.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until stopped.")
+def tail(config: Path | None, as_json: bool, limit: int, follow: bool) -> None:
+    """Every move of a file and every end of a run, oldest first; JSON is one event a line.
+
+    The service's own log is elsewhere: `journalctl -u thoth-watch`.
+    """
+    from thoth_watch.cli.tables import print_json_line
+
+    with open_reader(config) as reader:
+        events, cursor = reader.events(None, limit=limit)
+        while True:
+            for event in events:
+                print_json_line(event) if as_json else _print(event)
+            if not follow:
+                return
+            time.sleep(PAUSE_S)
+            events, cursor = reader.events(cursor, limit=1000)
+
+
+def _print(event: Mapping[str, Any]) -> None:
+    from thoth_watch.cli.tables import COLOURS
+
+    if event["event"] == "file":
+        state, text = str(event["after"]), near(event["path"])
+        text += f"  {event['reason']}" if event["reason"] else ""
+    else:
+        state = str(event["status"])
+        text = f"run {event['run_id']}: {event['files_ok']} done, {event['files_failed']} failed, "
+        text += f"{media_clock(event['audio_s'])} of audio in {event['wall_s'] or 0:.1f} s"
+        text += f" on {event['device']}" if event["device"] else ""
+        text += f"  {event['error']}" if event["error"] else ""
+    colour = COLOURS.get(state)
+    shown = click.style(f"{state:>11}", fg=None if colour == "dim" else colour)
+    click.echo(f"{stamp(event['at'])[5:]} {shown}  {printable(text)}")

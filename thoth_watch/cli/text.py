@@ -1,0 +1,19 @@
+"""Names and messages as a terminal may safely have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def printable(path: object) -> str:
+    """Text that is safe on a terminal: control and undecodable characters are escaped."""
+    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def near(path: object) -> str:
+    """A path relative to the current folder where it lies below it, safe to print."""
+    try:
+        return printable(Path(str(path)).relative_to(Path.cwd()))
+    except ValueError:
+        return printable(path)

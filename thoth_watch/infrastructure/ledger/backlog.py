@@ -1,0 +1,49 @@
+"""What is still to be transcribed, and how long that may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from thoth_watch.domain.run import RunStatus
+from thoth_watch.domain.states import WAITING
+from thoth_watch.infrastructure.ledger.tables import files, runs
+
+RUNS_THAT_TELL = 20  # speed is that of the newest runs: device and model may have changed
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Files that wait or are under way, their sound, and the speed of late."""
+
+    files: int
+    audio_s: float  # of the files that declare a length
+    files_of_unknown_length: int
+    realtime_factor: float | None  # seconds of audio per second, over the newest runs
+
+    @property
+    def finish_s(self) -> float | None:
+        """Seconds of work left at that speed; None where nothing is known of the speed."""
+        return self.audio_s / self.realtime_factor if self.realtime_factor else None
+
+
+def backlog_of(connection: Connection) -> Backlog:
+    """The backlog now."""
+    left = connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(files.c.duration_s), 0.0),
+            func.count(files.c.duration_s),
+        ).where(files.c.state.in_(sorted(WAITING)))
+    ).one()
+    newest = (
+        select(runs.c.audio_s, runs.c.wall_s)
+        .where(runs.c.status.in_([RunStatus.DONE, RunStatus.PARTIAL]), runs.c.wall_s > 0)
+        .order_by(runs.c.id.desc())
+        .limit(RUNS_THAT_TELL)
+        .subquery()
+    )
+    heard = connection.execute(select(func.sum(newest.c.audio_s), func.sum(newest.c.wall_s))).one()
+    speed = float(heard[0]) / float(heard[1]) if heard[0] and heard[1] else None
+    return Backlog(left[0], float(left[1]), left[0] - left[2], speed)

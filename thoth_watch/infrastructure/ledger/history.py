@@ -1,0 +1,191 @@
+"""Reads a stretch of the ledger's past as the numbers of a report."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    RowMapping,
+    Text,
+    cast,
+    extract,
+    func,
+    select,
+)
+
+from thoth_watch.domain.history import (
+    STAGES,
+    Bucket,
+    EngineFigures,
+    FailureFigures,
+    FallbackFigures,
+    History,
+    SlowFile,
+    bucket_width,
+)
+from thoth_watch.domain.reasons import kind_of
+from thoth_watch.domain.states import NEEDS_A_PERSON, WAITING, State
+from thoth_watch.infrastructure.ledger.backlog import backlog_of
+from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
+
+SLOWEST = 10
+DAY_S = 86_400.0
+JULIAN_ERROR_S = 0.0005  # a day number has digits for about 40 microseconds
+EPOCH_JULIAN_DAY = 2_440_587.5  # 1970-01-01 00:00 UTC
+
+
+def history_of(connection: Connection, *, since: datetime | None, now: datetime) -> History:
+    """All that happened since then, or ever."""
+    history = History(made_at=now, since=since)
+    _count_runs(connection, history)
+    _count_fallbacks(connection, history)
+    _count_failures(connection, history)
+    _find_slowest(connection, history)
+    _follow_backlog(connection, history)
+    backlog = backlog_of(connection)
+    history.waiting_files, history.waiting_audio_s = backlog.files, backlog.audio_s
+    history.finish_s = backlog.finish_s
+    return history
+
+
+def _count_runs(connection: Connection, history: History) -> None:
+    """Runs by time and by what did them; the database adds up, as there may be millions."""
+    ends = select(func.min(runs.c.started_at), func.max(runs.c.started_at))
+    history.first, history.last = connection.execute(_since(ends, runs.c.started_at, history)).one()
+    if history.first is None or history.last is None:
+        return
+    end = max(history.last, history.made_at)  # that nothing ran of late is to be seen, too
+    history.width = bucket_width(end - history.first)
+    history.buckets = _empty_buckets(history.first, end, history.width)
+    start_s, width_s = history.buckets[0].start.timestamp(), history.width.total_seconds()
+    passed_s = _seconds(connection, runs.c.started_at) - start_s + JULIAN_ERROR_S
+    index = func.floor(passed_s / width_s)
+    kind = [runs.c[name] for name in ("engine", "device", "device_name", "precision", "model")]
+    sums = ("files_ok", "files_failed", "audio_s", "wall_s", *(f"{stage}_s" for stage in STAGES))
+    query = select(
+        index.label("bucket"),
+        *kind,
+        func.count().label("runs"),
+        *(func.coalesce(func.sum(runs.c[name]), 0).label(name) for name in sums),
+        *(
+            func.coalesce(func.max(runs.c[name]), 0).label(name)
+            for name in ("peak_rss_bytes", "peak_gpu_bytes")
+        ),
+    ).group_by(index, *kind)
+    engines: dict[tuple[Any, ...], EngineFigures] = {}
+    for row in connection.execute(_since(query, runs.c.started_at, history)).mappings():
+        bucket = history.buckets[min(int(row["bucket"]), len(history.buckets) - 1)]
+        _add(bucket, row)
+        _add(history, row)
+        for stage in STAGES:
+            history.stages[stage] += float(row[f"{stage}_s"])
+        if row["engine"] is None:
+            continue  # it never had one
+        engine, device, device_name, precision, model = (str(row[c.name] or "-") for c in kind)
+        got = engines.setdefault(
+            (engine, device, device_name, precision, model),
+            EngineFigures(engine, device, device_name, precision, model),
+        )
+        got.runs += row["runs"]
+        got.files_ok += row["files_ok"]
+        got.audio_s += row["audio_s"]
+        got.wall_s += row["wall_s"]
+        got.peak_rss_bytes = max(got.peak_rss_bytes, row["peak_rss_bytes"])
+        got.peak_gpu_bytes = max(got.peak_gpu_bytes, row["peak_gpu_bytes"])
+        audio_s, wall_s = bucket.by_engine.get(got.name, (0.0, 0.0))
+        bucket.by_engine[got.name] = (audio_s + row["audio_s"], wall_s + row["wall_s"])
+    history.engines = sorted(engines.values(), key=lambda figures: -figures.audio_s)
+
+
+def _add(counted: Bucket | History, row: RowMapping) -> None:
+    counted.runs += row["runs"]
+    counted.files_ok += row["files_ok"]
+    counted.files_failed += row["files_failed"]
+    counted.audio_s += row["audio_s"]
+    counted.wall_s += row["wall_s"]
+
+
+def _empty_buckets(first: datetime, last: datetime, width: timedelta) -> list[Bucket]:
+    """Buckets that begin at round times and hold both ends."""
+    width_s = width.total_seconds()
+    start_s = first.timestamp() // width_s * width_s
+    count = int((last.timestamp() - start_s) // width_s) + 1
+    return [Bucket(datetime.fromtimestamp(start_s + n * width_s, tz=UTC)) for n in range(count)]
+
+
+def _count_fallbacks(connection: Connection, history: History) -> None:
+    said = cast(runs.c.fallbacks, Text)
+    query = select(said, func.count()).where(said != "[]").group_by(said)
+    found: Counter[tuple[str, str, str]] = Counter()
+    for text, n_runs in connection.execute(_since(query, runs.c.started_at, history)):
+        for fallback in {(f["asked"], f["got"], f["why"]) for f in json.loads(text)}:
+            found[fallback] += n_runs
+    history.fallbacks = [FallbackFigures(*key, runs=n) for key, n in found.most_common()]
+
+
+def _count_failures(connection: Connection, history: History) -> None:
+    """Files that are without a transcript now, whenever that happened within the time."""
+    troubled = [*sorted(NEEDS_A_PERSON), State.RETRY, State.REFUSED]
+    query = select(files.c.state, files.c.reason, files.c.path).where(files.c.state.in_(troubled))
+    groups: dict[tuple[str, str], list[str]] = {}
+    for state, reason, path in connection.execute(_since(query, files.c.updated_at, history)):
+        groups.setdefault((state, kind_of(reason)), []).append(path)
+    figures = [
+        FailureFigures(state, kind, len(paths), min(paths))
+        for (state, kind), paths in groups.items()
+    ]
+    history.failures = sorted(figures, key=lambda f: (-f.files, f.kind))
+
+
+def _find_slowest(connection: Connection, history: History) -> None:
+    """Longest from claim to result, by what the moves say."""
+    claimed, ended = transitions.alias("claimed"), transitions.alias("ended")
+    took_s = _seconds(connection, ended.c.at) - _seconds(connection, claimed.c.at)
+    query = (
+        select(files.c.path, took_s.label("took_s"), files.c.duration_s, files.c.run_id)
+        .join(claimed, claimed.c.file_id == files.c.id)
+        .join(
+            ended,
+            (ended.c.file_id == claimed.c.file_id) & (ended.c.claim_no == claimed.c.claim_no),
+        )
+        .where(claimed.c.after == State.CLAIMED, ended.c.after == State.RESULT)
+        .order_by(took_s.desc())
+        .limit(SLOWEST)
+    )
+    history.slowest = [
+        SlowFile(row.path, float(row.took_s), row.duration_s, row.run_id)
+        for row in connection.execute(_since(query, claimed.c.at, history))
+    ]
+
+
+def _seconds(connection: Connection, moment: ColumnElement[Any]) -> ColumnElement[float]:
+    if connection.dialect.name == "sqlite":
+        return (func.julianday(moment, type_=Float) - EPOCH_JULIAN_DAY) * DAY_S
+    return cast(extract("epoch", moment), Float)
+
+
+def _follow_backlog(connection: Connection, history: History) -> None:
+    """How many files waited at the end of each bucket, from when each came and when it was over."""
+    if not history.buckets:
+        return
+    ends = [bucket.start + history.width for bucket in history.buckets]
+    change = [0] * (len(ends) + 1)
+    query = select(files.c.first_seen_at, files.c.state, files.c.done_at, files.c.updated_at)
+    for row in connection.execute(query.where(files.c.state != State.REFUSED)):
+        change[bisect_right(ends, row.first_seen_at)] += 1
+        if row.state not in WAITING:
+            change[bisect_right(ends, row.done_at or row.updated_at)] -= 1
+    for bucket, waiting in zip(history.buckets, accumulate(change), strict=False):
+        bucket.backlog_files = max(0, waiting)
+
+
+def _since(query: Any, column: ColumnElement[Any], history: History) -> Any:
+    return query if history.since is None else query.where(column >= history.since)
