@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.ports import (
     AudioDecoder,
@@ -138,19 +139,19 @@ class TranscribeBatch:
             self._finish(work, waiting[finished.key], finished)
 
     def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
-        """Decode file after file as the engine asks for them; a bad one never reaches the engine."""
-        for item in work.claim.batch.files:
-            if should_stop():
-                return
-            begun_s = self._clock.monotonic_s()
+        """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
+        files = work.claim.batch.files
+        for item, recording, decode_s in decode_ahead(
+            self._decoder, files, clock=self._clock, should_stop=should_stop
+        ):
+            work.stages.decode_s += decode_s
             try:
-                recording = self._decoder.decode(item.file, key=item.file_id)
+                if not isinstance(recording, Recording):
+                    raise recording
                 self._refuse_unfinished(item, recording)
             except (AudioError, TryLater) as error:
                 self._fail(work, item, error)
                 continue
-            finally:
-                work.stages.decode_s += self._clock.monotonic_s() - begun_s
             fingerprint = self._fingerprint(work, item)
             known = self._ledger.find_result(recording.sha256, fingerprint)
             work.audio_s += recording.duration_s

@@ -65,7 +65,7 @@ def demo(config: Path | None, folder: Path) -> None:
         engine = _engine_keys(build_settings(config, {}, required=True).engine)
     if not (SAMPLES / "SAMPLES.json").exists():
         raise EngineUnavailable(
-            "this copy of the program has no builtin model and no sample recordings yet;"
+            "this copy of the program has no sample recordings;"
             " see training/README.md, or try `thoth-watch transcribe FILE --model openai/whisper-tiny`"
         )
     place = _fresh(folder)

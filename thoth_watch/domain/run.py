@@ -27,7 +27,7 @@ class StageSeconds:
 
     load_s: float = 0.0
     queue_s: float = 0.0  # from the first file ready to the start
-    decode_s: float = 0.0
+    decode_s: float = 0.0  # beside the engine's time, not before it
     features_s: float = 0.0
     encode_s: float = 0.0
     generate_s: float = 0.0

@@ -57,7 +57,7 @@ def find_checkpoint(model: str, *, revision: str | None, builtin: Path) -> Check
     if model == "builtin":
         if not builtin.is_dir():
             raise ModelUnavailable(
-                "model builtin: this copy of the program does not have it yet; set engine.model to a"
+                "model builtin: this copy of the program does not have it; set engine.model to a"
                 " Whisper, such as openai/whisper-small or a folder, or make it: see training/README.md"
             )
         return _local(builtin, "builtin")

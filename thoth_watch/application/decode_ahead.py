@@ -1,0 +1,72 @@
+"""Decodes the next recordings of a batch while the engine computes, so that it never waits for a file."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from thoth_watch.application.ports import AudioDecoder, Clock, Recording
+from thoth_watch.domain.batching import WaitingFile
+from thoth_watch.domain.errors import AudioError, TryLater
+
+FILES_AHEAD = 8
+AUDIO_AHEAD_S = 600.0  # decoded recordings wait on disk or in memory: no more than so much of them
+
+Decoded = tuple[Recording | AudioError | TryLater, float]  # and the seconds that it took
+
+
+def decode_ahead(
+    decoder: AudioDecoder,
+    items: Sequence[WaitingFile],
+    *,
+    clock: Clock,
+    should_stop: Callable[[], bool],
+) -> Iterator[tuple[WaitingFile, Recording | AudioError | TryLater, float]]:
+    """Yield each file's recording, or why there is none, and the seconds of decoding, in order.
+
+    One file is decoded at a time. When should_stop turns true no other is begun; what was decoded
+    and not asked for is closed.
+    """
+
+    def decode(item: WaitingFile) -> Decoded:
+        begun_s = clock.monotonic_s()
+        result: Recording | AudioError | TryLater
+        try:
+            result = decoder.decode(item.file, key=item.file_id)
+        except (AudioError, TryLater) as error:
+            result = error
+        return result, clock.monotonic_s() - begun_s
+
+    waiting = deque(items)
+    ahead: deque[tuple[WaitingFile, Future[Decoded]]] = deque()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
+        try:
+            while True:
+                while waiting and not should_stop() and _has_room(ahead, waiting[0]):
+                    item = waiting.popleft()
+                    ahead.append((item, thread.submit(decode, item)))
+                if not ahead or should_stop():
+                    return
+                item, future = ahead.popleft()
+                yield item, *future.result()
+        finally:
+            _close_all(future for _, future in ahead)
+
+
+def _has_room(ahead: deque[tuple[WaitingFile, Future[Decoded]]], item: WaitingFile) -> bool:
+    audio_s = sum(_audio_s(i) for i, _ in ahead) + _audio_s(item)
+    return not ahead or (len(ahead) < FILES_AHEAD and audio_s <= AUDIO_AHEAD_S)
+
+
+def _audio_s(item: WaitingFile) -> float:
+    """Declared seconds; a file that does not say is taken for a long one."""
+    return item.audio_s or AUDIO_AHEAD_S
+
+
+def _close_all(futures: Iterator[Future[Decoded]]) -> None:
+    for future in futures:
+        if not future.cancel() and future.exception() is None:
+            result, _ = future.result()
+            if isinstance(result, Recording):
+                result.close()
