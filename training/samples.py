@@ -37,6 +37,9 @@ SENTENCES = (
     "the number of the room is three one eight",
     "goodbye Peter call tonight at seven thirty",
     "Emma and John call on Sunday evening",
+    "confirm the dinner with Sarah next Tuesday",
+    "the library is closed after seven thirty",
+    "cancel the concert on the twenty first of June",
 )
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "m4a")
 LONG_GAP_S = 0.6
