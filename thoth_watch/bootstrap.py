@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 BUILTIN_MODEL = Path(__file__).parent / "builtin" / "model"
 SAMPLES = Path(__file__).parent / "builtin" / "samples"
 POLL_S = 15.0  # between looks where no event can be trusted
-DEMONSTRATION = "the builtin model is a demonstration: it knows about a hundred English words"
+DEMONSTRATION = "the builtin model is a demonstration: it knows 159 English words"
 
 
 def build_settings(

@@ -49,6 +49,7 @@ def held_out_takes(text: str, first: int) -> Iterator[tuple[str, FloatArray]]:
     """Speak a sentence by the held-out voices, starting with another one each time."""
     espeak, flite = Espeak(), Flite()
     names = [*held_out_espeak_voices(), *(f"flite {voice}" for voice in HELD_OUT_FLITE)]
+    first %= len(names)
     for voice in names[first:] + names[:first]:
         if voice.startswith("flite "):
             spoken = flite.speak(text, voice=voice.removeprefix("flite "))

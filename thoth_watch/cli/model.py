@@ -73,7 +73,7 @@ def list_(as_json: bool) -> None:
         empty="",
     )
     there = "comes with the program" if BUILTIN_MODEL.is_dir() else "is not in this version"
-    click.echo(f"\nbuiltin (a demonstration of about a hundred English words) {there}")
+    click.echo(f"\nbuiltin (a demonstration of 159 English words) {there}")
     click.echo(f"models are kept in {cache_folder()}")
 
 

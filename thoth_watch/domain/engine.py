@@ -58,9 +58,8 @@ class Task(StrEnum):
 class AudioContext(StrEnum):
     """How much the encoder sees: 30 s windows always, or no more than their sound."""
 
-    AUTO = "auto"  # trim where the model is known to bear it: the builtin one
     FULL = "full"
-    TRIM = "trim"
+    TRIM = "trim"  # faster for short recordings; for models that bear it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class TranscriptionEngineConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps...
     device_is_binding: bool = False  # named on the command line: never replaced
     precision: str = "auto"
-    audio_context: str = "auto"  # auto, full or trim; the standard engine's is full
+    audio_context: str = "full"  # or trim; the standard engine's is full
     fallback: str = "warn"  # never or warn
     language: str | None = None  # None: detected per file
     task: str = "transcribe"
@@ -98,9 +97,7 @@ class TranscriptionEngineConfig:
     @property
     def trims(self) -> bool:
         """Whether windows shorter than 30 s are encoded at their own length."""
-        if self.engine_type == EngineType.STANDARD or self.audio_context == AudioContext.FULL:
-            return False
-        return self.audio_context == AudioContext.TRIM or self.model == "builtin"
+        return self.audio_context == AudioContext.TRIM and self.engine_type != EngineType.STANDARD
 
 
 def parse_precision(text: str) -> tuple[str, str]:

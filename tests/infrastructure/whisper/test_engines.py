@@ -76,7 +76,7 @@ def test_all_engines_say_the_same_in_float32(load, transcribe, recording, bursts
     sounds = [bursts(duration_s, seed) for seed, duration_s in enumerate((1, 12.5, 0.05, 2, 7))]
     said = []
     for engine_class in ENGINES.values():
-        engine = load(engine_class, precision="float32", audio_context="full", batch_size=3)
+        engine = load(engine_class, precision="float32", batch_size=3)
         results = transcribe(engine, [recording(k, s) for k, s in enumerate(sounds)])
         said.append({key: result.transcript for key, result in results.items()})
 

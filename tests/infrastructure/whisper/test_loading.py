@@ -217,10 +217,10 @@ def test_engine_and_precision_are_in_the_fingerprint_but_speed_is_not(load):
     ]
 
     assert len(set(fingerprints)) == 4
-    alike = {"precision": "float32", "audio_context": "full"}
-    slower = load(use_cache=False, batch_size=3, **alike)
-    assert slower.fingerprint == load(**alike).fingerprint
-    assert load(precision="float32").fingerprint != slower.fingerprint  # trimmed windows
+    slower = load(precision="float32", use_cache=False, batch_size=3)
+    assert slower.fingerprint == load(precision="float32").fingerprint
+    trimming = load(precision="float32", audio_context="trim")
+    assert trimming.fingerprint != slower.fingerprint
 
 
 def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
@@ -243,7 +243,9 @@ def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
 
 def test_a_spread_model_takes_one_format_where_it_is_free_to_choose(tiny_whisper):
     spread = AcceleratedWhisperTranscriptionEngine(
-        TranscriptionEngineConfig(), builtin=tiny_whisper, max_memory={"cpu": 400_000}
+        TranscriptionEngineConfig(audio_context="trim"),
+        builtin=tiny_whisper,
+        max_memory={"cpu": 400_000},
     )
 
     info = spread.get_device_info()

@@ -19,6 +19,7 @@ from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngi
 from thoth_watch.infrastructure.whisper.decoding import WindowDecoder
 from thoth_watch.infrastructure.whisper.features import log_mels
 from thoth_watch.infrastructure.whisper.quiet import quietly
+from training.evaluate import WordErrors, count_errors
 
 BUILTIN = Path(thoth_watch.__file__).parent / "builtin"
 MODEL, SAMPLES = BUILTIN / "model", BUILTIN / "samples"
@@ -48,6 +49,17 @@ def sounds():
 def engines():
     asked = TranscriptionEngineConfig(batch_size=4, language="en")
     return {kind: engine(asked, builtin=MODEL) for kind, engine in ENGINES.items()}
+
+
+@pytest.fixture(scope="module")
+def said():
+    """Sixty utterances of ten words, by voices that training never heard."""
+    utterances = pytest.importorskip("training.utterances")
+    try:
+        made = utterances.make_utterances(60)
+    except OSError:
+        pytest.skip("needs libespeak-ng1")
+    return [(soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32), u.text) for u in made]
 
 
 def agreement(words, others):
@@ -95,6 +107,27 @@ def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, trans
     assert len(words["standard"]) > len(sounds)
     assert agreement(words["standard"], words["accelerated"]) >= 0.998
     assert agreement(words["standard"], words["batch"]) >= 0.998
+
+
+def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, transcribe, recording):
+    recordings = [recording(k, s, language="en") for k, (s, _) in enumerate(said)]
+    texts = {
+        kind: [
+            result.transcript.text for _, result in sorted(transcribe(engine, recordings).items())
+        ]
+        for kind, engine in engines.items()
+    }
+
+    words = {kind: " ".join(heard).split() for kind, heard in texts.items()}
+    assert agreement(words["standard"], words["accelerated"]) >= 0.998
+    assert agreement(words["standard"], words["batch"]) >= 0.998
+    for heard in texts.values():
+        errors = sum(
+            (count_errors(truth, text) for (_, truth), text in zip(said, heard, strict=True)),
+            start=WordErrors(),
+        )
+        assert errors.words == 600
+        assert errors.percent <= 20
 
 
 def test_silence_has_no_words(engines, transcribe, recording):

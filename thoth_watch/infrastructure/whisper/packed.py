@@ -2,7 +2,8 @@
 
 transformers' modules are the reference, and what the standard engine runs; these give the same
 tokens from the same checkpoint, with projections fused, the keys of the encoder's output computed
-once for all layers, and caches of a fixed size.
+once for all layers, and caches of a fixed size. What the layers add up stays in float32, whatever
+they compute in: rounding it after each of them costs words.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class PackedWhisper:
         taken = _Taker(n_rows=WINDOWS_AT_ONCE * config.max_source_positions, precision=encoder)
         source = model.model.encoder
         self._convolutions = [taken.convolution(c) for c in (source.conv1, source.conv2)]
-        self._encoder_positions = taken.tensor(source.embed_positions.weight)
+        self._encoder_positions = taken.tensor(source.embed_positions.weight).float()
         self._encoder_layers = [
             (taken.attention(layer), taken.feed_forward(layer)) for layer in source.layers
         ]
@@ -122,7 +123,7 @@ class PackedWhisper:
     @property
     def encoder_dtype(self) -> torch.dtype:
         """Number format of the encoder's weights, but for int8 ones."""
-        return self._encoder_positions.dtype
+        return self._convolutions[0][0].dtype
 
     @property
     def decoder_dtype(self) -> torch.dtype:
@@ -143,13 +144,13 @@ class PackedWhisper:
         x = features.to(self.device, self.encoder_dtype)
         for (weight, bias), stride in zip(self._convolutions, (1, 2), strict=True):
             x = functional.gelu(functional.conv1d(x, weight, bias, stride=stride, padding=1))
-        x = x.transpose(1, 2) + self._encoder_positions[: x.shape[2]]
+        x = x.transpose(1, 2).float() + self._encoder_positions[: x.shape[2]]
         for attention, feed_forward in self._encoder_layers:
-            q, k, v = self._split(attention.qkv(_normalise(x, attention.norm)), 3)
+            q, k, v = self._split(attention.qkv(_normalise(x, attention.norm, attention.qkv)), 3)
             x = x + attention.out(_join(attend(q, k, v)))
-            h = feed_forward.up.gelu(_normalise(x, feed_forward.norm))
+            h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
             x = x + feed_forward.down(h)
-        return _normalise(x, self._encoder_norm)
+        return _normalise(x, self._encoder_norm, self._memory_projections)
 
     def remember(self, hidden: Tensor, *, max_tokens: int) -> Memory:
         """Keys and values of an encoder's output for all layers, and room for so many tokens."""
@@ -175,13 +176,13 @@ class PackedWhisper:
         """Read tokens, shape (n, k); logits of what comes after the last: float32, (n, vocabulary)."""
         n_new, before = tokens.shape[1], memory.n_tokens
         after = before + n_new
-        x = self._embeddings[tokens] + self._token_positions[before:after]
+        x = self._embeddings[tokens].float() + self._token_positions[before:after]
         mask = None
         if n_new > 1:
             seen = torch.ones(n_new, after, dtype=torch.bool, device=x.device)
             mask = seen.tril(diagonal=before)
         for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
-            q, k, v = self._split(attention.qkv(_normalise(x, attention.norm)), 3)
+            q, k, v = self._split(attention.qkv(_normalise(x, attention.norm, attention.qkv)), 3)
             own_keys, own_values = memory.own[index]
             own_keys[:, :, before:after], own_values[:, :, before:after] = k, v
             seen_keys, seen_values = own_keys[:, :, :after], own_values[:, :, :after]
@@ -192,12 +193,13 @@ class PackedWhisper:
                     q, seen_keys, seen_values, attn_mask=mask
                 )
             x = x + attention.out(_join(a))
-            (q,) = self._split(cross.query(_normalise(x, cross.norm)), 1)
+            (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
             a = attend_with_one_query(q, memory.keys[index], memory.values[index])
             x = x + cross.out(_join(a))
-            x = x + feed_forward.down(feed_forward.up.gelu(_normalise(x, feed_forward.norm)))
+            h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
+            x = x + feed_forward.down(h)
         memory.n_tokens = after
-        return self._head(_normalise(x[:, -1], self._decoder_norm)).float()
+        return self._head(_normalise(x[:, -1], self._decoder_norm, self._head)).float()
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(n, length, parts * width) to `parts` tensors of shape (n, heads, length, head)."""
@@ -212,8 +214,9 @@ def _join(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _normalise(x: Tensor, norm: Norm) -> Tensor:
-    return functional.layer_norm(x, *norm)
+def _normalise(x: Tensor, norm: Norm, then: Linear) -> Tensor:
+    """A layer norm in float32, in the number format of the layer that comes then."""
+    return functional.layer_norm(x, *norm).to(then.dtype)
 
 
 class _Taker:
@@ -227,7 +230,7 @@ class _Taker:
         return _free(parameter).to(self._dtype)
 
     def norm(self, module: nn.LayerNorm) -> Norm:
-        weight, bias = self.tensor(module.weight), self.tensor(module.bias)
+        weight, bias = (_free(p).float() for p in (module.weight, module.bias))
         return tuple(module.normalized_shape), weight, bias, module.eps
 
     def convolution(self, module: nn.Conv1d) -> tuple[Tensor, Tensor]:
