@@ -21,6 +21,7 @@ COMMANDS = {
     "runs": "ledger",
     "files": "ledger",
     "retry": "ledger",
+    "db": "db",
     "performance": "performance",
 }
 
