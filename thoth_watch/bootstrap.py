@@ -219,7 +219,7 @@ def build_service(
     from thoth_watch.infrastructure.ledger import SqlLedger, lock_path
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
     from thoth_watch.infrastructure.service.clock import SystemClock
-    from thoth_watch.infrastructure.service.lock import ProcessLock
+    from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
     from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
     from thoth_watch.infrastructure.service.signals import stop_on_signals
@@ -228,6 +228,8 @@ def build_service(
     suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
     with ExitStack() as stack:
         stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
+        for inbox in settings.inboxes:
+            stack.enter_context(inbox_lock(inbox.path))
         ledger = SqlLedger.open(settings.ledger_url)
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
