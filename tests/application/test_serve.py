@@ -121,6 +121,7 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
     house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
 
     assert house.rows()["a.wav"]["deaths"] == 0
+    assert "RUNNING" not in {run["status"] for run in house.runs()[:-1]}
 
 
 def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: House):

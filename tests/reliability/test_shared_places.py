@@ -53,6 +53,7 @@ def test_a_full_disk_is_waited_out_and_blames_nobody(tmp_path: Path, small_disk:
         place.database = small_disk / "state" / "thoth-watch.db"
     place.configure(batch={"max_files": 4})
     daemon = place.start("run")
+    place.wait_for(lambda: "engine loaded" in place.log(), daemon)
     try:
         for time in range(3):
             for n in range(4):
