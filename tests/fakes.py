@@ -19,7 +19,7 @@ from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable, NameTaken
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, Transcript
+from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
 
 INBOX = Path("/inbox")
 PLACEMENT = Placement(
@@ -149,7 +149,10 @@ class FakeEngine:
                 yield Transcribed(recording.key, None, "the engine is deaf to it")
                 continue
             segment = Segment(0.0, 10.0, f" {text}")
-            yield Transcribed(recording.key, Transcript((segment,), "en", 10.0))
+            warnings = recording.info.warnings
+            verdict = verdict_of(text, warnings)
+            transcript = Transcript((segment,), "en", 10.0, verdict=verdict, warnings=warnings)
+            yield Transcribed(recording.key, transcript)
 
     def hear(self, recording: Recording) -> str:
         return str(recording.samples)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from thoth_watch.domain.engine import (
     FallbackPolicy,
     TranscriptionEngineConfig,
 )
-from thoth_watch.domain.errors import ConfigError, EngineUnavailable
+from thoth_watch.domain.errors import AudioError, ConfigError, EngineUnavailable, TryLater
 from thoth_watch.domain.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def build_service(
     from thoth_watch.infrastructure.ledger import SqlLedger, lock_path
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
     from thoth_watch.infrastructure.service.clock import SystemClock
-    from thoth_watch.infrastructure.service.lock import ProcessLock
+    from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
     from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
     from thoth_watch.infrastructure.service.signals import stop_on_signals
@@ -230,6 +230,8 @@ def build_service(
     suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
     with ExitStack() as stack:
         stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
+        for inbox in settings.inboxes:
+            stack.enter_context(inbox_lock(inbox.path))
         ledger = SqlLedger.open(settings.ledger_url)
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
@@ -374,6 +376,53 @@ def build_report(settings: Settings, *, since: datetime | None) -> str:
     with LedgerReader.open(settings.ledger_url) as reader:
         history = reader.history(since=since, now=datetime.now(UTC))
     return render_report(history, ledger=str(settings.origins["ledger.url"].value))
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a new ledger was made of."""
+
+    old: Path | None  # where the one before it lies now
+    adopted: int  # recordings that are DONE
+    left: int  # recordings without a transcript that says it is ours
+
+
+def rebuild_ledger(settings: Settings) -> Rebuilt:
+    """Put the ledger aside and make one from the inboxes, adopting the transcripts that say they are ours.
+
+    Raises TryLater where another process works on it, or an inbox cannot be read whole.
+    """
+    from thoth_watch.application.publish_transcript import destination_of
+    from thoth_watch.infrastructure.audio.safe_open import sha256_of
+    from thoth_watch.infrastructure.ledger import SqlLedger, care, lock_path
+    from thoth_watch.infrastructure.publishing import ours_beside
+    from thoth_watch.infrastructure.service.clock import SystemClock
+    from thoth_watch.infrastructure.service.lock import ProcessLock
+
+    find, now, adopted, left = treatment_finder(settings), SystemClock().now(), 0, 0
+    with ProcessLock(lock_path(settings.ledger_url)):
+        looks = [inbox_of(inbox).look() for inbox in settings.inboxes]
+        for look in looks:
+            if look.problem:
+                raise TryLater(look.problem)
+        old = care.move_aside(settings.ledger_url, now=now)
+        with SqlLedger.open(settings.ledger_url) as ledger:
+            for file in (file for look in looks for file in look.files):
+                treatment = find(file)
+                try:
+                    sha256 = sha256_of(file)
+                except AudioError:  # it changes, or cannot be read: the daemon will say so
+                    left += 1
+                    continue
+                folder, below = destination_of(file, treatment)
+                ours = ours_beside(
+                    folder, file.path, below=below, pattern=treatment.name, sha256=sha256
+                )
+                if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):
+                    adopted += 1
+                else:
+                    left += 1
+    return Rebuilt(old, adopted, left)
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

@@ -85,6 +85,17 @@ def test_a_changed_recording_is_transcribed_again(house: House):
     assert house.rows()["a.wav"]["generation"] == 2
 
 
+def test_a_file_that_no_event_told_of_is_found_by_the_next_look(house: House):
+    def done_or_too_late() -> bool:
+        if house.clock.seconds > 0 and not house.inbox.files:
+            house.inbox.put("a.wav")
+        return house.states() == {"a.wav": State.DONE} or house.clock.seconds > 3600
+
+    house.serve(drain=False, until=done_or_too_late)
+
+    assert house.states() == {"a.wav": State.DONE}
+
+
 def test_what_was_done_stays_done_after_a_restart(house: House):
     house.inbox.put("a.wav")
     house.serve()
@@ -110,6 +121,7 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
     house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
 
     assert house.rows()["a.wav"]["deaths"] == 0
+    assert "RUNNING" not in {run["status"] for run in house.runs()[:-1]}
 
 
 def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: House):

@@ -105,7 +105,7 @@ def test_no_mutation_of_a_recording_gets_beyond_the_worker(tmp_path: Path, n_inp
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("n_cuts", [5, pytest.param(50, marks=full)])
+@pytest.mark.parametrize("n_cuts", [3, pytest.param(50, marks=full)])
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "ogg", "opus", "m4a", "webm"])
 def test_every_cut_recording_is_said_to_be_one(tmp_path: Path, kind: str, n_cuts: int):
     content = MAKERS[kind](tmp_path / f"whole.{kind}").read_bytes()
@@ -149,7 +149,7 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("poison", "n_times"),
-    [("segv", 1), ("hang", 1), *(pytest.param(name, 20, marks=full) for name in POISONS)],
+    [("segv", 1), *(pytest.param(name, 20, marks=full) for name in POISONS)],
 )
 def test_a_poisonous_recording_is_quarantined_after_two_and_its_neighbours_are_done(
     workshop: Callable[..., House], poison: str, n_times: int

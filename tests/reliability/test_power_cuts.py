@@ -60,7 +60,7 @@ def disk(image: Path) -> Path:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     "n_cuts",
-    [2, pytest.param(30, marks=full), pytest.param(300, marks=pytest.mark.nightly)],
+    [1, pytest.param(30, marks=full), pytest.param(300, marks=pytest.mark.nightly)],
 )
 def test_what_is_done_survives_a_power_cut(quick_folder: Path, n_cuts: int):
     if not can_mount(quick_folder):

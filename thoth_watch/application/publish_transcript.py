@@ -17,12 +17,13 @@ from thoth_watch.application.ports import (
     TranscriptRenderer,
     Unpublished,
 )
+from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.naming import candidate_names
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE
+from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
 
 ALTERNATE = "alternate"
 
@@ -38,16 +39,20 @@ class Destination:
     @property
     def below(self) -> Path:
         """The folder that nothing may be written outside of: the inbox, or `output_dir`."""
-        output_dir = self.item.treatment.output_dir
-        return self.item.file.inbox if output_dir == BESIDE_THE_SOURCE else Path(output_dir)
+        return destination_of(self.item.file, self.item.treatment)[1]
 
     @property
     def folder(self) -> Path:
         """Where its transcripts go: beside it, or in the same place below `output_dir`."""
-        output_dir = self.item.treatment.output_dir
-        if output_dir == BESIDE_THE_SOURCE:
-            return self.item.file.path.parent
-        return Path(output_dir) / self.item.file.relative.parent
+        return destination_of(self.item.file, self.item.treatment)[0]
+
+
+def destination_of(file: AudioFile, treatment: Treatment) -> tuple[Path, Path]:
+    """The folder of a recording's transcripts, and the one that nothing may be written outside of."""
+    if treatment.output_dir == BESIDE_THE_SOURCE:
+        return file.path.parent, file.inbox
+    output_dir = Path(treatment.output_dir)
+    return output_dir / file.relative.parent, output_dir
 
 
 @dataclass(frozen=True, slots=True)

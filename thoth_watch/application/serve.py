@@ -205,6 +205,7 @@ class Serve:
             raise
         if self._stranded is not None and self._dispatcher.is_idle:
             self._ledger.release(self._stranded, now=self._clock.now())
+            self._ledger.recover(now=self._clock.now())  # its run is INTERRUPTED
             self._stranded = None
 
     def _look(self) -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "tail": "tail",
     "report": "report",
     "retry": "files",
+    "db": "db",
     "performance": "performance",
     "service": "service",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,3 +57,10 @@ class Transcript:
     def text(self) -> str:
         """The words of all segments, as whisper joins them."""
         return "".join(segment.text for segment in self.segments).strip()
+
+
+def verdict_of(text: str, warnings: Sequence[str]) -> Verdict:
+    """How far the words cover the sound: a cut recording is truncated, also without a word in it."""
+    if any(warning.startswith("truncated") for warning in warnings):
+        return Verdict.TRUNCATED
+    return Verdict.OK if text else Verdict.EMPTY

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infrastructure.audio.making import tone, write_with_soundfile
+from tests.infrastructure.audio.making import tone, write_with_av, write_with_soundfile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, NotAudio
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file, safe_open
@@ -62,6 +62,17 @@ def test_the_whitelist_alone_keeps_ffmpeg_from_reading_a_sibling(
         source = with_av.AvSource(file.fileno(), DecodeLimits())  # so the danger is real
         assert sum(len(block) for block, _ in source.blocks(1.0)) == 48_000
         source.close()
+
+
+def test_a_format_that_is_not_on_the_list_is_not_tried(tmp_path: Path) -> None:
+    """Each has a parser of its own with its own mistakes; a misspelt list would let all of them in."""
+    from thoth_watch.infrastructure.audio import with_av
+    from thoth_watch.infrastructure.audio.sources import CannotOpenError
+
+    path = tmp_path / "a.wav"
+    write_with_av(path, tone(16_000), 16_000, codec="pcm_s16le", container="nut")
+    with path.open("rb") as file, pytest.raises(CannotOpenError, match="not read here"):
+        with_av.AvSource(file.fileno(), DecodeLimits())
 
 
 @pytest.fixture(params=["openat2", "by hand"])

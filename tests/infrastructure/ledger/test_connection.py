@@ -9,11 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from tests.contracts.test_ledger_contract import NOW, make_ready, record, recording, state_of
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, lock_path
+from thoth_watch.infrastructure.ledger.connection import WRITES
 from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID
 
 
@@ -44,6 +46,16 @@ def test_it_is_durable_strict_and_patient(ledger: SqlLedger) -> None:
         "foreign_keys": 1,
         "busy_timeout": 200,
     }
+
+
+def test_a_writer_waits_for_another_before_it_reads_anything(url: str) -> None:
+    """One that reads first and writes then fails at once when another has written in between."""
+    with SqlLedger.open(url) as first, SqlLedger.open(url, busy_timeout_s=0.1) as second:
+        writing = first.engine.connect().execution_options(**WRITES)
+        with writing as connection, connection.begin():
+            late = second.engine.connect().execution_options(**WRITES)
+            with late, pytest.raises(OperationalError, match="locked"):
+                late.begin()
 
 
 def test_what_was_recorded_is_there_after_reopening(url: str) -> None:

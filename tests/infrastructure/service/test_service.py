@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from thoth_watch.domain.errors import TryLater
-from thoth_watch.infrastructure.service.lock import ProcessLock
+from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
 from thoth_watch.infrastructure.service.logs import JsonFormatter, LineFormatter
 from thoth_watch.infrastructure.service.process import owner_token, peak_rss_bytes
 from thoth_watch.infrastructure.service.signals import stop_on_signals
@@ -29,7 +29,7 @@ def test_only_one_process_holds_the_lock_and_the_other_is_told_who(tmp_path: Pat
     path = tmp_path / "state" / "ledger.lock"
     code = (
         "import sys; from pathlib import Path\n"
-        "from thoth_watch.infrastructure.service.lock import ProcessLock\n"
+        "from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock\n"
         "with ProcessLock(Path(sys.argv[1])): pass"
     )
     with ProcessLock(path):
@@ -40,6 +40,18 @@ def test_only_one_process_holds_the_lock_and_the_other_is_told_who(tmp_path: Pat
         assert other.returncode != 0
         assert f"process {os.getpid()} works on this ledger" in other.stderr
     with ProcessLock(path):
+        pass
+
+
+def test_two_programs_with_ledgers_of_their_own_cannot_have_one_inbox(tmp_path: Path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    with inbox_lock(tmp_path):
+        refused = pytest.raises(TryLater, match="another process works on this inbox")
+        with refused, inbox_lock(tmp_path / "link"):
+            pass
+        with inbox_lock(tmp_path / "away"), inbox_lock(tmp_path / "away"):
+            pass
+    with inbox_lock(tmp_path):
         pass
 
 

@@ -95,13 +95,8 @@ def mp3_tells_its_length(descriptor: int) -> bool:
     Without that libsndfile guesses the length from the first frames and stops there: of a VBR
     file of 20 s without such a frame it gave 3.4 s, silently. Files glued together stop likewise.
     """
-    at = _after_id3(descriptor)
-    first = os.pread(descriptor, 4_096, at)
-    sync = next((i for i in range(len(first) - 1) if _is_mpeg_sync(first[i : i + 2])), None)
-    if sync is None:
-        return False
-    places = [first.find(name, sync, sync + 64) for name in (b"Xing", b"Info")]
-    mark = max(places)
+    at, first, sync = _first_frame(descriptor)
+    mark = _xing(first, sync)
     if mark < 0 or len(first) < mark + 16:
         return False
     flags, _frames, sound_bytes = struct.unpack(">III", first[mark + 4 : mark + 16])
@@ -110,6 +105,33 @@ def mp3_tells_its_length(descriptor: int) -> bool:
     end = at + sync + int(sound_bytes)
     behind = os.pread(descriptor, _MP3_SLACK_BYTES + 1, end)
     return len(behind) <= _MP3_SLACK_BYTES or behind.startswith(_MP3_TAGS)
+
+
+def mp3_counts_its_frames(descriptor: int) -> bool:
+    """Whether an MP3's first frame says how many follow (Xing, Info or VBRI), rightly or not."""
+    _, first, sync = _first_frame(descriptor)
+    mark = _xing(first, sync)
+    if mark >= 0 and len(first) >= mark + 8:
+        return bool(first[mark + 7] & 0b1)
+    return sync >= 0 and first[sync + 36 : sync + 40] == b"VBRI"
+
+
+def _first_frame(descriptor: int) -> tuple[int, bytes, int]:
+    """Where an MP3's sound begins, the bytes from there, and where in them a frame does; -1 for nowhere."""
+    at = _after_id3(descriptor)
+    first = os.pread(descriptor, 4_096, at)
+    return (
+        at,
+        first,
+        next((i for i in range(len(first) - 1) if _is_mpeg_sync(first[i : i + 2])), -1),
+    )
+
+
+def _xing(first: bytes, sync: int) -> int:
+    """Where a frame's Xing or Info mark is; -1 if it has none."""
+    if sync < 0:
+        return -1
+    return max(first.find(name, sync, sync + 64) for name in (b"Xing", b"Info"))
 
 
 def _after_id3(descriptor: int) -> int:

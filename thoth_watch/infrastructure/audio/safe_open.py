@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -88,6 +89,14 @@ def open_recording(file: AudioFile) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def sha256_of(file: AudioFile) -> str:
+    """Hash of the very version that was listed. Raises as `open_recording`."""
+    with os.fdopen(open_recording(file), "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        check_unchanged(stream.fileno(), file)
+    return digest
 
 
 def check_unchanged(descriptor: int, file: AudioFile) -> None:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from thoth_watch.infrastructure.audio.headers import cut_share
+from thoth_watch.infrastructure.audio.headers import cut_share, mp3_counts_its_frames
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.pcm import RefusedError
 from thoth_watch.infrastructure.audio.sources import MAX_BLOCK_SAMPLES, CannotOpenError, said
@@ -57,7 +57,9 @@ class AvSource:
             self.codec = str(self._stream.codec_context.name)
             self.rate_hz = int(self._stream.rate or 0)
             self.channels = int(self._stream.channels)
-            self.declared_s, self.is_exact = self._declared(cut_share(descriptor))
+            self.declared_s, self.is_exact = self._declared(
+                cut_share(descriptor), counts_frames=mp3_counts_its_frames(descriptor)
+            )
         except Exception as error:  # no codec context, no rate: a broken header
             self.close()
             raise CannotOpenError(f"a broken header ({said(error)})") from error
@@ -115,14 +117,15 @@ class AvSource:
             return (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
         return raw.astype(np.float32) / np.float32(_FULL_SCALE.get(kind, 1))
 
-    def _declared(self, share: float | None) -> tuple[float | None, bool]:
+    def _declared(self, share: float | None, *, counts_frames: bool) -> tuple[float | None, bool]:
         """Seconds of the track by the container, and whether they are counted."""
         stream, container = self._stream, self._container
         whole_s = None if not container.duration else container.duration / av.time_base
         track_s = float(stream.duration * stream.time_base) if stream.duration else None
         track_s = track_s or _clock_s(stream.metadata.get("DURATION", ""))
         is_counted = container.format.name.startswith(_COUNTED) or (
-            container.format.name == "mp3" and bool(stream.start_time)  # a Xing frame's delay
+            container.format.name == "mp3"
+            and (bool(stream.start_time) or counts_frames)  # a Xing frame's delay
         )
         if container.format.name == "asf":  # Windows adds up to two seconds of nothing
             is_counted = share is not None

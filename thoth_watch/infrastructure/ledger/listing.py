@@ -67,6 +67,21 @@ def record_ready(
     move_all(connection, steps, now=now)
 
 
+def record_adopted(
+    connection: Connection, file: AudioFile, *, sha256: str, now: datetime
+) -> int | None:
+    """A recording whose transcript we made before this ledger was: DONE from the start. Its id.
+
+    None if the ledger knows the recording already.
+    """
+    if _known(connection, [file.path]):
+        return None
+    values = _new_row(file.inbox, file.path, file.signature, now=now, reason="adopted")
+    values |= {"state": str(State.DONE), "reason": "", "sha256": sha256, "done_at": now}
+    _insert(connection, [values])
+    return int(_known(connection, [file.path])[file.path].id)
+
+
 def record_refused(
     connection: Connection, refused: Sequence[RefusedEntry], *, now: datetime
 ) -> None:

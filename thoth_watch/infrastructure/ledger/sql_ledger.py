@@ -469,6 +469,19 @@ class SqlLedger:
                 for condition in conditions
             )
 
+    def adopt(
+        self, file: AudioFile, *, sha256: str, published: Sequence[tuple[Path, str]], now: datetime
+    ) -> bool:
+        """A recording with a transcript of ours that no ledger knows any more is DONE; False if known."""
+        with self._writing() as connection:
+            file_id = listing.record_adopted(connection, file, sha256=sha256, now=now)
+            if file_id is None:
+                return False
+            publications.mark_published(
+                connection, published, file_id=file_id, generation=1, claim_no=0, now=now
+            )
+        return True
+
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its start, on the file that is really there."""

@@ -2,5 +2,6 @@
 
 from thoth_watch.infrastructure.publishing.formats import render
 from thoth_watch.infrastructure.publishing.publisher import DurablePublisher
+from thoth_watch.infrastructure.publishing.recognising import ours_beside
 
-__all__ = ["DurablePublisher", "render"]
+__all__ = ["DurablePublisher", "ours_beside", "render"]

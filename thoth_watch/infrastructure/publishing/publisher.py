@@ -81,6 +81,21 @@ class DurablePublisher:
             return True
 
 
+def read_plain(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
+    """The content of a plain file, reached through no link below `below`; None for anything else."""
+    try:
+        with (
+            _folder(path.parent, below=below, make=False) as folder,
+            os.fdopen(os.open(path.name, _FILE, dir_fd=folder), "rb") as stream,
+        ):
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
+                return None
+            return stream.read()
+    except (TryLater, NameTaken):
+        return None
+
+
 def _adopt_or_replace(folder: int, output: Output) -> None:
     """Deal with what has the name. Raises FileNotFoundError if it is gone meanwhile."""
     name, content = output.path.name, output.content

@@ -1,9 +1,12 @@
-"""One process at a time on a ledger: daemon and oneshot exclude each other."""
+"""One process at a time on a ledger, and on an inbox: daemon and oneshot exclude each other."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -35,8 +38,9 @@ class ProcessLock:
             raise TryLater(
                 f"{self._path}: {who} works on this ledger; wait for it or stop it"
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the number is only for the other one's message
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
         return self
 
@@ -49,3 +53,26 @@ class ProcessLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+@contextmanager
+def inbox_lock(inbox: Path) -> Iterator[None]:
+    """Keep others of this machine, with ledgers of their own, away from a folder while this is open.
+
+    A name in the kernel that no file stands for: nothing is written into the inbox, nothing keeps
+    its file system from being unmounted, and it ends with the process. A folder that is not there
+    is nobody's. Raises TryLater. Source: unix(7), abstract sockets.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as name:
+        try:
+            found = inbox.stat()
+        except OSError:
+            found = None
+        if found is not None:
+            try:
+                name.bind(f"\0thoth-watch-inbox-{found.st_dev}-{found.st_ino}")
+            except OSError as error:
+                raise TryLater(
+                    f"{inbox}: another process works on this inbox; wait for it or stop it"
+                ) from error
+        yield

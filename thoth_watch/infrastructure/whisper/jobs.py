@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from thoth_watch.application.ports import Recording, Transcribed
-from thoth_watch.domain.transcript import Segment, Transcript, Verdict
+from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
 from thoth_watch.infrastructure.whisper.windows import Window
 
 
@@ -80,8 +80,5 @@ class Job:
             warnings=info.warnings,
             n_tokens=sum(heard.n_tokens for heard in self.heard),
         )
-        if any(warning.startswith("truncated") for warning in info.warnings):
-            transcript = replace(transcript, verdict=Verdict.TRUNCATED)  # even without a word
-        elif not transcript.text:
-            transcript = replace(transcript, verdict=Verdict.EMPTY)
+        transcript = replace(transcript, verdict=verdict_of(transcript.text, info.warnings))
         return Transcribed(self.recording.key, transcript)

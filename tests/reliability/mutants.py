@@ -1,0 +1,183 @@
+"""Twelve bugs put in on purpose, each into a copy of the program: a test must turn red of each.
+
+`python -m tests.reliability.mutants`; the last line says how many did, and the exit code whether all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NEEDED = ("thoth_watch", "tests", "pyproject.toml")
+TIME_LIMIT_S = 900
+INFRASTRUCTURE = "thoth_watch/infrastructure"
+ORDER = "tests/reliability/test_power_cuts.py::test_content_is_durable_before_its_name_and_its_name_before_done"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug, and the test that is to find it."""
+
+    name: str
+    file: str
+    changes: tuple[tuple[str, str], ...]  # what stands there, what shall stand there
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "the content is not made durable",
+        f"{INFRASTRUCTURE}/publishing/rungs.py",
+        (
+            (
+                "        rest = rest[os.write(file, rest) :]\n    os.fsync(file)",
+                "        rest = rest[os.write(file, rest) :]",
+            ),
+        ),
+        ORDER,
+    ),
+    Mutant(
+        "the folder is not made durable",
+        f"{INFRASTRUCTURE}/publishing/rungs.py",
+        (("        os.fsync(folder)", "        pass"),),
+        ORDER,
+    ),
+    Mutant(
+        "the ledger's commits are not made durable",
+        f"{INFRASTRUCTURE}/ledger/connection.py",
+        (
+            (
+                'PRAGMA journal_mode=WAL")\n                connection.execute("PRAGMA synchronous=FULL',
+                'PRAGMA journal_mode=WAL")\n                connection.execute("PRAGMA synchronous=NORMAL',
+            ),
+        ),
+        "tests/infrastructure/ledger/test_connection.py",
+    ),
+    Mutant(
+        "a name is taken by a rename that replaces",
+        f"{INFRASTRUCTURE}/publishing/rungs.py",
+        (
+            ("(link_unnamed, link_named,", "(link_named,"),
+            (
+                "os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)",
+                "os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)",
+            ),
+        ),
+        "tests/infrastructure/publishing/test_publisher.py",
+    ),
+    Mutant(
+        "recordings are opened by their path",
+        f"{INFRASTRUCTURE}/audio/safe_open.py",
+        (
+            (
+                "(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)",
+                "(flags & ~os.O_NOFOLLOW, 0, 0)",
+            ),
+        ),
+        "tests/infrastructure/audio/test_hostile_files.py",
+    ),
+    Mutant(
+        "FFmpeg may read every format",
+        f"{INFRASTRUCTURE}/audio/with_av.py",
+        (('    "format_whitelist": "wav', '    "metadata": "wav'),),
+        "tests/infrastructure/audio/test_hostile_files.py",
+    ),
+    Mutant(
+        "the whitelist of formats is misspelt",
+        f"{INFRASTRUCTURE}/audio/with_av.py",
+        (('    "format_whitelist"', '    "format_whitelits"'),),
+        "tests/infrastructure/audio/test_hostile_files.py",
+    ),
+    Mutant(
+        "nobody looks unless the bell rings",
+        "thoth_watch/application/serve.py",
+        (("        due = [self._policy.rescan_s]", "        due = [1e9]"),),
+        "tests/application/test_serve.py",
+    ),
+    Mutant(
+        "attempts are not counted before a file is opened",
+        f"{INFRASTRUCTURE}/ledger/sql_ledger.py",
+        (('"attempts": row.attempts + 1,', '"attempts": row.attempts,'),),
+        "tests/contracts/test_ledger_contract.py",
+    ),
+    Mutant(
+        "writers begin as readers",
+        f"{INFRASTRUCTURE}/ledger/connection.py",
+        (('"BEGIN IMMEDIATE" if writes else "BEGIN"', '"BEGIN"'),),
+        "tests/infrastructure/ledger/test_connection.py::test_a_writer_waits_for_another_before_it_reads_anything",
+    ),
+    Mutant(
+        "a file is not looked at again after it was read",
+        f"{INFRASTRUCTURE}/audio/worker_decoder.py",
+        (("        check_unchanged(descriptor, file)\n", ""),),
+        "tests/infrastructure/audio/test_hostile_files.py",
+    ),
+    Mutant(
+        "a copy is finished when its size stays",
+        "thoth_watch/domain/settling.py",
+        (
+            (
+                "before.signature != file.signature",
+                "before.signature.size_bytes != file.signature.size_bytes",
+            ),
+        ),
+        "tests/domain/test_settling.py",
+    ),
+)
+
+
+def is_red(mutant: Mutant | None, tests: list[str]) -> bool:
+    """Whether a test fails in a copy of the program with that bug in it."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder)
+        for name in NEEDED:
+            source = REPOSITORY / name
+            put = shutil.copytree if source.is_dir() else shutil.copy
+            put(source, copy / name)
+        if mutant is not None:
+            spoil(copy / mutant.file, mutant)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+            cwd=copy,
+            timeout=TIME_LIMIT_S,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"the tests could not be run:\n{done.stdout[-3000:]}{done.stderr}")
+        return done.returncode == 1
+
+
+def spoil(path: Path, mutant: Mutant) -> None:
+    """Put the bug in. It is an error if the place is no longer there: the mutant would be none."""
+    text = path.read_text()
+    for old, new in mutant.changes:
+        if text.count(old) != 1:
+            raise SystemExit(
+                f"{mutant.name}: {path.name} no longer has {old!r} once; mend the mutant"
+            )
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def main() -> None:
+    tests = sorted({mutant.test for mutant in MUTANTS})
+    if is_red(None, tests):
+        raise SystemExit("the tests are red without a mutant; mend them first")
+    n_killed = 0
+    for mutant in MUTANTS:
+        killed = is_red(mutant, [mutant.test])
+        n_killed += killed
+        print(f"{'killed  ' if killed else 'SURVIVED'} {mutant.name}", flush=True)
+    print(f"{n_killed} of {len(MUTANTS)} killed")
+    sys.exit(n_killed < len(MUTANTS))
+
+
+if __name__ == "__main__":
+    main()

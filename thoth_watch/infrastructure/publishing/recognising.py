@@ -1,0 +1,66 @@
+"""Which transcripts beside a recording are ours, told from what they say themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from thoth_watch.domain.naming import candidate_names
+from thoth_watch.domain.transcript import Segment, Transcript, Verdict
+from thoth_watch.domain.treatment import FORMATS
+from thoth_watch.infrastructure.publishing.formats import render
+from thoth_watch.infrastructure.publishing.publisher import read_plain
+
+_MAX_BYTES = 256 * 2**20
+
+
+def ours_beside(
+    folder: Path, source: Path, *, below: Path, pattern: str, sha256: str
+) -> list[tuple[Path, str]]:
+    """(path, sha256 of the content) of each transcript of that sound which we wrote; none if unsure.
+
+    A json transcript says who made it and of which bytes; those of its name in other formats are
+    ours if they are what it would be rendered to. sha256: of the recording's bytes.
+    """
+    for base, _ in candidate_names(source, pattern=pattern, sha256=sha256):
+        told = _read(folder / base.replace("{format}", "json"), below)
+        document = _document(told, sha256)
+        if told is None or document is None:
+            continue
+        found = [(folder / base.replace("{format}", "json"), told)]
+        found += _siblings(document, folder, base, below)
+        return [(path, hashlib.sha256(content).hexdigest()) for path, content in found]
+    return []
+
+
+def _siblings(document: Any, folder: Path, base: str, below: Path) -> Iterator[tuple[Path, bytes]]:
+    transcript = Transcript(
+        segments=tuple(
+            Segment(start=s["start"], end=s["end"], text=s["text"]) for s in document["segments"]
+        ),
+        language=document["language"],
+        duration_s=document["duration"],
+        verdict=Verdict(document["verdict"]),
+    )
+    for name in FORMATS:
+        path = folder / base.replace("{format}", name)
+        if name != "json" and _read(path, below) == (content := render(transcript, name)):
+            yield path, content
+
+
+def _document(content: bytes | None, sha256: str) -> Any:
+    """The transcript, if it is ours and of that sound."""
+    try:
+        document = json.loads(content or b"")
+        header = document["thoth_watch"]
+        is_ours = header["program"] == "thoth-watch" and header["audio_sha256"] == sha256
+    except (ValueError, KeyError, TypeError):
+        return None
+    return document if is_ours else None
+
+
+def _read(path: Path, below: Path) -> bytes | None:
+    return read_plain(path, below=below, max_bytes=_MAX_BYTES)
