@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "report",
     "retry": "files",
     "performance": "performance",
+    "db": "db_path",
     "service": "service",
 }
 
