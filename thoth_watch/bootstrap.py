@@ -21,6 +21,7 @@ from thoth_watch.domain.engine import (
     TranscriptionEngineConfig,
 )
 from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.domain.figures import Figures
 from thoth_watch.domain.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -321,6 +322,19 @@ def build_report(settings: Settings, *, since: datetime | None) -> str:
     with LedgerReader.open(settings.ledger_url) as reader:
         history = reader.history(since=since, now=datetime.now(UTC))
     return render_report(history, ledger=str(settings.origins["ledger.url"].value))
+
+
+def figures_finder(settings: Settings) -> Callable[[], Figures]:
+    """What looks up the numbers of now."""
+    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.service.holder import holder_of
+
+    def find() -> Figures:
+        holder = holder_of(lock_path(settings.ledger_url))
+        with LedgerReader.open(settings.ledger_url) as reader:
+            return reader.figures(is_working=holder is not None)
+
+    return find
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

@@ -55,7 +55,9 @@ NO_CONFIGURATION = {
 def test_every_command_takes_a_configuration(command: str, run, tmp_path: Path):
     (tmp_path / "x.yaml").write_text("engine: {presicion: fp16}\n")
 
-    done = run(command, "-c", "x.yaml", *(["--all"] if command == "retry" else []))
+    done = run(
+        command, "-c", "x.yaml", *{"retry": ["--all"], "metrics": ["-o", "x"]}.get(command, [])
+    )
 
     assert done.returncode == errors.EXIT_CONFIG
     assert "x.yaml:1" in done.stderr

@@ -24,6 +24,7 @@ COMMANDS = {
     "files": "files",
     "tail": "tail",
     "report": "report",
+    "metrics": "metrics",
     "retry": "files",
     "performance": "performance",
     "db": "db_path",

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
 
+from thoth_watch.domain.figures import Figures
 from thoth_watch.domain.history import History
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import matches
@@ -22,6 +23,7 @@ from thoth_watch.infrastructure.ledger.connection import (
 )
 from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
+from thoth_watch.infrastructure.ledger.figures import figures_of
 from thoth_watch.infrastructure.ledger.history import history_of
 from thoth_watch.infrastructure.ledger.tables import files, run_files, runs
 
@@ -145,6 +147,11 @@ class LedgerReader:
         """What has happened since then (or ever), as the numbers of a report."""
         with self._reading() as connection:
             return history_of(connection, since=since, now=now)
+
+    def figures(self, *, is_working: bool) -> Figures:
+        """The numbers of now, for metrics."""
+        with self._reading() as connection:
+            return figures_of(connection, is_working=is_working)
 
     def failures(self) -> list[dict[str, Any]]:
         """The view of that name: every file that is not DONE, and why."""
