@@ -76,7 +76,7 @@ def test_4_the_inbox_inside_the_output_or_the_other_way_round(run, config: Path,
 def test_5_a_model_misspelt(run, config: Path):
     done = run("check", "--model", "openai/whisper-smal")
     assert done.returncode == errors.EXIT_UNAVAILABLE
-    assert "did you mean openai/whisper-small?" in line_with(done.stdout, "fail")
+    assert "did you mean openai/whisper-small?" in line_with(done.stdout, "fail  engine")
 
 
 def test_6_a_port_that_is_busy(run, config: Path, tmp_path: Path):
@@ -113,7 +113,7 @@ def test_8_no_gpu(run, config: Path):
         pytest.skip("there is one")
     done = run("check", "--device", "cuda")
     assert done.returncode == errors.EXIT_UNAVAILABLE
-    assert "this machine has cpu; set engine.device: auto" in line_with(done.stdout, "fail")
+    assert "this machine has cpu; set engine.device: auto" in line_with(done.stdout, "fail  engine")
 
 
 def test_9_a_ledger_on_a_network_share():

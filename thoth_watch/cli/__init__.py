@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "report",
     "metrics": "metrics",
     "retry": "files",
+    "hooks": "hooks",
     "performance": "performance",
     "db": "db_path",
     "service": "service",

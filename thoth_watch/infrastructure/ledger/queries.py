@@ -25,7 +25,7 @@ from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
 from thoth_watch.infrastructure.ledger.figures import figures_of
 from thoth_watch.infrastructure.ledger.history import history_of
-from thoth_watch.infrastructure.ledger.tables import files, run_files, runs
+from thoth_watch.infrastructure.ledger.tables import files, publications, run_files, runs
 
 GLOB = frozenset("*?[")
 FOR_THE_PROGRAM = frozenset({"path_raw", "inbox_raw"})
@@ -142,6 +142,17 @@ class LedgerReader:
         """
         with self._reading() as connection:
             return events_of(connection, after, limit=limit)
+
+    def outputs(self, path: str) -> list[str]:
+        """Where the transcripts of a recording lie, by its path for people."""
+        query = (
+            select(publications.c.path)
+            .join(files, files.c.id == publications.c.file_id)
+            .where(files.c.path == path, publications.c.sha256.is_not(None))
+            .order_by(publications.c.path)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(query))
 
     def history(self, *, since: datetime | None, now: datetime) -> History:
         """What has happened since then (or ever), as the numbers of a report."""
