@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-reliability test-nightly test-mutants evaluate bench format lint type test-deps clean
+.PHONY: help install demo test test-reliability test-nightly test-mutants evaluate bench format lint type test-deps reference clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -54,6 +54,9 @@ type: install ## types only
 format: install ## put the code in shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+reference: install ## write docs/reference and man pages (build/man) from the code
+	@$(BIN)/python docs/make_reference.py --man build/man
 
 test-deps: ## Debian packages that only tests and training need (as root; skipped elsewhere)
 	@sh tests/install-debian-packages.sh

@@ -21,6 +21,7 @@ from thoth_watch.domain.engine import (
     TranscriptionEngineConfig,
 )
 from thoth_watch.domain.errors import AudioError, ConfigError, EngineUnavailable, TryLater
+from thoth_watch.domain.figures import Figures
 from thoth_watch.domain.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -423,6 +424,19 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
                 else:
                     left += 1
     return Rebuilt(old, adopted, left)
+
+
+def figures_finder(settings: Settings) -> Callable[[], Figures]:
+    """What looks up the numbers of now."""
+    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.service.holder import holder_of
+
+    def find() -> Figures:
+        holder = holder_of(lock_path(settings.ledger_url))
+        with LedgerReader.open(settings.ledger_url) as reader:
+            return reader.figures(is_working=holder is not None)
+
+    return find
 
 
 def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:

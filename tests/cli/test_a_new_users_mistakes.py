@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Ran
+from tests.filled_ledger import fill_ledger
 from thoth_watch.cli.doctor import unsafe_place
 from thoth_watch.domain import errors
 from thoth_watch.infrastructure.ledger import lock_path
@@ -74,7 +76,15 @@ def test_4_the_inbox_inside_the_output_or_the_other_way_round(run, config: Path,
 def test_5_a_model_misspelt(run, config: Path):
     done = run("check", "--model", "openai/whisper-smal")
     assert done.returncode == errors.EXIT_UNAVAILABLE
-    assert "did you mean openai/whisper-small?" in line_with(done.stdout, "fail")
+    assert "did you mean openai/whisper-small?" in line_with(done.stdout, "fail  engine")
+
+
+def test_6_a_port_that_is_busy(run, config: Path, tmp_path: Path):
+    fill_ledger(tmp_path / "thoth-watch.db", n_runs=1)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = run("metrics", "--port", str(other.getsockname()[1]))
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "take another with --port" in line_with(done.stderr, "Address already in use")
 
 
 @pytest.fixture
@@ -103,7 +113,7 @@ def test_8_no_gpu(run, config: Path):
         pytest.skip("there is one")
     done = run("check", "--device", "cuda")
     assert done.returncode == errors.EXIT_UNAVAILABLE
-    assert "this machine has cpu; set engine.device: auto" in line_with(done.stdout, "fail")
+    assert "this machine has cpu; set engine.device: auto" in line_with(done.stdout, "fail  engine")
 
 
 def test_9_a_ledger_on_a_network_share():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -53,7 +54,8 @@ def test_every_command_takes_a_configuration(command: str, run, tmp_path: Path):
     (tmp_path / "x.yaml").write_text("engine: {presicion: fp16}\n")
 
     part = {"db": ["check"]}.get(command, [])
-    done = run(command, *part, "-c", "x.yaml", *(["--all"] if command == "retry" else []))
+    rest = {"retry": ["--all"], "metrics": ["-o", "x"]}.get(command, [])
+    done = run(command, *part, "-c", "x.yaml", *rest)
 
     assert done.returncode == errors.EXIT_CONFIG
     assert "x.yaml:1" in done.stderr
@@ -125,3 +127,18 @@ def test_the_states_in_the_readme_are_all_there_are():
 
     readme = (ROOT / "README.md").read_text()
     assert all(str(state) in readme for state in State)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"), [("thoth-watch fi", "files"), ("thoth-watch files --b", "--by")]
+)
+def test_a_shell_can_complete_commands_and_options(words: str, answer: str):
+    environment = {
+        **os.environ,
+        "_THOTH_WATCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    command = [sys.executable, "-c", "from thoth_watch.cli import main; main()"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert f"plain,{answer}" in done.stdout.splitlines()

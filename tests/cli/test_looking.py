@@ -47,6 +47,16 @@ def test_status_says_what_waits_and_how_long_that_may_take(run, past: Path):
     assert "thoth-watch retry --all" in text
 
 
+def test_status_promises_no_time_for_files_of_unknown_length(run, past: Path):
+    with closing(sqlite3.connect(past)) as ledger, ledger:
+        ledger.execute("UPDATE files SET duration_s = NULL WHERE state IN ('READY', 'RETRY')")
+
+    assert json.loads(run("status", "--json").stdout)["backlog"]["finish_s"] is None
+    assert re.search(
+        r"^backlog: +7 files of a length not known yet$", run("status").stdout, re.MULTILINE
+    )
+
+
 def test_status_shows_a_run_that_goes_on(run, past: Path):
     with closing(sqlite3.connect(past)) as ledger, ledger:
         ledger.execute("UPDATE runs SET status = 'RUNNING', finished_at = NULL WHERE id = 30")

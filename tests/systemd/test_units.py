@@ -143,6 +143,14 @@ def test_the_daemon_is_not_restarted_for_what_only_a_person_can_mend() -> None:
     assert codes == [str(EXIT_USAGE), str(EXIT_CONFIG)]
 
 
+def test_the_daemon_says_when_it_is_ready_and_that_it_still_works() -> None:
+    for name in ("thoth-watch.service", "thoth-watch@.service", "user/thoth-watch.service"):
+        said = unit(name)["Service"]
+        assert (said["Type"], said["NotifyAccess"]) == ("notify", "main")
+        assert said["WatchdogSec"]
+        assert "-HUP" in said["ExecReload"]
+
+
 def test_a_drain_that_must_wait_is_no_failure_and_one_that_lost_a_file_is() -> None:
     codes = unit(NAMES[1])["Service"]["SuccessExitStatus"].split()
     assert codes == [str(EXIT_TRY_LATER)]
@@ -152,7 +160,7 @@ def test_a_drain_that_must_wait_is_no_failure_and_one_that_lost_a_file_is() -> N
 def test_daemon_and_drain_share_user_ledger_and_protection() -> None:
     daemon, once = unit(NAMES[0])["Service"], unit(NAMES[1])["Service"]
     own = {"Type", "ExecStart", "Restart", "RestartSec", "RestartPreventExitStatus"}
-    own |= {"SuccessExitStatus", "TimeoutStartSec"}
+    own |= {"SuccessExitStatus", "TimeoutStartSec", "NotifyAccess", "WatchdogSec", "ExecReload"}
     assert {k: v for k, v in daemon.items() if k not in own} == {
         k: v for k, v in once.items() if k not in own
     }

@@ -24,15 +24,18 @@ COMMANDS = {
     "files": "files",
     "tail": "tail",
     "report": "report",
+    "metrics": "metrics",
     "retry": "files",
-    "db": "db",
+    "hooks": "hooks",
     "performance": "performance",
+    "db": "db",
     "service": "service",
 }
 
 EPILOG = """\b
 Examples:
   thoth-watch demo                          see it work on the recordings that come with it
+  thoth-watch init                          a configuration for this machine
   thoth-watch transcribe talk.mp3           transcripts beside talk.mp3, nothing else kept
   thoth-watch run -c config.yaml            watch the inbox until stopped
   thoth-watch once -c config.yaml           drain the inbox and exit (for cron and timers)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
-from thoth_watch.cli.options import config_option
+from thoth_watch.cli.db_path import path, shell
+from thoth_watch.cli.options import config_option, settings_of
 
 
 @click.group(
@@ -16,10 +16,16 @@ from thoth_watch.cli.options import config_option
 Examples:
   thoth-watch db check
   thoth-watch db backup /backups/thoth-watch.db
-  thoth-watch db rebuild"""
+  thoth-watch db rebuild
+  thoth-watch db path
+  thoth-watch db shell"""
 )
 def db() -> None:
-    """Look after the ledger: is it sound, copy it, make it anew."""
+    """Look after the ledger: is it sound, copy it, make it anew; where it lies, and a shell on it."""
+
+
+db.add_command(path)
+db.add_command(shell)
 
 
 @db.command()
@@ -28,7 +34,7 @@ def check(config: Path | None) -> None:
     """Read every page of the ledger; also while a daemon works on it. Ends with 78 if it is damaged."""
     from thoth_watch.infrastructure.ledger import care
 
-    url = _settings(config).ledger_url
+    url = settings_of(config).ledger_url
     care.check(url)
     click.echo(f"{care.ledger_file(url)}: sound")
 
@@ -43,7 +49,7 @@ def backup(config: Path | None, file: Path | None) -> None:
     """
     from thoth_watch.infrastructure.ledger import care
 
-    url = _settings(config).ledger_url
+    url = settings_of(config).ledger_url
     ledger = care.ledger_file(url)
     target = file or ledger.with_name(f"{ledger.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.backup")
     care.back_up(url, target)
@@ -59,13 +65,7 @@ def rebuild(config: Path | None) -> None:
     """
     from thoth_watch.bootstrap import rebuild_ledger
 
-    rebuilt = rebuild_ledger(_settings(config))
+    rebuilt = rebuild_ledger(settings_of(config))
     if rebuilt.old is not None:
         click.echo(f"the old ledger is {rebuilt.old}")
     click.echo(f"{rebuilt.adopted} recordings have their transcript; {rebuilt.left} wait for `run`")
-
-
-def _settings(config: Path | None) -> Any:
-    from thoth_watch.bootstrap import build_settings
-
-    return build_settings(config, {}, required=True)

@@ -111,8 +111,11 @@ def _backlog(backlog: Mapping[str, Any]) -> str:
     if not backlog["files"]:
         return "nothing waits"
     files = backlog["files"]
-    text = f"{files} file{'' if files == 1 else 's'}, {media_clock(backlog['audio_s'])} of audio"
     unknown = backlog["files_of_unknown_length"]
+    text = f"{files} file{'' if files == 1 else 's'}"
+    if unknown == files:
+        return f"{text} of a length not known yet"
+    text += f", {media_clock(backlog['audio_s'])} of audio"
     text += f" ({unknown} of unknown length)" if unknown else ""
     if backlog["finish_s"] is None:
         return f"{text}; no run yet to tell how long that takes"

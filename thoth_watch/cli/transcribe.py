@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from thoth_watch.cli.options import config_option, engine_options, overrides_of, spelled
+from thoth_watch.cli.whisper_flags import take_out, whisper_options
 from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from thoth_watch.application.ports import Progress
 
 
 @click.command(
@@ -35,44 +40,56 @@ Examples:
     "output_format",
     help="txt, srt, vtt, tsv, json or all; several joined by commas.",
 )
+@whisper_options
 def transcribe(
+    *,
     files: tuple[Path, ...],
     config: Path | None,
     output_dir: Path | None,
     output_format: str | None,
+    verbose: bool | None,
     **flags: Any,
 ) -> None:
     """Transcribe the named files now. Keeps no ledger and reuses nothing.
 
     A transcript of an earlier run that would come out otherwise now is left alone; the new one
-    then gets a name of its own, and the exit code is 1.
+    then gets a name of its own, and the exit code is 1. Flags of openai/whisper and its relatives
+    are taken, with - or _; one that is of no use here is named in a note.
     """
     from thoth_watch.bootstrap import build_settings, build_transcribe_files, builtin_note
-    from thoth_watch.cli.show import progress_display
     from thoth_watch.cli.text import near, printable
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
-    overrides = overrides_of(flags)
+    overrides, unused = take_out(flags)
+    overrides |= overrides_of(flags)
     if output_format:
         overrides["transcript.formats"] = [word.strip() for word in output_format.split(",")]
     if output_dir is not None:
         overrides["transcript.output_dir"] = str(output_dir)
     settings = build_settings(config, overrides, required=False)
     set_up_logging(level="warning")
-    note = builtin_note(settings)
-    if note:
-        click.echo(f"thoth-watch: {note}", err=True)
+    for note in (builtin_note(settings), unused):
+        if note:
+            click.echo(f"thoth-watch: {note}", err=True)
     some_failed = False
     with (
-        progress_display(names_files=False) as progress,
+        _display(verbose) as progress,
         build_transcribe_files(settings, progress=progress) as transcribe_files,
     ):
         for outcome in transcribe_files(files):
             if outcome.written:
-                click.echo(f"{near(outcome.path)}: {', '.join(near(p) for p in outcome.written)}")
-                if sys.stdout.isatty() and outcome.text:
+                names = ", ".join(near(path) for path in outcome.written)
+                click.echo(f"{near(outcome.path)}: {names}")
+                if outcome.text and (sys.stdout.isatty() if verbose is None else verbose):
                     click.echo(f"  {outcome.text}")
             if outcome.problem:
                 some_failed = True
                 click.echo(f"{near(outcome.path)}: {printable(outcome.problem)}", err=True)
     sys.exit(EXIT_SOME_FAILED if some_failed else EXIT_OK)
+
+
+def _display(verbose: bool | None) -> AbstractContextManager[Progress]:
+    from thoth_watch.bootstrap import Silence
+    from thoth_watch.cli.show import progress_display
+
+    return nullcontext(Silence()) if verbose is False else progress_display(names_files=False)

@@ -24,8 +24,10 @@ class Backlog:
 
     @property
     def finish_s(self) -> float | None:
-        """Seconds of work left at that speed; None where nothing is known of the speed."""
-        return self.audio_s / self.realtime_factor if self.realtime_factor else None
+        """Seconds of work left at that speed; None where nothing is known of speed or lengths."""
+        if not self.realtime_factor or (self.files and self.files == self.files_of_unknown_length):
+            return None
+        return self.audio_s / self.realtime_factor
 
 
 def backlog_of(connection: Connection) -> Backlog:

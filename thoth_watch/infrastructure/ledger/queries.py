@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
 
+from thoth_watch.domain.figures import Figures
 from thoth_watch.domain.history import History
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import matches
@@ -22,8 +23,9 @@ from thoth_watch.infrastructure.ledger.connection import (
 )
 from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
+from thoth_watch.infrastructure.ledger.figures import figures_of
 from thoth_watch.infrastructure.ledger.history import history_of
-from thoth_watch.infrastructure.ledger.tables import files, run_files, runs
+from thoth_watch.infrastructure.ledger.tables import files, publications, run_files, runs
 
 GLOB = frozenset("*?[")
 FOR_THE_PROGRAM = frozenset({"path_raw", "inbox_raw"})
@@ -141,10 +143,26 @@ class LedgerReader:
         with self._reading() as connection:
             return events_of(connection, after, limit=limit)
 
+    def outputs(self, path: str) -> list[str]:
+        """Where the transcripts of a recording lie, by its path for people."""
+        query = (
+            select(publications.c.path)
+            .join(files, files.c.id == publications.c.file_id)
+            .where(files.c.path == path, publications.c.sha256.is_not(None))
+            .order_by(publications.c.path)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(query))
+
     def history(self, *, since: datetime | None, now: datetime) -> History:
         """What has happened since then (or ever), as the numbers of a report."""
         with self._reading() as connection:
             return history_of(connection, since=since, now=now)
+
+    def figures(self, *, is_working: bool) -> Figures:
+        """The numbers of now, for metrics."""
+        with self._reading() as connection:
+            return figures_of(connection, is_working=is_working)
 
     def failures(self) -> list[dict[str, Any]]:
         """The view of that name: every file that is not DONE, and why."""

@@ -1,6 +1,11 @@
 """From file, environment and flags to frozen settings, or to one clear ConfigError."""
 
 from thoth_watch.infrastructure.settings.layers import Origin, environment_names
-from thoth_watch.infrastructure.settings.loading import InboxSettings, Settings, load
+from thoth_watch.infrastructure.settings.loading import (
+    HookSettings,
+    InboxSettings,
+    Settings,
+    load,
+)
 
-__all__ = ["InboxSettings", "Origin", "Settings", "environment_names", "load"]
+__all__ = ["HookSettings", "InboxSettings", "Origin", "Settings", "environment_names", "load"]

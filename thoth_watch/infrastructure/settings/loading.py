@@ -48,6 +48,18 @@ class InboxSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Who is told what happened."""
+
+    command: tuple[str, ...]  # program and arguments; empty: none
+    webhook: str | None
+    secret: str | None  # signs the webhook's body
+    ends: tuple[str, ...]  # done, failed
+    timeout_s: float
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, checked, with paths made absolute."""
 
@@ -60,6 +72,7 @@ class Settings:
     ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
     log_level: str  # debug, info, warning or error
     log_format: str  # text or json
+    hooks: HookSettings
     origins: Mapping[str, Origin]  # dotted key, in the file's order; passwords are masked
     file: Path | None  # absolute; None where no file was read
 
@@ -129,6 +142,7 @@ class _Builder:
             ledger_url=ledger_url,
             log_level=document.log.level,
             log_format=document.log.format,
+            hooks=self._hooks(),
             origins=self._origins(),
             file=self._file,
         )
@@ -215,6 +229,19 @@ class _Builder:
         if "model" in changes:
             changes["model"] = self._model(changes["model"], at)
         return Rule(match=rule.match, changes=tuple(changes.items()))
+
+    def _hooks(self) -> HookSettings:
+        hooks = self._document.hooks
+        if hooks.secret is not None:
+            self._values[("hooks", "secret")] = "***"
+        return HookSettings(
+            command=tuple(hooks.command),
+            webhook=hooks.webhook,
+            secret=hooks.secret,
+            ends=tuple(hooks.ends),
+            timeout_s=hooks.timeout_s,
+            tries=hooks.tries,
+        )
 
     def _ledger_url(self) -> str:
         at = ("ledger", "url")

@@ -30,6 +30,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_sample_rate,
     check_text,
     check_text_list,
+    check_webhook,
     one_of,
     some_of,
 )
@@ -139,6 +140,17 @@ class LogSection(Section):
     format: Annotated[str, one_of("text", "json")] = "text"
 
 
+class HooksSection(Section):
+    """`hooks:`."""
+
+    command: TextList = []
+    webhook: Annotated[str | None, BeforeValidator(check_webhook)] = None
+    secret: Annotated[str | None, BeforeValidator(check_revision)] = None
+    ends: Annotated[list[str], some_of("done", "failed")] = ["done", "failed"]
+    timeout_s: SomeSeconds = 30.0
+    tries: int = Field(default=3, ge=1, le=20)
+
+
 class RuleSection(Section):
     """One of `rules:`; what it does not say stays as it is."""
 
@@ -165,6 +177,7 @@ class Document(Section):
     ledger: LedgerSection = LedgerSection()
     rules: list[RuleSection] = []
     log: LogSection = LogSection()
+    hooks: HooksSection = HooksSection()
 
 
 @cache

@@ -50,6 +50,16 @@ def check_revision(value: object) -> str | None:
     return None if value is None else check_text(value)
 
 
+def check_webhook(value: object) -> str | None:
+    """The URL of a web server, or None."""
+    if value is None:
+        return None
+    url = check_text(value)
+    if not url.startswith(("https://", "http://")):
+        raise NotAllowedError("allowed: null, or a URL that begins with https:// or http://")
+    return url
+
+
 def check_text_list(value: object) -> list[str]:
     """A list of texts, or a single one; each once."""
     items = [value] if isinstance(value, str) else value

@@ -1,0 +1,183 @@
+"""`hooks`: a program and a web server that are told, slow, broken or well."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.filled_ledger import fill_ledger
+from thoth_watch.domain import errors
+
+KEEP = """
+import json, os, sys
+event = json.load(sys.stdin)
+event['env'] = os.environ.get('THOTH_PATH')
+open('told', 'a').write(json.dumps(event) + '\\n')
+"""
+
+
+class Place:
+    """A ledger in which things happen after the hooks began to listen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ledger = fill_ledger(folder / "thoth-watch.db", n_runs=3)
+        self.moves = 1000
+
+    def configure(self, **hooks: object) -> None:
+        document = {"inbox": {"path": "."}, "hooks": {"command": [], **hooks}}
+        (self.folder / "config.yaml").write_text(json.dumps(document))
+
+    def move(self, file_id: int, after: str, reason: str = "") -> None:
+        self.moves += 1
+        with closing(sqlite3.connect(self.ledger)) as ledger, ledger:
+            ledger.execute(
+                "INSERT INTO transitions VALUES (?, ?, '2026-11-24 00:00:00.000000Z', 'RESULT', ?, ?, 1)",
+                (self.moves, file_id, after, reason),
+            )
+
+    def finish_run(self, run_id: int, status: str) -> None:
+        with closing(sqlite3.connect(self.ledger)) as ledger, ledger:
+            ledger.execute(
+                "UPDATE runs SET finished_at = '2026-11-24 00:00:01.000000Z', status = ? WHERE id = ?",
+                (status, run_id),
+            )
+
+    def told(self) -> list[dict[str, object]]:
+        path = self.folder / "told"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_command_is_told_of_every_end_once_and_only_of_ends(run, place: Place):
+    place.configure(command=[sys.executable, "-c", KEEP])
+    assert run("hooks", "--once").returncode == 0
+    assert place.told() == [], "what was before nobody asks for"
+    with closing(sqlite3.connect(place.ledger)) as ledger, ledger:
+        ledger.execute(
+            "INSERT INTO publications VALUES (1, 12, 'txt', '/srv/a.txt', X'00', 'stem', 'aa', 1, 1, NULL)"
+        )
+
+    place.move(12, "CLAIMED", "in a batch")
+    place.move(12, "DONE")
+    place.move(13, "FAILED", "no sound in it")
+    place.finish_run(3, "PARTIAL")
+    assert run("hooks", "--once").returncode == 0
+    assert run("hooks", "--once").returncode == 0
+
+    done, failed, ended = place.told()
+    assert (done["event"], done["outputs"]) == ("file.done", ["/srv/a.txt"])
+    assert done["env"] == done["path"]
+    assert (failed["event"], failed["state"], failed["reason"]) == (
+        "file.failed",
+        "FAILED",
+        "no sound in it",
+    )
+    assert (ended["event"], ended["run_id"], ended["status"]) == ("run.failed", 3, "PARTIAL")
+
+
+def test_only_the_ends_that_are_asked_for_are_told(run, place: Place):
+    place.configure(command=[sys.executable, "-c", KEEP], ends=["failed"])
+    run("hooks", "--once")
+    place.move(12, "DONE")
+    place.move(13, "QUARANTINED", "crashed twice")
+    run("hooks", "--once")
+
+    assert [event["event"] for event in place.told()] == ["file.failed"]
+
+
+def test_a_hook_that_fails_is_tried_again_and_then_named(run, place: Place):
+    code = "open('tries', 'a').write('x'); import sys; sys.exit('nobody home')"
+    place.configure(command=[sys.executable, "-c", code], tries=2)
+    run("hooks", "--once")
+    place.move(12, "DONE")
+
+    done = run("hooks", "--once")
+
+    assert done.returncode == errors.EXIT_SOME_FAILED
+    assert (place.folder / "tries").read_text() == "xx"
+    assert "file.done of /srv/in/2026-11/talk 3-0.wav not told" in done.stderr
+    assert "nobody home" in done.stderr
+    assert run("hooks", "--once").returncode == 0, "it was given up, not kept for ever"
+
+
+def test_a_hook_that_hangs_is_stopped(run, place: Place):
+    place.configure(command=["sleep", "600"], tries=1, timeout_s=0.2)
+    run("hooks", "--once")
+    place.move(12, "DONE")
+
+    assert "sleep: stopped after 0.2 s" in run("hooks", "--once").stderr
+
+
+def test_a_program_that_is_not_there_is_named(run, place: Place):
+    place.configure(command=["./no-such-program"], tries=1)
+    run("hooks", "--once")
+    place.move(12, "DONE")
+
+    assert "./no-such-program: No such file" in run("hooks", "--once").stderr
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[tuple[str | None, bytes]]]]:
+    """A web server that keeps what it is sent, and refuses the first."""
+    got: list[tuple[str | None, bytes]] = []
+
+    class Keeper(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.headers.get("X-Thoth-Signature"), body))
+            self.send_response(503 if len(got) == 1 else 204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Keeper) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{web.server_port}/", got
+        web.shutdown()
+        thread.join()
+
+
+def test_a_webhook_gets_signed_json_and_is_tried_again(run, place: Place, server):
+    url, got = server
+    place.configure(webhook=url, secret="quite secret", tries=2)
+    run("hooks", "--once")
+    place.move(12, "DONE")
+
+    assert run("hooks", "--once").returncode == 0
+
+    assert len(got) == 2
+    signature, body = got[-1]
+    assert json.loads(body)["event"] == "file.done"
+    mac = hmac.new(b"quite secret", body, hashlib.sha256).hexdigest()
+    assert signature == f"sha256={mac}"
+
+
+def test_a_secret_is_not_shown(run, place: Place):
+    place.configure(webhook="https://example.org/", secret="quite secret")
+    assert "quite secret" not in run("check", "--no-engine", "--json").stdout
+
+
+def test_without_a_hook_it_says_what_to_set(run, place: Place):
+    place.configure()
+    done = run("hooks")
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "hooks.command" in done.stderr
+    place.configure(webhook="ftp://example.org")
+    assert "https://" in run("hooks").stderr

@@ -1,0 +1,80 @@
+"""A whisper user's command line, with nothing but the program's name changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import write
+from tests.infrastructure.whisper.conftest import make_whisper
+from thoth_watch.domain import errors
+
+FORMATS = ("txt", "vtt", "srt", "tsv", "json")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_whisper(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def whisper(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "thoth_watch", "transcribe", *line.split()]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_twelve_common_flags_give_files_of_the_same_names_and_formats(tmp_path: Path, tiny: Path):
+    for number, name in enumerate(("talk.wav", "two words.mp3")):
+        write(tmp_path / name.replace(" ", "-"), seed=number)
+    line = (
+        f"talk.wav two-words.mp3 --model {tiny} --language English --task transcribe"
+        " --output_dir out --output_format all --device cpu --fp16 False --verbose False"
+        " --threads 1 --beam_size 5 --temperature 0 --word_timestamps True"
+    )
+    assert line.count(" --") == 12
+
+    done = whisper(tmp_path, line)
+
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"{stem}.{f}" for stem in ("talk", "two-words") for f in FORMATS}
+    said = json.loads((tmp_path / "out/talk.json").read_text())
+    assert {"text", "segments", "language"} <= set(said)
+    assert (tmp_path / "out/talk.vtt").read_text().startswith("WEBVTT\n")
+    assert (tmp_path / "out/talk.tsv").read_text().startswith("start\tend\ttext\n")
+    (note,) = [line for line in done.stderr.splitlines() if "not used" in line]
+    assert "--beam_size, --word_timestamps: not used here" in note
+    assert "temperature" not in note
+
+
+def test_hyphens_do_as_well(tmp_path: Path, tiny: Path):
+    write(tmp_path / "talk.wav", seed=1)
+    line = (
+        f"talk.wav --model {tiny} --output-dir out --output-format srt --compute-type int8_float32"
+    )
+
+    done = whisper(tmp_path, f"{line} --device cpu --initial-prompt names --language en")
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.srt"]
+    assert "--initial_prompt: not used here" in done.stderr
+
+
+def test_what_nobody_in_the_family_has_is_wrong_usage(tmp_path: Path):
+    done = whisper(tmp_path, "talk.wav --no_such_flag 1")
+    assert done.returncode == errors.EXIT_USAGE
+    assert "--no_such_flag" in done.stderr
+
+
+def test_a_file_that_fails_is_no_success(tmp_path: Path, tiny: Path):
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    done = whisper(tmp_path, f"bad.wav --model {tiny} --device cpu --fp16 False")
+    assert done.returncode == errors.EXIT_SOME_FAILED
+    assert "bad.wav" in done.stderr

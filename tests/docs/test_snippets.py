@@ -1,0 +1,103 @@
+"""What the documentation shows is executed: `sh`, `sql` and `yaml` blocks, page by page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.conftest import PATIENCE_S, write
+from tests.filled_ledger import fill_ledger
+from tests.infrastructure.whisper.conftest import make_whisper
+from thoth_watch.infrastructure.settings import load
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path for folder in ("tutorial", "how-to") for path in (ROOT / "docs" / folder).glob("*.md")
+)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of that language; those in lists without their indent."""
+    found = re.findall(
+        rf"^( *)```{language}\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_whisper(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path, tiny: Path):
+    script = "\n".join(blocks(page, "sh"))
+    if "sqlite3" in script + page.name and shutil.which("sqlite3") is None:
+        pytest.skip("sqlite3 is not installed")
+    assert script
+    write(tmp_path / "talk.wav", seed=3)
+    if "thoth-watch init" not in script:  # the page begins where something has happened already
+        (tmp_path / "config.yaml").write_text("inbox: {path: ./inbox}\n")
+        (tmp_path / "inbox").mkdir()
+        fill_ledger(tmp_path / "thoth-watch.db", n_runs=20)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "HF_HUB_OFFLINE": "1",
+        "THOTH_WATCH_ENGINE_MODEL": str(tiny),
+        "THOTH_WATCH_ENGINE_DEVICE": "cpu",
+    }
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("query", blocks(ROOT / "docs/how-to/ask-with-sql.md", "sql"))
+def test_a_query_answers(query: str, tmp_path: Path):
+    ledger = fill_ledger(tmp_path / "ledger.db", n_runs=40)
+    with closing(sqlite3.connect(ledger)) as connection:
+        rows = connection.execute(query).fetchall()
+    assert rows
+    assert all(len(row) >= 2 for row in rows)
+
+
+def test_there_are_five_queries():
+    assert len(blocks(ROOT / "docs/how-to/ask-with-sql.md", "sql")) == 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_configurations_of_a_page_are_right(page: Path, tmp_path: Path):
+    for text in blocks(page, "yaml"):
+        assert yaml.safe_load(text)
+        config = tmp_path / "config.yaml"
+        config.write_text(text)
+        load(config, {}, {})
+
+
+def test_the_tutorial_takes_less_than_ten_commands():
+    page = ROOT / "docs/tutorial/first-transcript.md"
+    commands = [line for text in blocks(page, "(?:sh|console)") for line in text.splitlines()]
+    assert 5 < len(commands) <= 10
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
