@@ -1,7 +1,8 @@
 """Makes the demo recordings: fixed sentences by held-out voices that the exported model gets right.
 
-A sentence is tried with several held-out voices; the first one heard without an error alone, in a
-batch and in bfloat16 becomes a sample. Sentences that no voice gets right are left out and named.
+A sentence is tried with several held-out voices; the first one heard without an error by transformers
+and by the program's own engines in all number formats becomes a sample. Sentences that no voice gets
+right are left out and named.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-import torch
 
+from thoth_watch import TranscriptionEngineConfig, WhisperTranscriptionEngine, load_engine
 from training.espeak import Espeak
 from training.evaluate import Listener, count_errors
 from training.evaluation_sets import to_16k
@@ -90,9 +91,29 @@ def is_heard(listener: Listener, samples: FloatArray, text: str) -> bool:
     return not any(count_errors(text, heard).total for heard in texts)
 
 
+def build_engines(model: Path) -> list[WhisperTranscriptionEngine]:
+    """The program's own engines, in the formats that they take on different processors."""
+    asked = [
+        {"engine_type": "standard"},
+        {"precision": "float32+int8"},
+        {"precision": "bfloat16+int8"},
+        {"precision": "bfloat16+int8", "audio_context": "trim"},
+        {"precision": "bfloat16"},
+        {"precision": "int8"},
+    ]
+    return [load_engine(TranscriptionEngineConfig(model=str(model), **a)) for a in asked]
+
+
+def is_heard_by_all(engines: list[WhisperTranscriptionEngine], path: Path, text: str) -> bool:
+    """Say whether every engine transcribes a file without an error, told no language."""
+    return not any(
+        count_errors(text, engine.transcribe_batch([path])[0].text).total for engine in engines
+    )
+
+
 def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
     """Choose and write the samples with SAMPLES.json; returns its entries."""
-    listener, narrow = Listener(model), Listener(model, torch.bfloat16)
+    listener, engines = Listener(model), build_engines(model)
     staging = target.with_name(f".{target.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -103,7 +124,7 @@ def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
             path = staging / f"{len(entries):02d}.{FORMATS[len(entries) % len(FORMATS)]}"
             write_sound(path, samples)
             decoded = read_sound(path)
-            if is_heard(listener, decoded, text) and is_heard(narrow, decoded, text):
+            if is_heard(listener, decoded, text) and is_heard_by_all(engines, path, text):
                 kept.append(samples)
                 entries.append(_entry(path.name, text, voice, decoded))
                 break

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_command_line import run
 from tests.reliability.place import Place
 from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_TRY_LATER
 from thoth_watch.infrastructure.service.lock import ProcessLock
-
-__all__ = ["run"]
 
 
 @pytest.fixture
