@@ -83,6 +83,7 @@ def test_it_opens_quietly_and_fits(browser: Any, page_file: Path, width: int, sc
     page.context.close()
 
 
+@pytest.mark.nightly  # a limit in seconds: not for a machine that is busy with other work
 def test_it_opens_within_two_seconds(browser: Any, page_file: Path):
     """The best of five: other programs use this machine, too."""
     took_ms = []
