@@ -39,7 +39,6 @@ evaluate: install ## measure the builtin model (EVALUATE_ARGS="--people FOLDER" 
 	@$(BIN)/python -m training.evaluate $(EVALUATE_ARGS)
 
 bench: install ## time the engines side by side (BENCH_ARGS=--quick: builtin and tiny)
-	@$(PIP) install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[dev,bench]'
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
 lint: install ## style, layers and types

@@ -28,7 +28,8 @@ from benchmarks.systems import Measured, Sample, System
 
 OUT = Path("benchmarks/out")
 BUILTIN = Path("thoth_watch/builtin/model")
-BUILTIN_SHAPE = Shape(192, 3, 2, 3)
+BUILTIN_SHAPE = Shape(192, 3, 2, 3, vocabulary=2309)  # a word is one token of it
+N_MARKS = 4  # timestamps and end-of-text of a window
 N_TOKENS = 48  # of each window of a random model, as in 20 words
 WINDOW_S = 30.0
 
@@ -93,9 +94,9 @@ def measure(
         trims = measured.system.audio_context == "trim"
         windows = len(found.files) if kind == "short" else found.seconds / WINDOW_S
         positions = min(POSITIONS, found.seconds / windows * 50) if trims else POSITIONS
-        operations = windows * window_operations(
-            shape, positions=int(positions), n_tokens=N_TOKENS, vocabulary=51_866
-        )
+        n_words = sum(len(text.split()) for text in found.texts)
+        n_tokens = n_words / windows + N_MARKS if size == "builtin" else N_TOKENS
+        operations = windows * window_operations(shape, positions=int(positions), n_tokens=n_tokens)
         limit_s = operations / multiply_rate(
             measured.facts["precision"], "cuda" if on_gpu else "cpu"
         )

@@ -30,13 +30,14 @@ class Shape:
     heads: int
     n_mels: int = 80
     n_languages: int = 99
+    vocabulary: int = 51_865
 
 
 SHAPES = {
     "tiny": Shape(384, 4, 4, 6),
     "base": Shape(512, 6, 6, 8),
     "small": Shape(768, 12, 12, 12),
-    "large-v3-turbo": Shape(1280, 32, 4, 20, n_mels=128, n_languages=100),
+    "large-v3-turbo": Shape(1280, 32, 4, 20, n_mels=128, n_languages=100, vocabulary=51_866),
 }
 
 

@@ -30,12 +30,12 @@ def multiply_rate(precision: str, device: str, *, repeats: int = 5) -> float:
     return best
 
 
-def window_operations(shape: Shape, *, positions: int, n_tokens: int, vocabulary: int) -> float:
+def window_operations(shape: Shape, *, positions: int, n_tokens: float) -> float:
     """Floating-point operations to encode a window and to generate its tokens."""
     width = shape.width
     layer = 2 * 12 * width**2 * positions + 4 * positions**2 * width
     convolutions = 2 * 3 * positions * (2 * shape.n_mels * width + width**2)
     memory = 2 * 2 * width**2 * positions * shape.decoder_layers
     token = shape.decoder_layers * (2 * 14 * width**2 + 4 * positions * width)
-    token += 2 * vocabulary * width
+    token += 2 * shape.vocabulary * width
     return shape.encoder_layers * layer + convolutions + memory + n_tokens * token

@@ -10,8 +10,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -80,16 +78,11 @@ def _serve(pipe: Connection, system: System, threads: int, device: str) -> None:
             cpu, wall = time.process_time(), time.monotonic()
             texts, stages = worker.transcribe(files)
             pipe.send(Sample(time.process_time() - cpu, time.monotonic() - wall, stages, texts))
-        memory = psutil.Process().memory_info()
-        pipe.send(getattr(memory, "peak_wset", 0) or _peak_rss_bytes())
+        from thoth_watch.infrastructure.service.process import peak_rss_bytes
+
+        pipe.send(peak_rss_bytes())
     except Exception as error:  # noqa: BLE001 - shown by the process that asked
         pipe.send(RuntimeError(f"{system}: {type(error).__name__}: {error}"))
-
-
-def _peak_rss_bytes() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class _Engine:
@@ -128,7 +121,9 @@ class _Engine:
 class _Pipeline:
     def __init__(self, system: System, threads: int, device: str) -> None:
         import torch
-        from transformers import pipeline
+        from transformers import logging, pipeline
+
+        logging.set_verbosity_error()
 
         torch.set_num_threads(threads)
         self._pipeline = pipeline(

@@ -20,6 +20,7 @@ from thoth_watch.infrastructure.whisper.decoding import WindowDecoder
 from thoth_watch.infrastructure.whisper.features import log_mels
 from thoth_watch.infrastructure.whisper.quiet import quietly
 from training.evaluate import WordErrors, count_errors
+from training.utterances import make_utterances
 
 BUILTIN = Path(thoth_watch.__file__).parent / "builtin"
 MODEL, SAMPLES = BUILTIN / "model", BUILTIN / "samples"
@@ -54,9 +55,8 @@ def engines():
 @pytest.fixture(scope="module")
 def said():
     """Sixty utterances of ten words, by voices that training never heard."""
-    utterances = pytest.importorskip("training.utterances")
     try:
-        made = utterances.make_utterances(60)
+        made = make_utterances(60)
     except OSError:
         pytest.skip("needs libespeak-ng1")
     return [(soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32), u.text) for u in made]

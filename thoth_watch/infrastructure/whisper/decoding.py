@@ -35,6 +35,12 @@ class Decoded:
     tokens: tuple[int, ...]
     avg_logprob: float  # over tokens and end-of-text, as whisper counts
 
+    @classmethod
+    def cut(cls, tokens: list[int], logprob: float, *, end: int) -> Decoded:
+        """The tokens before end-of-text. logprob: the sum over them and end-of-text, if it came to that."""
+        n_tokens = tokens.index(end) if end in tokens else len(tokens)
+        return cls(tuple(tokens[:n_tokens]), logprob / (n_tokens + 1))
+
 
 def read_opening(logits: Tensor, vocabulary: Vocabulary, *, cache: Any) -> Opening:
     """What the logits after the start token, shape (n_windows, vocabulary), tell of each window."""
@@ -134,7 +140,7 @@ class WindowDecoder:
             )
         generated = sequences[:, begin:].tolist()
         return [
-            _decoded(tokens, logprobs, end=v.end)
+            Decoded.cut(tokens, sum(logprobs[: _until(v.end, tokens)]), end=v.end)
             for tokens, logprobs in zip(generated, chosen.by_window(), strict=True)
         ]
 
@@ -170,7 +176,6 @@ class ChosenLogProbs:
         return columns
 
 
-def _decoded(tokens: list[int], logprobs: list[float], *, end: int) -> Decoded:
-    n_tokens = tokens.index(end) if end in tokens else len(tokens)
-    counted = logprobs[: n_tokens + 1]  # with end-of-text, if it came to that
-    return Decoded(tuple(tokens[:n_tokens]), sum(counted) / (n_tokens + 1))
+def _until(end: int, tokens: list[int]) -> int:
+    """How many tokens there are up to end-of-text, with it; what follows it is padding."""
+    return tokens.index(end) + 1 if end in tokens else len(tokens)

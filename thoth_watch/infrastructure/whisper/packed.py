@@ -247,7 +247,6 @@ class _Taker:
                  for m, w in zip(modules, weights, strict=True)]
             )  # fmt: skip
         weight = torch.cat(weights) if len(weights) > 1 else weights[0].detach()
-        del weights
         return build_linear(weight, bias, precision=self._precision, n_rows=self._n_rows)
 
     def attention(self, layer: Any) -> Attention:

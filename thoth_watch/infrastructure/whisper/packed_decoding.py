@@ -79,11 +79,6 @@ class PackedWindowDecoder:
                 rules.keep(going)
             logits = self._network.step(chosen[:, None], memory)
         return [
-            _decoded(row, total, end=v.end)
+            Decoded.cut(row, total, end=v.end)
             for row, total in zip(tokens.tolist(), logprobs.tolist(), strict=True)
         ]
-
-
-def _decoded(tokens: list[int], logprob: float, *, end: int) -> Decoded:
-    n_tokens = tokens.index(end) if end in tokens else len(tokens)
-    return Decoded(tuple(tokens[:n_tokens]), logprob / (n_tokens + 1))
