@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-config_option = click.option(
-    "-c",
-    "--config",
-    "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The configuration file; else THOTH_WATCH_CONFIG, else ./config.yaml.",
-)
+CONFIG_HELP = "The configuration file; else THOTH_WATCH_CONFIG"
+
+
+def _config_option(text: str) -> Command:
+    return click.option(
+        "-c",
+        "--config",
+        "config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=text,
+    )
+
+
+config_option = _config_option(f"{CONFIG_HELP}, else ./config.yaml.")
+config_option_if_any = _config_option(f"{CONFIG_HELP}, else the defaults.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 ENGINE_FLAGS = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thoth_watch.cli.options import config_option, engine_options, overrides_of, spelled
+from thoth_watch.cli.options import config_option_if_any, engine_options, overrides_of, spelled
 from thoth_watch.cli.whisper_flags import take_out, whisper_options
 from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
 
@@ -25,7 +25,7 @@ Examples:
   thoth-watch transcribe talk.mp3 --model openai/whisper-small --language fr -o texts/"""
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@config_option
+@config_option_if_any
 @engine_options
 @click.option(
     "-o",
