@@ -49,9 +49,13 @@ def build_engine(
     Raises EngineUnavailable: always for a model that cannot be had or a device named on the
     command line, else where `fallback: never`.
     """
+    from thoth_watch.infrastructure.models import is_here, require_hub
     from thoth_watch.infrastructure.whisper import ENGINES
-    from thoth_watch.infrastructure.whisper.loading import ModelUnavailable
+    from thoth_watch.infrastructure.whisper.checkpoint import ModelUnavailable, hub_id
 
+    wanted = hub_id(config.model)
+    if wanted is not None and not is_here(wanted):
+        require_hub(wanted)
     engine_class = ENGINES[EngineType(config.engine_type)]
     try:
         return engine_class(config, decoder=decoder, builtin=BUILTIN_MODEL)
