@@ -150,6 +150,17 @@ def test_two_recordings_of_one_stem_both_get_a_transcript(house: House):
     assert set(house.states().values()) == {State.DONE}
 
 
+def test_the_language_that_was_heard_is_in_the_name_where_that_is_asked(house: House):
+    house.treatment = Treatment(formats=("srt",), name="{stem}.{language}.{format}")
+    drop(house, "a.wav", "a.mp3")
+    house.run_once()
+
+    assert sorted(disk(house)) in (
+        ["a.en.srt", "a.mp3.en.srt"],
+        ["a.en.srt", "a.wav.en.srt"],
+    )
+
+
 def test_a_name_taken_while_the_first_format_is_written_costs_only_the_second_its_name(
     house: House,
 ):

@@ -9,14 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoth_watch.domain.engine import TranscriptionEngineConfig, parse_precision
-from thoth_watch.domain.naming import MAX_NAME_BYTES, candidate_names, cut_to_bytes
+from thoth_watch.domain.naming import (
+    MAX_NAME_BYTES,
+    candidate_names,
+    cut_to_bytes,
+    language_in_name,
+)
 from thoth_watch.domain.treatment import Rule, Treatment, matches, treatment_of
 
 SHA = "0123456789abcdef" * 4
 
 
 def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
-    names = list(candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA))
+    names = list(
+        candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA, language="en")
+    )
 
     assert names == [
         ("a.{format}", "stem"),
@@ -32,10 +39,28 @@ def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
 )
 def test_no_name_is_too_long_for_a_file_system(stem: str):
     for base, _ in candidate_names(
-        Path("/in") / f"{stem}.wav", pattern="{stem}.{format}", sha256=SHA
+        Path("/in") / f"{stem}.wav",
+        pattern="{stem}.{language}.{format}",
+        sha256=SHA,
+        language="yue",
     ):
         name = base.replace("{format}", "json")
         assert len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+
+
+def test_the_language_is_that_of_the_text():
+    def first(language: str, task: str) -> str:
+        names = candidate_names(
+            Path("/in/a.mp3"),
+            pattern="{stem}.{language}.{format}",
+            sha256=SHA,
+            language=language_in_name(language, task),
+        )
+        return next(names)[0]
+
+    assert first("de", "transcribe") == "a.de.{format}"
+    assert first("de", "translate") == "a.en.{format}"
+    assert first("", "transcribe") == "a.und.{format}"  # nothing was heard
 
 
 def test_a_long_name_is_cut_between_characters():

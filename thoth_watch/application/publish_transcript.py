@@ -20,7 +20,7 @@ from thoth_watch.application.ports import (
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import NameTaken
-from thoth_watch.domain.naming import candidate_names
+from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
@@ -96,7 +96,8 @@ class PublishTranscript:
         """
         contents = self._contents(to, result)
         written: dict[str, tuple[Path, str]] = {}
-        for plan in self._plans(to, contents, written):
+        language = language_in_name(result.transcript.language, to.item.treatment.task)
+        for plan in self._plans(to, contents, written, language=language):
             try:
                 is_ours = self._ledger.record_result(
                     claim,
@@ -141,6 +142,8 @@ class PublishTranscript:
         to: Destination,
         contents: Mapping[str, bytes],
         written: Mapping[str, tuple[Path, str]],
+        *,
+        language: str,
     ) -> Iterator[NamePlan]:
         """Name plans, best first, leaving out those that another recording or a foreign file has.
 
@@ -149,7 +152,7 @@ class PublishTranscript:
         treatment = to.item.treatment
         foreign: Path | None = None
         for base, kind in candidate_names(
-            to.item.file.path, pattern=treatment.name, sha256=to.sha256
+            to.item.file.path, pattern=treatment.name, sha256=to.sha256, language=language
         ):
             if foreign is not None and kind != ALTERNATE:
                 continue

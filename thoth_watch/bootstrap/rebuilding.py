@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from thoth_watch.bootstrap.configuring import inbox_of, treatment_finder
 from thoth_watch.domain.errors import AudioError, TryLater
+from thoth_watch.domain.naming import UNDETERMINED
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
@@ -33,6 +34,7 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
     from thoth_watch.infrastructure.publishing import ours_beside
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import ProcessLock
+    from thoth_watch.infrastructure.settings.languages import LANGUAGES
 
     find, now, adopted, left = treatment_finder(settings), SystemClock().now(), 0, 0
     with ProcessLock(lock_path(settings.ledger_url)):
@@ -51,7 +53,12 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
                     continue
                 folder, below = destination_of(file, treatment)
                 ours = ours_beside(
-                    folder, file.path, below=below, pattern=treatment.name, sha256=sha256
+                    folder,
+                    file.path,
+                    below=below,
+                    pattern=treatment.name,
+                    sha256=sha256,
+                    languages=(*LANGUAGES, UNDETERMINED),
                 )
                 if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):
                     adopted += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,27 @@ _MAX_BYTES = 256 * 2**20
 
 
 def ours_beside(
-    folder: Path, source: Path, *, below: Path, pattern: str, sha256: str
+    folder: Path,
+    source: Path,
+    *,
+    below: Path,
+    pattern: str,
+    sha256: str,
+    languages: Iterable[str] = (),
 ) -> list[tuple[Path, str]]:
     """(path, sha256 of the content) of each transcript of that sound which we wrote; none if unsure.
 
     A json transcript says who made it and of which bytes; those of its name in other formats are
-    ours if they are what it would be rendered to. sha256: of the recording's bytes.
+    ours if they are what it would be rendered to. sha256: of the recording's bytes. languages: what
+    `{language}` in the pattern may have stood for.
     """
-    for base, _ in candidate_names(source, pattern=pattern, sha256=sha256):
+    heard = languages if "{language}" in pattern else ("",)
+    bases = (
+        base
+        for language in heard
+        for base, _ in candidate_names(source, pattern=pattern, sha256=sha256, language=language)
+    )
+    for base in bases:
         told = _read(folder / base.replace("{format}", "json"), below)
         document = _document(told, sha256)
         if told is None or document is None:

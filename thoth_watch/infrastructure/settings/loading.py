@@ -293,7 +293,9 @@ class _Builder:
         for at, name in names:
             for extension in extensions:
                 filled = {
-                    name.replace("{stem}", f"a.{extension}").replace("{format}", word)
+                    name.replace("{stem}", f"a.{extension}")
+                    .replace("{format}", word)
+                    .replace("{language}", "en")
                     for word in FORMATS
                 }
                 if any(text.lower().endswith(f".{extension}") for text in filled):

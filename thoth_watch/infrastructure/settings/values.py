@@ -155,10 +155,11 @@ def check_sample_rate(value: object) -> int:
 def check_name(value: object) -> str:
     """A pattern that keeps recordings and formats apart."""
     text = check_text(value)
-    rest = text.replace("{stem}", "").replace("{format}", "")
+    rest = text.replace("{stem}", "").replace("{format}", "").replace("{language}", "")
     if "{stem}" not in text or "{format}" not in text or any(c in rest for c in "{}/\n"):
         raise NotAllowedError(
             'allowed: a file name that holds {stem} and {format}, as "{stem}.{format}"'
+            ' or "{stem}.{language}.{format}"'
         )
     return text
 
