@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ class House:
     treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
     policy: BatchPolicy = field(default_factory=BatchPolicy)
     stop_after: int | None = None  # engine stops before that many recordings
+    quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
 
     def __post_init__(self) -> None:
         self.publish = PublishTranscript(
@@ -74,6 +76,10 @@ class House:
             peak_rss_bytes=lambda: 123,
             host="here",
             provenance={"program": "thoth-watch"},
+            may_begin_another=lambda batch_s: (
+                batch_s < (self.policy.max_batch_s or 1e9)
+                and self.quiet_until(self.clock.now()) is None
+            ),
         )
         self.watch = self.new_watch()
         self.batches: list[list[str]] = []
@@ -143,6 +149,7 @@ class House:
             policy=ServePolicy(batch=self.policy, rescan_s=60.0, drain=drain),
             owner="me",
             ensure_engine=lambda: None,
+            quiet_until=self.quiet_until,
         ).run(should_stop=until)
 
     def rows(self) -> dict[str, dict]:

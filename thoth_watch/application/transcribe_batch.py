@@ -55,6 +55,7 @@ class _Work:
     recordings: dict[int, Recording] = field(default_factory=dict)
     outcomes: dict[int, FileOutcome] = field(default_factory=dict)
     audio_s: float = 0.0
+    is_cut: bool = False  # what is left of it waits for another batch, as configured
 
 
 class TranscribeBatch:
@@ -73,7 +74,9 @@ class TranscribeBatch:
         peak_rss_bytes: Callable[[], int],
         host: str,
         provenance: Mapping[str, Any],
+        may_begin_another: Callable[[float], bool] = lambda _: True,
     ) -> None:
+        """may_begin_another: whether a batch that works since so many seconds may take up another file."""
         self._ledger = ledger
         self._decoder = decoder
         self._engines = engines
@@ -84,11 +87,13 @@ class TranscribeBatch:
         self._peak_rss_bytes = peak_rss_bytes
         self._host = host
         self._provenance = provenance
+        self._may_begin_another = may_begin_another
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
 
-        Files that were not reached when should_stop turned true are READY again.
+        Files that were not reached when should_stop turned true, or when no other might be begun, are
+        READY again; the first one always is begun.
         """
         started_s = self._clock.monotonic_s()
         started_at = self._clock.now()
@@ -141,9 +146,18 @@ class TranscribeBatch:
     def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
+        begun_s = self._clock.monotonic_s()
+        is_first = True
+
+        def no_other() -> bool:
+            took_s = self._clock.monotonic_s() - begun_s
+            work.is_cut = not is_first and (work.is_cut or not self._may_begin_another(took_s))
+            return work.is_cut or should_stop()
+
         for item, recording, decode_s in decode_ahead(
-            self._decoder, files, clock=self._clock, should_stop=should_stop
+            self._decoder, files, clock=self._clock, should_stop=no_other
         ):
+            is_first = False
             work.stages.decode_s += decode_s
             try:
                 if not isinstance(recording, Recording):
@@ -270,7 +284,7 @@ class TranscribeBatch:
             placement=work.engine.placement,
             started_at=work.started_at,
             finished_at=self._clock.now(),
-            status=_status(ok=ok, total=len(outcomes), released=released),
+            status=_status(ok=ok, total=len(outcomes), released=0 if work.is_cut else released),
             stages=stages,
             audio_s=work.audio_s,
             wall_s=self._clock.monotonic_s() - started_s,

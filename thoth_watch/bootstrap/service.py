@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,14 @@ def build_service(
             )
         )
         stop = stack.enter_context(stop_on_signals(doorbell.wake))
+
+        def quiet_until(now: datetime) -> datetime | None:
+            return settings.quiet_hours.until(now.astimezone())  # as this machine's clock shows it
+
+        def may_begin_another(batch_s: float) -> bool:
+            limit_s = settings.batch.max_batch_s
+            return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
+
         publish = PublishTranscript(
             ledger=ledger, publisher=DurablePublisher(), render=render, clock=clock
         )
@@ -99,6 +108,7 @@ def build_service(
             peak_rss_bytes=peak_rss_bytes,
             host=host_name(),
             provenance=provenance(settings),
+            may_begin_another=may_begin_another,
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)
@@ -142,6 +152,7 @@ def build_service(
             ),
             owner=owner_token(),
             ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
+            quiet_until=quiet_until,
             heartbeat=heartbeat,
             on_ready=manager.ready,
             wants_reload=_reload_check(stop, reread, manager),

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from thoth_watch.domain.audio import AudioConfig
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.quiet_hours import QuietHours, parse_span
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, FORMATS, Rule, Treatment
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
 from thoth_watch.infrastructure.settings.layers import (
@@ -66,6 +67,7 @@ class Settings:
     inboxes: tuple[InboxSettings, ...]
     audio: AudioConfig
     batch: BatchPolicy
+    quiet_hours: QuietHours
     engine: TranscriptionEngineConfig
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
@@ -135,7 +137,9 @@ class _Builder:
                 max_wait_s=batch.max_wait_s,
                 group_by=tuple(batch.group_by),
                 order=batch.order,
+                max_batch_s=batch.max_batch_s,
             ),
+            quiet_hours=QuietHours(tuple(parse_span(text) for text in batch.quiet_hours)),
             engine=engine,
             treatment=treatment,
             rules=rules,

@@ -22,10 +22,12 @@ from thoth_watch.infrastructure.settings.values import (
     check_language,
     check_ledger_url,
     check_match,
+    check_max_batch,
     check_max_wait,
     check_mixed_precision,
     check_name,
     check_precision,
+    check_quiet_hours,
     check_revision,
     check_sample_rate,
     check_text,
@@ -94,6 +96,8 @@ class BatchSection(Section):
     max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
     group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
     order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
+    max_batch_s: Annotated[float | None, BeforeValidator(check_max_batch)] = _BATCH.max_batch_s
+    quiet_hours: Annotated[list[str], BeforeValidator(check_quiet_hours)] = []
 
 
 class EngineSection(Section):

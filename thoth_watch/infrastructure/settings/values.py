@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.engine import parse_precision
+from thoth_watch.domain.quiet_hours import parse_span
 from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.settings.languages import language_code
 
@@ -143,6 +144,28 @@ def check_max_wait(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         raise NotAllowedError("allowed: auto, or seconds from 0 up")
     return float(value)
+
+
+def check_max_batch(value: object) -> float | None:
+    """Seconds, or None for no limit."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise NotAllowedError("allowed: null, or seconds above 0")
+    return float(value)
+
+
+def check_quiet_hours(value: object) -> list[str]:
+    """Spans of the day."""
+    spans = check_text_list(value)
+    for text in spans:
+        try:
+            parse_span(text)
+        except ValueError as error:
+            raise NotAllowedError(
+                f'{error}; allowed: a list of them, in quotes, as ["22:00-07:00"]'
+            ) from None
+    return spans
 
 
 def check_sample_rate(value: object) -> int:
