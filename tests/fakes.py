@@ -65,6 +65,7 @@ class FakeInbox:
         self.root = root
         self.files: dict[str, AudioFile] = {}
         self.refused: tuple[RefusedEntry, ...] = ()
+        self.unannounced: set[Path] = set()
         self.problem: str | None = None
         self.identity: tuple[int, int] | None = (1, 1)
 
@@ -76,7 +77,13 @@ class FakeInbox:
         if self.problem:
             return Listing(self.root, problem=self.problem)
         files = tuple(self.files.values())
-        return Listing(self.root, files, self.refused, identity=self.identity)
+        return Listing(
+            self.root,
+            files,
+            self.refused,
+            unannounced=frozenset(self.unannounced),
+            identity=self.identity,
+        )
 
 
 class FakeFiles:

@@ -58,6 +58,7 @@ class House:
     progress: FakeProgress = field(default_factory=FakeProgress)
     treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
     policy: BatchPolicy = field(default_factory=BatchPolicy)
+    sentinel: str | None = None
     stop_after: int | None = None  # engine stops before that many recordings
     quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
 
@@ -93,6 +94,7 @@ class House:
             decoder=self.decoder,
             clock=self.clock,
             settle_s=2.0,
+            sentinel=self.sentinel,
         )
 
     def treatment_of(self, file: AudioFile) -> Treatment:

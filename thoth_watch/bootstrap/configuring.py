@@ -65,6 +65,7 @@ def inbox_of(settings_of_inbox: Any) -> FolderInbox:
         recursive=settings_of_inbox.recursive,
         extensions=settings_of_inbox.extensions,
         ignore=settings_of_inbox.ignore,
+        sentinel=settings_of_inbox.sentinel,
     )
 
 

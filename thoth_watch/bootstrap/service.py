@@ -71,6 +71,7 @@ def build_service(
 
     clock, files, manager = SystemClock(), LocalFiles(), ServiceManager()
     suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
+    suffixes |= {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
     with ExitStack() as stack:
         stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
         for inbox in settings.inboxes:
@@ -134,6 +135,7 @@ def build_service(
                     decoder=decoder,
                     clock=clock,
                     settle_s=inbox.settle_s,
+                    sentinel=inbox.sentinel,
                 )
                 for inbox in settings.inboxes
             ],

@@ -46,6 +46,7 @@ class InboxSettings:
     rescan_s: float
     extensions: tuple[str, ...]  # lower case, no dot
     ignore: tuple[str, ...]  # globs on names, beside the built-in ones
+    sentinel: str | None  # ending of the file that says that a recording is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class _Builder:
             rescan_s=section.rescan_s,
             extensions=tuple(section.extensions),
             ignore=tuple(section.ignore),
+            sentinel=section.sentinel,
         )
 
     def _engine(self) -> TranscriptionEngineConfig:

@@ -30,6 +30,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_quiet_hours,
     check_revision,
     check_sample_rate,
+    check_sentinel,
     check_text,
     check_text_list,
     check_webhook,
@@ -71,6 +72,7 @@ class InboxSection(Section):
     rescan_s: SomeSeconds = 60.0
     extensions: Annotated[list[str], BeforeValidator(check_extensions)] = list(AUDIO_EXTENSIONS)
     ignore: TextList = []
+    sentinel: Annotated[str | None, BeforeValidator(check_sentinel)] = None
 
 
 class ListedInbox(InboxSection):

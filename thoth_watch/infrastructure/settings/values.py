@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from pydantic import BeforeValidator
@@ -173,6 +174,16 @@ def check_sample_rate(value: object) -> int:
     if value != SAMPLE_RATE_HZ or isinstance(value, bool):
         raise NotAllowedError(f"allowed: {SAMPLE_RATE_HZ}, the only rate that Whisper hears")
     return SAMPLE_RATE_HZ
+
+
+def check_sentinel(value: object) -> str | None:
+    """The ending of a file's name, with its dot, or None."""
+    if value is None:
+        return None
+    text = check_text(value)
+    if not re.fullmatch(r"\.[\w.-]*\w", text) or text.rpartition(".")[2].lower() in FORMATS:
+        raise NotAllowedError("allowed: null, or a file name ending with its dot, such as .ready")
+    return text
 
 
 def check_name(value: object) -> str:
