@@ -17,7 +17,7 @@ from thoth_watch.application.ports import (
 )
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import EngineUnavailable, NameTaken
+from thoth_watch.domain.errors import EngineUnavailable, FileGone, NameTaken
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
 
@@ -209,6 +209,31 @@ class FakePublisher:
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         return path in self.foreign
+
+
+class FakeMover:
+    """Moves between a fake inbox and a folder in memory; `error` is in the way of every move."""
+
+    def __init__(self, inbox: FakeInbox) -> None:
+        self.inbox = inbox
+        self.there: dict[Path, AudioFile] = {}
+        self.error: Exception | None = None
+        self.n_calls = 0
+
+    def move(self, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
+        self.n_calls += 1
+        if self.error is not None:
+            raise self.error
+        arrived = self.there.get(to)
+        name = str(file.relative)
+        if arrived is not None and arrived.signature == file.signature:
+            return arrived.signature
+        if self.inbox.files.get(name) != file:
+            raise FileGone("not the one that was seen")
+        if arrived is not None:
+            raise NameTaken(str(to))
+        self.there[to] = self.inbox.files.pop(name)
+        return file.signature
 
 
 class FakeProgress:

@@ -60,6 +60,7 @@ class House:
     policy: BatchPolicy = field(default_factory=BatchPolicy)
     sentinel: str | None = None
     stop_after: int | None = None  # engine stops before that many recordings
+    tidy: Callable[[], bool] = field(default=lambda: False)
     quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
 
     def __post_init__(self) -> None:
@@ -151,6 +152,7 @@ class House:
             policy=ServePolicy(batch=self.policy, rescan_s=60.0, drain=drain),
             owner="me",
             ensure_engine=lambda: None,
+            tidy=self.tidy,
             quiet_until=self.quiet_until,
         ).run(should_stop=until)
 

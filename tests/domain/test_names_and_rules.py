@@ -14,6 +14,7 @@ from thoth_watch.domain.naming import (
     candidate_names,
     cut_to_bytes,
     language_in_name,
+    names_when_moved,
 )
 from thoth_watch.domain.treatment import Rule, Treatment, matches, treatment_of
 
@@ -25,11 +26,22 @@ def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
         candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA, language="en")
     )
 
-    assert names == [
+    assert names[:4] == [
         ("a.{format}", "stem"),
         ("a.mp3.{format}", "full"),
         ("a.thoth-01234567.{format}", "alternate"),
+        ("a.thoth-01234567-2.{format}", "alternate"),
     ]
+    assert len(set(names)) == len(names) == 10
+
+
+def test_a_recording_goes_to_its_own_place_and_else_to_one_that_nobody_has():
+    names = [str(name) for name in names_when_moved(PurePath("sub/a.mp3"), SHA)]
+
+    assert names[:3] == ["sub/a.mp3", "sub/a.thoth-01234567.mp3", "sub/a.thoth-01234567-2.mp3"]
+    long = list(names_when_moved(PurePath("ä" * 126 + ".mp3"), SHA))[-1]
+    assert long.suffix == ".mp3"
+    assert len(str(long).encode()) <= MAX_NAME_BYTES
 
 
 @given(

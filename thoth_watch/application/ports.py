@@ -265,6 +265,28 @@ class Unpublished:
     name_kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedFile:
+    """A recording that is DONE, as it lay when it was transcribed."""
+
+    file_id: int
+    file: AudioFile
+    sha256: str  # of the recording's bytes
+    claim_no: int
+
+
+class RecordingMover(Protocol):
+    """Moves recordings, never over anything, and never another file than the one that was seen."""
+
+    def move(self, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
+        """Move the very version that was seen, durably; what tells it at its new place.
+
+        A move that a kill cut short is completed. No link is followed between `below` and the path.
+        Raises FileGone or FileChanged where it is not the one that was seen, NameTaken where something
+        else has the name, TryLater for a full disk and the like; then nothing was changed.
+        """
+
+
 class Ledger(Protocol):
     """Remembers every audio-named entry, every batch, run and result. All its moves are legal or fail.
 
@@ -368,6 +390,18 @@ class Ledger(Protocol):
 
     def unpublished(self, treatment_of: Callable[[AudioFile], Any]) -> list[Unpublished]:
         """Files in RESULT: published from the ledger, without the engine."""
+
+    def finished(self, inbox: Path) -> list[FinishedFile]:
+        """The DONE recordings that lie in an inbox, oldest first."""
+
+    def has_row(self, path: Path) -> bool:
+        """Whether some entry, here or GONE, has that path."""
+
+    def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
+        """A DONE recording lies elsewhere now; its row and the names of its transcripts go with it.
+
+        False if it is no longer DONE.
+        """
 
     def recover(self, *, now: datetime) -> int:
         """At the start of the only process that works on this ledger: take back what a dead one held.

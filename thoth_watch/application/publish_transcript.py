@@ -25,7 +25,8 @@ from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
 
-ALTERNATE = "alternate"
+ALTERNATE = "alternate"  # a foreign file has the name that it should have had
+ANOTHER = "another"  # other recordings of ours have the names before
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class NamePlan:
     """The output names of one recording, one per format."""
 
     names: tuple[tuple[str, Path], ...]  # format, path
-    kind: str  # stem, full or alternate
+    kind: str  # stem, full, alternate or another
     foreign: Path | None  # the file that is not ours and has the name that it should have had
 
 
@@ -168,6 +169,8 @@ class PublishTranscript:
             if alien is not None:
                 foreign = foreign or alien
                 continue
+            if kind == ALTERNATE and foreign is None:
+                kind = ANOTHER  # noqa: PLW2901 - said of this plan only
             yield NamePlan(tuple(wanted.items()), kind, foreign)
             _, foreign = self._who_has(to, wanted, contents)  # who was faster
 

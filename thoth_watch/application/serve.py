@@ -84,11 +84,13 @@ class Serve:
         policy: ServePolicy,
         owner: str,
         ensure_engine: Callable[[], None],
+        tidy: Callable[[], bool] = lambda: False,
         quiet_until: Callable[[datetime], datetime | None] = lambda _: None,
         heartbeat: Callable[[], None] = lambda: None,
         on_ready: Callable[[], None] = lambda: None,
         wants_reload: Callable[[], bool] = lambda: False,
     ) -> None:
+        """tidy: moves what is done, where that is asked; whether there is more to move at once."""
         self._inboxes = inboxes
         self._ledger = ledger
         self._dispatcher = dispatcher
@@ -100,6 +102,7 @@ class Serve:
         self._policy = policy
         self._owner = owner
         self._ensure_engine = ensure_engine
+        self._tidy = tidy
         self._quiet_until = quiet_until
         self._heartbeat = heartbeat
         self._on_ready = on_ready
@@ -144,6 +147,7 @@ class Serve:
                 "files that a killed process held are taken back",
                 extra={"event": "recovered", "files": recovered},
             )
+        self._tidy()  # before the look: a move that a kill cut short is no change of the inbox
         self._look()
         self._ensure_engine()
         self._on_ready()
@@ -177,6 +181,7 @@ class Serve:
     def _step(self, *, patience_over: bool) -> float | None:
         """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
         self._take_back()
+        is_tidy = not self._tidy()
         self._look()
         self._ledger.wake_retries(now=self._clock.now())
         away = {inbox.root for inbox in self._inboxes if inbox.is_away}
@@ -191,9 +196,11 @@ class Serve:
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=SOON_S)
         if self._policy.drain and is_drained and (retry_at is None or retry_at > soon):
+            if self._tidy():  # what was finished since this step began
+                return LEAST_WAIT_S
             self._raise_if_not_seen_whole()
             return None
-        return self._wait_s(waiting, retry_at, quiet_until)
+        return self._wait_s(waiting, retry_at, quiet_until) if is_tidy else LEAST_WAIT_S
 
     def _quiet(self, waiting: Sequence[WaitingFile]) -> datetime | None:
         """When the quiet hours end, if they hold now; said once where something waits for that.

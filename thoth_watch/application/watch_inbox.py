@@ -118,6 +118,13 @@ class WatchInbox:
         n_empty = sum(1 for file in announced if file.signature.size_bytes == 0)
         self.unsettled = len(announced) - len(changes.ready) - n_empty
 
+    def forget(self, path: Path) -> None:
+        """A recording was moved away by us: what lies at its path from now on is another one."""
+        for of in (self._known, self._noted, self._missing):
+            of.pop(path, None)
+        if self._found_here is not None:
+            self._found_here.discard(path)
+
     @property
     def root(self) -> Path:
         """The inbox's path."""

@@ -54,6 +54,7 @@ def build_service(
     reread reads the configuration again on SIGHUP; where it raises ConfigError the old one stays.
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
     """
+    from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.application.serve import Ending, Serve, ServePolicy
     from thoth_watch.application.transcribe_batch import TranscribeBatch
@@ -62,7 +63,7 @@ def build_service(
     from thoth_watch.infrastructure.inbox import WatchdogDoorbell
     from thoth_watch.infrastructure.inbox.folder import LocalFiles
     from thoth_watch.infrastructure.ledger import SqlLedger, lock_path
-    from thoth_watch.infrastructure.publishing import DurablePublisher, render
+    from thoth_watch.infrastructure.publishing import DurablePublisher, RecordingMover, render
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
     from thoth_watch.infrastructure.service.notify import ServiceManager
@@ -126,19 +127,29 @@ def build_service(
             return ending
 
         rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
+        watches = [
+            WatchInbox(
+                inbox_of(inbox),
+                ledger=ledger,
+                files=files,
+                decoder=decoder,
+                clock=clock,
+                settle_s=inbox.settle_s,
+                sentinel=inbox.sentinel,
+            )
+            for inbox in settings.inboxes
+        ]
+        movers = [
+            MoveFinished(watch, inbox.after, ledger=ledger, mover=RecordingMover(), clock=clock)
+            for watch, inbox in zip(watches, settings.inboxes, strict=True)
+            if inbox.after is not None
+        ]
+
+        def tidy() -> bool:
+            return any(move() for move in movers)
+
         serve = Serve(
-            inboxes=[
-                WatchInbox(
-                    inbox_of(inbox),
-                    ledger=ledger,
-                    files=files,
-                    decoder=decoder,
-                    clock=clock,
-                    settle_s=inbox.settle_s,
-                    sentinel=inbox.sentinel,
-                )
-                for inbox in settings.inboxes
-            ],
+            inboxes=watches,
             ledger=ledger,
             dispatcher=dispatcher,
             doorbell=doorbell,
@@ -154,6 +165,7 @@ def build_service(
             ),
             owner=owner_token(),
             ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
+            tidy=tidy,
             quiet_until=quiet_until,
             heartbeat=heartbeat,
             on_ready=manager.ready,

@@ -156,6 +156,7 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
     changed = {dict(rule.changes).get("output_dir") for rule in settings.rules}
     outputs = {settings.treatment.output_dir, *changed} - {None, BESIDE_THE_SOURCE}
     writable = {inbox.path for inbox in settings.inboxes} | {Path(str(name)) for name in outputs}
+    writable |= {inbox.after for inbox in settings.inboxes if inbox.after is not None}
     says_ledger = settings.origins["ledger.url"].source.startswith("file")
     if says_ledger and settings.ledger_url.startswith("sqlite"):
         writable.add(lock_path(settings.ledger_url).parent)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from thoth_watch.domain.engine import Task
 
 MAX_NAME_BYTES = 255  # ext4, xfs, btrfs, ntfs
+MOST_OF_A_NAME = 9  # recordings of one stem that still get a name each
 UNDETERMINED = "und"  # the language of silence. Source: ISO 639-2
 
 
@@ -26,11 +27,26 @@ def candidate_names(
     `alternate` for a foreign file of that name (`a.thoth-1a2b3c4d.txt`). `{format}` is still to be
     filled in.
     """
-    short = sha256[:8]
     pattern = pattern.replace("{language}", language)
     yield _fill(pattern, source.stem), "stem"
     yield _fill(pattern, source.name), "full"
-    yield _fill(pattern, f"{source.stem}.thoth-{short}"), "alternate"
+    for mark in _marks(sha256):
+        yield _fill(pattern, f"{source.stem}.{mark}"), "alternate"
+
+
+def names_when_moved(relative: PurePath, sha256: str) -> Iterator[PurePath]:
+    """Where a recording may go below another folder: the same place, then one that nobody has."""
+    yield relative
+    for mark in _marks(sha256):
+        end = f".{mark}{relative.suffix}"
+        yield relative.with_name(cut_to_bytes(relative.stem, MAX_NAME_BYTES - len(end)) + end)
+
+
+def _marks(sha256: str) -> Iterator[str]:
+    """`thoth-1a2b3c4d`, then with numbers, for recordings of the same bytes."""
+    mark = f"thoth-{sha256[:8]}"
+    yield mark
+    yield from (f"{mark}-{number}" for number in range(2, MOST_OF_A_NAME))
 
 
 def _fill(pattern: str, stem: str) -> str:

@@ -22,7 +22,13 @@ from sqlalchemy import (
     update,
 )
 
-from thoth_watch.application.ports import Claim, KnownFile, StoredResult, Unpublished
+from thoth_watch.application.ports import (
+    Claim,
+    FinishedFile,
+    KnownFile,
+    StoredResult,
+    Unpublished,
+)
 from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
@@ -30,6 +36,7 @@ from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import (
     listing,
+    moved,
     publications,
     recovery,
     rows,
@@ -428,6 +435,24 @@ class SqlLedger:
             if connection.scalar(left.limit(1)) is None:
                 self._close_batch(connection, claim.batch_id, BatchState.CLOSED)
         return moved == 1
+
+    # Recordings that are moved when they are done
+
+    def finished(self, inbox: Path) -> list[FinishedFile]:
+        """The DONE recordings that lie in an inbox, oldest first."""
+        with self._reading() as connection:
+            return moved.finished(connection, inbox)
+
+    def has_row(self, path: Path) -> bool:
+        """Whether some entry, here or GONE, has that path."""
+        query = select(files.c.id).where(files.c.path_raw == path)
+        with self._reading() as connection:
+            return connection.scalar(query) is not None
+
+    def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
+        """A DONE recording lies elsewhere now; False if it is no longer DONE."""
+        with self._writing() as connection:
+            return moved.record(connection, done, to=to, now=now)
 
     # Starting again
 

@@ -28,6 +28,7 @@ from thoth_watch.infrastructure.settings.layers import (
 from thoth_watch.infrastructure.settings.precision import strongest_precision
 from thoth_watch.infrastructure.settings.problems import explain, without_password
 from thoth_watch.infrastructure.settings.schema import (
+    LEAVE,
     Document,
     InboxSection,
     ListedInbox,
@@ -47,6 +48,7 @@ class InboxSettings:
     extensions: tuple[str, ...]  # lower case, no dot
     ignore: tuple[str, ...]  # globs on names, beside the built-in ones
     sentinel: str | None  # ending of the file that says that a recording is whole
+    after: Path | None  # absolute: where recordings go when they are done; None: they stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class _Builder:
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
         self._names_are_no_recordings(inboxes)
+        self._moved_recordings_are_not_seen_again(inboxes)
         self._request.stop_if_refused()
         batch = document.batch
         return Settings(
@@ -186,7 +189,28 @@ class _Builder:
             extensions=tuple(section.extensions),
             ignore=tuple(section.ignore),
             sentinel=section.sentinel,
+            after=self._after(section.after, (*at, "after")),
         )
+
+    def _after(self, text: str, at: Location) -> Path | None:
+        folder = None if text.strip() == LEAVE else self._path(text, at)
+        self._values[at] = LEAVE if folder is None else str(folder)
+        return folder
+
+    def _moved_recordings_are_not_seen_again(self, inboxes: tuple[InboxSettings, ...]) -> None:
+        """Refuse a folder for finished recordings that lies in an inbox, or holds one."""
+        listed = self._document.inboxes is not None
+        for index, inbox in enumerate(inboxes):
+            for other in inboxes:
+                folder = inbox.after
+                if folder and (
+                    folder.is_relative_to(other.path) or other.path.is_relative_to(folder)
+                ):
+                    self._request.refuse(
+                        ("inboxes", index, "after") if listed else ("inbox", "after"),
+                        f"{folder} and the inbox {other.path} lie in one another; name a folder apart",
+                    )
+                    break
 
     def _engine(self) -> TranscriptionEngineConfig:
         engine = self._document.engine

@@ -38,6 +38,7 @@ from thoth_watch.infrastructure.settings.values import (
     some_of,
 )
 
+LEAVE = "leave"  # what becomes of recordings
 DEFAULT_LEDGER_URL = "sqlite:///thoth-watch.db"
 
 _AUDIO = AudioConfig()
@@ -73,6 +74,7 @@ class InboxSection(Section):
     extensions: Annotated[list[str], BeforeValidator(check_extensions)] = list(AUDIO_EXTENSIONS)
     ignore: TextList = []
     sentinel: Annotated[str | None, BeforeValidator(check_sentinel)] = None
+    after: Text = LEAVE
 
 
 class ListedInbox(InboxSection):
