@@ -20,7 +20,7 @@ def config(tmp_path: Path) -> Path:
     (folder / "in box").mkdir(parents=True)
     path = folder / "config.yaml"
     path.write_text(
-        "inbox: {path: ./in box}\ntranscript: {output_dir: '/srv/100%'}\nledger: {url: sqlite:///l.db}\n"
+        "inbox: {path: ./in box, after: /srv/old}\ntranscript: {output_dir: '/srv/100%'}\nledger: {url: sqlite:///l.db}\n"
     )
     return path
 
@@ -52,6 +52,7 @@ def test_what_the_configuration_names_is_opened_to_the_service(run, tmp_path: Pa
     paths = lines_of(units / "thoth-watch.service.d/paths.conf")
     assert f'ReadWritePaths="-{config.parent / "in box"}"' in paths
     assert "ReadWritePaths=-/srv/100%%" in paths
+    assert "ReadWritePaths=-/srv/old" in paths
     assert f'ReadWritePaths="-{config.parent}"' in paths, "the ledger's folder"
     assert f'Environment="THOTH_WATCH_LEDGER_URL=sqlite:///{config.parent}/l.db"' in paths
     assert (units / "thoth-watch-once.service.d/gpu.conf").exists()
