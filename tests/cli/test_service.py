@@ -59,6 +59,24 @@ def test_what_the_configuration_names_is_opened_to_the_service(run, tmp_path: Pa
     assert not (units / "thoth-watch.service.d/downloads.conf").exists()
 
 
+@pytest.mark.parametrize("scope", ["--user", "--system"])
+def test_a_configuration_with_hooks_gets_a_unit_that_tells_them(
+    run, tmp_path: Path, config: Path, scope: str
+):
+    plain = run("service", "install", scope, "--destdir", "plain", "-c", str(config))
+    with config.open("a") as file:
+        file.write("hooks: {webhook: 'https://example.org/'}\n")
+    done = run("service", "install", scope, "--destdir", "root", "-c", str(config))
+
+    assert (plain.returncode, done.returncode) == (0, 0), done.stderr
+    assert not list((tmp_path / "plain").rglob("*hooks*"))
+    (unit,) = (tmp_path / "root").rglob("thoth-watch-hooks.service")
+    assert any(f'hooks -c "{config}"' in line for line in lines_of(unit))
+    assert "enable --now thoth-watch-hooks" in done.stdout
+    assert run("service", "uninstall", scope, "--destdir", "root").returncode == 0
+    assert not list((tmp_path / "root").rglob("*hooks*"))
+
+
 def test_an_instance_has_a_daemon_of_its_own(run, tmp_path: Path, config: Path):
     options = ("--destdir", "root", "-c", str(config), "--instance", "talks", "--downloads")
     done = run("service", "install", "--system", *options)
