@@ -48,6 +48,7 @@ class MoveFinished:
             for done in self._ledger.finished(self._watch.root)
             if self._not_before_s.get(done.file_id, now_s) <= now_s
         ]
+        n_moved = 0
         for done in due[:AT_ONCE]:
             try:
                 moved = self._move(done)
@@ -60,6 +61,12 @@ class MoveFinished:
                 continue
             if moved is not None:
                 self._record(done, moved)
+                n_moved += 1
+        if n_moved:
+            log.info(
+                "finished recordings were moved",
+                extra={"event": "moved", "files": n_moved, "to": str(self._folder)},
+            )
         return len(due) > AT_ONCE
 
     def _move(self, done: FinishedFile) -> AudioFile | None:
@@ -86,7 +93,7 @@ class MoveFinished:
     def _record(self, done: FinishedFile, moved: AudioFile) -> None:
         self._ledger.record_moved(done, to=moved, now=self._clock.now())
         self._watch.forget(done.file.path)
-        log.info(
+        log.debug(
             "a finished recording was moved",
-            extra={"event": "moved", "path": str(done.file.path), "to": str(moved.path)},
+            extra={"event": "file_moved", "path": str(done.file.path), "to": str(moved.path)},
         )
