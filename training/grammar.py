@@ -132,7 +132,9 @@ FREE_WORDS: tuple[str, ...] = tuple(sorted(set(WORDS) - set(FUNCTION_WORDS)))
 
 STOP, QUESTION = ".", "?"
 # A word at the start of a sentence is a token of its own.
-SPELLINGS: tuple[str, ...] = tuple(sorted({*WORDS, *(word[0].upper() + word[1:] for word in WORDS)}))
+SPELLINGS: tuple[str, ...] = tuple(
+    sorted({*WORDS, *(word[0].upper() + word[1:] for word in WORDS)})
+)
 
 Phrase = Callable[[random.Random], str]
 

@@ -76,6 +76,7 @@ class Recording:
     info: SoundInfo
     language: str | None = None
     task: str = "transcribe"
+    prompt: str | None = None  # text that it is to be understood by; None: the configuration's
     close: Callable[[], None] = field(default=lambda: None)  # frees the samples
 
     @property

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from thoth_watch.application.decode_ahead import decode_ahead
@@ -161,7 +162,12 @@ class TranscribeBatch:
                 self._put(work, item, recording, known, reused=True)
                 continue
             treatment = item.treatment
-            asked = replace(recording, language=treatment.language, task=treatment.task)
+            asked = replace(
+                recording,
+                language=treatment.language,
+                task=treatment.task,
+                prompt=treatment.prompt,
+            )
             work.recordings[item.file_id] = asked
             yield asked
 
@@ -255,7 +261,10 @@ class TranscribeBatch:
     def _fingerprint(self, work: _Work, item: WaitingFile) -> str:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
         treatment = item.treatment
-        return f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
+        asked = f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
+        if treatment.prompt is None:
+            return asked
+        return f"{asked}:{sha256(treatment.prompt.encode()).hexdigest()[:16]}"
 
     def _run(self, work: _Work, started_s: float, *, released: int, error: str | None) -> Run:
         outcomes = list(work.outcomes.values())

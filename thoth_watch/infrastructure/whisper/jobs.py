@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from thoth_watch.application.ports import Recording, Transcribed
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
 from thoth_watch.infrastructure.whisper.windows import Window
+
+PROMPT_RESET_TEMPERATURE = 0.5  # text decoded above it is no guide to what follows (whisper's rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,44 @@ class Heard:
     language: str
     is_speech: bool
     n_tokens: int
+    advance_s: float = 0.0  # how far the next window starts behind this one
+    temperature: float = 0.0
+
+
+class Route(Protocol):
+    """The way through a recording, window by window."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there are no more windows."""
+
+    def next(self) -> Window | None:
+        """The next window; None at the end, or while it depends on one that is not heard yet."""
+
+    def advance(self, n_samples: int) -> None:
+        """The last window was heard; the next starts so many samples after its start."""
+
+
+class WindowedRoute:
+    """Windows that do not depend on each other."""
+
+    def __init__(self, windows: Iterator[Window], *, n_samples: int) -> None:
+        self._windows, self._n_samples = windows, n_samples
+        self._is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        """See Route."""
+        return self._is_over
+
+    def next(self) -> Window | None:
+        """See Route."""
+        window = next(self._windows, None)
+        self._is_over = window is None or window.stop >= self._n_samples
+        return window
+
+    def advance(self, n_samples: int) -> None:
+        """Windows are where they are."""
 
 
 @dataclass(slots=True)
@@ -26,22 +68,25 @@ class Job:
 
     recording: Recording
     language: str | None  # given, or decided by the first window with speech
-    windows: Iterator[Window]
+    route: Route | None  # None: given up, or closed
+    is_careful: bool = False
     in_flight: int = 0  # windows cut and not yet heard
-    all_cut: bool = False
     is_closed: bool = False
     heard: list[Heard] = field(default_factory=list)  # in time order
+    previous: list[int] = field(default_factory=list)  # tokens that condition the next window
     error: str | None = None
 
     def next_window(self) -> Window | None:
-        """The next window to be decoded, None when there is no more."""
-        window = next(self.windows, None)
+        """The next window to be decoded, None when there is none now."""
+        window = self.route.next() if self.route is not None else None
         if window is not None:
             self.in_flight += 1
-            self.all_cut = window.stop >= len(self.recording.samples)
-        else:
-            self.all_cut = True
         return window
+
+    @property
+    def all_cut(self) -> bool:
+        """Whether every window has been handed out."""
+        return self.route is None or self.route.is_over
 
     def add(self, heard: Heard) -> None:
         """Take up what the next window in time became."""
@@ -49,11 +94,17 @@ class Job:
         self.heard.append(heard)
         if self.language is None and heard.is_speech:
             self.language = heard.language
+        if heard.temperature > PROMPT_RESET_TEMPERATURE:
+            self.previous = []
+        else:
+            self.previous += [token for segment in heard.segments for token in segment.tokens]
+        if self.route is not None:
+            self.route.advance(round(heard.advance_s * SAMPLE_RATE_HZ))
 
     def fail(self, error: str) -> None:
         """Give the recording up; its other windows are not decoded."""
         self.error = self.error or error
-        self.all_cut = True
+        self.route = None
         self.in_flight = 0
 
     @property
@@ -65,7 +116,7 @@ class Job:
         """Free the samples, once."""
         if not self.is_closed:
             self.is_closed = True
-            self.windows = iter(())
+            self.route = None
             self.recording.close()
 
     def result(self) -> Transcribed:
