@@ -509,3 +509,21 @@ def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
     assert engine.placement.precision in {"bfloat16", "float16"}
     assert engine.placement.device == "cuda:0"
     assert seconds.peak_gpu_bytes > 0
+
+
+@EVERY_ENGINE
+@pytest.mark.parametrize("long_form", ["windowed", "sequential"])
+def test_a_recording_goes_on_where_it_was_cut_off(
+    load, transcribe, recording, bursts, engine_class, long_form
+):
+    options = replace(GREEDY, long_form=long_form)
+    engine, samples, kept = load(engine_class, decoding=options, batch_size=2), bursts(31), []
+    whole = transcribe(engine, [recording(0, samples, keep=kept.append)])[0].transcript
+    assert len(kept) >= 3
+
+    for so_far in (kept[0], kept[-1]):
+        rest = transcribe(engine, [recording(0, samples, so_far=so_far)])[0].transcript
+
+        assert so_far.n_samples > 0
+        assert [s.tokens for s in rest.segments] == [s.tokens for s in whole.segments]
+        assert rest == whole

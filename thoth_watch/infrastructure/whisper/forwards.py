@@ -50,7 +50,7 @@ class Forwards:
                     if isinstance(heard, Exception):
                         piece.job.fail(f"{type(heard).__name__}: {heard}")
                     elif piece.job.error is None:
-                        piece.job.add(heard)
+                        piece.job.add(heard, piece.window)
                         seconds.tokens += heard.n_tokens
                         advanced_s += heard.advance_s
                 if pieces:
@@ -147,7 +147,7 @@ class _Queue:
 
     def _take_up(self, recording: Recording) -> Job:
         """A job for the recording; one that the model cannot do is given up at once."""
-        job = Job(recording, language=None, route=self._ear.route(recording))
+        job = Job.taken_up(recording, self._ear.route(recording))
         try:
             self._vocabulary.check_task(recording.task)
             if recording.language is not None:

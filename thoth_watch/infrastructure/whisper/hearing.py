@@ -68,11 +68,12 @@ class Ear:
         self._step_s = extractor.chunk_length / self._positions  # 0.02
 
     def route(self, recording: Recording) -> Route:
-        """The way through a recording that the options ask for."""
+        """The way through a recording that the options ask for, behind what was heard of it before."""
+        start = recording.so_far.n_samples if recording.so_far is not None else 0
         if self._options.is_sequential:
-            return Seeker(self._loaded.extractor, recording.samples)
+            return Seeker(self._loaded.extractor, recording.samples, start=start)
         windows = cut_windows(recording.samples, window_samples=self._window_samples)
-        return WindowedRoute(windows, n_samples=len(recording.samples))
+        return WindowedRoute(windows, n_samples=len(recording.samples), start=start)
 
     def hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard]:
         """What was said in each window; adds the time that each stage took to `seconds`.
@@ -202,9 +203,7 @@ class Ear:
                         words=said,
                     )
                 )
-        return Heard(
-            tuple(segments), language, is_speech, len(tokens), advance_s, attempt.temperature
-        )
+        return Heard(tuple(segments), language, is_speech, len(tokens), advance_s)
 
     def _text(self, tokens: Sequence[int]) -> str:
         """The words of tokens, without timestamps and other marks."""

@@ -110,12 +110,13 @@ class Seeker:
         n_frames = self._extractor.n_samples // HOP
         return SequentialWindow(self._seek, samples, self._mels, n_frames)
 
-    def advance(self, n_samples: int) -> None:
+    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - it is the last one
         """Go on so many samples after the last window's start; 0 would never end: all of it then."""
         whole = min(self._extractor.n_samples, len(self._samples) - self._seek)
         self._seek += n_samples if 0 < n_samples <= whole else whole
         self._is_waiting = False
         self._skip_silence()
+        return self._seek
 
     def _skip_silence(self) -> None:
         if self._speech is None:
