@@ -91,6 +91,7 @@ class _Engine:
 
         torch.set_num_threads(threads)
         from thoth_watch import TranscriptionEngineConfig, load_engine
+        from thoth_watch.domain.decoding import GREEDY
 
         self._engine = load_engine(
             TranscriptionEngineConfig(
@@ -102,6 +103,7 @@ class _Engine:
                 batch_size=system.batch_size,
                 fallback="never",
                 language="en",
+                decoding=GREEDY,  # random weights would be decoded again at every temperature
             )
         )
         self.precision = self._engine.placement.precision

@@ -108,16 +108,19 @@ class FakeDecoder:
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.same_sound: dict[str, str] = {}
         self.decoded: list[str] = []
+        self.duration_s = 10.0
 
     def probe(self, file: AudioFile) -> float | None:
-        return 10.0
+        return self.duration_s
 
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         name = file.path.name
         self.decoded.append(name)
         if name in self.bad:
             raise self.bad[name]
-        info = SoundInfo(10.0, 10.0, 16000, 1, "pcm", "fake", self.warnings.get(name, ()))
+        info = SoundInfo(
+            self.duration_s, self.duration_s, 16000, 1, "pcm", "fake", self.warnings.get(name, ())
+        )
         sound = self.same_sound.get(name, name)
         return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
 

@@ -53,7 +53,7 @@ def draw_warps(rng: np.random.Generator, count: int) -> list[FloatArray]:
     warps = []
     knots = np.array([0, 20, 40, 60, 79.0])
     for _ in range(count):
-        moved = knots * rng.uniform(0.82, 1.20) + np.r_[0, rng.normal(0, 1.6, 4)]
+        moved = knots * rng.uniform(0.78, 1.25) + np.r_[0, rng.normal(0, 1.6, 4)]
         moved = np.maximum.accumulate(moved) + np.arange(5) * 1e-3
         xs, ys = moved, knots
         if moved[-1] < N_MELS - 1:

@@ -16,7 +16,7 @@ import soxr
 
 from training.espeak import Espeak, EspeakVoiceError
 from training.flite import Flite
-from training.grammar import utterance
+from training.grammar import training_text
 from training.mel import FRAME, SAMPLE_RATE_HZ, FloatArray, mel_power
 from training.noises import KINDS, non_speech
 from training.voices import TRAINED_FLITE, draw_trained_voice, trained_variants
@@ -68,7 +68,7 @@ class EspeakSource:
         # Loading a voice costs more than speaking a sentence, so each speaks a few.
         if not self._voice or rng.random() < 1 / 6:
             self._voice = draw_trained_voice(rng, self._variants)
-        voice, text = self._voice, utterance(rng)
+        voice, text = self._voice, training_text(rng)
         try:
             speech = self._espeak.speak(
                 text,
@@ -137,7 +137,7 @@ class FliteSource:
     def record(self) -> Recording | None:
         """Speak one text; None where the words could not be placed."""
         rng = self._rng
-        text, voice = utterance(rng), rng.choice(TRAINED_FLITE)
+        text, voice = training_text(rng), rng.choice(TRAINED_FLITE)
         # Resampling by `tract` moves the formants like a longer or shorter vocal tract.
         tract = rng.choice([1.0, rng.uniform(0.80, 1.25), rng.uniform(0.80, 1.25)])
         speech = self._flite.speak(

@@ -1,7 +1,7 @@
 """The closed vocabulary and the texts that are spoken to the model, drawn from a seeded generator.
 
-A word has one spelling wherever it stands: names, weekdays and months are capitalised, everything
-else is lower case, and there is no punctuation. Numbers are words, never digits.
+A spoken text has no punctuation, and only names, weekdays and months are capitalised in it;
+`sentence` writes it as people do. Numbers are words, never digits.
 """
 
 from __future__ import annotations
@@ -130,7 +130,19 @@ WORDS: tuple[str, ...] = tuple(
 # Function words are heard in phrases only; alone they are too short to be fair.
 FREE_WORDS: tuple[str, ...] = tuple(sorted(set(WORDS) - set(FUNCTION_WORDS)))
 
+STOP, QUESTION = ".", "?"
+# A word at the start of a sentence is a token of its own.
+SPELLINGS: tuple[str, ...] = tuple(
+    sorted({*WORDS, *(word[0].upper() + word[1:] for word in WORDS)})
+)
+
 Phrase = Callable[[random.Random], str]
+
+
+def sentence(text: str) -> str:
+    """Write a spoken text as people do: a capital first, a stop or a question mark last."""
+    mark = QUESTION if text.split(maxsplit=1)[0] == "is" else STOP
+    return text[0].upper() + text[1:] + mark
 
 
 def digit_string(rng: random.Random, count: int) -> str:
@@ -248,6 +260,8 @@ PHRASES: tuple[Phrase, ...] = (
     lambda r: f"meeting {r.choice(NAMES)} at the {r.choice(PLACES)} early {when(r)}",
     lambda r: f"{r.choice(GREETINGS)} {r.choice(NAMES)}",
     lambda r: f"{r.choice(GREETINGS)} {r.choice(NAMES)} {when(r)}",
+    lambda r: f"is the {r.choice(PLACES)} {r.choice(['open', 'closed'])} {when(r)}",
+    lambda r: f"is the {r.choice(EVENTS)} with {r.choice(NAMES)} {when(r)}",
 )
 
 
@@ -290,6 +304,19 @@ def utterance(rng: random.Random) -> str:
     if kind < 0.76:
         return rng.choice(FREE_WORDS)
     return word_string(rng, rng.randint(2, 10))
+
+
+def training_text(rng: random.Random) -> str:
+    """Draw a text for the corpus: an utterance, or one of the single words that people say alone.
+
+    Digits are what is said alone most often, so a lone word is a digit three times out of four.
+    """
+    kind = rng.random()
+    if kind < 0.15:
+        return rng.choice(DIGITS)
+    if kind < 0.20:
+        return rng.choice(FREE_WORDS)
+    return utterance(rng)
 
 
 def exact_utterance(rng: random.Random, word_count: int) -> str:

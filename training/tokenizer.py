@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from training.grammar import WORDS, utterance
+from training.grammar import SPELLINGS, sentence, utterance
 
 END_OF_TEXT = "<|endoftext|>"
 TASK_TOKENS = (
@@ -22,13 +22,14 @@ N_TIMESTAMPS = 1501  # 0.00 .. 30.00 in steps of 0.02 s
 
 
 def build_tokenizer(seed: int = 0) -> WhisperTokenizer:
-    """Train the BPE until each word of the grammar is one token, then add the specials.
+    """Train the BPE until each spelling of the grammar is one token, then add the specials.
 
     The specials go in as extra_special_tokens with <|notimestamps|> last, because transformers
     takes the first timestamp to be all_special_ids[-1] + 1.
     """
     rng = random.Random(seed)
-    texts = [" " + utterance(rng) for _ in range(3000)] + [f" {word}" for word in WORDS] * 20
+    texts = [" " + sentence(utterance(rng)) for _ in range(3000)]
+    texts += [f" {word}" for word in SPELLINGS] * 20
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.grammar import WORDS
+from training.grammar import QUESTION, SPELLINGS, STOP, sentence
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """Ids of the tokens that prompts and labels are made of; each word is one or more tokens."""
+    """Ids of the tokens that prompts and labels are made of; each spelling is one token."""
 
     end: int
     start: int
@@ -22,13 +22,13 @@ class TokenIds:
     no_speech: int
     timestamp_zero: int
     count: int
-    words: dict[str, list[int]]
+    spellings: dict[str, int]
 
     @classmethod
     def read(cls, folder: Path) -> TokenIds:
         """Read tokenizer.json.
 
-        Raises KeyError if a word of the grammar is not one token: the tokenizer is stale.
+        Raises KeyError if a spelling of the grammar is not one token: the tokenizer is stale.
         """
         content = json.loads((folder / "tokenizer.json").read_text())
         added = {entry["content"]: entry["id"] for entry in content["added_tokens"]}
@@ -43,5 +43,13 @@ class TokenIds:
             no_speech=added["<|nospeech|>"],
             timestamp_zero=added["<|0.00|>"],
             count=max(added.values()) + 1,
-            words={word: [vocabulary["Ġ" + word]] for word in WORDS},
+            spellings={word: vocabulary["Ġ" + word] for word in SPELLINGS}
+            | {mark: vocabulary[mark] for mark in (STOP, QUESTION)},
         )
+
+    def spell(self, text: str) -> list[list[int]]:
+        """Write a spoken text as a sentence: the ids of each of its words, the mark in the last."""
+        written = sentence(text)
+        ids = [[self.spellings[word]] for word in written[:-1].split()]
+        ids[-1].append(self.spellings[written[-1]])
+        return ids

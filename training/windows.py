@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.augment import Augmenter, Spoken
+from training.augment import Augmenter, Speaker, Spoken
 from training.corpus import Corpus, Recording, Span
-from training.grammar import WORDS
+from training.grammar import FREE_WORDS, WORDS
 from training.mel import N_MELS, FloatArray
 from training.tokens import TokenIds
 
 IGNORE = -100
-SOURCE_SHARES = {"espeak": 0.68, "flite": 0.32}
+SOURCE_SHARES = {"espeak": 0.55, "flite": 0.45}
+LONE_WORD_SHARE = 0.5  # of the windows with one utterance
+CLOSE_CUT_SHARE = 0.35  # of the utterances
 # [sot, en, transcribe] with and without timestamps, then the bare [sot] of faster-whisper.
 PROMPTS = {"timestamps": 0.45, "plain": 0.22, "bare timestamps": 0.20, "bare plain": 0.13}
 IntArray = npt.NDArray[np.int64]
+_LONE_WORDS = frozenset(FREE_WORDS)
 
 
 @dataclass(slots=True)
@@ -88,6 +91,35 @@ class WindowMaker:
         kind = self._draw.choices(list(self._shares), list(self._shares.values()))[0]
         return self._draw.choice(self._corpus.recordings[kind])
 
+    def _pick_word(self) -> Recording:
+        """Pick a word that was said alone, or cut one out of what was said fluently."""
+        recording = self._pick()
+        while self._draw.random() < 0.7 and " " in recording.text:
+            recording = self._pick()
+        texts = recording.text.split()
+        whole = [index for index, text in enumerate(texts) if text in _LONE_WORDS]
+        if len(texts) == 1 or not whole:
+            return recording
+        index = self._draw.choice(whole)
+        start, end = recording.spans[index]
+        return Recording(
+            texts[index],
+            recording.voice,
+            recording.log_mel[2 * start : 2 * end],
+            recording.phonemes[start:end],
+            [(0, end - start)],
+        )
+
+    def _speak(self, recording: Recording, speaker: Speaker) -> Spoken:
+        """Apply a speaker, and sometimes cut the silence around the words away."""
+        said = self._augmenter.speak(recording, speaker)
+        if self._draw.random() >= CLOSE_CUT_SHARE:
+            return said
+        start = max(0, said.spans[0][0] - self._draw.randint(0, 3))
+        end = min(len(said.phonemes), said.spans[-1][1] + self._draw.randint(0, 3))
+        spans = [(a - start, b - start) for a, b in said.spans]
+        return Spoken(said.text, said.power[2 * start : 2 * end], said.phonemes[start:end], spans)
+
     def _window(
         self, frames: int, strength: float, single: float
     ) -> tuple[FloatArray, IntArray, IntArray, IntArray, Labels]:
@@ -154,14 +186,15 @@ class WindowMaker:
         """
         draw, frames = self._draw, len(phonemes)
         style = draw.random()
-        at = 0 if style < 0.2 else int(draw.expovariate(1 / 12))
+        at = 0 if style < 0.3 else int(draw.expovariate(1 / 12))
         if style > 0.92:
             at = draw.randint(0, frames // 2)
         spoken: list[tuple[int, Spoken]] = []
-        recording, tries = self._pick(), 0
+        alone = most == 1 and draw.random() < LONE_WORD_SHARE
+        recording, tries = self._pick_word() if alone else self._pick(), 0
         speaker = self._augmenter.draw_speaker(strong=strong)
         while len(spoken) < most and at < goal:
-            said = self._augmenter.speak(recording, speaker)
+            said = self._speak(recording, speaker)
             length = len(said.phonemes)
             if at + length > frames:
                 if not spoken and tries < 10:
@@ -207,7 +240,7 @@ class WindowMaker:
             loudness = float(np.percentile(babble.sum(1), 90)) / N_MELS + 1e-9
             gain = level / loudness * 10 ** (-draw.uniform(13, 30) / 10)
             power[start : start + len(babble)] += np.float32(gain) * babble
-        if draw.random() < 0.35:
+        if draw.random() < 0.45:
             augmenter.limit_band(power)
         if draw.random() < 0.7:
             augmenter.mask(power)
@@ -218,8 +251,8 @@ class WindowMaker:
         timestamps, bare = "timestamps" in prompt, prompt.startswith("bare")
         if draw.random() < 0.15:
             labels.add(ids.previous, learnt=False)
-            for word in self._pick().text.split()[:12]:
-                for token in self._ids.words[word]:
+            for tokens in self._ids.spell(self._pick().text)[:12]:
+                for token in tokens:
                     labels.add(token, learnt=False)
         labels.add(ids.start, learnt=False)
         if not spoken and cut_at is None and draw.random() < 0.5:
@@ -235,8 +268,8 @@ class WindowMaker:
             first, last = start + said.spans[0][0], start + said.spans[-1][1]
             if timestamps:
                 labels.add(ids.timestamp_zero + first, (first - 2, first + 4))
-            for word, (a, b) in zip(said.text.split(), said.spans, strict=True):
-                for token in self._ids.words[word]:
+            for tokens, (a, b) in zip(self._ids.spell(said.text), said.spans, strict=True):
+                for token in tokens:
                     labels.add(token, (start + a, start + b))
             if timestamps:
                 labels.add(ids.timestamp_zero + last, (last - 4, last + 2))

@@ -49,9 +49,8 @@ def test_twelve_common_flags_give_files_of_the_same_names_and_formats(tmp_path: 
     assert {"text", "segments", "language"} <= set(said)
     assert (tmp_path / "out/talk.vtt").read_text().startswith("WEBVTT\n")
     assert (tmp_path / "out/talk.tsv").read_text().startswith("start\tend\ttext\n")
-    (note,) = [line for line in done.stderr.splitlines() if "not used" in line]
-    assert "--beam_size, --word_timestamps: not used here" in note
-    assert "temperature" not in note
+    assert "not used" not in done.stderr
+    assert any(segment.get("words") for segment in said["segments"])
 
 
 def test_hyphens_do_as_well(tmp_path: Path, tiny: Path):
@@ -60,11 +59,11 @@ def test_hyphens_do_as_well(tmp_path: Path, tiny: Path):
         f"talk.wav --model {tiny} --output-dir out --output-format srt --compute-type int8_float32"
     )
 
-    done = whisper(tmp_path, f"{line} --device cpu --initial-prompt names --language en")
+    done = whisper(tmp_path, f"{line} --device cpu --initial-prompt names --num_workers 2")
 
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.srt"]
-    assert "--initial_prompt: not used here" in done.stderr
+    assert "--num_workers: not used here" in done.stderr
 
 
 def test_what_nobody_in_the_family_has_is_wrong_usage(tmp_path: Path):

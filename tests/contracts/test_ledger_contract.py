@@ -16,7 +16,7 @@ from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineCo
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
+from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
 from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import SqlLedger
 
@@ -537,3 +537,18 @@ def test_odd_paths_come_back_byte_for_byte(ledger: Ledger) -> None:
     make_ready(ledger, *files)
     assert {item.file.path for item in waiting(ledger)} == {file.path for file in files}
     assert set(ledger.known(INBOX)) == {file.path for file in files}
+
+
+def test_what_was_heard_so_far_is_kept_until_there_is_a_result(ledger: Ledger) -> None:
+    first = SoFar(16_000, (Segment(0.0, 1.0, " a", words=(Word(0.0, 0.5, " a", 0.9),)),), "en", 3)
+    assert ledger.find_so_far("s1", "f1") is None
+    ledger.keep_so_far("s1", "f1", first, now=NOW)
+    assert ledger.find_so_far("s1", "f1") == first
+    more = replace(first, n_samples=32_000)
+    ledger.keep_so_far("s1", "f1", more, now=NOW)
+    assert ledger.find_so_far("s1", "f1") == more
+    assert ledger.find_so_far("s1", "f2") is None
+
+    put_result(ledger, make_claim(ledger, recording()))
+
+    assert ledger.find_so_far("s1", "f1") is None

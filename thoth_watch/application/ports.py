@@ -14,7 +14,7 @@ from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Transcript
+from thoth_watch.domain.transcript import SoFar, Transcript
 
 
 class Clock(Protocol):
@@ -76,7 +76,10 @@ class Recording:
     info: SoundInfo
     language: str | None = None
     task: str = "transcribe"
+    prompt: str | None = None  # text that it is to be understood by; None: the configuration's
     close: Callable[[], None] = field(default=lambda: None)  # frees the samples
+    so_far: SoFar | None = None  # heard by an attempt that was cut off: go on behind it
+    keep: Callable[[SoFar], None] | None = None  # is told what has been heard so far
 
     @property
     def duration_s(self) -> float:
@@ -343,6 +346,12 @@ class Ledger(Protocol):
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """An earlier transcript of the same bytes by the same engine and options."""
+
+    def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
+        """What a cut-off attempt heard of the same bytes by the same engine and options."""
+
+    def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
+        """Remember it instead of what was kept before; `record_result` of that key forgets it."""
 
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
         """(file id, sha256 of the content written there) of the recording that has that output name."""

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
+from thoth_watch.application.long_recordings import LongRecordings
 from thoth_watch.application.ports import (
     AudioDecoder,
     AudioFiles,
@@ -54,6 +56,7 @@ class _Work:
     seconds: EngineSeconds = field(default_factory=EngineSeconds)
     recordings: dict[int, Recording] = field(default_factory=dict)
     outcomes: dict[int, FileOutcome] = field(default_factory=dict)
+    long: LongRecordings = field(kw_only=True)
     audio_s: float = 0.0
     is_cut: bool = False  # what is left of it waits for another batch, as configured
 
@@ -105,7 +108,8 @@ class TranscribeBatch:
         run_id = self._ledger.open_run(
             claim, asked=self._engines.asked, placement=engine.placement, now=started_at
         )
-        work = _Work(claim, run_id, started_at, engine)
+        long = LongRecordings(self._ledger, self._clock)
+        work = _Work(claim, run_id, started_at, engine, long=long)
         work.stages.load_s = self._engines.load_s_of_first_use(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
         self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
@@ -140,8 +144,12 @@ class TranscribeBatch:
             on_progress=self._progress.advance,
             should_stop=should_stop,
         )
-        for finished in done:
-            self._finish(work, waiting[finished.key], finished)
+        try:
+            for finished in done:
+                work.long.finished(finished.key)
+                self._finish(work, waiting[finished.key], finished)
+        finally:
+            work.long.write_all()
 
     def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
@@ -175,7 +183,13 @@ class TranscribeBatch:
                 self._put(work, item, recording, known, reused=True)
                 continue
             treatment = item.treatment
-            asked = replace(recording, language=treatment.language, task=treatment.task)
+            asked = replace(
+                recording,
+                language=treatment.language,
+                task=treatment.task,
+                prompt=treatment.prompt,
+            )
+            asked = work.long.take_up(asked, fingerprint)
             work.recordings[item.file_id] = asked
             yield asked
 
@@ -269,7 +283,10 @@ class TranscribeBatch:
     def _fingerprint(self, work: _Work, item: WaitingFile) -> str:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
         treatment = item.treatment
-        return f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
+        asked = f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
+        if treatment.prompt is None:
+            return asked
+        return f"{asked}:{sha256(treatment.prompt.encode()).hexdigest()[:16]}"
 
     def _run(self, work: _Work, started_s: float, *, released: int, error: str | None) -> Run:
         outcomes = list(work.outcomes.values())

@@ -94,7 +94,12 @@ class TranscribeFiles:
                 problems.append(NamedOutcome(path, problem=str(error)))
                 continue
             treatment = self._treatment
-            recordings[key] = replace(recording, language=treatment.language, task=treatment.task)
+            recordings[key] = replace(
+                recording,
+                language=treatment.language,
+                task=treatment.task,
+                prompt=treatment.prompt,
+            )
             yield recordings[key]
 
     def _finish(self, path: Path, recording: Recording, finished: Transcribed) -> NamedOutcome:

@@ -11,26 +11,33 @@ import click
 
 from thoth_watch.cli.options import spelled
 
-# What this program's decoder has no use for: it decodes greedily, without a prompt, and times segments.
+# Flags by another name in the configuration's `decoding:`, with their types.
+DECODING: dict[str, Any] = {
+    "word_timestamps": bool,
+    "best_of": int,
+    "beam_size": int,
+    "patience": float,
+    "length_penalty": float,
+    "compression_ratio_threshold": float,
+    "logprob_threshold": float,
+    "no_speech_threshold": float,
+    "condition_on_previous_text": bool,
+    "initial_prompt": str,
+    "carry_initial_prompt": bool,
+    "hotwords": str,
+}
+# What this program has no use for.
 NOT_USED: dict[str, Any] = {
-    **dict.fromkeys(("best_of", "beam_size", "max_line_width", "max_line_count"), int),
-    **dict.fromkeys(("max_words_per_line", "speaker_num", "num_workers"), int),
-    **dict.fromkeys(("patience", "length_penalty", "temperature_increment_on_fallback"), float),
-    **dict.fromkeys(("compression_ratio_threshold", "logprob_threshold"), float),
-    **dict.fromkeys(("no_speech_threshold", "hallucination_silence_threshold"), float),
-    **dict.fromkeys(("suppress_tokens", "initial_prompt", "clip_timestamps", "hotwords"), str),
-    **dict.fromkeys(("prepend_punctuations", "append_punctuations", "hf_token"), str),
-    **dict.fromkeys(("carry_initial_prompt", "condition_on_previous_text"), bool),
-    **dict.fromkeys(("word_timestamps", "highlight_words", "vad_filter", "multilingual"), bool),
+    **dict.fromkeys(("max_line_width", "max_line_count", "max_words_per_line"), int),
+    **dict.fromkeys(("speaker_num", "num_workers"), int),
+    "hallucination_silence_threshold": float,
+    **dict.fromkeys(("clip_timestamps", "hf_token"), str),
+    **dict.fromkeys(("prepend_punctuations", "append_punctuations"), str),
+    **dict.fromkeys(("highlight_words", "vad_filter", "multilingual"), bool),
     **dict.fromkeys(("pretty_json", "print_progress", "batched"), bool),
 }
 AS_WE_DO = {  # asks for what is done anyway: nothing to be said
-    "temperature": 0.0,
-    "beam_size": 1,
-    "word_timestamps": False,
     "highlight_words": False,
-    "condition_on_previous_text": False,
-    "carry_initial_prompt": False,
     "vad_filter": False,
 }
 
@@ -54,7 +61,24 @@ USED = (
     click.option(
         *spelled("--local_files_only"), "local_files_only", type=bool, help="True: ask no hub."
     ),
-    click.option("--temperature", type=float, help="0, which it always is."),
+    click.option("--temperature", type=float, help="The first that is tried."),
+    click.option(
+        *spelled("--temperature_increment_on_fallback"),
+        "temperature_increment_on_fallback",
+        type=float,
+        help="The next one is so much higher, up to 1.",
+    ),
+    click.option(
+        *spelled("--suppress_tokens"),
+        "suppress_tokens",
+        help="Ids that are never written, joined by commas; -1: those that the model names.",
+    ),
+    click.option(
+        *spelled("--long_form"),
+        "long_form",
+        type=click.Choice(["windowed", "sequential"]),
+        help="The way through a recording over 30 s.",
+    ),
 )
 
 
@@ -62,6 +86,9 @@ def whisper_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the family's flags: those that are used, and, hidden, those that are only named in a note."""
     for name, kind in reversed(NOT_USED.items()):
         command = click.option(*spelled(f"--{name}"), name, type=kind, hidden=True)(command)
+    for name, kind in reversed(DECODING.items()):
+        text = f"See decoding.{name} in config.yaml."
+        command = click.option(*spelled(f"--{name}"), name, type=kind, help=text)(command)
     for option in reversed(USED):
         command = option(command)
     return command
@@ -90,13 +117,30 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
     os.environ.update({name: value for name, value in environment.items() if value})
     if (precision := flags.get("precision")) is not None:
         flags["precision"] = _precision(precision)
-    asked = {name: flags.pop(name) for name in (*NOT_USED, "temperature")}
+    overrides |= _decoding(flags)
+    asked = {name: flags.pop(name) for name in NOT_USED}
     unused = [n for n, v in asked.items() if v is not None and AS_WE_DO.get(n) != v]
     note = ""
     if unused:
         names = ", ".join(f"--{name}" for name in unused)
-        note = f"{names}: not used here; decoding is greedy, without a prompt, in segments"
+        note = f"{names}: not used here"
     return overrides, note
+
+
+def _decoding(flags: dict[str, Any]) -> dict[str, Any]:
+    """What the flags say of `decoding:`; openai/whisper steps from its temperature to 1 by 0.2."""
+    names = (*DECODING, "long_form")
+    overrides = {f"decoding.{name}": flags.pop(name) for name in names}
+    first, step = flags.pop("temperature"), flags.pop("temperature_increment_on_fallback")
+    if first is not None or step is not None:
+        start, step = first or 0.0, 0.2 if step is None else step
+        count = int((1.0 + 1e-6 - start) / step) + 1 if step > 0 else 1
+        temperatures = [round(start + index * step, 6) for index in range(count)]
+        overrides["decoding.temperature"] = temperatures
+    tokens = flags.pop("suppress_tokens")
+    if tokens is not None and tokens.strip() != "-1":
+        overrides["decoding.suppress_tokens"] = tokens
+    return {key: value for key, value in overrides.items() if value is not None}
 
 
 def _precision(word: str) -> str:

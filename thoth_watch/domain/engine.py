@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from thoth_watch.domain.decoding import DecodingOptions
+
 
 class EngineType(StrEnum):
     """The three engines; they differ in placement and in windows per forward pass, not in code."""
@@ -79,6 +81,7 @@ class TranscriptionEngineConfig:
     fallback: str = "warn"  # never or warn
     language: str | None = None  # None: detected per file
     task: str = "transcribe"
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
     def __post_init__(self) -> None:
         """Refuse values that no engine knows, naming what is allowed."""

@@ -59,6 +59,16 @@ class Transcript:
         return "".join(segment.text for segment in self.segments).strip()
 
 
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What has been heard of a long recording whose rest is still to come."""
+
+    n_samples: int  # heard, from its start
+    segments: tuple[Segment, ...]
+    language: str
+    n_tokens: int = 0
+
+
 def verdict_of(text: str, warnings: Sequence[str]) -> Verdict:
     """How far the words cover the sound: a cut recording is truncated, also without a word in it."""
     if any(warning.startswith("truncated") for warning in warnings):

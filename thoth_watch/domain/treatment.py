@@ -1,4 +1,4 @@
-"""What the configuration's rules ask for one recording: language, task, model, formats, place and priority."""
+"""What the configuration's rules ask for one recording: language, task, model, prompt, formats, place, priority."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Treatment:
     language: str | None = None
     task: str = "transcribe"
     model: str = "builtin"
+    prompt: str | None = None  # text to be understood by; None: decoding.initial_prompt
     formats: tuple[str, ...] = ("txt", "json")
     output_dir: str = (
         BESIDE_THE_SOURCE  # or an absolute folder, under which the inbox's tree is mirrored

@@ -23,6 +23,7 @@ from transformers import (
 
 from thoth_watch.application.ports import EngineSeconds, Recording, Transcribed
 from thoth_watch.domain.audio import SoundInfo
+from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.infrastructure.whisper import AcceleratedWhisperTranscriptionEngine
 
@@ -88,6 +89,7 @@ def make_whisper(folder: Path, *, multilingual: bool = True, seed: int = 0) -> P
         "pad_token_id": end,
         "is_multilingual": multilingual,
         "no_timestamps_token_id": token("<|notimestamps|>"),
+        "prev_sot_token_id": token("<|startofprev|>"),
         "max_initial_timestamp_index": 50,
         "max_length": NEW_TOKENS,
         "return_timestamps": False,
@@ -180,7 +182,8 @@ def load(tiny_whisper: Path) -> Callable[..., Any]:
         fresh: bool = False,
         **asked: Any,
     ) -> Any:
-        asked = {"precision": "float32"} | asked  # random weights have near ties in other formats
+        # random weights have near ties in other formats, and no words that can be believed
+        asked = {"precision": "float32", "decoding": GREEDY} | asked
         key = (engine_class, tuple(sorted(asked.items())))
         if fresh or key not in loaded:
             engine = engine_class(TranscriptionEngineConfig(**asked), builtin=tiny_whisper)

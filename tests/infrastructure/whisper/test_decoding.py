@@ -14,7 +14,7 @@ from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.decoding import Opening, WindowDecoder
+from thoth_watch.infrastructure.whisper.decoding import Opening, ReferenceDecoder
 from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
 from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
@@ -45,14 +45,14 @@ def reference(tiny_whisper):
 def decoder_of(loaded, *, use_cache=True):
     if isinstance(loaded.model, PackedWhisper):
         return PackedWindowDecoder(loaded.model, loaded.vocabulary)
-    return WindowDecoder(loaded, use_cache=use_cache)
+    return ReferenceDecoder(loaded, use_cache=use_cache)
 
 
 def decode(loaded, windows, *, language="en", task="transcribe", use_cache=True):
     decoder = decoder_of(loaded, use_cache=use_cache)
     hidden = decoder.encode(log_mels(loaded.extractor, windows))
     prompt = loaded.vocabulary.prompt(language, task)
-    return decoder.generate(hidden, decoder.open(hidden), [prompt] * len(windows))
+    return decoder.greedy(hidden, decoder.open(hidden), [prompt] * len(windows))
 
 
 def by_transformers(reference, tiny_whisper, window, **asked):
@@ -154,7 +154,7 @@ def test_windows_of_different_languages_share_a_forward_pass(loaded, windows):
     hidden = decoder.encode(log_mels(loaded.extractor, windows[:2]))
     prompts = [loaded.vocabulary.prompt(code, "transcribe") for code in ("en", "fr")]
 
-    mixed = decoder.generate(hidden, decoder.open(hidden), prompts)
+    mixed = decoder.greedy(hidden, decoder.open(hidden), prompts)
 
     assert mixed[0].tokens == decode(loaded, windows[:1], language="en")[0].tokens
     assert mixed[1].tokens == decode(loaded, windows[1:2], language="fr")[0].tokens
@@ -225,5 +225,5 @@ def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
     hidden = decoder.encode(features)
 
     assert hidden.shape[1] == 64
-    (decoded,) = decoder.generate(hidden, decoder.open(hidden), [[network.vocabulary.start]])
+    (decoded,) = decoder.greedy(hidden, decoder.open(hidden), [[network.vocabulary.start]])
     assert decoded.tokens

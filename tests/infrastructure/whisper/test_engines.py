@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from thoth_watch.application.ports import EngineSeconds
 from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import EngineType, Fallback, TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable, FileGone, NotAudio, ThothError
 from thoth_watch.domain.transcript import Verdict
@@ -27,7 +30,7 @@ class CountingEar:
 
     def __init__(self, ear, *, limit=99, guilty=None):
         self.ear, self.limit, self.guilty = ear, limit, guilty
-        self.window_samples = ear.window_samples
+        self.route = ear.route
         self.sizes = []
         self.keys = []
 
@@ -46,7 +49,7 @@ def counted(tiny_whisper):
     """A fresh engine whose forward passes are counted."""
 
     def make(engine_class=BatchTranscriptionEngine, *, limit=99, guilty=None, **asked):
-        config = TranscriptionEngineConfig(precision="float32", **asked)
+        config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY, **asked)
         engine = engine_class(config, builtin=tiny_whisper)
         ear = CountingEar(engine._forwards._ear, limit=limit, guilty=guilty)
         engine._forwards._ear = ear
@@ -295,16 +298,14 @@ def test_a_truncated_recording_is_called_so(load, transcribe, recording, bursts)
     assert result.transcript.warnings == warnings
 
 
-def test_a_silent_window_without_confidence_has_no_words(
-    load, transcribe, recording, bursts, monkeypatch
-):
+def test_a_silent_window_without_confidence_has_no_words(load, transcribe, recording, bursts):
     sound = recording(0, bursts(3))
     assert transcribe(load(), [sound])[0].transcript.text
 
-    monkeypatch.setattr("thoth_watch.infrastructure.whisper.hearing.NO_SPEECH_THRESHOLD", -1.0)
-    monkeypatch.setattr("thoth_watch.infrastructure.whisper.hearing.LOGPROB_THRESHOLD", 1.0)
+    doubting = replace(GREEDY, no_speech_threshold=-1.0, logprob_threshold=1.0)
 
-    assert transcribe(load(), [sound])[0].transcript.verdict is Verdict.EMPTY
+    result = transcribe(load(decoding=doubting), [sound])[0]
+    assert result.transcript.verdict is Verdict.EMPTY
 
 
 def test_each_recording_has_its_own_language(load, transcribe, recording, bursts):
@@ -325,7 +326,7 @@ def test_the_first_window_with_speech_decides_the_language_of_all(
     engine = load(engine_class, batch_size=4)
     prompts = []
     decoder = engine._forwards._ear._decoder
-    generate, opened = decoder.generate, decoder.open
+    greedy, opened = decoder.greedy, decoder.open
     likely = iter(["fr", "de", "es"])
     silence = iter([0.9, 0.1, 0.1])
 
@@ -335,16 +336,16 @@ def test_the_first_window_with_speech_decides_the_language_of_all(
         return type(real)(
             [next(silence) for _ in range(n_windows)],
             [next(likely) for _ in range(n_windows)],
-            real.cache,
+            real.memory,
             real.logits,
         )
 
     def watch(hidden, opening, asked):
         prompts.extend(asked)
-        return generate(hidden, opening, asked)
+        return greedy(hidden, opening, asked)
 
     monkeypatch.setattr(decoder, "open", fake_open)
-    monkeypatch.setattr(decoder, "generate", watch)
+    monkeypatch.setattr(decoder, "greedy", watch)
     result = transcribe(engine, [recording(0, bursts(12.5))])[0]
 
     languages = engine._loaded.vocabulary.languages
@@ -434,7 +435,7 @@ class FakeDecoder:
 @pytest.fixture
 def library(tiny_whisper, bursts, recording):
     return BatchTranscriptionEngine(
-        TranscriptionEngineConfig(batch_size=2, language="de"),
+        TranscriptionEngineConfig(batch_size=2, language="de", decoding=GREEDY),
         decoder=FakeDecoder(bursts, recording),
         builtin=tiny_whisper,
     )
@@ -508,3 +509,21 @@ def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
     assert engine.placement.precision in {"bfloat16", "float16"}
     assert engine.placement.device == "cuda:0"
     assert seconds.peak_gpu_bytes > 0
+
+
+@EVERY_ENGINE
+@pytest.mark.parametrize("long_form", ["windowed", "sequential"])
+def test_a_recording_goes_on_where_it_was_cut_off(
+    load, transcribe, recording, bursts, engine_class, long_form
+):
+    options = replace(GREEDY, long_form=long_form)
+    engine, samples, kept = load(engine_class, decoding=options, batch_size=2), bursts(31), []
+    whole = transcribe(engine, [recording(0, samples, keep=kept.append)])[0].transcript
+    assert len(kept) >= 3
+
+    for so_far in (kept[0], kept[-1]):
+        rest = transcribe(engine, [recording(0, samples, so_far=so_far)])[0].transcript
+
+        assert so_far.n_samples > 0
+        assert [s.tokens for s in rest.segments] == [s.tokens for s in whole.segments]
+        assert rest == whole

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
+from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EXIT_UNAVAILABLE, EngineUnavailable
 from thoth_watch.infrastructure.whisper import (
@@ -244,7 +245,7 @@ def test_engine_and_precision_are_in_the_fingerprint_but_speed_is_not(load):
 def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
     tiny_whisper, load, transcribe, recording, bursts
 ):
-    asked = TranscriptionEngineConfig(precision="float32")
+    asked = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
     spread = AcceleratedWhisperTranscriptionEngine(
         asked, builtin=tiny_whisper, max_memory={"cpu": 800_000}
     )

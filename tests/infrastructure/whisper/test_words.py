@@ -16,7 +16,7 @@ import thoth_watch
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngine
-from thoth_watch.infrastructure.whisper.decoding import WindowDecoder
+from thoth_watch.infrastructure.whisper.decoding import ReferenceDecoder
 from thoth_watch.infrastructure.whisper.features import log_mels
 from thoth_watch.infrastructure.whisper.quiet import quietly
 from training.evaluate import WordErrors, count_errors
@@ -70,7 +70,7 @@ def agreement(words, others):
 
 def test_tokens_on_speech_are_those_of_transformers(engines, sounds):
     loaded = engines["standard"]._loaded
-    decoder = WindowDecoder(loaded, use_cache=True)
+    decoder = ReferenceDecoder(loaded, use_cache=True)
     with quietly():
         reference = WhisperForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
     for samples in sounds[:10]:
@@ -86,7 +86,7 @@ def test_tokens_on_speech_are_those_of_transformers(engines, sounds):
             )
         hidden = decoder.encode(features)
         prompt = loaded.vocabulary.prompt("en", "transcribe")
-        (decoded,) = decoder.generate(hidden, decoder.open(hidden), [prompt])
+        (decoded,) = decoder.greedy(hidden, decoder.open(hidden), [prompt])
 
         expected = result.sequences[0, len(prompt) :].tolist()
         end = loaded.vocabulary.end

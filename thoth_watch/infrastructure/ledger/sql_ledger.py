@@ -34,6 +34,7 @@ from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
+from thoth_watch.domain.transcript import SoFar
 from thoth_watch.infrastructure.ledger import (
     listing,
     moved,
@@ -43,6 +44,7 @@ from thoth_watch.infrastructure.ledger import (
     run_rows,
     stored_results,
     tables,
+    unfinished_results,
 )
 from thoth_watch.infrastructure.ledger.connection import (
     BUSY_TIMEOUT_S,
@@ -300,6 +302,18 @@ class SqlLedger:
         with self._reading() as connection:
             return stored_results.find(connection, sha256, fingerprint)
 
+    def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
+        """See the port."""
+        with self._reading() as connection:
+            return unfinished_results.find(connection, sha256, fingerprint)
+
+    def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
+        """See the port."""
+        with self._writing() as connection:
+            unfinished_results.keep(
+                connection, so_far, sha256=sha256, fingerprint=fingerprint, now=now
+            )
+
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
         """(file id, sha256 of the content written there) of the recording that has that output name."""
         names = tables.publications
@@ -357,6 +371,7 @@ class SqlLedger:
                 run_id=run_id,
                 now=now,
             )
+            unfinished_results.forget(connection, sha256, fingerprint)
         return True
 
     def record_published(

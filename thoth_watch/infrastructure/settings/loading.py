@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from thoth_watch.domain.audio import AudioConfig
 from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, FORMATS, Rule, Treatment
@@ -239,7 +240,15 @@ class _Builder:
             fallback=engine.fallback,
             language=engine.language,
             task=engine.task,
+            decoding=self._decoding(),
         )
+
+    def _decoding(self) -> DecodingOptions:
+        values = dict(self._document.decoding)
+        values["temperature"] = tuple(values["temperature"])
+        if values["suppress_tokens"] is not None:
+            values["suppress_tokens"] = tuple(values["suppress_tokens"])
+        return DecodingOptions(**values)
 
     def _rule(self, index: int, rule: RuleSection) -> Rule:
         at: Location = ("rules", index)

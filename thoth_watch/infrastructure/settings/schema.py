@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
 from thoth_watch.domain.batching import GROUP_KEYS, BatchPolicy, Order
+from thoth_watch.domain.decoding import DecodingOptions, LongForm
 from thoth_watch.domain.engine import (
     AudioContext,
     EngineType,
@@ -31,8 +32,11 @@ from thoth_watch.infrastructure.settings.values import (
     check_revision,
     check_sample_rate,
     check_sentinel,
+    check_temperatures,
     check_text,
     check_text_list,
+    check_threshold,
+    check_tokens,
     check_webhook,
     one_of,
     some_of,
@@ -44,12 +48,16 @@ DEFAULT_LEDGER_URL = "sqlite:///thoth-watch.db"
 _AUDIO = AudioConfig()
 _BATCH = BatchPolicy()
 _ENGINE = TranscriptionEngineConfig()
+_DECODING = DecodingOptions()
 _TREATMENT = Treatment()
 
 
 Text = Annotated[str, BeforeValidator(check_text)]
 Language = Annotated[str | None, BeforeValidator(check_language)]
 Formats = Annotated[list[str], some_of(*FORMATS, everything="all")]
+SomeText = Annotated[str | None, BeforeValidator(check_revision)]
+Threshold = Annotated[float | None, BeforeValidator(check_threshold)]
+Count = Annotated[int, Field(ge=1, le=100)]
 TextList = Annotated[list[str], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
 TaskWord = Annotated[str, one_of(*Task)]
@@ -121,6 +129,28 @@ class EngineSection(Section):
     task: TaskWord = _ENGINE.task
 
 
+class DecodingSection(Section):
+    """`decoding:`; names, meanings and defaults are openai/whisper's."""
+
+    long_form: Annotated[str, one_of(*LongForm)] = _DECODING.long_form
+    word_timestamps: bool = _DECODING.word_timestamps
+    temperature: Annotated[list[float], BeforeValidator(check_temperatures)] = list(
+        _DECODING.temperature
+    )
+    best_of: Count = _DECODING.best_of
+    beam_size: Count = _DECODING.beam_size
+    patience: Annotated[float, Field(gt=0, le=10)] = _DECODING.patience
+    length_penalty: Threshold = _DECODING.length_penalty
+    compression_ratio_threshold: Threshold = _DECODING.compression_ratio_threshold
+    logprob_threshold: Threshold = _DECODING.logprob_threshold
+    no_speech_threshold: Threshold = _DECODING.no_speech_threshold
+    condition_on_previous_text: bool = _DECODING.condition_on_previous_text
+    initial_prompt: SomeText = _DECODING.initial_prompt
+    carry_initial_prompt: bool = _DECODING.carry_initial_prompt
+    hotwords: SomeText = _DECODING.hotwords
+    suppress_tokens: Annotated[list[int] | None, BeforeValidator(check_tokens)] = None
+
+
 class PerformanceSection(Section):
     """`performance:`."""
 
@@ -166,6 +196,7 @@ class RuleSection(Section):
     language: Language = None
     task: TaskWord = ""
     model: Text = ""
+    prompt: SomeText = None
     formats: Formats = []
     output_dir: Text = ""
     name: Name = ""
@@ -180,6 +211,7 @@ class Document(Section):
     audio: AudioSection = AudioSection()
     batch: BatchSection = BatchSection()
     engine: EngineSection = EngineSection()
+    decoding: DecodingSection = DecodingSection()
     performance: PerformanceSection = PerformanceSection()
     transcript: TranscriptSection = TranscriptSection()
     ledger: LedgerSection = LedgerSection()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BeforeValidator
 
@@ -149,7 +150,7 @@ def check_max_wait(value: object) -> float | None:
 
 def check_max_batch(value: object) -> float | None:
     """Seconds, or None for no limit."""
-    if value is None:
+    if value in (None, "null"):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise NotAllowedError("allowed: null, or seconds above 0")
@@ -169,6 +170,38 @@ def check_quiet_hours(value: object) -> list[str]:
     return spans
 
 
+def check_temperatures(value: object) -> list[float]:
+    """One temperature or several, tried in turn, each from 0 to 1."""
+    items: list[Any] = value if isinstance(value, list) else [value]
+    try:
+        found = [float(item) for item in items if not isinstance(item, bool)]
+    except (TypeError, ValueError):
+        found = []
+    if not found or len(found) < len(items) or not all(0 <= item <= 1 for item in found):
+        raise NotAllowedError("allowed: a number from 0 to 1, or a list of them, tried in turn")
+    return found
+
+
+def check_tokens(value: object) -> list[int] | None:
+    """Token ids, or None."""
+    if value is None or value in ("null", ["null"]):
+        return None
+    items: list[Any] = value if isinstance(value, list) else [value]
+    try:
+        return [int(item) for item in items if not isinstance(item, bool)]
+    except (TypeError, ValueError):
+        raise NotAllowedError("allowed: null, or a list of token ids, such as [50, 51]") from None
+
+
+def check_threshold(value: object) -> float | None:
+    """A number, or None, which switches it off."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none")):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotAllowedError("allowed: null, or a number")
+    return float(value)
+
+
 def check_sample_rate(value: object) -> int:
     """Whisper's rate."""
     if value != SAMPLE_RATE_HZ or isinstance(value, bool):
@@ -178,7 +211,7 @@ def check_sample_rate(value: object) -> int:
 
 def check_sentinel(value: object) -> str | None:
     """The ending of a file's name, with its dot, or None."""
-    if value is None:
+    if value in (None, "null"):
         return None
     text = check_text(value)
     if not re.fullmatch(r"\.[\w.-]*\w", text) or text.rpartition(".")[2].lower() in FORMATS:

@@ -1,11 +1,13 @@
-"""Windows to tokens by transformers' own modules and greedy loop: the standard engine, and the reference."""
+"""Windows to tokens: how a decoder opens, and how transformers' own modules and greedy loop do it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
@@ -13,8 +15,12 @@ from transformers.generation import GenerationMixin
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.infrastructure.whisper.aligning import Looks
 from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
 from thoth_watch.infrastructure.whisper.quiet import quietly
+from thoth_watch.infrastructure.whisper.search import Decoded, Search
+from thoth_watch.infrastructure.whisper.steps import ModuleMemory, ModuleSteps, StepMemory, Steps
 from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
 
 
@@ -24,25 +30,11 @@ class Opening:
 
     no_speech_probs: list[float]
     languages: list[str]  # the most probable one's code
-    cache: Any  # keys and values so far, None without use_cache
+    memory: Any  # the decoder's, with the start token in it
     logits: Tensor  # float32, (n_windows, vocabulary)
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The tokens of one window, without end-of-text."""
-
-    tokens: tuple[int, ...]
-    avg_logprob: float  # over tokens and end-of-text, as whisper counts
-
-    @classmethod
-    def cut(cls, tokens: list[int], logprob: float, *, end: int) -> Decoded:
-        """The tokens before end-of-text. logprob: the sum over them and end-of-text, if it came to that."""
-        n_tokens = tokens.index(end) if end in tokens else len(tokens)
-        return cls(tuple(tokens[:n_tokens]), logprob / (n_tokens + 1))
-
-
-def read_opening(logits: Tensor, vocabulary: Vocabulary, *, cache: Any) -> Opening:
+def read_opening(logits: Tensor, vocabulary: Vocabulary, *, memory: Any) -> Opening:
     """What the logits after the start token, shape (n_windows, vocabulary), tell of each window."""
     n_windows = len(logits)
     no_speech = [0.0] * n_windows
@@ -53,63 +45,210 @@ def read_opening(logits: Tensor, vocabulary: Vocabulary, *, cache: Any) -> Openi
         codes, ids = zip(*vocabulary.languages.items(), strict=True)
         likely = logits[:, list(ids)].argmax(dim=-1).tolist()
         languages = [codes[i] for i in likely]
-    return Opening(no_speech, languages, cache, logits)
+    return Opening(no_speech, languages, memory, logits)
 
 
-class WindowDecoder:
-    """Decodes windows that share a forward pass; they may differ in language and task."""
+class WindowDecoder(ABC):
+    """Decodes windows that share a forward pass; they may differ in language, task and prompt."""
 
-    def __init__(self, loaded: LoadedWhisper, *, use_cache: bool) -> None:
-        self._loaded = loaded
-        self._model = loaded.model
-        self._vocabulary = loaded.vocabulary
-        self._use_cache = use_cache
-        vocabulary_size = self._model.config.vocab_size
-        self._suppressed = loaded.vocabulary.mask(
-            loaded.vocabulary.suppressed, vocabulary_size, loaded.device
+    def __init__(self, steps: Steps, search: Search, options: DecodingOptions) -> None:
+        self._steps, self._search, self._options = steps, search, options
+
+    @abstractmethod
+    def encode(self, features: Tensor) -> Tensor:
+        """The encoder's output, shape (n_windows, positions, d_model). features: float32 log-mels."""
+
+    @abstractmethod
+    def open(self, hidden: Tensor) -> Opening:
+        """One decoder step on the start token: whether it is speech, and in which language."""
+
+    @abstractmethod
+    def greedy(
+        self, hidden: Tensor, opening: Opening, prompts: Sequence[list[int]]
+    ) -> list[Decoded]:
+        """The likeliest token each time, for each window; prompts are of equal length."""
+
+    @abstractmethod
+    def _begin(
+        self, opening: Opening, prompts: Sequence[list[int]], rows: Tensor
+    ) -> tuple[StepMemory, Tensor]:
+        """A memory of these windows that has read their prompts, and the logits of what comes next."""
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        hidden: Tensor,
+        opening: Opening,
+        prompts: Sequence[list[int]],
+        *,
+        temperature: float,
+        seeds: Sequence[int],
+        rows: Sequence[int],
+        careful: bool = False,
+    ) -> list[Decoded]:
+        """Tokens with timestamps for some of the windows, by beam search, samples or greedily.
+
+        prompts, seeds: one for each of `rows`, which are windows of `hidden`; a seed decides what is
+        drawn for its window, whatever others it is decoded with. Prompts may differ in length.
+        careful: by beam search, whatever was asked for.
+        """
+        options = self._options.careful() if careful else self._options
+        by_length: dict[int, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            by_length.setdefault(len(prompt), []).append(place)
+        decoded: dict[int, Decoded] = {}
+        for places in by_length.values():
+            asked = [prompts[place] for place in places]
+            windows = [rows[place] for place in places]
+            if temperature == 0 and options.beam_size == 1:
+                is_all = len(windows) == len(hidden)
+                found = (
+                    self.greedy(hidden, opening, asked)
+                    if is_all
+                    else self._found(opening, asked, windows)
+                )
+            elif temperature == 0:
+                memory, logits = self._begin(opening, asked, _index(windows, hidden))
+                found = self._search.beams(
+                    memory,
+                    logits,
+                    prompt_length=len(asked[0]),
+                    beam_size=options.beam_size,
+                    patience=options.patience,
+                    length_penalty=options.length_penalty,
+                )
+            else:
+                found = self._drawn(
+                    opening, asked, windows, temperature, [seeds[place] for place in places]
+                )
+            decoded.update(zip(places, found, strict=True))
+        return [decoded[place] for place in range(len(prompts))]
+
+    @torch.inference_mode()
+    def look(
+        self,
+        opening: Opening,
+        prompts: Sequence[list[int]],
+        texts: Sequence[Sequence[int]],
+        heads: Sequence[tuple[int, int]],
+        *,
+        rows: Sequence[int],
+    ) -> list[Looks]:
+        """How the decoder reads the text of some windows again: prompt, text, end-of-text.
+
+        rows: the windows that prompts and texts belong to.
+        """
+        end = self._search.end
+        tokens = [[*p, *t, end] for p, t in zip(prompts, texts, strict=True)]
+        longest = max(map(len, tokens))
+        padded = [row + [end] * (longest - len(row)) for row in tokens]
+        memory = opening.memory.again(_index(rows, opening.logits))
+        weights, logits = self._steps.look(_index(padded, opening.logits), memory, heads)
+        return [
+            Looks(weights[i, :, : len(row)], logits[i, : len(row)]) for i, row in enumerate(tokens)
+        ]
+
+    def _found(
+        self, opening: Opening, prompts: Sequence[list[int]], windows: Sequence[int]
+    ) -> list[Decoded]:
+        """Greedy tokens of some windows."""
+        memory, logits = self._begin(opening, prompts, _index(windows, opening.logits))
+        return self._search.run(memory, logits, prompt_length=len(prompts[0]))
+
+    def _drawn(
+        self,
+        opening: Opening,
+        prompts: Sequence[list[int]],
+        windows: Sequence[int],
+        temperature: float,
+        seeds: Sequence[int],
+    ) -> list[Decoded]:
+        """The likeliest on average of `best_of` samples of each window."""
+        n = self._options.best_of
+        room = self._search.room(len(prompts[0]))
+        draws = np.stack(
+            [
+                1 - np.random.default_rng([seed, round(100 * temperature), sample]).random(room)
+                for seed in seeds
+                for sample in range(n)
+            ]
         )
-        self._suppressed_first = loaded.vocabulary.mask(
-            loaded.vocabulary.suppressed_first, vocabulary_size, loaded.device
+        device = opening.logits.device
+        memory, logits = self._begin(
+            opening,
+            [prompt for prompt in prompts for _ in range(n)],
+            _index([window for window in windows for _ in range(n)], opening.logits),
         )
+        found = self._search.run(
+            memory,
+            logits,
+            prompt_length=len(prompts[0]),
+            temperature=temperature,
+            draws=torch.from_numpy(draws).to(device),
+        )
+        samples = [found[start : start + n] for start in range(0, len(found), n)]
+        return [max(some, key=lambda sample: sample.avg_logprob) for some in samples]
+
+
+def _index(rows: Sequence[Any], like: Tensor) -> Tensor:
+    return torch.tensor(rows, device=like.device)
+
+
+class ReferenceDecoder(WindowDecoder):
+    """transformers' modules; where it is greedy, transformers' loop too."""
+
+    def __init__(
+        self, loaded: LoadedWhisper, *, use_cache: bool, options: DecodingOptions | None = None
+    ) -> None:
+        options = options or DecodingOptions()
+        self._loaded, self._model = loaded, loaded.model
+        self._vocabulary, self._use_cache = loaded.vocabulary, use_cache
+        config, steps = self._model.config, ModuleSteps(loaded)
+        search = Search(
+            steps,
+            loaded.vocabulary,
+            size=config.vocab_size,
+            positions=config.max_target_positions,
+            device=loaded.device,
+            suppressed=options.suppress_tokens,
+        )
+        super().__init__(steps, search, options)
 
     @torch.inference_mode()
     def encode(self, features: Tensor) -> Tensor:
-        """The encoder's output, shape (n_windows, 1500, d_model), in the decoder's number format.
-
-        features: float32, shape (n_windows, n_mels, 3000).
-        """
+        """The encoder's output, shape (n_windows, 1500, d_model), in the decoder's number format."""
         inputs = features.to(self._loaded.device, self._loaded.encoder_dtype)
         hidden: Tensor = self._model.get_encoder()(inputs).last_hidden_state
         return hidden.to(self._loaded.decoder_dtype)
 
     @torch.inference_mode()
     def open(self, hidden: Tensor) -> Opening:
-        """One decoder step on the start token: whether it is speech, and in which language."""
-        n_windows = hidden.shape[0]
-        start = torch.full((n_windows, 1), self._vocabulary.start, device=hidden.device)
-        output = self._model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-            decoder_input_ids=start,
-            use_cache=self._use_cache,
-        )
-        cache = output.past_key_values if self._use_cache else None
-        return read_opening(output.logits[:, -1].float(), self._vocabulary, cache=cache)
+        """See WindowDecoder."""
+        memory = ModuleMemory(hidden, use_cache=self._use_cache)
+        start = torch.full((len(hidden), 1), self._vocabulary.start, device=hidden.device)
+        return read_opening(self._steps.step(start, memory), self._vocabulary, memory=memory)
+
+    def _begin(
+        self, opening: Opening, prompts: Sequence[list[int]], rows: Tensor
+    ) -> tuple[StepMemory, Tensor]:
+        memory = opening.memory.again(rows)
+        return memory, self._steps.step(torch.tensor(prompts, device=rows.device), memory)
 
     @torch.inference_mode()
-    def generate(
+    def greedy(
         self, hidden: Tensor, opening: Opening, prompts: Sequence[list[int]]
     ) -> list[Decoded]:
-        """Greedy tokens with timestamps for each window; prompts are of equal length.
+        """See WindowDecoder.
 
         transformers' own loop runs on the encoder's output, below Whisper's long-form wrapper,
         which would encode again. Every window ends at the latest where the decoder's positions do.
         """
         prompt = torch.tensor(prompts, device=hidden.device)
         length = prompt.shape[1]
-        # the start token is in the cache already, and with it the keys of the encoder's output
-        cache = opening.cache if length > 1 else None
-        given = prompt if cache is None else prompt[:, 1:]
         v = self._vocabulary
+        # the start token is in the cache already, and with it the keys of the encoder's output
+        cache = opening.memory.cache if length > 1 and prompts[0][0] == v.start else None
+        given = prompt if cache is None else prompt[:, 1:]
         rules = GenerationConfig(
             do_sample=False,
             num_beams=1,
@@ -132,7 +271,7 @@ class WindowDecoder:
                 decoder_input_ids=given,
                 generation_config=rules,
                 logits_processor=[
-                    Suppression(self._suppressed, self._suppressed_first, begin=begin),
+                    Suppression(*self._search.masks, begin=begin),
                     WhisperTimeStampLogitsProcessor(rules, begin_index=begin),
                     chosen,
                 ],

@@ -8,7 +8,7 @@ import logging
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,7 +87,9 @@ class WhisperTranscriptionEngine:
         self._facts = where.read_process_facts(
             cpu=device.type == "cpu", mixed_precision=where.accelerate_word(*self._got)
         )
-        self._ear = Ear(loaded, use_cache=asked.use_cache, trims=asked.trims)
+        self._ear = Ear(
+            loaded, use_cache=asked.use_cache, trims=asked.trims, options=asked.decoding
+        )
         self._forwards = Forwards(
             self._ear, size=self._windows_per_forward(), on_smaller=self._note_smaller
         )
@@ -148,6 +150,7 @@ class WhisperTranscriptionEngine:
             "decoder": self._got[1],
             "audio_context": "trim" if self._ear.trims else "full",
             "decoding": DECODING_VERSION,
+            "options": asdict(self._asked.decoding),
             "versions": {k: versions[k].split(".")[:2] for k in ("torch", "transformers")},
         }
         text = json.dumps(decides, sort_keys=True, separators=(",", ":"))

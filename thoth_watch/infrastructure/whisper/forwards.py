@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -13,7 +12,6 @@ from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.hearing import Ear, Piece
 from thoth_watch.infrastructure.whisper.jobs import Heard, Job
 from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
-from thoth_watch.infrastructure.whisper.windows import cut_windows
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +39,22 @@ class Forwards:
 
         shares: whether windows of several recordings share a forward pass.
         """
-        queue = _Queue(iter(recordings), vocabulary, self._ear.window_samples, shares=shares)
+        queue = _Queue(iter(recordings), vocabulary, self._ear, shares=shares)
         try:
             while not should_stop():
                 pieces = queue.take(self.size)
                 if pieces and should_stop():  # decoding a file may have taken long
                     return
+                advanced_s = 0.0
                 for piece, heard in zip(pieces, self._hear(pieces, seconds), strict=True):
                     if isinstance(heard, Exception):
                         piece.job.fail(f"{type(heard).__name__}: {heard}")
                     elif piece.job.error is None:
-                        piece.job.add(heard)
+                        piece.job.add(heard, piece.window)
                         seconds.tokens += heard.n_tokens
+                        advanced_s += heard.advance_s
                 if pieces:
-                    on_progress(sum(p.window.duration_s for p in pieces if p.job.error is None))
+                    on_progress(advanced_s)
                 yield from queue.finished()
                 if not pieces and queue.is_exhausted:
                     return
@@ -106,49 +106,48 @@ class _Queue:
         self,
         recordings: Iterator[Recording],
         vocabulary: Vocabulary,
-        window_samples: int,
+        ear: Ear,
         *,
         shares: bool,
     ) -> None:
         self._recordings = recordings
         self._vocabulary = vocabulary
-        self._window_samples = window_samples
+        self._ear = ear
         self._shares = shares
-        self._open: deque[Job] = deque()
-        self.is_exhausted = False
+        self._open: list[Job] = []
+        self._has_more = True
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every recording has been taken up and handed back."""
+        return not self._has_more and not self._open
 
     def take(self, size: int) -> list[Piece]:
         """Up to `size` windows for one forward pass; none when one without windows was met."""
         pieces: list[Piece] = []
-        while len(pieces) < size:
-            job = self._current()
-            if job is None:
+        for job in self._open:
+            self._fill(pieces, job, size)
+        while len(pieces) < size and (self._shares or not self._open):
+            recording = next(self._recordings, None)
+            if recording is None:
+                self._has_more = False
                 break
-            window = job.next_window()
-            if window is not None:
-                pieces.append(Piece(job, window))
-            elif not pieces:
+            job = self._take_up(recording)
+            self._open.append(job)
+            before = len(pieces)
+            self._fill(pieces, job, size)
+            if len(pieces) == before == 0:
                 break  # hand the empty recording over before the next one is decoded
-            if job.all_cut and not self._shares:
-                break
         return pieces
 
-    def _current(self) -> Job | None:
-        """The recording whose windows are being cut: the last one open, else a new one."""
-        if self._open and not self._open[-1].all_cut:
-            return self._open[-1]
-        recording = next(self._recordings, None)
-        if recording is None:
-            self.is_exhausted = True
-            return None
-        job = self._take_up(recording)
-        self._open.append(job)
-        return job
+    @staticmethod
+    def _fill(pieces: list[Piece], job: Job, size: int) -> None:
+        while len(pieces) < size and (window := job.next_window()) is not None:
+            pieces.append(Piece(job, window, is_first=not job.heard and job.in_flight == 1))
 
     def _take_up(self, recording: Recording) -> Job:
         """A job for the recording; one that the model cannot do is given up at once."""
-        windows = cut_windows(recording.samples, window_samples=self._window_samples)
-        job = Job(recording, language=None, windows=windows)
+        job = Job.taken_up(recording, self._ear.route(recording))
         try:
             self._vocabulary.check_task(recording.task)
             if recording.language is not None:
@@ -157,7 +156,6 @@ class _Queue:
                 job.language = ENGLISH
         except ValueError as error:
             job.fail(str(error))
-            job.windows = iter(())
         return job
 
     def finished(self) -> Iterator[Transcribed]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from thoth_watch.application.ports import EngineSeconds
-from thoth_watch.domain.transcript import Segment
-from thoth_watch.infrastructure.whisper.decoding import Decoded, WindowDecoder
+from thoth_watch.application.ports import EngineSeconds, Recording
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.domain.transcript import Segment, Word
+from thoth_watch.infrastructure.whisper.aligning import words_of
+from thoth_watch.infrastructure.whisper.decoding import Opening, ReferenceDecoder, WindowDecoder
+from thoth_watch.infrastructure.whisper.fallback import Attempt, decode_until_good
 from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
-from thoth_watch.infrastructure.whisper.jobs import Heard, Job
+from thoth_watch.infrastructure.whisper.jobs import Heard, Job, Route, WindowedRoute
 from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
 from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
 from thoth_watch.infrastructure.whisper.placement import seconds_now
-from thoth_watch.infrastructure.whisper.segments import compression_ratio, cut_at_timestamps
-from thoth_watch.infrastructure.whisper.windows import Window
+from thoth_watch.infrastructure.whisper.prompts import Prompts
+from thoth_watch.infrastructure.whisper.segments import cut_at_timestamps, cut_sequentially
+from thoth_watch.infrastructure.whisper.sequential import Seeker, SequentialWindow
+from thoth_watch.infrastructure.whisper.windows import Window, cut_windows
 
-DECODING_VERSION = 1  # raised when windows, rules or thresholds change the words
-NO_SPEECH_THRESHOLD = 0.6  # whisper's: above it, and
-LOGPROB_THRESHOLD = -1.0  # below it, a window is taken for silence
+DECODING_VERSION = 2  # raised when windows, rules or thresholds change the words
+SPEECH_THRESHOLD = 0.6  # a window above it does not decide a recording's language
 FRAMES_PER_S = 100  # of `seek`
 
 
@@ -31,24 +37,43 @@ class Piece:
 
     job: Job
     window: Window
+    is_first: bool = False
 
 
 class Ear:
     """Hears windows; those of one call share a forward pass."""
 
-    def __init__(self, loaded: LoadedWhisper, *, use_cache: bool, trims: bool) -> None:
+    def __init__(
+        self, loaded: LoadedWhisper, *, use_cache: bool, trims: bool, options: DecodingOptions
+    ) -> None:
         """trims: the encoder sees no more than a window's sound, if it is a PackedWhisper."""
-        self._loaded = loaded
+        self._loaded, self._options = loaded, options
         self.trims = trims and isinstance(loaded.model, PackedWhisper)
-        self._decoder: WindowDecoder | PackedWindowDecoder
+        self._decoder: WindowDecoder
         if isinstance(loaded.model, PackedWhisper):
-            self._decoder = PackedWindowDecoder(loaded.model, loaded.vocabulary)
+            self._decoder = PackedWindowDecoder(loaded.model, loaded.vocabulary, options=options)
         else:
-            self._decoder = WindowDecoder(loaded, use_cache=use_cache)
-        extractor = loaded.extractor
-        self._positions = positions = loaded.model.config.max_source_positions
-        self.window_samples: int = extractor.n_samples  # 480_000
-        self._step_s = extractor.chunk_length / positions  # 0.02
+            self._decoder = ReferenceDecoder(loaded, use_cache=use_cache, options=options)
+        config, extractor = loaded.model.config, loaded.extractor
+        self._positions: int = config.max_source_positions
+        self._prompts = Prompts(
+            loaded.tokenizer, loaded.vocabulary, options, positions=config.max_target_positions
+        )
+        self._window_samples: int = extractor.n_samples  # 480_000
+        # openai/whisper's default where a checkpoint names none: the later half of the layers
+        layers, heads = config.decoder_layers, config.decoder_attention_heads
+        self._heads = loaded.vocabulary.alignment_heads or tuple(
+            (layer, head) for layer in range(layers // 2, layers) for head in range(heads)
+        )
+        self._step_s = extractor.chunk_length / self._positions  # 0.02
+
+    def route(self, recording: Recording) -> Route:
+        """The way through a recording that the options ask for, behind what was heard of it before."""
+        start = recording.so_far.n_samples if recording.so_far is not None else 0
+        if self._options.is_sequential:
+            return Seeker(self._loaded.extractor, recording.samples, start=start)
+        windows = cut_windows(recording.samples, window_samples=self._window_samples)
+        return WindowedRoute(windows, n_samples=len(recording.samples), start=start)
 
     def hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard]:
         """What was said in each window; adds the time that each stage took to `seconds`.
@@ -56,13 +81,9 @@ class Ear:
         Pieces of one recording are in time order. Changes nothing but `seconds`, so that it can be
         called again with fewer windows.
         """
-        device, vocabulary = self._loaded.device, self._loaded.vocabulary
+        device = self._loaded.device
         started = seconds_now(device)
-        samples = [p.window.samples for p in pieces]
-        positions = self._positions
-        if self.trims:
-            positions = positions_of(max(map(len, samples)), most=positions)
-        features = log_mels(self._loaded.extractor, samples, positions=positions)
+        features = self._features([piece.window for piece in pieces])
         extracted = seconds_now(device)
         seconds.features_s += extracted - started
         hidden = self._decoder.encode(features)
@@ -71,36 +92,102 @@ class Ear:
         opening = self._decoder.open(hidden)
         languages = _languages(pieces, opening.languages, opening.no_speech_probs)
         prompts = [
-            vocabulary.prompt(language, piece.job.recording.task)
+            self._prompts.before(piece.job, language=language, is_first=piece.is_first)
             for piece, language in zip(pieces, languages, strict=True)
         ]
-        decoded = self._decoder.generate(hidden, opening, prompts)
+        attempts = decode_until_good(
+            self._decoder,
+            hidden,
+            opening,
+            prompts,
+            options=self._options,
+            text_of=self._text,
+            seeds=[piece.window.start for piece in pieces],
+            careful=[piece.job.is_careful for piece in pieces],
+        )
+        words: list[list[tuple[Word, int]]] = [[] for _ in pieces]
+        if self._options.word_timestamps:
+            words = self._words(pieces, opening, attempts, languages)
         seconds.generate_s += seconds_now(device) - encoded
         if device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(device)
             seconds.peak_gpu_bytes = max(seconds.peak_gpu_bytes, peak)
         return [
-            self._heard(piece.window, result, language, no_speech)
-            for piece, result, language, no_speech in zip(
-                pieces, decoded, languages, opening.no_speech_probs, strict=True
+            self._heard(piece.window, attempt, language, said)
+            for piece, attempt, language, said in zip(
+                pieces, attempts, languages, words, strict=True
             )
         ]
 
+    def _words(
+        self,
+        pieces: Sequence[Piece],
+        opening: Opening,
+        attempts: Sequence[Attempt],
+        languages: Sequence[str],
+    ) -> list[list[tuple[Word, int]]]:
+        """The words of each window with their times from its start and their numbers of tokens."""
+        v = self._loaded.vocabulary
+        rows = [row for row, attempt in enumerate(attempts) if not attempt.is_silence]
+        texts = {row: [t for t in attempts[row].decoded.tokens if t < v.end] for row in rows}
+        rows = [row for row in rows if texts[row]]
+        found: list[list[tuple[Word, int]]] = [[] for _ in pieces]
+        if not rows:
+            return found
+        prompts = [
+            [*v.prompt(languages[row], pieces[row].job.recording.task), v.no_timestamps]
+            for row in rows
+        ]
+        looks = self._decoder.look(
+            opening, prompts, [texts[row] for row in rows], self._heads, rows=rows
+        )
+        for row, prompt, look in zip(rows, prompts, looks, strict=True):
+            found[row] = words_of(
+                look,
+                texts[row],
+                prompt_length=len(prompt),
+                tokenizer=self._loaded.tokenizer,
+                vocabulary=v,
+                language=languages[row],
+                step_s=self._step_s,
+                duration_s=pieces[row].window.duration_s,
+            )
+        return found
+
+    def _features(self, windows: Sequence[Window]) -> Tensor:
+        """Log-mels of all windows, float32, shape (n, n_mels, frames)."""
+        cut = [w.samples for w in windows if not isinstance(w, SequentialWindow)]
+        positions = self._positions
+        if self.trims and len(cut) == len(windows):
+            positions = positions_of(max(map(len, cut)), most=positions)
+        found = iter(log_mels(self._loaded.extractor, cut, positions=positions) if cut else ())
+        return torch.stack(
+            [w.features() if isinstance(w, SequentialWindow) else next(found) for w in windows]
+        )
+
     def _heard(
-        self, window: Window, decoded: Decoded, language: str, no_speech_prob: float
+        self,
+        window: Window,
+        attempt: Attempt,
+        language: str,
+        words: list[tuple[Word, int]],
     ) -> Heard:
-        is_speech = no_speech_prob <= NO_SPEECH_THRESHOLD
-        if not is_speech and decoded.avg_logprob < LOGPROB_THRESHOLD:
-            return Heard((), language, is_speech, len(decoded.tokens))
-        ratio = compression_ratio(self._text(decoded.tokens).strip())
-        segments = []
-        for stretch in cut_at_timestamps(
-            decoded.tokens,
-            timestamp_begin=self._loaded.vocabulary.timestamp_begin,
-            step_s=self._step_s,
-            window_s=window.duration_s,
-        ):
+        is_sequential = isinstance(window, SequentialWindow)
+        is_speech = attempt.no_speech_prob <= SPEECH_THRESHOLD
+        tokens, duration_s = attempt.decoded.tokens, window.duration_s
+        if attempt.is_silence:
+            return Heard((), language, is_speech, len(tokens), duration_s)
+        begin = self._loaded.vocabulary.timestamp_begin
+        how = {"timestamp_begin": begin, "step_s": self._step_s, "window_s": duration_s}
+        advance_s = duration_s
+        if is_sequential:
+            stretches, advance_s = cut_sequentially(tokens, **how)
+        else:
+            stretches = cut_at_timestamps(tokens, **how)
+        segments, end, left = [], self._loaded.vocabulary.end, deque(words)
+        for stretch in stretches:
             text = self._text(stretch.tokens)
+            said = _take(left, sum(token < end for token in stretch.tokens), window.offset_s)
             if text.strip():
                 segments.append(
                     Segment(
@@ -108,19 +195,32 @@ class Ear:
                         end=round(window.offset_s + stretch.end, 3),
                         text=text,
                         tokens=stretch.tokens,
-                        avg_logprob=decoded.avg_logprob,
-                        compression_ratio=ratio,
-                        no_speech_prob=no_speech_prob,
+                        temperature=attempt.temperature,
+                        avg_logprob=attempt.decoded.avg_logprob,
+                        compression_ratio=attempt.compression_ratio,
+                        no_speech_prob=attempt.no_speech_prob,
                         seek=round(window.offset_s * FRAMES_PER_S),
+                        words=said,
                     )
                 )
-        return Heard(tuple(segments), language, is_speech, len(decoded.tokens))
+        return Heard(tuple(segments), language, is_speech, len(tokens), advance_s)
 
     def _text(self, tokens: Sequence[int]) -> str:
         """The words of tokens, without timestamps and other marks."""
         words = [t for t in tokens if t < self._loaded.vocabulary.timestamp_begin]
         text: str = self._loaded.tokenizer.decode(words, skip_special_tokens=True)
         return text
+
+
+def _take(words: deque[tuple[Word, int]], n_tokens: int, offset_s: float) -> tuple[Word, ...]:
+    """The words of the next so many tokens, with their times in the recording."""
+    taken = []
+    while words and n_tokens > 0:
+        word, length = words.popleft()
+        n_tokens -= length
+        start, end = round(word.start + offset_s, 3), round(word.end + offset_s, 3)
+        taken.append(replace(word, start=start, end=end))
+    return tuple(taken)
 
 
 def _languages(
@@ -137,7 +237,7 @@ def _languages(
         language = job.language or decided.get(id(job))
         if language is None:
             language = detected
-            if no_speech <= NO_SPEECH_THRESHOLD:
+            if no_speech <= SPEECH_THRESHOLD:
                 decided[id(job)] = detected
         languages.append(language)
     return languages

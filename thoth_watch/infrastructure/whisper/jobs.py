@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
+from typing import Protocol
 
 from thoth_watch.application.ports import Recording, Transcribed
-from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.transcript import Segment, SoFar, Transcript, verdict_of
 from thoth_watch.infrastructure.whisper.windows import Window
+
+PROMPT_RESET_TEMPERATURE = 0.5  # text decoded above it is no guide to what follows (whisper's rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,45 @@ class Heard:
     language: str
     is_speech: bool
     n_tokens: int
+    advance_s: float = 0.0  # how far the next window starts behind this one
+
+
+class Route(Protocol):
+    """The way through a recording, window by window."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there are no more windows."""
+
+    def next(self) -> Window | None:
+        """The next window; None at the end, or while it depends on one that is not heard yet."""
+
+    def advance(self, n_samples: int, window: Window) -> int:
+        """A window was heard, the next is so many samples after its start: the sample where it begins."""
+
+
+class WindowedRoute:
+    """Windows that do not depend on each other."""
+
+    def __init__(self, windows: Iterator[Window], *, n_samples: int, start: int = 0) -> None:
+        """start: windows before this sample have been heard already."""
+        self._windows = dropwhile(lambda window: window.start < start, windows)
+        self._n_samples, self._is_over = n_samples, False
+
+    @property
+    def is_over(self) -> bool:
+        """See Route."""
+        return self._is_over
+
+    def next(self) -> Window | None:
+        """See Route."""
+        window = next(self._windows, None)
+        self._is_over = window is None or window.stop >= self._n_samples
+        return window
+
+    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - windows are where they are
+        """See Route."""
+        return window.stop
 
 
 @dataclass(slots=True)
@@ -26,34 +70,71 @@ class Job:
 
     recording: Recording
     language: str | None  # given, or decided by the first window with speech
-    windows: Iterator[Window]
+    route: Route | None  # None: given up, or closed
+    is_careful: bool = False
     in_flight: int = 0  # windows cut and not yet heard
-    all_cut: bool = False
     is_closed: bool = False
     heard: list[Heard] = field(default_factory=list)  # in time order
+    previous: list[int] = field(default_factory=list)  # tokens that condition the next window
     error: str | None = None
 
     def next_window(self) -> Window | None:
-        """The next window to be decoded, None when there is no more."""
-        window = next(self.windows, None)
+        """The next window to be decoded, None when there is none now."""
+        window = self.route.next() if self.route is not None else None
         if window is not None:
             self.in_flight += 1
-            self.all_cut = window.stop >= len(self.recording.samples)
-        else:
-            self.all_cut = True
         return window
 
-    def add(self, heard: Heard) -> None:
+    @property
+    def all_cut(self) -> bool:
+        """Whether every window has been handed out."""
+        return self.route is None or self.route.is_over
+
+    @classmethod
+    def taken_up(cls, recording: Recording, route: Route) -> Job:
+        """A job for a recording, behind what was heard of it before."""
+        job = cls(recording, language=None, route=route)
+        if recording.so_far is not None:
+            earlier = recording.so_far
+            job.language = earlier.language
+            job.heard.append(
+                Heard(earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens)
+            )
+            job._condition_on(earlier.segments)
+        return job
+
+    def add(self, heard: Heard, window: Window) -> None:
         """Take up what the next window in time became."""
         self.in_flight -= 1
         self.heard.append(heard)
         if self.language is None and heard.is_speech:
             self.language = heard.language
+        self._condition_on(heard.segments)
+        if self.route is None:
+            return
+        reached = self.route.advance(round(heard.advance_s * SAMPLE_RATE_HZ), window)
+        keep = self.recording.keep
+        if keep is not None and not self.is_careful and not self.is_done:
+            keep(
+                SoFar(
+                    n_samples=reached,
+                    segments=tuple(segment for h in self.heard for segment in h.segments),
+                    language=self.language or heard.language,
+                    n_tokens=sum(h.n_tokens for h in self.heard),
+                )
+            )
+
+    def _condition_on(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            if segment.temperature > PROMPT_RESET_TEMPERATURE:
+                self.previous = []
+            else:
+                self.previous += segment.tokens
 
     def fail(self, error: str) -> None:
         """Give the recording up; its other windows are not decoded."""
         self.error = self.error or error
-        self.all_cut = True
+        self.route = None
         self.in_flight = 0
 
     @property
@@ -65,7 +146,7 @@ class Job:
         """Free the samples, once."""
         if not self.is_closed:
             self.is_closed = True
-            self.windows = iter(())
+            self.route = None
             self.recording.close()
 
     def result(self) -> Transcribed:

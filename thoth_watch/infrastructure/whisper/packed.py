@@ -8,6 +8,7 @@ they compute in: rounding it after each of them costs words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,11 +64,21 @@ class Memory:
     own: list[tuple[Tensor, Tensor]]
     n_tokens: int = 0
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the windows only. rows: their indices."""
-        self.keys = [part[rows] for part in self.keys]
-        self.values = [part[rows] for part in self.values]
+    def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
+        """See StepMemory."""
+        if not within_windows:
+            self.keys = [part[rows] for part in self.keys]
+            self.values = [part[rows] for part in self.values]
         self.own = [(k[rows], v[rows]) for k, v in self.own]
+
+    def again(self, rows: Tensor | None = None) -> Memory:
+        """See StepMemory."""
+        keys, values = self.keys, self.values
+        if rows is not None:
+            keys, values = [part[rows] for part in keys], [part[rows] for part in values]
+        shape = (len(keys[0]), *self.own[0][0].shape[1:])
+        own = [(k.new_zeros(shape), v.new_zeros(shape)) for k, v in self.own]
+        return Memory(keys, values, own)
 
 
 class PackedWhisper:
@@ -174,6 +185,25 @@ class PackedWhisper:
 
     def step(self, tokens: Tensor, memory: Memory) -> Tensor:
         """Read tokens, shape (n, k); logits of what comes after the last: float32, (n, vocabulary)."""
+        x = self._read(tokens, memory)[:, -1]
+        return self._head(_normalise(x, self._decoder_norm, self._head)).float()
+
+    def look(
+        self, tokens: Tensor, memory: Memory, heads: Sequence[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Read tokens as `step` does; where heads (layer, head) looked, and what comes after each.
+
+        Returns (n, n_heads, k, positions) and float32 logits (n, k, vocabulary).
+        """
+        looks: dict[tuple[int, int], Tensor] = dict.fromkeys(heads, tokens)
+        x = self._read(tokens, memory, looks)
+        logits = self._head(_normalise(x, self._decoder_norm, self._head)).float()
+        return torch.stack(list(looks.values()), dim=1), logits
+
+    def _read(
+        self, tokens: Tensor, memory: Memory, looks: dict[tuple[int, int], Tensor] | None = None
+    ) -> Tensor:
+        """What the layers make of tokens, (n, k, d_model). looks: heads whose weights are put there."""
         n_new, before = tokens.shape[1], memory.n_tokens
         after = before + n_new
         x = self._embeddings[tokens].float() + self._token_positions[before:after]
@@ -195,11 +225,15 @@ class PackedWhisper:
             x = x + attention.out(_join(a))
             (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
             a = attend_with_one_query(q, memory.keys[index], memory.values[index])
+            for layer, head in looks or ():
+                if layer == index and looks is not None:
+                    scores = q[:, head].float() @ memory.keys[index][:, head].float()
+                    looks[layer, head] = torch.softmax(scores * q.shape[-1] ** -0.5, dim=-1)
             x = x + cross.out(_join(a))
             h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
             x = x + feed_forward.down(h)
         memory.n_tokens = after
-        return self._head(_normalise(x[:, -1], self._decoder_norm, self._head)).float()
+        return x
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(n, length, parts * width) to `parts` tensors of shape (n, heads, length, head)."""

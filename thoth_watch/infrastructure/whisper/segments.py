@@ -44,6 +44,36 @@ def cut_at_timestamps(
     return stretches
 
 
+def cut_sequentially(
+    tokens: Sequence[int], *, timestamp_begin: int, step_s: float, window_s: float
+) -> tuple[list[Stretch], float]:
+    """Cut a window's tokens where two timestamps meet; an unfinished last stretch is left out.
+
+    Returns the stretches and how many seconds further the next window starts. Arguments as of
+    cut_at_timestamps. Source: openai/whisper's transcribe.py, as transformers has it
+    (`_retrieve_segment`): a single timestamp at the end means that no speech follows; without any
+    meeting the whole window is one stretch. Times in the padding are moved to the end of the sound.
+    """
+    is_stamp = [token >= timestamp_begin for token in tokens]
+    meetings = [i for i in range(1, len(tokens)) if is_stamp[i - 1] and is_stamp[i]]
+    if not meetings:
+        stamps = [t for t, stamp in zip(tokens, is_stamp, strict=True) if stamp]
+        end = (stamps[-1] - timestamp_begin) * step_s if stamps else 0.0
+        return [Stretch(0.0, min(end or window_s, window_s), tuple(tokens))], window_s
+    ends_alone = is_stamp[-2:] == [False, True]
+    if ends_alone:
+        meetings.append(len(tokens))
+    stretches = []
+    first, end = 0, 0.0
+    for last in meetings:
+        start, end = ((tokens[i] - timestamp_begin) * step_s for i in (first, last - 1))
+        stretches.append(
+            Stretch(min(start, window_s), min(end, window_s), tuple(tokens[first:last]))
+        )
+        first = last
+    return stretches, window_s if ends_alone else end
+
+
 def compression_ratio(text: str) -> float:
     """How many times smaller zlib makes the text; above 2.4 it repeats itself (Whisper's rule)."""
     raw = text.encode()

@@ -26,6 +26,8 @@ class Vocabulary:
     suppressed_first: tuple[int, ...]
     max_initial_timestamp_index: int | None
     max_length: int | None  # generated tokens at most, where the checkpoint says so
+    previous: int | None = None  # <|startofprev|>; None: it cannot be given a text
+    alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) that follow the words in time
 
     @property
     def timestamp_begin(self) -> int:
@@ -60,11 +62,12 @@ class Vocabulary:
         if task != "transcribe" and task not in self.tasks:
             raise ValueError(f"task {task!r}: this model can only transcribe")
 
-    def prompt(self, language: str, task: str) -> list[int]:
-        """What the decoder is given before the first token: all prompts are of one length."""
+    def prompt(self, language: str, task: str, previous: Sequence[int] = ()) -> list[int]:
+        """What the decoder is given before the first token. previous: tokens that came before."""
+        before = [self.previous, *previous] if previous and self.previous is not None else []
         if not self.is_multilingual:
-            return [self.start]
-        return [self.start, self.languages[language], self.tasks[task]]
+            return [*before, self.start]
+        return [*before, self.start, self.languages[language], self.tasks[task]]
 
     def room(self, prompt_length: int, positions: int) -> int:
         """New tokens that fit behind a prompt; a checkpoint's own limit leaves the prompt out.
@@ -110,6 +113,12 @@ def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:
         no_timestamps=needed(
             getattr(generation, "no_timestamps_token_id", None), "<|notimestamps|>"
         ),
+        previous=token("<|startofprev|>"),
+        alignment_heads=tuple(
+            (int(layer), int(head)) for layer, head in generation.alignment_heads or ()
+        )
+        if getattr(generation, "alignment_heads", None)
+        else (),
         languages={k.strip("<|>"): int(v) for k, v in languages.items()} if is_multilingual else {},
         tasks={k: int(v) for k, v in tasks.items()} if is_multilingual else {},
         suppressed=tuple(generation.suppress_tokens or ()),

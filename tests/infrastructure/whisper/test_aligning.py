@@ -1,0 +1,110 @@
+"""Words follow the decoder's looks through time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.whisper.generation_whisper import _dynamic_time_warping
+
+from thoth_watch.domain.decoding import GREEDY
+from thoth_watch.infrastructure.whisper import (
+    AcceleratedWhisperTranscriptionEngine,
+    BatchTranscriptionEngine,
+    WhisperTranscriptionEngine,
+)
+from thoth_watch.infrastructure.whisper.aligning import Looks, follow, words_of
+from thoth_watch.infrastructure.whisper.features import log_mels
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (4, 4), (5, 30), (12, 200), (6, 3)])
+def test_the_cheapest_way_is_that_of_transformers(shape):
+    cost = np.random.default_rng(shape[1]).standard_normal(shape)
+    rows, columns = _dynamic_time_warping(cost.astype(np.float32).astype(np.float64))
+    first = np.pad(np.diff(rows), (1, 0), constant_values=1).astype(bool)
+
+    assert follow(cost).tolist() == columns[first].tolist()
+
+
+def test_words_start_where_the_decoder_looked_for_them(load):
+    loaded = load()._loaded
+    tokens = loaded.tokenizer.encode(" ab cd", add_special_tokens=False)
+    prompt, n = 4, len(tokens)
+    weights = torch.full((1, prompt + n + 1, 200), 1e-4)
+    for index in range(n + 1):  # each token is foreseen 0.4 s after the one before
+        weights[0, prompt - 1 + index, 20 * index : 20 * index + 12] = 1.0
+    logits = torch.zeros(prompt + n + 1, loaded.vocabulary.timestamp_begin + 1501)
+
+    found = words_of(
+        Looks(weights, logits),
+        tokens,
+        prompt_length=prompt,
+        tokenizer=loaded.tokenizer,
+        vocabulary=loaded.vocabulary,
+        language="en",
+        step_s=0.02,
+        duration_s=4.0,
+    )
+
+    words = [word for word, _ in found]
+    assert [word.word for word in words] == [" ab", " cd"]
+    assert sum(length for _, length in found) == n
+    second = 0.4 * found[0][1]
+    assert words[1].start == pytest.approx(second, abs=0.1)
+    assert all(word.start <= word.end <= 4.0 for word in words)
+    assert all(0 < word.probability < 1 for word in words)
+
+
+def test_no_words_have_no_times(load):
+    loaded = load()._loaded
+    looks = Looks(torch.ones(1, 5, 10), torch.zeros(5, 10))
+    how = {"tokenizer": loaded.tokenizer, "vocabulary": loaded.vocabulary, "language": "en"}
+    assert words_of(looks, [], prompt_length=4, step_s=0.02, duration_s=1, **how) == []
+
+
+@pytest.fixture
+def decoders(load):
+    def make(engine_class):
+        engine = load(engine_class)
+        return engine._loaded, engine._forwards._ear._decoder
+
+    return make
+
+
+def test_both_networks_look_at_the_same_places(decoders, bursts):
+    looks = []
+    for engine_class in (WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine):
+        loaded, decoder = decoders(engine_class)
+        hidden = decoder.encode(log_mels(loaded.extractor, [bursts(3), bursts(4, 1), bursts(2)]))
+        prompt = [*loaded.vocabulary.prompt("en", "transcribe"), loaded.vocabulary.no_timestamps]
+        looks.append(
+            decoder.look(
+                decoder.open(hidden),
+                [prompt, prompt],
+                [[5, 6, 7], [8, 9]],
+                [(0, 1), (0, 0)],
+                rows=[2, 0],
+            )
+        )
+
+    for module, packed in zip(*looks, strict=True):
+        torch.testing.assert_close(module.weights, packed.weights, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(module.logits, packed.logits, atol=1e-4, rtol=1e-4)
+        sums = module.weights.sum(-1)
+        torch.testing.assert_close(sums, torch.ones_like(sums))
+    assert [look.weights.shape[1] for look in looks[0]] == [8, 7]
+
+
+def test_words_of_a_batch_are_those_of_each_recording_alone(load, transcribe, recording, bursts):
+    options = type(GREEDY)(temperature=(0.0,), word_timestamps=True)
+    sounds = [recording(k, bursts(d, k)) for k, d in enumerate((2, 12.5, 3))]
+
+    together = transcribe(load(BatchTranscriptionEngine, decoding=options), sounds)
+    alone = transcribe(load(WhisperTranscriptionEngine, decoding=options), sounds)
+
+    for key in together:
+        one, other = together[key].transcript, alone[key].transcript
+        words = [word for segment in one.segments for word in segment.words]
+        assert words == [word for segment in other.segments for word in segment.words]
+        assert all(0 <= w.start <= w.end <= one.duration_s for w in words)
+    assert words

@@ -1,0 +1,114 @@
+"""One bad window is decoded again, not the batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.infrastructure.whisper.decoding import Opening
+from thoth_watch.infrastructure.whisper.fallback import decode_until_good
+from thoth_watch.infrastructure.whisper.search import Decoded
+
+OPTIONS = DecodingOptions(temperature=(0.0, 0.4, 0.8))
+GOOD, DOUBTFUL = -0.2, -1.5
+
+
+class Script:
+    """A decoder that gives what stands in a table: window to log-probability by temperature."""
+
+    def __init__(self, *windows, text=(1, 2)):
+        self.windows, self.text = windows, text
+        self.calls = []
+
+    def decode(self, hidden, opening, prompts, *, temperature, seeds, rows, careful):
+        self.calls.append((temperature, list(rows), list(seeds), careful))
+        return [Decoded(self.text, self.windows[row][temperature]) for row in rows]
+
+
+def run(script, *, options=OPTIONS, no_speech=None, words="one two", careful=None):
+    n = len(script.windows)
+    opening = Opening(no_speech or [0.0] * n, ["en"] * n, None, torch.zeros(n, 4))
+    return decode_until_good(
+        script,
+        torch.zeros(n, 1, 1),
+        opening,
+        [[0]] * n,
+        options=options,
+        text_of=lambda _: words,
+        seeds=[100 + row for row in range(n)],
+        careful=careful or [False] * n,
+    )
+
+
+def test_good_words_are_decoded_once():
+    script = Script({0.0: GOOD}, {0.0: GOOD})
+
+    assert [a.temperature for a in run(script)] == [0.0, 0.0]
+    assert len(script.calls) == 1
+
+
+def test_only_the_doubtful_window_is_decoded_again():
+    script = Script({0.0: GOOD}, {0.0: DOUBTFUL, 0.4: GOOD}, {0.0: GOOD})
+
+    attempts = run(script)
+
+    assert [a.temperature for a in attempts] == [0.0, 0.4, 0.0]
+    assert script.calls[1] == (0.4, [1], [101], False)
+    assert all(a.is_good for a in attempts)
+
+
+def test_a_window_that_never_becomes_good_keeps_its_last_attempt():
+    script = Script({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: -1.2})
+
+    (attempt,) = run(script)
+
+    assert (attempt.temperature, attempt.decoded.avg_logprob) == (0.8, -1.2)
+    assert not attempt.is_good
+
+
+def test_words_that_repeat_themselves_are_decoded_again():
+    script = Script({0.0: GOOD, 0.4: GOOD, 0.8: GOOD})
+
+    (attempt,) = run(script, words="no no no no no " * 30)
+
+    assert attempt.compression_ratio > 2.4
+    assert len(script.calls) == 3
+
+
+def test_silence_is_not_decoded_again():
+    script = Script({0.0: DOUBTFUL})
+
+    (attempt,) = run(script, no_speech=[0.9])
+
+    assert attempt.is_silence
+    assert len(script.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "n_calls"),
+    [
+        ({"logprob_threshold": None}, "one two", 1),
+        ({"compression_ratio_threshold": None}, "no no no no no " * 30, 3),
+        ({"logprob_threshold": None, "compression_ratio_threshold": None}, "no " * 90, 1),
+    ],
+)
+def test_a_threshold_can_be_switched_off(changes, words, n_calls):
+    script = Script({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: DOUBTFUL})
+
+    run(script, options=replace(OPTIONS, **changes), words=words)
+
+    assert len(script.calls) == n_calls
+
+
+def test_careful_windows_are_searched_apart_from_the_others():
+    script = Script({0.0: GOOD}, {0.0: GOOD}, {0.0: GOOD})
+
+    run(script, careful=[False, True, False])
+
+    assert [(rows, careful) for _, rows, _, careful in script.calls] == [
+        ([0, 2], False),
+        ([1], True),
+    ]

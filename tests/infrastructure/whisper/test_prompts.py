@@ -1,0 +1,105 @@
+"""What the decoder is told before a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.domain.transcript import Segment
+from thoth_watch.infrastructure.whisper.jobs import Heard, Job
+from thoth_watch.infrastructure.whisper.prompts import Prompts
+from thoth_watch.infrastructure.whisper.windows import Window
+
+RATE = 16_000
+
+
+@pytest.fixture
+def job(recording, bursts):
+    return Job(recording(0, bursts(1)), language="en", route=None)
+
+
+@pytest.fixture
+def prompt(load, job):
+    loaded = load()._loaded
+    start = [loaded.vocabulary.previous, *loaded.vocabulary.prompt("en", "transcribe")]
+
+    def make(*, is_first=True, positions=64, **options):
+        prompts = Prompts(
+            loaded.tokenizer, loaded.vocabulary, DecodingOptions(**options), positions=positions
+        )
+        tokens = prompts.before(job, language="en", is_first=is_first)
+        if tokens[0] == start[0]:
+            return loaded.tokenizer.decode(tokens[1:-3]), tokens[-3:] == start[1:]
+        return None, tokens == start[1:]
+
+    return make
+
+
+def test_nothing_is_told_unless_asked(prompt):
+    assert prompt() == (None, True)
+
+
+def test_the_first_window_is_told_a_persons_words(prompt):
+    assert prompt(initial_prompt="Thoth, Anna") == (" Thoth, Anna", True)
+    assert prompt(initial_prompt="Thoth, Anna", is_first=False) == (None, True)
+
+
+def test_every_window_is_told_them_if_they_are_carried(prompt):
+    asked = {"initial_prompt": "Thoth", "carry_initial_prompt": True}
+    assert prompt(**asked, is_first=False) == (" Thoth", True)
+
+
+def test_hotwords_are_told_to_every_window(prompt):
+    assert prompt(hotwords="Thoth", is_first=False) == (" Thoth", True)
+
+
+def test_a_recordings_own_prompt_comes_before_the_configurations(prompt, job):
+    job.recording = type(job.recording)(
+        key=0,
+        samples=job.recording.samples,
+        sha256="",
+        info=job.recording.info,
+        prompt="mine",
+    )
+    assert prompt(initial_prompt="yours") == (" mine", True)
+
+
+def heard(tokens, temperature=0.0):
+    segment = Segment(0, 1, "x", tuple(tokens), temperature=temperature)
+    return Heard((segment,), "en", is_speech=True, n_tokens=3, advance_s=1.0)
+
+
+def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load):
+    tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
+    job.in_flight = 1
+    job.add(heard(tokens), Window(0, np.zeros(RATE)))
+
+    assert prompt(long_form="sequential", is_first=False) == (" one two", True)
+    assert prompt(is_first=False) == (None, True)
+    apart = {"long_form": "sequential", "condition_on_previous_text": False}
+    assert prompt(**apart, is_first=False) == (None, True)
+    job.is_careful = True
+    assert prompt(long_form="sequential", is_first=False) == (None, True)
+
+
+def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
+    tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
+    job.in_flight = 2
+    job.add(heard(tokens), Window(0, np.zeros(RATE)))
+    job.add(heard(tokens, temperature=0.6), Window(0, np.zeros(RATE)))
+
+    assert prompt(long_form="sequential", is_first=False) == (None, True)
+
+
+def test_the_latest_words_are_kept_where_there_is_little_room(prompt, job, load):
+    tokens = load()._loaded.tokenizer.encode(" abcdefgh", add_special_tokens=False)
+    job.in_flight = 1
+    job.add(heard(tokens), Window(0, np.zeros(RATE)))
+
+    told, is_whole = prompt(long_form="sequential", is_first=False, positions=8)
+
+    assert is_whole
+    assert told
+    assert " abcdefgh".endswith(told)
+    assert len(told) < len(" abcdefgh")

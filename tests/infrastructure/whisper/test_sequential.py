@@ -1,0 +1,185 @@
+"""Whisper's sequential way: features, cuts and tokens are those of transformers over the whole recording."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import WhisperForConditionalGeneration
+
+from tests.infrastructure.whisper.conftest import NEW_TOKENS
+from thoth_watch.application.ports import EngineSeconds
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.infrastructure.whisper import (
+    AcceleratedWhisperTranscriptionEngine,
+    BatchTranscriptionEngine,
+    WhisperTranscriptionEngine,
+)
+from thoth_watch.infrastructure.whisper.quiet import quietly
+from thoth_watch.infrastructure.whisper.segments import cut_sequentially
+from thoth_watch.infrastructure.whisper.sequential import RecordingMels, Seeker
+
+BEGIN = 1000
+RATE = 16_000
+SEQUENTIAL = DecodingOptions(
+    long_form="sequential",
+    temperature=(0.0,),
+    compression_ratio_threshold=None,
+    logprob_threshold=None,
+    no_speech_threshold=None,
+    condition_on_previous_text=False,
+)
+
+
+def stamp(seconds: float) -> int:
+    return BEGIN + round(seconds / 0.02)
+
+
+def cut(*tokens: int, window_s: float = 30.0):
+    stretches, advance_s = cut_sequentially(
+        tokens, timestamp_begin=BEGIN, step_s=0.02, window_s=window_s
+    )
+    return [(round(s.start, 2), round(s.end, 2)) for s in stretches], round(advance_s, 2)
+
+
+def test_an_unfinished_stretch_is_heard_again_from_its_start():
+    assert cut(stamp(0), 1, stamp(2), stamp(2), 2, 3) == ([(0.0, 2.0)], 2.0)
+
+
+def test_a_single_timestamp_at_the_end_means_that_nothing_follows():
+    tokens = (stamp(0), 1, stamp(2), stamp(3), 2, stamp(5))
+    assert cut(*tokens) == ([(0.0, 2.0), (3.0, 5.0)], 30.0)
+
+
+def test_without_a_meeting_the_window_is_one_stretch():
+    assert cut(stamp(0), 1, 2, stamp(4)) == ([(0.0, 4.0)], 30.0)
+    assert cut(stamp(0), 1, 2, window_s=12.5) == ([(0.0, 12.5)], 12.5)
+
+
+@pytest.fixture
+def extractor(load):
+    return load()._loaded.extractor
+
+
+@pytest.mark.parametrize("n_samples", [RATE * 23 + 77, RATE * 20, RATE * 21 + 159])
+def test_features_of_a_stretch_are_those_of_the_whole_recording(extractor, n_samples):
+    loudness = np.linspace(0, 0.5, n_samples)
+    samples = (np.random.default_rng(0).standard_normal(n_samples) * loudness).astype(np.float32)
+    whole = extractor(
+        [samples], sampling_rate=RATE, return_tensors="pt", truncation=False, padding="longest"
+    ).input_features[0]
+
+    mels = RecordingMels(extractor, samples)
+
+    assert mels.n_frames == whole.shape[1]
+    for first in (0, 998, whole.shape[1] - 300):
+        found = mels.stretch(first, 500)
+        real = whole[:, first : first + 500]
+        torch.testing.assert_close(found[:, : real.shape[1]], real, atol=1e-6, rtol=0)
+        assert not found[:, real.shape[1] :].any()
+
+
+def test_the_next_window_waits_for_what_was_heard(extractor, bursts):
+    seeker = Seeker(extractor, bursts(12))
+
+    first = seeker.next()
+    assert first is not None
+    assert seeker.next() is None
+    assert seeker.advance(2 * RATE, first) == 2 * RATE
+    second = seeker.next()
+    assert second is not None
+    assert second.start == 2 * RATE
+    assert not seeker.is_over
+
+
+def test_a_window_that_moves_nothing_on_is_passed_over(extractor, bursts):
+    seeker, starts = Seeker(extractor, bursts(12)), []
+
+    while (window := seeker.next()) is not None:
+        starts.append(window.start)
+        seeker.advance(0, window)
+
+    assert starts == [0, 5 * RATE, 10 * RATE]
+
+
+def test_silence_is_passed_over(extractor, bursts):
+    seeker, starts = Seeker(extractor, bursts(20), speech=[(3.0, 4.0), (12.01, 13.0)]), []
+
+    while (window := seeker.next()) is not None:
+        starts.append(window.start)
+        seeker.advance(RATE, window)
+
+    assert starts == [3 * RATE, 12 * RATE]
+
+
+def by_transformers(folder, extractor, samples, **asked):
+    with quietly():
+        model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    features = extractor(
+        [samples],
+        sampling_rate=RATE,
+        return_tensors="pt",
+        truncation=False,
+        padding="longest",
+        return_attention_mask=True,
+    )
+    with torch.inference_mode(), quietly():
+        return model.generate(
+            features.input_features,
+            attention_mask=features.attention_mask,
+            return_timestamps=True,
+            return_segments=True,
+            language="de",
+            task="transcribe",
+            **asked,
+        )["segments"][0]
+
+
+def told(engine, recording, samples):
+    (done,) = engine.transcribe(
+        [recording(0, samples, language="de")],
+        seconds=EngineSeconds(),
+        on_progress=lambda _: None,
+        should_stop=lambda: False,
+    )
+    return done.transcript
+
+
+@pytest.mark.parametrize("conditions", [False, True], ids=["apart", "on previous text"])
+@pytest.mark.parametrize(
+    "engine_class",
+    [
+        WhisperTranscriptionEngine,
+        AcceleratedWhisperTranscriptionEngine,
+        BatchTranscriptionEngine,
+    ],
+)
+def test_tokens_and_times_of_a_long_recording_are_those_of_transformers(
+    load, tiny_whisper, recording, bursts, extractor, engine_class, conditions
+):
+    samples = bursts(23, seed=5)
+    v = load()._loaded.vocabulary
+    beyond = range(v.timestamp_begin + 251, v.timestamp_begin + 1501)  # of a window of 5 s
+    forbidden = (*v.suppressed, *beyond)
+    expected = by_transformers(
+        tiny_whisper,
+        extractor,
+        samples,
+        suppress_tokens=list(forbidden),
+        condition_on_prev_tokens=conditions,
+        max_new_tokens=NEW_TOKENS,  # its own limit grows from window to window
+    )
+
+    options = replace(SEQUENTIAL, suppress_tokens=forbidden, condition_on_previous_text=conditions)
+    transcript = told(load(engine_class, decoding=options), recording, samples)
+
+    assert [t for s in transcript.segments for t in s.tokens if t < v.end] == [
+        t for s in expected for t in s["tokens"].tolist() if t < v.end
+    ]
+    bounds = [[min(round(float(s[side]), 2), 23.0) for s in expected] for side in ("start", "end")]
+    times = list(zip(*bounds, strict=True))
+    assert len({segment.seek for segment in transcript.segments}) >= 3
+    for segment in transcript.segments:
+        assert (round(segment.start, 2), round(segment.end, 2)) in times

@@ -1,0 +1,135 @@
+"""When each word was said: the decoder's looks at the encoder's output, followed through time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers.models.whisper.generation_whisper import _median_filter
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
+
+from thoth_watch.domain.transcript import Word
+from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+
+MEDIAN_FILTER_WIDTH = 7
+LONGEST_WORD = 2.0  # median lengths; one that is longer took in a pause (openai/whisper's rule)
+MEDIAN_AT_MOST_S = 0.7
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Of one window: where the decoder looked when it read each token, and how likely the next one was.
+
+    weights: (n_heads, n_tokens, positions), each row sums to 1. logits: (n_tokens, vocabulary).
+    """
+
+    weights: Tensor
+    logits: Tensor
+
+
+def words_of(
+    looks: Looks,
+    tokens: Sequence[int],
+    *,
+    prompt_length: int,
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    language: str,
+    step_s: float,
+    duration_s: float,
+) -> list[tuple[Word, int]]:
+    """The words of a window with their times from its start, and how many tokens each took.
+
+    tokens: the text tokens, without timestamps. looks: what the decoder did when it read a prompt of
+    prompt_length tokens (the last of them `<|notimestamps|>`), the text and end-of-text.
+    Source: openai/whisper's timing.py.
+    """
+    if not tokens:
+        return []
+    positions = max(1, min(looks.weights.shape[-1], round(duration_s / step_s)))
+    weights = looks.weights[:, :, :positions].float()
+    deviation = weights.std(dim=-2, keepdim=True, unbiased=False).clamp(min=1e-9)
+    weights = (weights - weights.mean(dim=-2, keepdim=True)) / deviation
+    matrix = _median_filter(weights[None], MEDIAN_FILTER_WIDTH)[0].mean(dim=0)
+    # the row before a token is the one in which it was foreseen; end-of-text closes the last word
+    matrix = matrix[prompt_length - 1 : prompt_length + len(tokens)]
+    starts_s = follow(-matrix.double().cpu().numpy()) * step_s
+    logits = looks.logits[prompt_length - 1 : prompt_length - 1 + len(tokens), : vocabulary.end]
+    chosen = torch.tensor(list(tokens), device=logits.device)
+    probabilities = logits.softmax(dim=-1).gather(-1, chosen[:, None])[:, 0].tolist()
+    name = LANGUAGES.get(language, "english")
+    texts, parts, _ = _combine_tokens_into_words(tokenizer, list(tokens), name)
+    found: list[tuple[Word, int]] = []
+    first = 0
+    for text, part in zip(texts, parts, strict=True):
+        if not part:
+            continue
+        last = first + len(part)
+        word = Word(
+            start=round(float(starts_s[first]), 3),
+            end=round(min(float(starts_s[last]), duration_s), 3),
+            word=text,
+            probability=round(sum(probabilities[first:last]) / len(part), 4),
+        )
+        found.append((word, len(part)))
+        first = last
+    return _without_pauses(found)
+
+
+def follow(cost: Matrix) -> npt.NDArray[np.int64]:
+    """Where each row begins on the cheapest way through a matrix, from corner to corner.
+
+    cost: (n_rows, n_columns). Moves go down, right or both (dynamic time warping).
+    Computed along diagonals, whose cells do not depend on each other.
+    """
+    n, m = cost.shape
+    total = np.full((n + 1, m + 1), np.inf)
+    total[0, 0] = 0
+    came = np.zeros((n + 1, m + 1), np.int8)  # 0 both, 1 down, 2 right
+    for diagonal in range(2, n + m + 1):
+        i = np.arange(max(1, diagonal - m), min(n, diagonal - 1) + 1)
+        j = diagonal - i
+        options = np.stack([total[i - 1, j - 1], total[i - 1, j], total[i, j - 1]])
+        # like whisper: a diagonal move or one down must be strictly the cheapest
+        best = np.where(
+            (options[0] < options[1]) & (options[0] < options[2]),
+            0,
+            np.where((options[1] < options[0]) & (options[1] < options[2]), 1, 2),
+        )
+        came[i, j] = best
+        total[i, j] = cost[i - 1, j - 1] + np.take_along_axis(options, best[None], axis=0)[0]
+    came[0, :], came[:, 0] = 2, 1
+    starts = np.zeros(n, np.int64)
+    i, j = n, m
+    while i > 0 or j > 0:
+        if i > 0:
+            starts[i - 1] = max(0, j - 1)
+        move = came[i, j]
+        i, j = i - (move != 2), j - (move != 1)
+    return starts
+
+
+def _without_pauses(words: list[tuple[Word, int]]) -> list[tuple[Word, int]]:
+    """Shorten words that are much longer than the others: a pause before or after them is theirs."""
+    lengths = [word.end - word.start for word, _ in words if word.end > word.start]
+    if not lengths:
+        return words
+    longest = LONGEST_WORD * min(MEDIAN_AT_MOST_S, float(np.median(lengths)))
+    return [
+        (
+            Word(
+                word.start,
+                round(min(word.end, word.start + longest), 3),
+                word.word,
+                word.probability,
+            ),
+            n_tokens,
+        )
+        for word, n_tokens in words
+    ]

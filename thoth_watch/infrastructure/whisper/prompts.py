@@ -1,0 +1,48 @@
+"""What the decoder is told before a window: the text of a person, and the words that came before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.infrastructure.whisper.jobs import Job
+from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+
+
+class Prompts:
+    """Makes the tokens that stand before a window's own."""
+
+    def __init__(
+        self, tokenizer: Any, vocabulary: Vocabulary, options: DecodingOptions, *, positions: int
+    ) -> None:
+        """positions: of the decoder; half of them may be filled with what came before."""
+        self._vocabulary, self._options = vocabulary, options
+        self._room = positions // 2 - 1
+        self._tokenizer = tokenizer
+        self._hotwords: list[int] = self._encode(options.hotwords) if options.hotwords else []
+
+    def _encode(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(" " + text.strip(), add_special_tokens=False)
+        return tokens
+
+    def before(self, job: Job, *, language: str, is_first: bool) -> list[int]:
+        """The prompt of one window of a recording, to its language and task token.
+
+        A person's prompt stands before the first window (or each), then the words of the windows
+        before, if they condition it; the latest are kept where there is too little room.
+        """
+        options = self._options
+        said = job.recording.prompt if job.recording.prompt is not None else options.initial_prompt
+        conditions = (
+            options.is_sequential and options.condition_on_previous_text and not job.is_careful
+        )
+        given = self._encode(said) if said else []
+        carried = [*self._hotwords, *(given if options.carry_initial_prompt else [])][: self._room]
+        earlier: list[int] = []
+        if not options.carry_initial_prompt and (is_first or conditions):
+            earlier += given
+        if conditions:
+            earlier += job.previous
+        room = self._room - len(carried)
+        previous = [*carried, *(earlier[-room:] if room else [])]
+        return self._vocabulary.prompt(language, job.recording.task, previous)

@@ -1,0 +1,130 @@
+"""Whisper's own way through a long recording: each window starts where the one before was sure to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.infrastructure.whisper.windows import Window
+
+HOP = 160  # samples a frame
+FRAMES_AT_ONCE = 3000  # of the features that are computed together: 30 s
+FRAMES_PER_STEP = 2  # of a timestamp: 0.02 s
+_DYNAMIC_RANGE = 8.0  # log10 below the loudest frame of the whole recording
+
+
+class RecordingMels:
+    """Log-mels of a recording a stretch at a time, as transformers computes them over the whole.
+
+    Whisper cuts off what is 80 dB below the loudest frame of all, so the whole is looked at first.
+    """
+
+    def __init__(self, extractor: Any, samples: Any) -> None:
+        """samples: float32, shape (n_samples,), 16 kHz mono; a memory map is read piece by piece."""
+        self._extractor, self._samples = extractor, samples
+        self._window = torch.hann_window(extractor.n_fft)
+        self._filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T
+        self.n_frames = len(samples) // HOP
+        starts = range(0, self.n_frames, FRAMES_AT_ONCE)
+        self._peak = max((float(self._log_mel(s, FRAMES_AT_ONCE).max()) for s in starts), default=0)
+
+    def stretch(self, first: int, n_frames: int) -> Tensor:
+        """Features of the frames from `first` on, float32, shape (n_mels, n_frames).
+
+        Frames after the recording's end are 0, as transformers pads them.
+        """
+        log_mel = self._log_mel(first, n_frames).clamp(min=self._peak - _DYNAMIC_RANGE)
+        features = (log_mel + 4.0) / 4.0
+        return torch.nn.functional.pad(features, (0, n_frames - features.shape[1]))
+
+    def _log_mel(self, first: int, n_frames: int) -> Tensor:
+        n_frames = min(n_frames, self.n_frames - first)
+        half = self._extractor.n_fft // 2
+        start, stop = first * HOP - half, (first + n_frames - 1) * HOP + half
+        total = len(self._samples)
+        part = np.asarray(self._samples[max(0, start) : min(total, stop)], dtype=np.float32)
+        before, after = max(0, -start), max(0, stop - total)
+        if before or after:  # mirrored at the ends, as torch.stft does
+            part = np.pad(part, (before, after), mode="reflect")
+        spectrum = torch.stft(
+            torch.from_numpy(np.ascontiguousarray(part)),
+            self._extractor.n_fft,
+            HOP,
+            window=self._window,
+            center=False,
+            return_complex=True,
+        )
+        power = (spectrum.abs() ** 2).contiguous()
+        return (self._filters @ power).clamp(min=1e-10).log10()
+
+
+@dataclass(frozen=True, slots=True)
+class SequentialWindow(Window):
+    """A window with the features that it has in its recording."""
+
+    mels: RecordingMels
+    n_frames: int  # of a full window
+
+    def features(self) -> Tensor:
+        """Shape (n_mels, n_frames)."""
+        return self.mels.stretch(self.start // HOP, self.n_frames)
+
+
+class Seeker:
+    """Where the next window starts: known when the one before has been heard."""
+
+    def __init__(
+        self,
+        extractor: Any,
+        samples: Any,
+        *,
+        start: int = 0,
+        speech: Sequence[tuple[float, float]] | None = None,
+    ) -> None:
+        """start: the sample to begin at. speech: in seconds; what lies between is passed over."""
+        self._samples, self._extractor, self._speech = samples, extractor, speech
+        self._mels: RecordingMels | None = None
+        self._seek = start
+        self._is_waiting = False
+        self._skip_silence()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no sound left from which a frame could be made."""
+        return not self._is_waiting and self._seek >= len(self._samples) // HOP * HOP
+
+    def next(self) -> Window | None:
+        """The next window, None while the last one has not been heard, or at the end."""
+        if self._is_waiting or self.is_over:
+            return None
+        if self._mels is None:
+            self._mels = RecordingMels(self._extractor, self._samples)
+        self._is_waiting = True
+        samples = self._samples[self._seek : self._seek + self._extractor.n_samples]
+        n_frames = self._extractor.n_samples // HOP
+        return SequentialWindow(self._seek, samples, self._mels, n_frames)
+
+    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - it is the last one
+        """Go on so many samples after the last window's start; 0 would never end: all of it then."""
+        whole = min(self._extractor.n_samples, len(self._samples) - self._seek)
+        self._seek += n_samples if 0 < n_samples <= whole else whole
+        self._is_waiting = False
+        self._skip_silence()
+        return self._seek
+
+    def _skip_silence(self) -> None:
+        if self._speech is None:
+            return
+        now_s = self._seek / SAMPLE_RATE_HZ
+        start_s = next((start for start, end in self._speech if end > now_s), None)
+        if start_s is None:
+            self._seek = len(self._samples)
+        elif start_s > now_s:
+            step = FRAMES_PER_STEP * HOP
+            self._seek = int(start_s * SAMPLE_RATE_HZ) // step * step
