@@ -16,7 +16,8 @@ from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, FORMATS, Rule, Treatment
+from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Rule, Treatment
+from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
 from thoth_watch.infrastructure.settings.layers import (
     CONFIG_NAME,
@@ -129,8 +130,13 @@ class _Builder:
         )
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
-        self._names_are_no_recordings(inboxes)
-        self._moved_recordings_are_not_seen_again(inboxes)
+        extensions = {extension for inbox in inboxes for extension in inbox.extensions}
+        check_names(document, self._request, extensions=extensions)
+        check_places(
+            self._request,
+            at=("inbox",) if document.inboxes is None else ("inboxes",),
+            places=[(inbox.path, inbox.recursive, inbox.after) for inbox in inboxes],
+        )
         self._request.stop_if_refused()
         batch = document.batch
         return Settings(
@@ -162,21 +168,7 @@ class _Builder:
             return (self._inbox(self._document.inbox, ("inbox",)),)
         if not listed:
             self._request.refuse(("inboxes",), "found an empty list; name at least one folder")
-        inboxes = tuple(
-            self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed)
-        )
-        for index, inbox in enumerate(inboxes):
-            for other in range(len(inboxes)):
-                real, outer = inbox.path, inboxes[other].path
-                same = real == outer and other < index
-                if same or (
-                    real != outer and inboxes[other].recursive and real.is_relative_to(outer)
-                ):
-                    self._request.refuse(
-                        ("inboxes", index, "path"),
-                        f"{inbox.path} is watched already, by inboxes[{other}]: {outer}",
-                    )
-        return inboxes
+        return tuple(self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed))
 
     def _inbox(self, section: InboxSection, at: Location) -> InboxSettings:
         path = self._path(section.path, (*at, "path"))
@@ -197,21 +189,6 @@ class _Builder:
         folder = None if text.strip() == LEAVE else self._path(text, at)
         self._values[at] = LEAVE if folder is None else str(folder)
         return folder
-
-    def _moved_recordings_are_not_seen_again(self, inboxes: tuple[InboxSettings, ...]) -> None:
-        """Refuse a folder for finished recordings that lies in an inbox, or holds one."""
-        listed = self._document.inboxes is not None
-        for index, inbox in enumerate(inboxes):
-            for other in inboxes:
-                folder = inbox.after
-                if folder and (
-                    folder.is_relative_to(other.path) or other.path.is_relative_to(folder)
-                ):
-                    self._request.refuse(
-                        ("inboxes", index, "after") if listed else ("inbox", "after"),
-                        f"{folder} and the inbox {other.path} lie in one another; name a folder apart",
-                    )
-                    break
 
     def _engine(self) -> TranscriptionEngineConfig:
         engine = self._document.engine
@@ -317,33 +294,6 @@ class _Builder:
         from_file = self._file is not None and rank in (Rank.FILE, Rank.DEFAULT)
         base = self._file.parent if from_file and self._file else Path.cwd()
         return (base / Path(text).expanduser()).resolve()  # folders are opened through no symlink
-
-    def _names_are_no_recordings(self, inboxes: tuple[InboxSettings, ...]) -> None:
-        """Refuse names that would make a transcript look like a recording and be taken as input."""
-        names: list[tuple[Location, str]] = [
-            (("transcript", "name"), self._document.transcript.name)
-        ]
-        names += [
-            (("rules", index, "name"), rule.name)
-            for index, rule in enumerate(self._document.rules)
-            if rule.name
-        ]
-        extensions = {extension for inbox in inboxes for extension in inbox.extensions}
-        for at, name in names:
-            for extension in extensions:
-                filled = {
-                    name.replace("{stem}", f"a.{extension}")
-                    .replace("{format}", word)
-                    .replace("{language}", "en")
-                    for word in FORMATS
-                }
-                if any(text.lower().endswith(f".{extension}") for text in filled):
-                    self._request.refuse(
-                        at,
-                        f"found {name!r}; a transcript could be named like a recording "
-                        f"(.{extension}); let it end in .{{format}}",
-                    )
-                    break
 
     def _origins(self) -> dict[str, Origin]:
         origins: dict[str, Origin] = {}
