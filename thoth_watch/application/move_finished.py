@@ -49,24 +49,18 @@ class MoveFinished:
             if self._not_before_s.get(done.file_id, now_s) <= now_s
         ]
         n_moved = 0
+        problems: list[str] = []
         for done in due[:AT_ONCE]:
             try:
                 moved = self._move(done)
             except (TryLater, NameTaken) as error:
                 self._not_before_s[done.file_id] = now_s + TRY_AGAIN_S
-                log.warning(
-                    "a recording cannot be moved and stays where it is",
-                    extra={"event": "move_failed", "path": str(done.file.path), "why": str(error)},
-                )
+                problems.append(f"{done.file.path}: {error}")
                 continue
             if moved is not None:
                 self._record(done, moved)
                 n_moved += 1
-        if n_moved:
-            log.info(
-                "finished recordings were moved",
-                extra={"event": "moved", "files": n_moved, "to": str(self._folder)},
-            )
+        self._tell(n_moved, problems)
         return len(due) > AT_ONCE
 
     def _move(self, done: FinishedFile) -> AudioFile | None:
@@ -97,3 +91,16 @@ class MoveFinished:
             "a finished recording was moved",
             extra={"event": "file_moved", "path": str(done.file.path), "to": str(moved.path)},
         )
+
+    def _tell(self, n_moved: int, problems: list[str]) -> None:
+        """A line for all that were moved, and one for all that were not."""
+        if n_moved:
+            log.info(
+                "finished recordings were moved",
+                extra={"event": "moved", "files": n_moved, "to": str(self._folder)},
+            )
+        if problems:
+            log.warning(
+                "finished recordings cannot be moved and stay where they are",
+                extra={"event": "move_failed", "files": len(problems), "first": problems[0]},
+            )
