@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +246,10 @@ def build_service(
         )
         stop = stack.enter_context(stop_on_signals(doorbell.wake))
         publish = PublishTranscript(
-            ledger=ledger, publisher=DurablePublisher(), render=render, clock=clock
+            ledger=ledger,
+            publisher=DurablePublisher(),
+            render=partial(render, layout=settings.subtitles),
+            clock=clock,
         )
         transcribe = TranscribeBatch(
             ledger=ledger,
@@ -417,7 +421,12 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
                     continue
                 folder, below = destination_of(file, treatment)
                 ours = ours_beside(
-                    folder, file.path, below=below, pattern=treatment.name, sha256=sha256
+                    folder,
+                    file.path,
+                    below=below,
+                    pattern=treatment.name,
+                    sha256=sha256,
+                    layout=settings.subtitles,
                 )
                 if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):
                     adopted += 1
@@ -461,7 +470,7 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
             decoder=decoder,
             look_at=audio_file,
             publisher=DurablePublisher(),
-            render=render,
+            render=partial(render, layout=settings.subtitles),
             progress=progress,
             treatment=settings.treatment,
             provenance=provenance(settings),

@@ -17,6 +17,7 @@ from thoth_watch.domain.engine import (
     Task,
     TranscriptionEngineConfig,
 )
+from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
     check_extensions,
@@ -46,6 +47,7 @@ _BATCH = BatchPolicy()
 _ENGINE = TranscriptionEngineConfig()
 _DECODING = DecodingOptions()
 _TREATMENT = Treatment()
+_LAYOUT = SubtitleLayout()
 
 
 Text = Annotated[str, BeforeValidator(check_text)]
@@ -155,6 +157,13 @@ class TranscriptSection(Section):
     formats: Formats = list(_TREATMENT.formats)
     output_dir: Text = _TREATMENT.output_dir
     name: Name = _TREATMENT.name
+    max_line_width: int | None = Field(default=_LAYOUT.max_line_width, ge=8, le=1000)
+    max_line_count: int | None = Field(default=_LAYOUT.max_line_count, ge=1, le=100)
+    max_words_per_line: int | None = Field(default=_LAYOUT.max_words_per_line, ge=1, le=1000)
+    highlight_words: bool = _LAYOUT.highlight_words
+    reading_speed: Annotated[float | None, Field(gt=0, le=1000, allow_inf_nan=False)] = (
+        _LAYOUT.reading_speed
+    )
 
 
 class LedgerSection(Section):
