@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch import __version__
-from thoth_watch.application.ports import Clock, Ledger, Progress, TranscriptionEngine
+from thoth_watch.application.ports import (
+    Clock,
+    Ledger,
+    Progress,
+    TranscriptionEngine,
+    VoiceActivity,
+)
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -23,6 +29,7 @@ from thoth_watch.domain.engine import (
 )
 from thoth_watch.domain.errors import AudioError, ConfigError, EngineUnavailable, TryLater
 from thoth_watch.domain.figures import Figures
+from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -155,6 +162,21 @@ class Engines:
         return engine.load_s
 
 
+class Voice:
+    """Voice activity, loaded when the first recording asks for it."""
+
+    def __init__(self) -> None:
+        self._loaded: VoiceActivity | None = None
+
+    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+        """Where somebody speaks, in seconds."""
+        if self._loaded is None:
+            from thoth_watch.infrastructure.voice import SileroVoiceActivity
+
+            self._loaded = SileroVoiceActivity()
+        return self._loaded.speech(samples, vad=vad)
+
+
 class Silence:
     """Progress shown to nobody."""
 
@@ -262,6 +284,7 @@ def build_service(
             peak_rss_bytes=peak_rss_bytes,
             host=host_name(),
             provenance=provenance(settings),
+            voice=Voice(),
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)
@@ -474,6 +497,7 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
             progress=progress,
             treatment=settings.treatment,
             provenance=provenance(settings),
+            voice=Voice(),
         )
     finally:
         decoder.close()

@@ -52,6 +52,7 @@ class Transcript:
     verdict: Verdict = Verdict.OK
     warnings: tuple[str, ...] = ()
     n_tokens: int = 0  # text and timestamp tokens generated
+    skipped_s: float = 0.0  # of the recording, not heard because nobody speaks there
 
     @property
     def text(self) -> str:

@@ -23,6 +23,7 @@ def from_document(document: Mapping[str, Any]) -> Transcript:
         verdict=Verdict(document["verdict"]),
         warnings=tuple(document["warnings"]),
         n_tokens=document["n_tokens"],
+        skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
     )
 
 

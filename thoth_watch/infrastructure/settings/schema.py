@@ -35,6 +35,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_text_list,
     check_threshold,
     check_tokens,
+    check_vad,
     check_webhook,
     one_of,
     some_of,
@@ -59,6 +60,7 @@ Count = Annotated[int, Field(ge=1, le=100)]
 TextList = Annotated[list[str], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
 TaskWord = Annotated[str, one_of(*Task)]
+VadWord = Annotated[str, BeforeValidator(check_vad)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
@@ -121,6 +123,7 @@ class EngineSection(Section):
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskWord = _ENGINE.task
+    vad: VadWord = _TREATMENT.vad
 
 
 class DecodingSection(Section):
@@ -201,6 +204,7 @@ class RuleSection(Section):
     formats: Formats = []
     output_dir: Text = ""
     name: Name = ""
+    vad: VadWord = ""
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
 
 
