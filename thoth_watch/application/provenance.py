@@ -34,6 +34,7 @@ def provenance_of(
         "speech": None if recording.speech is None else round(total_s(recording.speech), 3),
         "skipped": round(transcript.skipped_s, 3),
         "verdict": str(transcript.verdict),
+        "reasons": list(transcript.reasons),
         "warnings": list(transcript.warnings),
         "codec": recording.info.codec,
         "decoder": recording.info.decoder,

@@ -81,6 +81,7 @@ def test_json_has_whispers_keys_and_the_provenance() -> None:
     assert document["thoth_watch"] == {
         "duration": 3662.0,
         "verdict": "suspect",
+        "reasons": [],
         "warnings": ["quiet"],
         "program": "thoth-watch",
     }

@@ -15,6 +15,7 @@ def json_document(transcript: Transcript, provenance: Mapping[str, Any]) -> str:
     said = {
         "duration": transcript.duration_s,
         "verdict": str(transcript.verdict),
+        "reasons": list(transcript.reasons),
         "warnings": list(transcript.warnings),
         **provenance,
     }
