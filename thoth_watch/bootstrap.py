@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch import __version__
-from thoth_watch.application.ports import Clock, Ledger, Progress, TranscriptionEngine
+from thoth_watch.application.ports import (
+    Clock,
+    Ledger,
+    Progress,
+    TranscriptionEngine,
+    VoiceActivity,
+)
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -22,6 +29,7 @@ from thoth_watch.domain.engine import (
 )
 from thoth_watch.domain.errors import AudioError, ConfigError, EngineUnavailable, TryLater
 from thoth_watch.domain.figures import Figures
+from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -154,6 +162,21 @@ class Engines:
         return engine.load_s
 
 
+class Voice:
+    """Voice activity, loaded when the first recording asks for it."""
+
+    def __init__(self) -> None:
+        self._loaded: VoiceActivity | None = None
+
+    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+        """Where somebody speaks, in seconds."""
+        if self._loaded is None:
+            from thoth_watch.infrastructure.voice import SileroVoiceActivity
+
+            self._loaded = SileroVoiceActivity()
+        return self._loaded.speech(samples, vad=vad)
+
+
 class Silence:
     """Progress shown to nobody."""
 
@@ -245,7 +268,10 @@ def build_service(
         )
         stop = stack.enter_context(stop_on_signals(doorbell.wake))
         publish = PublishTranscript(
-            ledger=ledger, publisher=DurablePublisher(), render=render, clock=clock
+            ledger=ledger,
+            publisher=DurablePublisher(),
+            render=partial(render, layout=settings.subtitles),
+            clock=clock,
         )
         transcribe = TranscribeBatch(
             ledger=ledger,
@@ -258,6 +284,7 @@ def build_service(
             peak_rss_bytes=peak_rss_bytes,
             host=host_name(),
             provenance=provenance(settings),
+            voice=Voice(),
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)
@@ -417,7 +444,12 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
                     continue
                 folder, below = destination_of(file, treatment)
                 ours = ours_beside(
-                    folder, file.path, below=below, pattern=treatment.name, sha256=sha256
+                    folder,
+                    file.path,
+                    below=below,
+                    pattern=treatment.name,
+                    sha256=sha256,
+                    layout=settings.subtitles,
                 )
                 if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):
                     adopted += 1
@@ -461,10 +493,11 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
             decoder=decoder,
             look_at=audio_file,
             publisher=DurablePublisher(),
-            render=render,
+            render=partial(render, layout=settings.subtitles),
             progress=progress,
             treatment=settings.treatment,
             provenance=provenance(settings),
+            voice=Voice(),
         )
     finally:
         decoder.close()

@@ -25,6 +25,7 @@ from thoth_watch.application.ports import (
     StoredResult,
     Transcribed,
     TranscriptionEngine,
+    VoiceActivity,
     Whereabouts,
 )
 from thoth_watch.application.provenance import provenance_of
@@ -58,6 +59,7 @@ class _Work:
     outcomes: dict[int, FileOutcome] = field(default_factory=dict)
     long: LongRecordings = field(kw_only=True)
     audio_s: float = 0.0
+    skipped_s: float = 0.0
 
 
 class TranscribeBatch:
@@ -76,6 +78,7 @@ class TranscribeBatch:
         peak_rss_bytes: Callable[[], int],
         host: str,
         provenance: Mapping[str, Any],
+        voice: VoiceActivity | None = None,
     ) -> None:
         self._ledger = ledger
         self._decoder = decoder
@@ -87,6 +90,7 @@ class TranscribeBatch:
         self._peak_rss_bytes = peak_rss_bytes
         self._host = host
         self._provenance = provenance
+        self._voice = voice
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -150,7 +154,7 @@ class TranscribeBatch:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
         for item, recording, decode_s in decode_ahead(
-            self._decoder, files, clock=self._clock, should_stop=should_stop
+            self._decoder, files, clock=self._clock, voice=self._voice, should_stop=should_stop
         ):
             work.stages.decode_s += decode_s
             try:
@@ -193,6 +197,7 @@ class TranscribeBatch:
         if finished.transcript is None:
             self._fail(work, item, RuntimeError(finished.error or "the engine gave no transcript"))
             return
+        work.skipped_s += finished.transcript.skipped_s
         result = StoredResult(
             transcript=finished.transcript,
             provenance=provenance_of(self._provenance, work.engine, recording, finished.transcript),
@@ -268,11 +273,11 @@ class TranscribeBatch:
 
     def _fingerprint(self, work: _Work, item: WaitingFile) -> str:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
-        treatment = item.treatment
-        asked = f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
-        if treatment.prompt is None:
-            return asked
-        return f"{asked}:{sha256(treatment.prompt.encode()).hexdigest()[:16]}"
+        asked = item.treatment
+        words = [asked.language or "auto", asked.task, f"vad-{asked.vad}"]
+        if asked.prompt is not None:
+            words.append(sha256(asked.prompt.encode()).hexdigest()[:16])
+        return ":".join((work.engine.fingerprint, *words))
 
     def _run(self, work: _Work, started_s: float, *, released: int, error: str | None) -> Run:
         outcomes = list(work.outcomes.values())
@@ -290,6 +295,7 @@ class TranscribeBatch:
             status=_status(ok=ok, total=len(outcomes), released=released),
             stages=stages,
             audio_s=work.audio_s,
+            skipped_s=work.skipped_s,
             wall_s=self._clock.monotonic_s() - started_s,
             files_ok=ok,
             files_failed=failed,

@@ -50,8 +50,10 @@ class Transcript:
     language: str
     duration_s: float  # decoded seconds
     verdict: Verdict = Verdict.OK
+    reasons: tuple[str, ...] = ()  # of a verdict that is neither ok nor empty
     warnings: tuple[str, ...] = ()
     n_tokens: int = 0  # text and timestamp tokens generated
+    skipped_s: float = 0.0  # of the recording, not heard because nobody speaks there
 
     @property
     def text(self) -> str:

@@ -92,6 +92,7 @@ runs = Table(
     Column("files_ok", Integer, nullable=False),
     Column("files_failed", Integer, nullable=False),
     Column("audio_s", Float),
+    Column("skipped_share", Float),
     Column("wall_s", Float),
     Column("load_s", Float),
     Column("queue_s", Float),

@@ -21,8 +21,10 @@ def from_document(document: Mapping[str, Any]) -> Transcript:
         language=document["language"],
         duration_s=float(document["duration_s"]),
         verdict=Verdict(document["verdict"]),
+        reasons=tuple(document.get("reasons", ())),
         warnings=tuple(document["warnings"]),
         n_tokens=document["n_tokens"],
+        skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
     )
 
 

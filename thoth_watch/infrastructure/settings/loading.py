@@ -15,6 +15,7 @@ from thoth_watch.domain.audio import AudioConfig
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, FORMATS, Rule, Treatment
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
 from thoth_watch.infrastructure.settings.layers import (
@@ -32,6 +33,7 @@ from thoth_watch.infrastructure.settings.schema import (
     InboxSection,
     ListedInbox,
     RuleSection,
+    TranscriptSection,
 )
 
 
@@ -70,6 +72,7 @@ class Settings:
     engine: TranscriptionEngineConfig
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
+    subtitles: SubtitleLayout
     ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
     log_level: str  # debug, info, warning or error
     log_format: str  # text or json
@@ -121,6 +124,7 @@ class _Builder:
                 document.transcript.output_dir, ("transcript", "output_dir")
             ),
             name=document.transcript.name,
+            vad=document.engine.vad,
         )
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
@@ -140,6 +144,7 @@ class _Builder:
             engine=engine,
             treatment=treatment,
             rules=rules,
+            subtitles=_layout(document.transcript),
             ledger_url=ledger_url,
             log_level=document.log.level,
             log_format=document.log.format,
@@ -338,3 +343,13 @@ class _Builder:
                 source = self._request.said_at(at).source if known else "default"
                 origins[dotted(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
         return origins
+
+
+def _layout(section: TranscriptSection) -> SubtitleLayout:
+    return SubtitleLayout(
+        max_line_width=section.max_line_width,
+        max_line_count=section.max_line_count,
+        max_words_per_line=section.max_words_per_line,
+        highlight_words=section.highlight_words,
+        reading_speed=section.reading_speed,
+    )

@@ -17,6 +17,7 @@ from thoth_watch.domain.engine import (
     Task,
     TranscriptionEngineConfig,
 )
+from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
     check_extensions,
@@ -34,6 +35,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_text_list,
     check_threshold,
     check_tokens,
+    check_vad,
     check_webhook,
     one_of,
     some_of,
@@ -46,6 +48,7 @@ _BATCH = BatchPolicy()
 _ENGINE = TranscriptionEngineConfig()
 _DECODING = DecodingOptions()
 _TREATMENT = Treatment()
+_LAYOUT = SubtitleLayout()
 
 
 Text = Annotated[str, BeforeValidator(check_text)]
@@ -57,6 +60,7 @@ Count = Annotated[int, Field(ge=1, le=100)]
 TextList = Annotated[list[str], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
 TaskWord = Annotated[str, one_of(*Task)]
+VadWord = Annotated[str, BeforeValidator(check_vad)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
@@ -119,6 +123,7 @@ class EngineSection(Section):
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskWord = _ENGINE.task
+    vad: VadWord = _TREATMENT.vad
 
 
 class DecodingSection(Section):
@@ -155,6 +160,13 @@ class TranscriptSection(Section):
     formats: Formats = list(_TREATMENT.formats)
     output_dir: Text = _TREATMENT.output_dir
     name: Name = _TREATMENT.name
+    max_line_width: int | None = Field(default=_LAYOUT.max_line_width, ge=8, le=1000)
+    max_line_count: int | None = Field(default=_LAYOUT.max_line_count, ge=1, le=100)
+    max_words_per_line: int | None = Field(default=_LAYOUT.max_words_per_line, ge=1, le=1000)
+    highlight_words: bool = _LAYOUT.highlight_words
+    reading_speed: Annotated[float | None, Field(gt=0, le=1000, allow_inf_nan=False)] = (
+        _LAYOUT.reading_speed
+    )
 
 
 class LedgerSection(Section):
@@ -192,6 +204,7 @@ class RuleSection(Section):
     formats: Formats = []
     output_dir: Text = ""
     name: Name = ""
+    vad: VadWord = ""
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
 
 
