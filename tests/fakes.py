@@ -20,7 +20,8 @@ from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineCo
 from thoth_watch.domain.errors import EngineUnavailable, NameTaken
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
+from thoth_watch.domain.transcript import Segment, Transcript
+from thoth_watch.domain.verdict import judge
 
 INBOX = Path("/inbox")
 PLACEMENT = Placement(
@@ -166,7 +167,7 @@ class FakeEngine:
                 continue
             segment = Segment(0.0, 10.0, f" {text}")
             warnings = recording.info.warnings
-            verdict = verdict_of(text, warnings)
+            verdict = judge((segment,), speech=None, duration_s=10.0, warnings=warnings).verdict
             transcript = Transcript(
                 (segment,) if text else (),
                 "en",

@@ -30,7 +30,7 @@ from thoth_watch.infrastructure.ledger.column_types import (
 )
 
 APPLICATION_ID = 0x54484F54  # "THOT", in the header of every ledger file
-SCHEMA_REVISION = "0002"  # the newest migration; a reader asks for exactly this one
+SCHEMA_REVISION = "0003"  # the newest migration; a reader asks for exactly this one
 
 
 class BatchState(StrEnum):

@@ -36,7 +36,13 @@ def so_far_to_document(so_far: SoFar) -> dict[str, Any]:
 def so_far_from_document(document: Mapping[str, Any]) -> SoFar:
     """What `so_far_to_document` was given."""
     segments = tuple(_segment(item) for item in document["segments"])
-    return SoFar(document["n_samples"], segments, document["language"], document["n_tokens"])
+    return SoFar(
+        document["n_samples"],
+        segments,
+        document["language"],
+        document["n_tokens"],
+        document["heard_s"],
+    )
 
 
 def _segment(item: Mapping[str, Any]) -> Segment:

@@ -146,6 +146,7 @@ class DecodingSection(Section):
     carry_initial_prompt: bool = _DECODING.carry_initial_prompt
     hotwords: SomeText = _DECODING.hotwords
     suppress_tokens: Annotated[list[int] | None, BeforeValidator(check_tokens)] = None
+    retry_suspect: bool = _DECODING.retry_suspect
 
 
 class PerformanceSection(Section):
