@@ -18,8 +18,10 @@ from thoth_watch.application.ports import (
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable, FileGone, NameTaken
+from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
+from thoth_watch.domain.transcript import Segment, Transcript
+from thoth_watch.domain.verdict import judge
 
 INBOX = Path("/inbox")
 PLACEMENT = Placement(
@@ -128,6 +130,18 @@ class FakeDecoder:
         pass
 
 
+class FakeVoice:
+    """Hears speech all the way, but for the sounds in `silent`."""
+
+    def __init__(self) -> None:
+        self.silent: set[str] = set()
+        self.asked: list[Vad] = []
+
+    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+        self.asked.append(vad)
+        return () if samples in self.silent else ((0.0, 10.0),)
+
+
 class FakeEngine:
     """Writes down the sound's name as what it heard; `deaf` to the sounds in that set."""
 
@@ -151,7 +165,7 @@ class FakeEngine:
         for recording in recordings:
             if should_stop():
                 return
-            text = self.hear(recording)
+            text = "" if recording.speech == () else self.hear(recording)
             self.heard.append(text)
             seconds.tokens += 3
             on_progress(recording.duration_s)
@@ -160,8 +174,15 @@ class FakeEngine:
                 continue
             segment = Segment(0.0, 10.0, f" {text}")
             warnings = recording.info.warnings
-            verdict = verdict_of(text, warnings)
-            transcript = Transcript((segment,), "en", 10.0, verdict=verdict, warnings=warnings)
+            verdict = judge((segment,), speech=None, duration_s=10.0, warnings=warnings).verdict
+            transcript = Transcript(
+                (segment,) if text else (),
+                "en",
+                10.0,
+                verdict=verdict,
+                warnings=warnings,
+                skipped_s=0.0 if text else 10.0,
+            )
             yield Transcribed(recording.key, transcript)
 
     def hear(self, recording: Recording) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from tests.fakes import (
     FakeInbox,
     FakeProgress,
     FakePublisher,
+    FakeVoice,
     fake_render,
 )
 from thoth_watch.application.ports import Claim
@@ -56,6 +58,7 @@ class House:
     engines: FakeEngines = field(default_factory=FakeEngines)
     publisher: FakePublisher = field(default_factory=FakePublisher)
     progress: FakeProgress = field(default_factory=FakeProgress)
+    voice: FakeVoice = field(default_factory=FakeVoice)
     treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
     policy: BatchPolicy = field(default_factory=BatchPolicy)
     sentinel: str | None = None
@@ -82,6 +85,7 @@ class House:
                 batch_s < (self.policy.max_batch_s or 1e9)
                 and self.quiet_until(self.clock.now()) is None
             ),
+            voice=self.voice,
         )
         self.watch = self.new_watch()
         self.batches: list[list[str]] = []
@@ -160,6 +164,15 @@ class House:
         """The file rows by name."""
         with LedgerReader.open(f"sqlite:///{self.path}") as reader:
             return {Path(row["path"]).name: row for row in reader.files()}
+
+    def provenance_of(self, name: str) -> dict:
+        """What the stored result of a file says of how it was made."""
+        query = (
+            "SELECT provenance FROM results JOIN files USING (sha256, fingerprint)"
+            f" WHERE path = '{self.inbox.root / name}'"
+        )
+        with self.ledger.engine.connect() as connection:
+            return json.loads(connection.exec_driver_sql(query).scalar_one())
 
     def states(self) -> dict[str, State]:
         return {name: State(row["state"]) for name, row in self.rows().items()}

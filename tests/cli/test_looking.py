@@ -196,3 +196,46 @@ def test_a_pipe_gets_one_plain_line_a_row_and_a_terminal_gets_colours(run, past:
     shown = os.read(ours, 100_000).decode()
     assert "\x1b[31mFAILED" in shown
     assert len(shown.splitlines()) > 2, "long text is folded, not cut"
+
+
+def doubt(past: Path) -> None:
+    """Two recordings of the past get transcripts: a good one of one model, a doubtful one of another."""
+    with closing(sqlite3.connect(past)) as connection, connection:
+        names = connection.execute("SELECT id FROM files WHERE state = 'DONE' LIMIT 2").fetchall()
+        for (file_id,), model, verdict, reasons in (
+            (names[0], "tiny", "ok", []),
+            (names[1], "base", "suspect", ["5.0 s of speech and no words"]),
+        ):
+            connection.execute(
+                "UPDATE files SET sha256 = ?, fingerprint = 'f' WHERE id = ?", (model, file_id)
+            )
+            connection.execute(
+                "INSERT INTO results (sha256, fingerprint, transcript, provenance, created_at,"
+                " language, verdict, duration_s) VALUES (?, 'f', ?, ?, '2026-01-01', 'en', ?, 1.0)",
+                (
+                    model,
+                    json.dumps({"reasons": reasons}),
+                    json.dumps({"model": model, "model_revision": f"sha256:{model}1"}),
+                    verdict,
+                ),
+            )
+
+
+def test_files_in_doubt_are_listed_with_why(run, past: Path):
+    doubt(past)
+
+    (row,) = json.loads(run("files", "--suspect", "--json").stdout)
+    assert (row["verdict"], row["doubts"]) == ("suspect", ["5.0 s of speech and no words"])
+    assert "5.0 s of speech and no words" in run("files", "--suspect").stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [("tiny", 1), ("tiny@sha256:t", 1), ("tiny@sha256:x", 0), ("tin", 0), ("base", 1)],
+)
+def test_files_can_be_asked_for_by_the_model_that_made_them(run, past: Path, asked, found):
+    doubt(past)
+
+    rows = json.loads(run("files", "--made-by", asked, "--json").stdout)
+
+    assert [row["model"] for row in rows] == [asked.partition("@")[0]] * found

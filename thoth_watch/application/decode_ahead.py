@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from thoth_watch.application.ports import AudioDecoder, Clock, Recording
+from thoth_watch.application.listening import listened
+from thoth_watch.application.ports import AudioDecoder, Clock, Recording, VoiceActivity
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import AudioError, TryLater
 
@@ -21,9 +22,12 @@ def decode_ahead(
     items: Sequence[WaitingFile],
     *,
     clock: Clock,
+    voice: VoiceActivity | None = None,
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[WaitingFile, Recording | AudioError | TryLater, float]]:
     """Yield each file's recording, or why there is none, and the seconds of decoding, in order.
+
+    Where the file's treatment asks for it, voice has been listened for.
 
     One file is decoded at a time. When should_stop turns true no other is begun; what was decoded
     and not asked for is closed.
@@ -33,7 +37,8 @@ def decode_ahead(
         begun_s = clock.monotonic_s()
         result: Recording | AudioError | TryLater
         try:
-            result = decoder.decode(item.file, key=item.file_id)
+            decoded = decoder.decode(item.file, key=item.file_id)
+            result = listened(decoded, voice, vad=item.treatment.vad)
         except (AudioError, TryLater) as error:
             result = error
         return result, clock.monotonic_s() - begun_s

@@ -22,6 +22,7 @@ from thoth_watch.application.ledger_port import (
 )
 from thoth_watch.domain.audio import AudioFile, Listing, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
+from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import SoFar, Transcript
 
@@ -111,6 +112,7 @@ class Recording:
     language: str | None = None
     task: str = "transcribe"
     prompt: str | None = None  # text that it is to be understood by; None: the configuration's
+    speech: Stretches | None = None  # where somebody speaks; None: not looked for
     close: Callable[[], None] = field(default=lambda: None)  # frees the samples
     so_far: SoFar | None = None  # heard by an attempt that was cut off: go on behind it
     keep: Callable[[SoFar], None] | None = None  # is told what has been heard so far
@@ -137,6 +139,17 @@ class AudioDecoder(Protocol):
 
     def close(self) -> None:
         """End the worker process."""
+
+
+class VoiceActivity(Protocol):
+    """Tells speech from all else."""
+
+    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+        """Where somebody speaks, in seconds; empty where nobody does.
+
+        samples: float32, shape (n_samples,), 16 kHz mono; a memory map is not read at once.
+        vad: AUTO leaves out only what is certainly no speech, ON all that is more likely none.
+        """
 
 
 @dataclass(frozen=True, slots=True)

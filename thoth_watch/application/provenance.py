@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thoth_watch.application.ports import Recording, TranscriptionEngine
+from thoth_watch.domain.speech import total_s
 from thoth_watch.domain.transcript import Transcript
 
 
@@ -30,7 +31,10 @@ def provenance_of(
         "precision": got.precision,
         "audio_sha256": recording.sha256,
         "duration": round(transcript.duration_s, 3),
+        "speech": None if recording.speech is None else round(total_s(recording.speech), 3),
+        "skipped": round(transcript.skipped_s, 3),
         "verdict": str(transcript.verdict),
+        "reasons": list(transcript.reasons),
         "warnings": list(transcript.warnings),
         "codec": recording.info.codec,
         "decoder": recording.info.decoder,

@@ -25,6 +25,7 @@ from thoth_watch.application.ports import (
     StoredResult,
     Transcribed,
     TranscriptionEngine,
+    VoiceActivity,
     Whereabouts,
 )
 from thoth_watch.application.provenance import provenance_of
@@ -59,6 +60,7 @@ class _Work:
     long: LongRecordings = field(kw_only=True)
     audio_s: float = 0.0
     is_cut: bool = False  # what is left of it waits for another batch, as configured
+    skipped_s: float = 0.0
 
 
 class TranscribeBatch:
@@ -78,6 +80,7 @@ class TranscribeBatch:
         host: str,
         provenance: Mapping[str, Any],
         may_begin_another: Callable[[float], bool] = lambda _: True,
+        voice: VoiceActivity | None = None,
     ) -> None:
         """may_begin_another: whether a batch that works since so many seconds may take up another file."""
         self._ledger = ledger
@@ -91,6 +94,7 @@ class TranscribeBatch:
         self._host = host
         self._provenance = provenance
         self._may_begin_another = may_begin_another
+        self._voice = voice
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -163,7 +167,7 @@ class TranscribeBatch:
             return work.is_cut or should_stop()
 
         for item, recording, decode_s in decode_ahead(
-            self._decoder, files, clock=self._clock, should_stop=no_other
+            self._decoder, files, clock=self._clock, voice=self._voice, should_stop=no_other
         ):
             is_first = False
             work.stages.decode_s += decode_s
@@ -207,6 +211,7 @@ class TranscribeBatch:
         if finished.transcript is None:
             self._fail(work, item, RuntimeError(finished.error or "the engine gave no transcript"))
             return
+        work.skipped_s += finished.transcript.skipped_s
         result = StoredResult(
             transcript=finished.transcript,
             provenance=provenance_of(self._provenance, work.engine, recording, finished.transcript),
@@ -282,11 +287,11 @@ class TranscribeBatch:
 
     def _fingerprint(self, work: _Work, item: WaitingFile) -> str:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
-        treatment = item.treatment
-        asked = f"{work.engine.fingerprint}:{treatment.language or 'auto'}:{treatment.task}"
-        if treatment.prompt is None:
-            return asked
-        return f"{asked}:{sha256(treatment.prompt.encode()).hexdigest()[:16]}"
+        asked = item.treatment
+        words = [asked.language or "auto", asked.task, f"vad-{asked.vad}"]
+        if asked.prompt is not None:
+            words.append(sha256(asked.prompt.encode()).hexdigest()[:16])
+        return ":".join((work.engine.fingerprint, *words))
 
     def _run(self, work: _Work, started_s: float, *, released: int, error: str | None) -> Run:
         outcomes = list(work.outcomes.values())
@@ -304,6 +309,7 @@ class TranscribeBatch:
             status=_status(ok=ok, total=len(outcomes), released=0 if work.is_cut else released),
             stages=stages,
             audio_s=work.audio_s,
+            skipped_s=work.skipped_s,
             wall_s=self._clock.monotonic_s() - started_s,
             files_ok=ok,
             files_failed=failed,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from thoth_watch.application.listening import listened
 from thoth_watch.application.ports import (
     AudioDecoder,
     EngineSeconds,
@@ -17,6 +18,7 @@ from thoth_watch.application.ports import (
     TranscriptionEngine,
     TranscriptPublisher,
     TranscriptRenderer,
+    VoiceActivity,
 )
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.domain.audio import AudioFile
@@ -51,6 +53,7 @@ class TranscribeFiles:
         progress: Progress,
         treatment: Treatment,
         provenance: Mapping[str, Any],
+        voice: VoiceActivity | None = None,
     ) -> None:
         self._engine = engine
         self._decoder = decoder
@@ -60,6 +63,7 @@ class TranscribeFiles:
         self._progress = progress
         self._treatment = treatment
         self._provenance = provenance
+        self._voice = voice
         self._taken: set[Path] = set()  # names given out in this call
 
     def __call__(self, paths: Sequence[Path]) -> Iterator[NamedOutcome]:
@@ -94,6 +98,7 @@ class TranscribeFiles:
                 problems.append(NamedOutcome(path, problem=str(error)))
                 continue
             treatment = self._treatment
+            recording = listened(recording, self._voice, vad=treatment.vad)
             recordings[key] = replace(
                 recording,
                 language=treatment.language,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from thoth_watch.application.ports import TranscriptionEngine
+from thoth_watch.application.ports import TranscriptionEngine, VoiceActivity
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -16,6 +16,7 @@ from thoth_watch.domain.engine import (
     TranscriptionEngineConfig,
 )
 from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.domain.speech import Stretches, Vad
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.audio import WorkerDecoder
@@ -120,3 +121,18 @@ class Engines:
             return 0.0
         self._is_load_told = True
         return engine.load_s
+
+
+class Voice:
+    """Voice activity, loaded when the first recording asks for it."""
+
+    def __init__(self) -> None:
+        self._loaded: VoiceActivity | None = None
+
+    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+        """Where somebody speaks, in seconds."""
+        if self._loaded is None:
+            from thoth_watch.infrastructure.voice import SileroVoiceActivity
+
+            self._loaded = SileroVoiceActivity()
+        return self._loaded.speech(samples, vad=vad)

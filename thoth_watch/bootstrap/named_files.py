@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports import Progress
 from thoth_watch.bootstrap.configuring import provenance
-from thoth_watch.bootstrap.engines import audio_file, build_decoder, build_engine
+from thoth_watch.bootstrap.engines import Voice, audio_file, build_decoder, build_engine
 
 if TYPE_CHECKING:
     from thoth_watch.application.transcribe_files import TranscribeFiles
@@ -28,10 +29,11 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
             decoder=decoder,
             look_at=audio_file,
             publisher=DurablePublisher(),
-            render=render,
+            render=partial(render, layout=settings.subtitles),
             progress=progress,
             treatment=settings.treatment,
             provenance=provenance(settings),
+            voice=Voice(),
         )
     finally:
         decoder.close()

@@ -58,6 +58,7 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
                     below=below,
                     pattern=treatment.name,
                     sha256=sha256,
+                    layout=settings.subtitles,
                     languages=(*LANGUAGES, UNDETERMINED),
                 )
                 if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):

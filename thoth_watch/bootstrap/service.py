@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports import Clock, Ledger, Progress
 from thoth_watch.bootstrap.configuring import inbox_of, provenance, treatment_finder
-from thoth_watch.bootstrap.engines import Engines, build_decoder
+from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ def build_service(
             return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
 
         publish = PublishTranscript(
-            ledger=ledger, publisher=DurablePublisher(), render=render, clock=clock
+            ledger=ledger,
+            publisher=DurablePublisher(),
+            render=partial(render, layout=settings.subtitles),
+            clock=clock,
         )
         transcribe = TranscribeBatch(
             ledger=ledger,
@@ -111,6 +115,7 @@ def build_service(
             host=host_name(),
             provenance=provenance(settings),
             may_begin_another=may_begin_another,
+            voice=Voice(),
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)

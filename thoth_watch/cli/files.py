@@ -10,7 +10,13 @@ from typing import Any
 
 import click
 
-from thoth_watch.cli.options import config_option, json_option, open_reader, settings_of
+from thoth_watch.cli.options import (
+    config_option,
+    json_option,
+    open_reader,
+    settings_of,
+    spelled,
+)
 from thoth_watch.cli.text import near
 from thoth_watch.cli.times import Moment, ago, media_clock
 
@@ -24,7 +30,9 @@ Examples:
   thoth-watch files --state FAILED --since 7d
   thoth-watch files --reason 'disk' --by folder
   thoth-watch files --match 'meetings/*' --json
-  thoth-watch files --by reason"""
+  thoth-watch files --by reason
+  thoth-watch files --suspect
+  thoth-watch files --made-by openai/whisper-tiny"""
 )
 @config_option
 @json_option
@@ -35,6 +43,12 @@ Examples:
     "--since", type=Moment(), help="Only files whose state changed since: 7d, 12h, a date."
 )
 @click.option("--before", type=Moment(), help="Only files whose state has not changed since then.")
+@click.option("--suspect", is_flag=True, help="Only files whose transcript is in doubt, and why.")
+@click.option(
+    *spelled("--made_by"),
+    "made_by",
+    help="Only those transcribed by this model, or MODEL@REVISION.",
+)
 @click.option(
     "--by",
     type=click.Choice(["state", "reason", "folder", "age"]),
@@ -47,6 +61,7 @@ def files(
     as_json: bool,
     states: tuple[str, ...],
     by: str | None,
+    suspect: bool,
     **asked: Any,
 ) -> None:
     """Every recording that was ever seen, its state and the reason for it."""
@@ -54,7 +69,8 @@ def files(
 
     wanted = _known_states(states)
     with open_reader(config) as reader:
-        rows = reader.files(states=wanted, **asked)
+        verdicts = ("suspect",) if suspect else ()
+        rows = reader.files(states=wanted, verdicts=verdicts, **asked)
     if by is not None:
         groups = _grouped(rows, by)
         print_json(groups) if as_json else _print_groups(groups, by)
@@ -82,7 +98,7 @@ def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
                 str(row["attempts"]),
                 ago(row["updated_at"]),
                 near(row["path"]),
-                row["reason"] or "",
+                row["reason"] or "; ".join(row.get("doubts") or ()),
             )
             for row in rows
         ],

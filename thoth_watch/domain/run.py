@@ -70,11 +70,17 @@ class Run:
     host: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    skipped_s: float = 0.0  # of audio_s, not heard because nobody speaks there
 
     @property
     def realtime_factor(self) -> float:
         """Seconds of audio transcribed per second of wall time."""
         return self.audio_s / self.wall_s if self.wall_s > 0 else 0.0
+
+    @property
+    def skipped_share(self) -> float:
+        """Share of the audio that was not heard because nobody speaks there, 0 to 1."""
+        return self.skipped_s / self.audio_s if self.audio_s > 0 else 0.0
 
     @property
     def files_per_min(self) -> float:

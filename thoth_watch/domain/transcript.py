@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,8 +49,10 @@ class Transcript:
     language: str
     duration_s: float  # decoded seconds
     verdict: Verdict = Verdict.OK
+    reasons: tuple[str, ...] = ()  # of a verdict that is neither ok nor empty
     warnings: tuple[str, ...] = ()
     n_tokens: int = 0  # text and timestamp tokens generated
+    skipped_s: float = 0.0  # of the recording, not heard because nobody speaks there
 
     @property
     def text(self) -> str:
@@ -63,14 +64,8 @@ class Transcript:
 class SoFar:
     """What has been heard of a long recording whose rest is still to come."""
 
-    n_samples: int  # heard, from its start
+    n_samples: int  # from its start: all before is done with
     segments: tuple[Segment, ...]
     language: str
     n_tokens: int = 0
-
-
-def verdict_of(text: str, warnings: Sequence[str]) -> Verdict:
-    """How far the words cover the sound: a cut recording is truncated, also without a word in it."""
-    if any(warning.startswith("truncated") for warning in warnings):
-        return Verdict.TRUNCATED
-    return Verdict.OK if text else Verdict.EMPTY
+    heard_s: float = 0.0  # of it; the rest was skipped

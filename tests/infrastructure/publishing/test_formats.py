@@ -44,7 +44,7 @@ def test_srt_is_numbered_with_hours_and_commas() -> None:
 def test_vtt_leaves_hours_out_below_one() -> None:
     assert text_of(SPOKEN, "vtt") == (
         "WEBVTT\n\n00:00.000 --> 00:01.500\nseven  o'clock\n\n"
-        "00:01.500 --> 00:03.250\na -> b c\n\n"
+        "00:01.500 --> 00:03.250\na -&gt; b c\n\n"
         "01:00:00.000 --> 01:01:01.007\nspäť 北京\n\n"
     )
 
@@ -81,6 +81,7 @@ def test_json_has_whispers_keys_and_the_provenance() -> None:
     assert document["thoth_watch"] == {
         "duration": 3662.0,
         "verdict": "suspect",
+        "reasons": [],
         "warnings": ["quiet"],
         "program": "thoth-watch",
     }

@@ -30,6 +30,7 @@ SEQUENTIAL = DecodingOptions(
     logprob_threshold=None,
     no_speech_threshold=None,
     condition_on_previous_text=False,
+    retry_suspect=False,
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thoth_watch.infrastructure.whisper.windows import SEARCH_S, cut_windows
+from thoth_watch.infrastructure.whisper.windows import PAD_S, SEARCH_S, cut_windows
 
 RATE = 16_000
 FULL = 30 * RATE
@@ -84,3 +84,74 @@ def test_a_memory_map_of_ten_hours_is_cut_without_being_read_at_once(tmp_path):
     for window in islice(windows, 3):
         assert np.shares_memory(window.samples, samples)
         assert len(window.samples) <= FULL
+
+
+def spans_of(speech, total):
+    """Samples that must be heard: speech with a little on both sides."""
+    heard = np.zeros(total, bool)
+    for start, end in speech:
+        heard[max(0, int((start - PAD_S) * RATE)) : int((end + PAD_S) * RATE)] = True
+    return heard
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(st.floats(0.0, 20.0), st.floats(0.1, 90.0)), max_size=12),
+    st.floats(30.1, 200.0),
+)
+def test_all_speech_is_heard_once_and_windows_begin_and_end_at_it(gaps_and_lengths, total_s):
+    speech, now = [], 0.0
+    for gap, length in gaps_and_lengths:
+        now += gap + 0.3
+        if now + length > total_s:
+            break
+        speech.append((now, now + length))
+        now += length
+    total = int(total_s * RATE)
+    samples = np.zeros(total, np.float32)
+
+    windows = list(cut_windows(samples, window_samples=FULL, speech=tuple(speech)))
+
+    times_heard = np.zeros(total, int)
+    for window in windows:
+        times_heard[window.start : window.stop] += 1
+        assert 0 < len(window.samples) <= FULL
+    must = spans_of(speech, total)
+    assert times_heard.max(initial=0) <= 1
+    assert times_heard[must].all()
+    for window in windows:
+        assert must[window.start] or must[window.start + 1]
+        assert must[window.stop - 2]
+    assert len(windows) <= total / (FULL - SEARCH_S * RATE) + 1
+
+
+def test_a_cut_between_two_stretches_lies_in_the_silence():
+    samples = np.ones(60 * RATE, np.float32)
+
+    first, second = cut_windows(
+        samples, window_samples=FULL, speech=((5.0, 20.0), (21.0, 25.0), (33.0, 50.0))
+    )
+
+    assert (first.start, first.stop) == (int(4.6 * RATE), int(25.4 * RATE))
+    assert (second.start, second.stop) == (int(32.6 * RATE), int(50.4 * RATE))
+
+
+def test_speech_that_goes_on_beyond_a_window_is_cut_where_it_is_quiet():
+    samples = np.random.default_rng(0).standard_normal(80 * RATE).astype(np.float32)
+    samples[35 * RATE : 36 * RATE] *= 0.001
+
+    windows = list(cut_windows(samples, window_samples=FULL, speech=((10.0, 60.0),)))
+
+    assert windows[0].offset_s == pytest.approx(9.6)
+    assert 35.1 <= windows[1].offset_s <= 35.9
+    assert windows[0].stop == windows[1].start
+
+
+def test_a_short_recording_is_heard_whole_if_somebody_speaks_and_not_at_all_if_nobody_does():
+    samples = np.ones(20 * RATE, np.float32)
+
+    (window,) = cut_windows(samples, window_samples=FULL, speech=((8.0, 9.0),))
+
+    assert len(window.samples) == len(samples)
+    assert list(cut_windows(samples, window_samples=FULL, speech=())) == []
+    assert list(cut_windows(np.ones(90 * RATE, np.float32), window_samples=FULL, speech=())) == []

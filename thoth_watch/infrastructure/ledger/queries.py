@@ -15,6 +15,7 @@ from thoth_watch.domain.figures import Figures
 from thoth_watch.domain.history import History
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import matches
+from thoth_watch.infrastructure.ledger import made_by as made_by_
 from thoth_watch.infrastructure.ledger.backlog import Backlog, backlog_of
 from thoth_watch.infrastructure.ledger.connection import (
     BUSY_TIMEOUT_S,
@@ -25,7 +26,13 @@ from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
 from thoth_watch.infrastructure.ledger.figures import figures_of
 from thoth_watch.infrastructure.ledger.history import history_of
-from thoth_watch.infrastructure.ledger.tables import files, publications, run_files, runs
+from thoth_watch.infrastructure.ledger.tables import (
+    files,
+    publications,
+    results,
+    run_files,
+    runs,
+)
 
 GLOB = frozenset("*?[")
 FOR_THE_PROGRAM = frozenset({"path_raw", "inbox_raw"})
@@ -109,18 +116,30 @@ class LedgerReader:
         reason: str | None = None,
         since: datetime | None = None,
         before: datetime | None = None,
+        verdicts: Collection[str] = (),
+        made_by: str | None = None,
     ) -> list[dict[str, Any]]:
         """Files by path, of these states.
 
         match: a glob below the inbox as in rules, or a part of the path. reason: a part of the
-        reason, any case. since, before: when the state was last changed.
+        reason, any case. since, before: when the state was last changed. verdicts: of their transcripts.
+        made_by: the model of their transcripts, or model@revision. Beside the table's columns a row
+        has `verdict` and `doubts`, the reasons for it, and `model` and `model_revision`.
         """
-        query = select(files).order_by(files.c.inbox, files.c.path)
+        query = (
+            select(files, *made_by_.TOLD)
+            .outerjoin(results, made_by_.IS_ITS)
+            .order_by(files.c.inbox, files.c.path)
+        )
         if states is not None:
             wanted = [states] if isinstance(states, str) else list(states)
             query = query.where(files.c.state.in_(wanted))
         if reason is not None:
             query = query.where(files.c.reason.icontains(reason, autoescape=True))
+        if verdicts:
+            query = query.where(results.c.verdict.in_(verdicts))
+        if made_by is not None:
+            query = query.where(made_by_.was_made_by(made_by))
         if since is not None:
             query = query.where(files.c.updated_at >= since)
         if before is not None:

@@ -58,6 +58,7 @@ def closing(run: Run) -> dict[str, Any]:
         "files_ok": run.files_ok,
         "files_failed": run.files_failed,
         "audio_s": run.audio_s,
+        "skipped_share": run.skipped_share,
         "wall_s": run.wall_s,
         "realtime_factor": run.realtime_factor,
         "files_per_min": run.files_per_min,

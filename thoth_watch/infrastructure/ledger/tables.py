@@ -30,7 +30,7 @@ from thoth_watch.infrastructure.ledger.column_types import (
 )
 
 APPLICATION_ID = 0x54484F54  # "THOT", in the header of every ledger file
-SCHEMA_REVISION = "0002"  # the newest migration; a reader asks for exactly this one
+SCHEMA_REVISION = "0003"  # the newest migration; a reader asks for exactly this one
 
 
 class BatchState(StrEnum):
@@ -92,6 +92,7 @@ runs = Table(
     Column("files_ok", Integer, nullable=False),
     Column("files_failed", Integer, nullable=False),
     Column("audio_s", Float),
+    Column("skipped_share", Float),
     Column("wall_s", Float),
     Column("load_s", Float),
     Column("queue_s", Float),

@@ -21,8 +21,10 @@ def from_document(document: Mapping[str, Any]) -> Transcript:
         language=document["language"],
         duration_s=float(document["duration_s"]),
         verdict=Verdict(document["verdict"]),
+        reasons=tuple(document.get("reasons", ())),
         warnings=tuple(document["warnings"]),
         n_tokens=document["n_tokens"],
+        skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
     )
 
 
@@ -34,7 +36,13 @@ def so_far_to_document(so_far: SoFar) -> dict[str, Any]:
 def so_far_from_document(document: Mapping[str, Any]) -> SoFar:
     """What `so_far_to_document` was given."""
     segments = tuple(_segment(item) for item in document["segments"])
-    return SoFar(document["n_samples"], segments, document["language"], document["n_tokens"])
+    return SoFar(
+        document["n_samples"],
+        segments,
+        document["language"],
+        document["n_tokens"],
+        document["heard_s"],
+    )
 
 
 def _segment(item: Mapping[str, Any]) -> Segment:

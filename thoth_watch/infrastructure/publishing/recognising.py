@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from thoth_watch.domain.naming import candidate_names
-from thoth_watch.domain.transcript import Segment, Transcript, Verdict
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
 from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.publishing.formats import render
 from thoth_watch.infrastructure.publishing.publisher import read_plain
@@ -25,12 +26,14 @@ def ours_beside(
     pattern: str,
     sha256: str,
     languages: Iterable[str] = (),
+    layout: SubtitleLayout | None = None,
 ) -> list[tuple[Path, str]]:
     """(path, sha256 of the content) of each transcript of that sound which we wrote; none if unsure.
 
     A json transcript says who made it and of which bytes; those of its name in other formats are
     ours if they are what it would be rendered to. sha256: of the recording's bytes. languages: what
-    `{language}` in the pattern may have stood for.
+    `{language}` in the pattern may have stood for. layout: of srt
+    and vtt; those of another one are not recognised.
     """
     heard = languages if "{language}" in pattern else ("",)
     bases = (
@@ -44,24 +47,34 @@ def ours_beside(
         if told is None or document is None:
             continue
         found = [(folder / base.replace("{format}", "json"), told)]
-        found += _siblings(document, folder, base, below)
+        found += _siblings(document, folder, base, below, layout)
         return [(path, hashlib.sha256(content).hexdigest()) for path, content in found]
     return []
 
 
-def _siblings(document: Any, folder: Path, base: str, below: Path) -> Iterator[tuple[Path, bytes]]:
+def _siblings(
+    document: Any, folder: Path, base: str, below: Path, layout: SubtitleLayout | None
+) -> Iterator[tuple[Path, bytes]]:
     transcript = Transcript(
-        segments=tuple(
-            Segment(start=s["start"], end=s["end"], text=s["text"]) for s in document["segments"]
-        ),
+        segments=tuple(_segment(item) for item in document["segments"]),
         language=document["language"],
         duration_s=document["duration"],
         verdict=Verdict(document["verdict"]),
     )
     for name in FORMATS:
         path = folder / base.replace("{format}", name)
-        if name != "json" and _read(path, below) == (content := render(transcript, name)):
+        if name == "json":
+            continue
+        content = render(transcript, name, layout=layout)
+        if _read(path, below) == content:
             yield path, content
+
+
+def _segment(item: Any) -> Segment:
+    words = tuple(
+        Word(w["start"], w["end"], w["word"], w["probability"]) for w in item.get("words", ())
+    )
+    return Segment(start=item["start"], end=item["end"], text=item["text"], words=words)
 
 
 def _document(content: bytes | None, sha256: str) -> Any:

@@ -16,6 +16,7 @@ from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
+from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Rule, Treatment
 from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
@@ -35,6 +36,7 @@ from thoth_watch.infrastructure.settings.schema import (
     InboxSection,
     ListedInbox,
     RuleSection,
+    TranscriptSection,
 )
 
 
@@ -76,6 +78,7 @@ class Settings:
     engine: TranscriptionEngineConfig
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
+    subtitles: SubtitleLayout
     ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
     log_level: str  # debug, info, warning or error
     log_format: str  # text or json
@@ -127,6 +130,7 @@ class _Builder:
                 document.transcript.output_dir, ("transcript", "output_dir")
             ),
             name=document.transcript.name,
+            vad=document.engine.vad,
         )
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
@@ -154,6 +158,7 @@ class _Builder:
             engine=engine,
             treatment=treatment,
             rules=rules,
+            subtitles=_layout(document.transcript),
             ledger_url=ledger_url,
             log_level=document.log.level,
             log_format=document.log.format,
@@ -320,3 +325,13 @@ class _Builder:
                 source = self._request.said_at(at).source if known else "default"
                 origins[dotted(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
         return origins
+
+
+def _layout(section: TranscriptSection) -> SubtitleLayout:
+    return SubtitleLayout(
+        max_line_width=section.max_line_width,
+        max_line_count=section.max_line_count,
+        max_words_per_line=section.max_words_per_line,
+        highlight_words=section.highlight_words,
+        reading_speed=section.reading_speed,
+    )

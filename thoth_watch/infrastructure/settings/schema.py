@@ -17,6 +17,7 @@ from thoth_watch.domain.engine import (
     Task,
     TranscriptionEngineConfig,
 )
+from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
     check_extensions,
@@ -37,6 +38,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_text_list,
     check_threshold,
     check_tokens,
+    check_vad,
     check_webhook,
     one_of,
     some_of,
@@ -50,6 +52,7 @@ _BATCH = BatchPolicy()
 _ENGINE = TranscriptionEngineConfig()
 _DECODING = DecodingOptions()
 _TREATMENT = Treatment()
+_LAYOUT = SubtitleLayout()
 
 
 Text = Annotated[str, BeforeValidator(check_text)]
@@ -61,6 +64,7 @@ Count = Annotated[int, Field(ge=1, le=100)]
 TextList = Annotated[list[str], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
 TaskWord = Annotated[str, one_of(*Task)]
+VadWord = Annotated[str, BeforeValidator(check_vad)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
@@ -127,6 +131,7 @@ class EngineSection(Section):
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskWord = _ENGINE.task
+    vad: VadWord = _TREATMENT.vad
 
 
 class DecodingSection(Section):
@@ -149,6 +154,7 @@ class DecodingSection(Section):
     carry_initial_prompt: bool = _DECODING.carry_initial_prompt
     hotwords: SomeText = _DECODING.hotwords
     suppress_tokens: Annotated[list[int] | None, BeforeValidator(check_tokens)] = None
+    retry_suspect: bool = _DECODING.retry_suspect
 
 
 class PerformanceSection(Section):
@@ -163,6 +169,13 @@ class TranscriptSection(Section):
     formats: Formats = list(_TREATMENT.formats)
     output_dir: Text = _TREATMENT.output_dir
     name: Name = _TREATMENT.name
+    max_line_width: int | None = Field(default=_LAYOUT.max_line_width, ge=8, le=1000)
+    max_line_count: int | None = Field(default=_LAYOUT.max_line_count, ge=1, le=100)
+    max_words_per_line: int | None = Field(default=_LAYOUT.max_words_per_line, ge=1, le=1000)
+    highlight_words: bool = _LAYOUT.highlight_words
+    reading_speed: Annotated[float | None, Field(gt=0, le=1000, allow_inf_nan=False)] = (
+        _LAYOUT.reading_speed
+    )
 
 
 class LedgerSection(Section):
@@ -200,6 +213,7 @@ class RuleSection(Section):
     formats: Formats = []
     output_dir: Text = ""
     name: Name = ""
+    vad: VadWord = ""
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
 
 

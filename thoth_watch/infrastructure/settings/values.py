@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.engine import parse_precision
 from thoth_watch.domain.quiet_hours import parse_span
+from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.settings.languages import language_code
 
@@ -137,6 +138,14 @@ def check_mixed_precision(value: object) -> str | None:
     if word is None or (isinstance(word, str) and word in MIXED_PRECISION):
         return word
     raise NotAllowedError(f"allowed: null, {', '.join(MIXED_PRECISION)}")
+
+
+def check_vad(value: object) -> str:
+    """When speech is looked for."""
+    word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(word, str) and word.strip().lower() in tuple(Vad):  # YAML 1.1 reads on as true
+        return word.strip().lower()
+    raise NotAllowedError(f"allowed: {', '.join(Vad)}")
 
 
 def check_max_wait(value: object) -> float | None:

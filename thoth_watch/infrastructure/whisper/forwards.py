@@ -52,7 +52,7 @@ class Forwards:
                     elif piece.job.error is None:
                         piece.job.add(heard, piece.window)
                         seconds.tokens += heard.n_tokens
-                        advanced_s += heard.advance_s
+                        advanced_s += 0.0 if piece.job.is_careful else heard.advance_s
                 if pieces:
                     on_progress(advanced_s)
                 yield from queue.finished()
@@ -159,8 +159,14 @@ class _Queue:
         return job
 
     def finished(self) -> Iterator[Transcribed]:
-        """Recordings that are done, each closed before it is handed over."""
+        """Recordings that are done, each closed before it is handed over.
+
+        One that is in doubt is not done yet: it is heard once more, the careful way.
+        """
         for job in [job for job in self._open if job.is_done]:
+            if self._ear.retries_suspects and job.is_in_doubt:
+                job.start_over(self._ear.route(job.recording, careful=True))
+                continue
             self._open.remove(job)
             job.close()
             yield job.result()

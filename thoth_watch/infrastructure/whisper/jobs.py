@@ -9,7 +9,8 @@ from typing import Protocol
 
 from thoth_watch.application.ports import Recording, Transcribed
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.transcript import Segment, SoFar, Transcript, verdict_of
+from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict
+from thoth_watch.domain.verdict import judge
 from thoth_watch.infrastructure.whisper.windows import Window
 
 PROMPT_RESET_TEMPERATURE = 0.5  # text decoded above it is no guide to what follows (whisper's rule)
@@ -75,6 +76,7 @@ class Job:
     in_flight: int = 0  # windows cut and not yet heard
     is_closed: bool = False
     heard: list[Heard] = field(default_factory=list)  # in time order
+    heard_s: float = 0.0  # seconds of sound in them
     previous: list[int] = field(default_factory=list)  # tokens that condition the next window
     error: str | None = None
 
@@ -100,6 +102,7 @@ class Job:
             job.heard.append(
                 Heard(earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens)
             )
+            job.heard_s = earlier.heard_s
             job._condition_on(earlier.segments)
         return job
 
@@ -107,6 +110,7 @@ class Job:
         """Take up what the next window in time became."""
         self.in_flight -= 1
         self.heard.append(heard)
+        self.heard_s += min(heard.advance_s, window.duration_s)
         if self.language is None and heard.is_speech:
             self.language = heard.language
         self._condition_on(heard.segments)
@@ -121,6 +125,7 @@ class Job:
                     segments=tuple(segment for h in self.heard for segment in h.segments),
                     language=self.language or heard.language,
                     n_tokens=sum(h.n_tokens for h in self.heard),
+                    heard_s=self.heard_s,
                 )
             )
 
@@ -142,6 +147,18 @@ class Job:
         """Whether its last window has been heard, or it was given up."""
         return self.all_cut and self.in_flight == 0
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether what was heard should be heard again before it is believed."""
+        if self.is_careful or self.error is not None:
+            return False
+        return self.transcript().verdict is Verdict.SUSPECT
+
+    def start_over(self, route: Route) -> None:
+        """Hear the recording once more from its start, with more care."""
+        self.is_careful, self.route = True, route
+        self.heard, self.previous, self.heard_s = [], [], 0.0
+
     def close(self) -> None:
         """Free the samples, once."""
         if not self.is_closed:
@@ -153,7 +170,11 @@ class Job:
         """The recording as it is handed over."""
         if self.error is not None:
             return Transcribed(self.recording.key, None, self.error)
-        info = self.recording.info
+        return Transcribed(self.recording.key, self.transcript())
+
+    def transcript(self) -> Transcript:
+        """What was heard, and how far it may be believed."""
+        info, speech = self.recording.info, self.recording.speech
         transcript = Transcript(
             segments=tuple(segment for heard in self.heard for segment in heard.segments),
             language=self.language or next((heard.language for heard in self.heard), ""),
@@ -161,5 +182,10 @@ class Job:
             warnings=info.warnings,
             n_tokens=sum(heard.n_tokens for heard in self.heard),
         )
-        transcript = replace(transcript, verdict=verdict_of(transcript.text, info.warnings))
-        return Transcribed(self.recording.key, transcript)
+        found = judge(
+            transcript.segments, speech=speech, duration_s=info.decoded_s, warnings=info.warnings
+        )
+        skipped_s = 0.0 if speech is None else max(0.0, info.decoded_s - self.heard_s)
+        return replace(
+            transcript, verdict=found.verdict, reasons=found.reasons, skipped_s=round(skipped_s, 3)
+        )

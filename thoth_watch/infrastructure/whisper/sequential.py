@@ -48,12 +48,12 @@ class RecordingMels:
         half = self._extractor.n_fft // 2
         start, stop = first * HOP - half, (first + n_frames - 1) * HOP + half
         total = len(self._samples)
-        part = np.asarray(self._samples[max(0, start) : min(total, stop)], dtype=np.float32)
+        part = np.array(self._samples[max(0, start) : min(total, stop)], dtype=np.float32)
         before, after = max(0, -start), max(0, stop - total)
         if before or after:  # mirrored at the ends, as torch.stft does
             part = np.pad(part, (before, after), mode="reflect")
         spectrum = torch.stft(
-            torch.from_numpy(np.ascontiguousarray(part)),
+            torch.from_numpy(part),
             self._extractor.n_fft,
             HOP,
             window=self._window,

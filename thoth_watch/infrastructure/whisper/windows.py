@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.speech import Stretches
 
 FloatArray = npt.NDArray[np.float32]
 
 SEARCH_S = 8.0  # the end of each full window in which a quiet place is looked for
 FRAME = SAMPLE_RATE_HZ // 50  # 320: energy is measured every 20 ms
 SPOT_FRAMES = 12  # a quiet place is 0.24 s long
+PAD_S = 0.4  # heard before and after speech: its first and last sounds are weak
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +43,59 @@ class Window:
         return len(self.samples) / SAMPLE_RATE_HZ
 
 
-def cut_windows(samples: Any, *, window_samples: int) -> Iterator[Window]:
+def cut_windows(
+    samples: Any, *, window_samples: int, speech: Stretches | None = None
+) -> Iterator[Window]:
     """Cut a waveform into windows of at most `window_samples`, without losing or doubling a sample.
 
     samples: float32, shape (n_samples,), 16 kHz mono; a memory map is read window by window.
-    Yields windows in time order, none for an empty waveform. Each cut but the last lies in the
-    middle of the quietest quarter of a second of the window's last `SEARCH_S`.
+    speech: where somebody speaks; what lies between windows is skipped. A recording that fits into
+    one window is one, or none where nobody speaks.
+    Yields windows in time order, none for an empty waveform. Each cut but the last lies between two
+    stretches of speech, or in the middle of the quietest quarter of a second of the window's last
+    `SEARCH_S`.
     """
-    start, total = 0, len(samples)
-    while total - start > window_samples:
-        stop = _quiet_cut(samples, start=start, limit=start + window_samples)
+    total = len(samples)
+    if speech is None or (speech and total <= window_samples):
+        spans = [(0, total)] if total else []
+    else:
+        spans = _padded(speech, total)
+    stop, index = 0, 0
+    while index < len(spans):
+        start = max(stop, spans[index][0])
+        limit = start + window_samples
+        first = index
+        while index < len(spans) and spans[index][1] <= limit:
+            index += 1
+        goes_on = index < len(spans) and spans[index][0] < limit - _search(window_samples)
+        fits_none = index == first
+        stop = spans[index - 1][1]
+        if goes_on or fits_none:
+            stop = _quiet_cut(samples, start=start, limit=limit)
         yield Window(start, samples[start:stop])
-        start = stop
-    if start < total:
-        yield Window(start, samples[start:total])
+
+
+def _padded(speech: Stretches, total: int) -> list[tuple[int, int]]:
+    """Stretches in samples with `PAD_S` on both sides, those that touch joined."""
+    spans: list[tuple[int, int]] = []
+    for start_s, end_s in speech:
+        start = max(0, int((start_s - PAD_S) * SAMPLE_RATE_HZ))
+        stop = min(total, int((end_s + PAD_S) * SAMPLE_RATE_HZ))
+        if spans and start <= spans[-1][1]:
+            start = spans.pop()[0]
+        if start < stop:
+            spans.append((start, stop))
+    return spans
+
+
+def _search(window_samples: int) -> int:
+    """Samples at a window's end in which a quiet place is looked for."""
+    return min(int(SEARCH_S * SAMPLE_RATE_HZ), window_samples // 2)
 
 
 def _quiet_cut(samples: Any, *, start: int, limit: int) -> int:
     """The sample in (start, limit] before which to cut: the latest of the quietest places."""
-    search = min(int(SEARCH_S * SAMPLE_RATE_HZ), (limit - start) // 2)
-    n_frames = search // FRAME
+    n_frames = _search(limit - start) // FRAME
     if n_frames < SPOT_FRAMES:
         return limit
     first = limit - n_frames * FRAME

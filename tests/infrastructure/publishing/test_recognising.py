@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.infrastructure.publishing.test_subtitles import timed
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.domain.transcript import Transcript
+from thoth_watch.infrastructure.publishing import ours_beside, render
+
+NARROW = SubtitleLayout(max_line_width=10, highlight_words=True)
+
+
+def test_subtitles_with_timed_words_are_ours_in_the_layout_they_were_made_in(
+    tmp_path: Path,
+) -> None:
+    transcript = Transcript((timed(" one two three four five", 0.0, 5.0),), "en", 5.0)
+    told = {"program": "thoth-watch", "audio_sha256": "abc"}
+    for name in ("json", "srt", "vtt", "txt"):
+        content = render(transcript, name, provenance=told, layout=NARROW)
+        (tmp_path / f"talk.{name}").write_bytes(content)
+
+    def found(layout: SubtitleLayout | None) -> set[str]:
+        source = tmp_path / "talk.wav"
+        ours = ours_beside(
+            tmp_path, source, below=tmp_path, pattern="{stem}.{format}", sha256="abc", layout=layout
+        )
+        return {path.suffix for path, _ in ours}
+
+    assert found(NARROW) == {".json", ".srt", ".vtt", ".txt"}
+    assert found(None) == {".json", ".txt"}

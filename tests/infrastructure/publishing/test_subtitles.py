@@ -1,0 +1,244 @@
+"""Subtitles are laid out as asked, and two readers that others wrote understand them alike."""
+
+from __future__ import annotations
+
+import html
+import random
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pysubs2
+import pytest
+import srt
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.domain.transcript import Segment, Transcript, Word
+from thoth_watch.infrastructure.publishing import render
+from thoth_watch.infrastructure.publishing.cues import Cue, columns, cues_of
+
+WHISPERS = SubtitleLayout(max_line_width=None, max_line_count=None, reading_speed=None)
+SENTENCE = (
+    " The quick brown fox jumps over the lazy dog, and then it goes home to sleep for a week."
+)
+WORDS = [
+    *(
+        "please",
+        "call",
+        "Anna",
+        "on",
+        "Monday.",
+        "O'Clock,",
+        "a<b",
+        "&",
+        "AT&T",
+        "x>y",
+        "<i>no</i>",
+    ),
+    *(
+        "-->",
+        "--->",
+        "42",
+        "3",
+        "1:00",
+        "über",
+        "Česko",
+        "北京市",
+        "お元気ですか",
+        "안녕",
+        "🎧",
+        "«oui»",
+    ),
+    *("&amp;", "{\\an8}", "NOTE", "WEBVTT", "STYLE", "a\u2028b", "c\u0085d", "e\x0bf", "g\x00h"),
+    *("Donaudampfschifffahrtsgesellschaftskapitänswitwenrente", "-", "…"),
+]
+
+
+def transcript_of(*segments: Segment, duration_s: float = 60.0) -> Transcript:
+    return Transcript(segments, "en", duration_s)
+
+
+def shown(transcript: Transcript, layout: SubtitleLayout) -> list[tuple[int, int, str]]:
+    return [(cue.start_ms, cue.end_ms, cue.text) for cue in cues_of(transcript, layout)]
+
+
+def timed(text: str, start: float, end: float) -> Segment:
+    pieces = re.findall(r"\s*\S+", text)
+    step = (end - start) / len(pieces)
+    words = tuple(
+        Word(start + i * step, start + (i + 1) * step, piece, 1.0) for i, piece in enumerate(pieces)
+    )
+    return Segment(start, end, text, words=words)
+
+
+def test_without_limits_a_cue_is_a_segment_as_whisper_writes_it() -> None:
+    spoken = transcript_of(Segment(0.0, 20.0, SENTENCE), Segment(20.0, 21.0, " Yes."))
+
+    assert shown(spoken, WHISPERS) == [(0, 20_000, SENTENCE.strip()), (20_000, 21_000, "Yes.")]
+
+
+def test_a_long_segment_becomes_cues_of_two_lines_that_share_its_time_by_characters() -> None:
+    spoken = transcript_of(Segment(10.0, 18.8, SENTENCE * 2))
+
+    cues = shown(spoken, SubtitleLayout(reading_speed=None))
+
+    assert [text for _, _, text in cues] == [
+        "The quick brown fox jumps over the lazy\ndog, and then it goes home to sleep for a",
+        "week. The quick brown fox jumps over the\nlazy dog, and then it goes home to sleep",
+        "for a week.",
+    ]
+    assert (cues[0][0], cues[-1][1]) == (10_000, 18_800)
+    assert [start for start, _, _ in cues[1:]] == [end for _, end, _ in cues[:-1]]
+    assert cues[0][1] == pytest.approx(10_000 + 8_800 * 81 / len(SENTENCE * 2), abs=60)
+
+
+def test_timed_words_give_their_cue_its_times() -> None:
+    spoken = transcript_of(timed(" one two three four", 2.0, 6.0))
+
+    cues = shown(spoken, SubtitleLayout(max_words_per_line=2, reading_speed=None))
+
+    assert cues == [(2000, 4000, "one two"), (4000, 6000, "three four")]
+
+
+def test_words_that_are_not_those_of_the_text_are_not_used() -> None:
+    segment = Segment(0.0, 2.0, " all of it", words=(Word(0.5, 0.9, " all", 1.0),))
+
+    assert shown(transcript_of(segment), WHISPERS) == [(0, 2000, "all of it")]
+
+
+def test_a_language_without_spaces_is_cut_at_half_the_width() -> None:
+    spoken = transcript_of(Segment(0.0, 10.0, "北" * 50))
+
+    (cue,) = cues_of(spoken, SubtitleLayout(max_line_count=3))
+
+    assert [len(line) for line in cue.text.split("\n")] == [21, 21, 8]
+
+
+def test_the_word_that_is_spoken_is_underlined_and_between_words_none_is() -> None:
+    words = (Word(0.0, 1.0, " a<b", 1.0), Word(1.5, 2.0, " c", 1.0))
+    spoken = transcript_of(Segment(0.0, 2.0, " a<b c", words=words))
+    layout = SubtitleLayout(highlight_words=True, reading_speed=None)
+
+    assert render(spoken, "vtt", layout=layout).decode() == (
+        "WEBVTT\n\n00:00.000 --> 00:01.000\n<u>a&lt;b</u> c\n\n"
+        "00:01.000 --> 00:01.500\na&lt;b c\n\n"
+        "00:01.500 --> 00:02.000\na&lt;b <u>c</u>\n\n"
+    )
+
+
+def test_a_cue_stays_on_until_it_can_be_read_unless_the_next_one_or_the_end_comes() -> None:
+    text = " forty characters are read in two seconds"  # 40 without the space
+    spoken = transcript_of(
+        Segment(1.0, 1.5, text), Segment(10.0, 10.5, text), Segment(11.0, 11.5, text), duration_s=12
+    )
+
+    assert [(s, e) for s, e, _ in shown(spoken, SubtitleLayout())] == [
+        (1000, 3000),
+        (10_000, 11_000),
+        (11_000, 12_000),
+    ]
+
+
+def random_transcript(seed: int) -> Transcript:
+    rng = random.Random(seed)
+    segments, now = [], rng.choice([0.0, 0.0, 3590.0, 86_390.0])
+    for _ in range(rng.randint(1, 12)):
+        text = "".join(f" {word}" for word in rng.choices(WORDS, k=rng.randint(1, 40)))
+        end = now + rng.uniform(0.2, 30.0)
+        made = timed if rng.random() < 0.5 else Segment
+        segments.append(
+            made(round(now, 3), round(end, 3), text) if made is Segment else timed(text, now, end)
+        )
+        now = end + rng.choice([0.0, 0.0, rng.uniform(0, 10)])
+    return transcript_of(*segments, duration_s=now)
+
+
+LAYOUTS = [
+    SubtitleLayout(),
+    WHISPERS,
+    SubtitleLayout(max_line_width=20, max_line_count=3, max_words_per_line=7),
+    SubtitleLayout(max_line_width=32, max_line_count=1, reading_speed=12.0),
+]
+
+
+def with_srt(text: str) -> Iterator[tuple[int, int, str]]:
+    subtitles = list(srt.parse(text, ignore_errors=False))
+    assert [subtitle.index for subtitle in subtitles] == list(range(1, len(subtitles) + 1))
+    for subtitle in subtitles:
+        times = (round(t.total_seconds() * 1000) for t in (subtitle.start, subtitle.end))
+        yield (*times, subtitle.content)
+
+
+def with_pysubs2(text: str, kind: str) -> Iterator[tuple[int, int, str]]:
+    """Keeps a cue's own tags and escapes: as it stands in the file."""
+    for event in pysubs2.SSAFile.from_string(text, format_=kind, keep_html_tags=True):
+        yield event.start, event.end, event.text.replace("\\N", "\n")
+
+
+def with_webvtt(text: str) -> Iterator[tuple[int, int, str]]:
+    for caption in webvtt.from_string(text):
+        start, end = (
+            ((at.hours * 60 + at.minutes) * 60 + at.seconds) * 1000 + at.milliseconds
+            for at in (caption.start_time, caption.end_time)
+        )
+        yield start, end, html.unescape(caption.raw_text)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["ours", "whispers", "narrow", "one line"])
+def test_two_readers_see_the_text_and_times_of_300_transcripts(layout: SubtitleLayout) -> None:
+    for seed in range(300):
+        transcript = random_transcript(seed)
+        as_srt, as_vtt = (render(transcript, k, layout=layout).decode() for k in ("srt", "vtt"))
+        expected = [
+            (c.start_ms, c.end_ms, c.text.replace("--->", "->").replace("-->", "->"))
+            for c in cues_of(transcript, layout)
+        ]
+
+        assert list(with_srt(as_srt)) == expected, seed
+        assert list(with_pysubs2(as_srt, "srt")) == expected, seed
+        assert list(with_webvtt(as_vtt)) == expected, seed
+        escaped = [(start, end, html.escape(text, quote=False)) for start, end, text in expected]
+        assert list(with_pysubs2(as_vtt, "vtt")) == escaped, seed
+
+
+def test_all_words_are_there_in_order_whatever_the_layout() -> None:
+    for seed in range(300):
+        transcript = random_transcript(seed)
+        said = "".join(segment.text for segment in transcript.segments)
+        for layout in LAYOUTS:
+            shown_text = " ".join(cue.text for cue in cues_of(transcript, layout))
+            assert _letters(shown_text) == _letters(said), seed
+
+
+def _letters(text: str) -> str:
+    return "".join(re.sub(r"[\s\x00-\x1f\x85\u2028]", "", text))
+
+
+texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=30), max_size=30).map(" ".join)
+layouts = st.builds(
+    SubtitleLayout,
+    max_line_width=st.none() | st.integers(8, 60),
+    max_line_count=st.none() | st.integers(1, 3),
+    max_words_per_line=st.none() | st.integers(1, 9),
+    reading_speed=st.none() | st.floats(1, 100),
+)
+
+
+@given(texts, layouts, st.booleans())
+def test_no_line_is_blank_or_too_wide_and_no_cue_has_too_many(text, layout, is_timed) -> None:
+    segment = timed(text, 0.0, 9.0) if is_timed and text.strip() else Segment(0.0, 9.0, text)
+    cues: list[Cue] = cues_of(transcript_of(segment), layout)
+
+    for before, after in pairwise(cues):
+        assert before.start_ms < before.end_ms <= after.start_ms
+    for cue in cues:
+        lines = cue.text.split("\n")
+        assert all(line.strip() for line in lines)
+        assert len(lines) <= (layout.max_line_count or len(lines))
+        if layout.max_words_per_line:
+            assert sum(len(line) for line in cue.lines) <= layout.max_words_per_line
+        if layout.max_line_width and not segment.words:
+            assert all(columns(line) <= layout.max_line_width for line in lines)

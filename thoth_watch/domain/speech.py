@@ -1,0 +1,20 @@
+"""Where somebody speaks in a recording, and how much of the rest is skipped."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+Stretches = tuple[tuple[float, float], ...]  # seconds from the start, in time order, apart
+
+
+class Vad(StrEnum):
+    """Whether speech is looked for before a recording is transcribed, and what is skipped then."""
+
+    OFF = "off"  # not looked for: everything is heard
+    AUTO = "auto"  # what is certainly no speech
+    ON = "on"  # what is more likely no speech
+
+
+def total_s(speech: Stretches) -> float:
+    """Seconds of speech."""
+    return sum(end - start for start, end in speech)

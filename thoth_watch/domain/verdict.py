@@ -1,0 +1,152 @@
+"""How far a transcript may be believed, told from the words, the speech that was found, and the sound."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from thoth_watch.domain.speech import Stretches, total_s
+from thoth_watch.domain.transcript import Segment, Verdict
+
+MIN_LOGPROB, MAX_COMPRESSION, MAX_NO_SPEECH = -1.0, 2.4, 0.6  # whisper's own thresholds
+DOUBTED_SHARE = 0.1  # of the words: so many may stand in segments beyond them
+MAX_WORDS_PER_S = 8.0  # nobody speaks faster; quick talk has 4 to 5
+MIN_WORDS_PER_S, FEW_WORDS_SPEECH_S = 0.25, 10.0  # fewer in that much speech are too few
+WORDLESS_SPEECH_S = 1.0  # so much speech has a word in it
+UNCOVERED_SPEECH_S = 10.0  # speech on end without a word
+NEAR_S = 1.0  # how far Whisper's times are off where it hears well
+LOOP_TIMES, LOOP_WORDS = 4, 8  # a phrase said so often on end, and so many words in all, is a loop
+LOOP_PHRASE = 40  # words of the longest phrase that is looked for
+
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['\u2019]\w+)*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and why; `ok` and `empty` need no reason."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+def judge(
+    segments: Sequence[Segment],
+    *,
+    speech: Stretches | None,
+    duration_s: float,
+    warnings: Sequence[str] = (),
+) -> Judgement:
+    """How far the words may be believed.
+
+    speech: where somebody speaks; None: not looked for. duration_s: decoded seconds. warnings: what
+    decoding said; less sound than the file declares begins with `truncated`.
+    """
+    spoken = [segment for segment in segments if words_of(segment.text)]
+    cut = [warning for warning in warnings if warning.startswith("truncated")]
+    doubts = [doubt for doubt in _doubts(spoken, speech, duration_s) if doubt]
+    if cut:
+        return Judgement(Verdict.TRUNCATED, (*cut, *doubts))
+    if doubts:
+        return Judgement(Verdict.SUSPECT, tuple(doubts))
+    return Judgement(Verdict.OK if spoken else Verdict.EMPTY)
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case without punctuation; a Chinese or Japanese character is a word."""
+    return _WORD.findall(text.lower())
+
+
+def _doubts(
+    spoken: Sequence[Segment], speech: Stretches | None, duration_s: float
+) -> Iterator[str | None]:
+    words = [word for segment in spoken for word in words_of(segment.text)]
+    if not words:
+        yield _no_words(speech)
+        return
+    yield _loop(words)
+    yield _pace(len(words), speech, duration_s)
+    share = _shares(spoken)
+    low = share(lambda s: s.avg_logprob < MIN_LOGPROB)
+    dense = share(lambda s: s.compression_ratio > MAX_COMPRESSION)
+    if low > DOUBTED_SHARE:
+        yield f"{low:.0%} of the words are unlikely (log-probability below {MIN_LOGPROB:g})"
+    if dense > DOUBTED_SHARE:
+        yield f"{dense:.0%} of the words repeat themselves (compression above {MAX_COMPRESSION:g})"
+    if speech is None:
+        deaf = share(lambda s: s.no_speech_prob > MAX_NO_SPEECH)
+        if deaf > DOUBTED_SHARE:
+            yield f"{deaf:.0%} of the words stand where the model itself hears no speech"
+        return
+    astray = share(lambda s: not _is_near(s, speech))
+    if astray > DOUBTED_SHARE:
+        yield f"{astray:.0%} of the words stand where nobody speaks"
+    start, end = max(_uncovered(spoken, speech), key=lambda s: s[1] - s[0], default=(0.0, 0.0))
+    if end - start > UNCOVERED_SPEECH_S:
+        yield f"no words from {start:.0f} s to {end:.0f} s, where somebody speaks"
+
+
+def _no_words(speech: Stretches | None) -> str | None:
+    if speech is None or total_s(speech) < WORDLESS_SPEECH_S:
+        return None
+    return f"{total_s(speech):.1f} s of speech and no words"
+
+
+def _loop(words: Sequence[str]) -> str | None:
+    """A phrase that is said over and over, as Whisper does when it has lost the thread."""
+    for n in range(1, min(LOOP_PHRASE, len(words) // LOOP_TIMES) + 1):
+        same = 0  # words on end that are those of n words before
+        for at in range(n, len(words)):
+            same = same + 1 if words[at] == words[at - n] else 0
+            times = same // n + 1
+            if times >= LOOP_TIMES and times * n >= LOOP_WORDS:
+                phrase = " ".join(words[at - n + 1 : at + 1])
+                return f"{phrase[:60]!r} is said {times} times on end or more"
+    return None
+
+
+def _pace(n_words: int, speech: Stretches | None, duration_s: float) -> str | None:
+    """Whether so many words fit the time there was."""
+    spoken_s = duration_s if speech is None else total_s(speech)
+    if n_words > MAX_WORDS_PER_S * spoken_s + 2:  # two: of very short recordings
+        return f"{n_words} words in {spoken_s:.1f} s of speech"
+    if (
+        speech is not None
+        and spoken_s > FEW_WORDS_SPEECH_S
+        and n_words < MIN_WORDS_PER_S * spoken_s
+    ):
+        return f"only {n_words} word{'s' * (n_words > 1)} in {spoken_s:.1f} s of speech"
+    return None
+
+
+def _shares(spoken: Sequence[Segment]) -> Callable[[Callable[[Segment], bool]], float]:
+    """What share of the words stands in segments of which something holds."""
+    counts = [len(words_of(segment.text)) for segment in spoken]
+
+    def share(holds: Callable[[Segment], bool]) -> float:
+        found = sum(n for n, segment in zip(counts, spoken, strict=True) if holds(segment))
+        return found / sum(counts)
+
+    return share
+
+
+def _is_near(segment: Segment, speech: Stretches) -> bool:
+    return any(
+        start - NEAR_S <= segment.end and segment.start <= end + NEAR_S for start, end in speech
+    )
+
+
+def _uncovered(spoken: Sequence[Segment], speech: Stretches) -> Iterator[tuple[float, float]]:
+    """The parts of stretches of speech that are in no segment."""
+    edges = [float("-inf"), *(t for s in spoken for t in (s.start, s.end)), float("inf")]
+    gaps = [
+        (before, after) for before, after in list(pairwise(edges))[::2] if before + NEAR_S < after
+    ]
+    for start, end in speech:
+        for before, after in gaps:
+            first, last = max(start, before), min(end, after)
+            if first < last:
+                yield first, last

@@ -1,0 +1,171 @@
+"""Cuts segments into what a subtitle shows at once, and says from when to when it is shown."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.domain.transcript import Segment, Transcript
+
+UNCUT = SubtitleLayout(max_line_width=None, max_line_count=None, reading_speed=None)
+_CONTROLS = dict.fromkeys((*range(0x20), 0x7F, *range(0x80, 0xA0)), " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """Lines that are shown together."""
+
+    start_ms: int
+    end_ms: int
+    lines: tuple[tuple[str, ...], ...]  # of words with the spaces before them; no line is blank
+    marked: tuple[int, int] | None = None  # line and word that is being spoken
+
+    @property
+    def text(self) -> str:
+        """What is shown, one text line a line."""
+        return "\n".join("".join(line) for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Atom:
+    """A word with the space before it, and its seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def cues_of(transcript: Transcript, layout: SubtitleLayout) -> list[Cue]:
+    """Cues in time order, without overlap, each at least a millisecond long, none without words."""
+    cues: list[Cue] = []
+    free_from_ms = 0
+    for segment in transcript.segments:
+        for cue in _cues_of_segment(segment, layout):
+            start_ms = max(cue.start_ms, free_from_ms)
+            free_from_ms = max(cue.end_ms, start_ms + 1)
+            cues.append(replace(cue, start_ms=start_ms, end_ms=free_from_ms))
+    if layout.reading_speed is not None:
+        cues = _readable(cues, layout.reading_speed, end_ms=milliseconds(transcript.duration_s))
+    return cues
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds from zero up; a time that is no number is the beginning."""
+    return max(0, round(seconds * 1000)) if math.isfinite(seconds) else 0
+
+
+def one_line(text: str) -> str:
+    """The text without line ends and control characters."""
+    return " ".join(text.splitlines()).translate(_CONTROLS).strip()
+
+
+def _cues_of_segment(segment: Segment, layout: SubtitleLayout) -> Iterator[Cue]:
+    are_timed = "".join(word.word for word in segment.words).strip() == segment.text.strip()
+    if are_timed:
+        atoms = [_Atom(_plain(word.word), word.start, word.end) for word in segment.words]
+        atoms = [atom for atom in atoms if atom.text.strip()]
+    else:
+        atoms = _shared_out(segment, layout.max_line_width)
+    for lines in _shown_together(atoms, layout):
+        spoken = [atom for line in lines for atom in line]
+        first, last = spoken[0], spoken[-1]
+        cue = Cue(milliseconds(first.start), milliseconds(last.end), _texts(lines))
+        yield from _word_by_word(cue, lines) if layout.highlight_words and are_timed else [cue]
+
+
+def _plain(word: str) -> str:
+    text = one_line(word)
+    return f" {text}" if word[:1].isspace() else text
+
+
+def _shared_out(segment: Segment, width: int | None) -> list[_Atom]:
+    """The words of a segment that has no times of words: its time shared by characters.
+
+    A word wider than a line is cut; there are languages that put no spaces.
+    """
+    text = one_line(segment.text)
+    pieces = [piece for word in re.findall(r"\s*\S+", text) for piece in _cut(word, width)]
+    total, done = sum(map(len, pieces)), 0
+    spent_s = segment.end - segment.start
+    atoms = []
+    for piece in pieces:
+        start = segment.start + spent_s * done / total
+        done += len(piece)
+        end = segment.start + spent_s * done / total if done < total else segment.end
+        atoms.append(_Atom(piece, start, end))
+    return atoms
+
+
+def _cut(word: str, width: int | None) -> Iterator[str]:
+    piece = ""
+    for character in word:
+        if width is not None and piece.strip() and columns(piece + character) > width:
+            yield piece
+            piece = ""
+        piece += character
+    yield piece
+
+
+def columns(text: str) -> int:
+    """How much room text takes on a line, without the space before it."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text.lstrip())
+    return len(text.lstrip()) + wide
+
+
+def _shown_together(
+    atoms: Sequence[_Atom], layout: SubtitleLayout
+) -> Iterator[tuple[tuple[_Atom, ...], ...]]:
+    """Words in lines, lines in cues: a line break where the width is used up, a cue after its lines."""
+    lines: list[list[_Atom]] = []
+    for index, atom in enumerate(atoms):
+        is_new_cue = bool(lines) and index % (layout.max_words_per_line or len(atoms)) == 0
+        if lines and not is_new_cue and _fits(lines[-1], atom, layout.max_line_width):
+            lines[-1].append(atom)
+            continue
+        if is_new_cue or (lines and len(lines) == layout.max_line_count):
+            yield from _split_before_a_number(lines)
+            lines = []
+        lines.append([atom])
+    yield from _split_before_a_number(lines)
+
+
+def _split_before_a_number(lines: list[list[_Atom]]) -> Iterator[tuple[tuple[_Atom, ...], ...]]:
+    """The lines as one cue; readers take a number alone below other lines for the next cue's, and drop it."""
+    whole = tuple(map(tuple, lines))
+    at = len(whole) - (len(whole) > 1 and "".join(a.text for a in whole[-1]).strip().isdigit())
+    yield from (part for part in (whole[:at], whole[at:]) if part)
+
+
+def _fits(line: Iterable[_Atom], atom: _Atom, width: int | None) -> bool:
+    return width is None or columns("".join(a.text for a in line) + atom.text) <= width
+
+
+def _texts(lines: Iterable[Sequence[_Atom]]) -> tuple[tuple[str, ...], ...]:
+    return tuple((line[0].text.lstrip(), *(atom.text for atom in line[1:])) for line in lines)
+
+
+def _word_by_word(cue: Cue, lines: Iterable[Sequence[_Atom]]) -> Iterator[Cue]:
+    """The cue once for each word, that word marked, and unmarked between words."""
+    shown_ms = cue.start_ms
+    for row, line in enumerate(lines):
+        for column, atom in enumerate(line):
+            start_ms, end_ms = milliseconds(atom.start), milliseconds(atom.end)
+            if start_ms > shown_ms:
+                yield replace(cue, start_ms=shown_ms, end_ms=start_ms)
+            yield replace(cue, start_ms=start_ms, end_ms=end_ms, marked=(row, column))
+            shown_ms = end_ms
+
+
+def _readable(cues: Sequence[Cue], characters_per_s: float, *, end_ms: int) -> list[Cue]:
+    """Cues that stay on until they can have been read, the next one comes, or the recording ends."""
+    ends = [*(following.start_ms for _, following in pairwise(cues)), end_ms]
+    return [
+        replace(cue, end_ms=max(cue.end_ms, min(cue.start_ms + needed_ms, until_ms)))
+        for cue, until_ms in zip(cues, ends, strict=bool(cues))
+        for needed_ms in [math.ceil(len(cue.text) / characters_per_s * 1000)]
+    ]

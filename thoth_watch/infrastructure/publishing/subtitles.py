@@ -1,0 +1,62 @@
+"""SRT and WebVTT. Source: w3.org/TR/webvtt1 (section 4) for the one, what players read for the other."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.domain.transcript import Transcript
+from thoth_watch.infrastructure.publishing.cues import Cue, cues_of
+
+
+def srt(transcript: Transcript, layout: SubtitleLayout) -> str:
+    """Numbered from 1, times with hours and commas."""
+    blocks = []
+    for number, cue in enumerate(cues_of(transcript, layout), start=1):
+        start, end = (_clock(ms, mark=",", always_hours=True) for ms in (cue.start_ms, cue.end_ms))
+        blocks.append(f"{number}\n{start} --> {end}\n{_text(cue, escape=str)}\n\n")
+    return "".join(blocks)
+
+
+def vtt(transcript: Transcript, layout: SubtitleLayout) -> str:
+    """Hours left out below one, as whisper does; `&`, `<` and `>` escaped, as the specification asks."""
+    blocks = ["WEBVTT\n\n"]
+    for cue in cues_of(transcript, layout):
+        start, end = (_clock(ms, mark=".", always_hours=False) for ms in (cue.start_ms, cue.end_ms))
+        blocks.append(f"{start} --> {end}\n{_text(cue, escape=_escaped)}\n\n")
+    return "".join(blocks)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
+def _text(cue: Cue, *, escape: Callable[[str], str]) -> str:
+    """A cue's lines; the arrow parts times, so that no words may look like one."""
+    lines = []
+    for row, words in enumerate(cue.lines):
+        if cue.marked is None or cue.marked[0] != row:
+            lines.append(escape(_without_arrows("".join(words))))
+            continue
+        at = cue.marked[1]
+        before, word, after = (
+            escape(_without_arrows("".join(part)))
+            for part in (words[:at], words[at : at + 1], words[at + 1 :])
+        )
+        space = word[: len(word) - len(word.lstrip())]
+        lines.append(f"{before}{space}<u>{word.lstrip()}</u>{after}")
+    return "\n".join(lines)
+
+
+def _without_arrows(text: str) -> str:
+    while "-->" in text:
+        text = text.replace("-->", "->")
+    return text
+
+
+def _clock(total_ms: int, *, mark: str, always_hours: bool) -> str:
+    minutes, ms = divmod(total_ms, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours:02d}:" if always_hours or hours else ""
+    return f"{head}{minutes:02d}:{ms // 1000:02d}{mark}{ms % 1000:03d}"

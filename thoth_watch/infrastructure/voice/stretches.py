@@ -1,0 +1,38 @@
+"""From the probability of speech in each frame to stretches of speech."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+MIN_SPEECH_S, MIN_SILENCE_S = 0.1, 0.3  # shorter ones are none
+
+
+def stretches_of(
+    probabilities: npt.NDArray[np.float32],
+    *,
+    frame_s: float,
+    duration_s: float,
+    enter: float,
+    leave: float,
+) -> tuple[tuple[float, float], ...]:
+    """Stretches in seconds, in time order, apart from each other, none beyond the recording.
+
+    One begins where the probability reaches `enter` and ends where it falls below `leave`.
+    """
+    found: list[list[int]] = []
+    start: int | None = None
+    for frame, probability in enumerate([*probabilities.tolist(), -1.0]):
+        if start is None and probability >= enter:
+            start = frame
+        elif start is not None and probability < leave:
+            if found and (start - found[-1][1]) * frame_s < MIN_SILENCE_S:
+                found[-1][1] = frame
+            else:
+                found.append([start, frame])
+            start = None
+    return tuple(
+        (round(first * frame_s, 3), round(min(last * frame_s, duration_s), 3))
+        for first, last in found
+        if (last - first) * frame_s >= MIN_SPEECH_S
+    )
