@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ class FakeDecoder:
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.same_sound: dict[str, str] = {}
         self.decoded: list[str] = []
+        self.channels: dict[str, tuple[str, ...]] = {}
 
     def probe(self, file: AudioFile) -> float | None:
         return 10.0
@@ -114,6 +116,12 @@ class FakeDecoder:
         info = SoundInfo(10.0, 10.0, 16000, 1, "pcm", "fake", self.warnings.get(name, ()))
         sound = self.same_sound.get(name, name)
         return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
+
+    def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
+        mix = self.decode(file, key=key)
+        names = self.channels.get(file.path.name, ())
+        parts = tuple((name, replace(mix, samples=f"{mix.samples} {name}")) for name in names)
+        return replace(mix, channels=parts)
 
     def close(self) -> None:
         pass
