@@ -170,16 +170,17 @@ class FakeEngine:
             if text in self.deaf:
                 yield Transcribed(recording.key, None, "the engine is deaf to it")
                 continue
-            segment = Segment(0.0, 10.0, f" {text}")
+            length_s = recording.duration_s
+            segment = Segment(0.0, length_s, f" {text}")
             warnings = recording.info.warnings
             verdict = verdict_of(text, warnings)
             transcript = Transcript(
                 (segment,) if text else (),
                 "en",
-                10.0,
+                length_s,
                 verdict=verdict,
                 warnings=warnings,
-                skipped_s=0.0 if text else 10.0,
+                skipped_s=0.0 if text else length_s,
             )
             yield Transcribed(recording.key, transcript)
 
