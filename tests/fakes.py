@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ class FakeDecoder:
         self.same_sound: dict[str, str] = {}
         self.decoded: list[str] = []
         self.duration_s = 10.0
+        self.channels: dict[str, tuple[str, ...]] = {}
 
     def probe(self, file: AudioFile) -> float | None:
         return self.duration_s
@@ -126,6 +128,12 @@ class FakeDecoder:
         sound = self.same_sound.get(name, name)
         return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
 
+    def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
+        mix = self.decode(file, key=key)
+        names = self.channels.get(file.path.name, ())
+        parts = tuple((name, replace(mix, samples=f"{mix.samples} {name}")) for name in names)
+        return replace(mix, channels=parts)
+
     def close(self) -> None:
         pass
 
@@ -139,7 +147,8 @@ class FakeVoice:
 
     def speech(self, samples: Any, *, vad: Vad) -> Stretches:
         self.asked.append(vad)
-        return () if samples in self.silent else ((0.0, 10.0),)
+        is_silent = isinstance(samples, str) and samples in self.silent
+        return () if is_silent else ((0.0, 10.0),)
 
 
 class FakeEngine:
@@ -172,16 +181,17 @@ class FakeEngine:
             if text in self.deaf:
                 yield Transcribed(recording.key, None, "the engine is deaf to it")
                 continue
-            segment = Segment(0.0, 10.0, f" {text}")
+            length_s = recording.duration_s
+            segment = Segment(0.0, length_s, f" {text}")
             warnings = recording.info.warnings
             verdict = judge((segment,), speech=None, duration_s=10.0, warnings=warnings).verdict
             transcript = Transcript(
                 (segment,) if text else (),
                 "en",
-                10.0,
+                length_s,
                 verdict=verdict,
                 warnings=warnings,
-                skipped_s=0.0 if text else 10.0,
+                skipped_s=0.0 if text else length_s,
             )
             yield Transcribed(recording.key, transcript)
 

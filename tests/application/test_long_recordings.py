@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -132,3 +133,19 @@ def test_other_options_begin_anew(house: House, engine: StretchByStretch):
     house.run_once()
 
     assert engine.starts[0] == 0
+
+
+def test_a_recording_that_is_heard_by_channels_begins_anew(house: House, engine: StretchByStretch):
+    house.treatment = replace(house.treatment, channels="split")
+    house.decoder.channels["long.wav"] = ("left", "right")
+    drop(house, duration_s=900)
+    engine.killed_after = 9
+    with pytest.raises(KeyboardInterrupt):
+        house.run_once()
+    assert kept(house) == 0
+
+    house.ledger.recover(now=house.clock.now())
+    engine.killed_after, engine.starts = None, []
+    house.run_once()
+
+    assert engine.starts.count(0) == 2

@@ -239,3 +239,13 @@ def test_files_can_be_asked_for_by_the_model_that_made_them(run, past: Path, ask
     rows = json.loads(run("files", "--made-by", asked, "--json").stdout)
 
     assert [row["model"] for row in rows] == [asked.partition("@")[0]] * found
+
+
+def test_what_a_model_made_can_be_made_anew(run, past: Path):
+    doubt(past)
+
+    assert run("retry", "--made-by", "tiny").stdout == "1 file will be tried again\n"
+    assert run("retry", "--made-by", "tiny").stdout == "0 files will be tried again\n"
+    (row,) = json.loads(run("files", "--made-by", "tiny", "--json").stdout)
+    assert (row["state"], row["attempts"]) == ("READY", 0)
+    assert run("retry").returncode == errors.EXIT_USAGE

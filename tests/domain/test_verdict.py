@@ -63,6 +63,11 @@ MINUTE = tuple((5.0 * n, 5.0 * n + 4.0) for n in range(12))
             ((0.0, 60.0),),
             "no words from 20 s to 41 s, where somebody speaks",
         ),
+        (
+            [at(1, 3, " Hello there."), at(9, 11, " Good bye.")],
+            ((1.0, 3.0), (4.5, 7.0), (9.0, 11.0)),
+            "2.5 s of 6.5 s of speech are without words",
+        ),
     ],
 )
 def test_each_sign_of_invention_or_loss_is_named(segments, speech, reason) -> None:
@@ -93,9 +98,9 @@ def test_a_little_doubt_in_a_long_recording_is_none_about_it() -> None:
 
 
 def test_whispers_times_may_be_a_second_off() -> None:
-    judged = judge([at(6.8, 9.0, GOOD.text)], speech=HEARD, duration_s=10.0)
+    late = [at(1.9, 6.5, GOOD.text), at(6.9, 8.0, " Yes, of course it is.")]
 
-    assert judged.verdict is Verdict.OK
+    assert judge(late, speech=HEARD, duration_s=10.0).verdict is Verdict.OK
 
 
 def test_a_character_of_a_language_without_spaces_is_a_word() -> None:

@@ -1,8 +1,9 @@
-"""Real awkward recordings from other projects' tests, with what three decoders made of each.
+"""Real recordings from other projects' tests: awkward ones, and people who speak.
 
-AWKWARD_CORPUS names the folder; it has a manifest.json: for each file the seconds that ffmpeg, PyAV and
-soundfile got from it, and those that its header declares. Such files are nobody's to give away, so the
-folder does not come with the program.
+AWKWARD_CORPUS names the one folder; it has a manifest.json: for each file the seconds that ffmpeg, PyAV
+and soundfile got from it, and those that its header declares. SPEECH_CORPUS names the other, with a
+manifest.jsonl: a `file` a line and, where it is known, its `duration`. Such files are nobody's to give
+away, so the folders do not come with the program.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,20 @@ import pytest
 from tests.application.conftest import House
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS
 from thoth_watch.domain.states import State
+from thoth_watch.domain.treatment import Treatment
 
 CORPUS = os.environ.get("AWKWARD_CORPUS")
+SPEECH = os.environ.get("SPEECH_CORPUS")
 ENDS = {State.DONE, State.FAILED, State.QUARANTINED, State.REFUSED, State.CONFLICT}
 A_WEEK_S = 7 * 86_400.0
+AGREE_S = 0.25
 
 pytestmark = [
     pytest.mark.reliability,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(CORPUS is None, reason="AWKWARD_CORPUS names no folder"),
 ]
+awkward = pytest.mark.skipif(CORPUS is None, reason="AWKWARD_CORPUS names no folder")
+spoken = pytest.mark.skipif(SPEECH is None, reason="SPEECH_CORPUS names no folder")
 
 
 def seconds(entry: dict[str, Any]) -> list[float]:
@@ -38,15 +43,11 @@ def seconds(entry: dict[str, Any]) -> list[float]:
     return [one for one, fine in zip(got, is_fine, strict=True) if fine and one]
 
 
-def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
-    workshop: Callable[..., House],
-):
-    corpus = Path(str(CORPUS))
-    entries = {e["file"]: e for e in json.loads((corpus / "manifest.json").read_text())}
-    house = workshop()
+def served(house: House, corpus: Path, names: Collection[str]) -> dict[str, Any]:
+    """The row of each audio-named file after it came to its end, by name; each has a reason or is DONE."""
     root = house.inbox.root
-    for name in entries:
-        (root / name).parent.mkdir(exist_ok=True)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(corpus / name, root / name)
 
     def is_over() -> bool:
@@ -55,25 +56,43 @@ def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
 
     house.serve(drain=False, until=is_over)
 
-    named = {n for n in entries if Path(n).suffix[1:].lower() in AUDIO_EXTENSIONS}
     with house.ledger.engine.connect() as connection:
         rows = {
             str(Path(row.path).relative_to(root)): row
             for row in connection.exec_driver_sql(
-                "SELECT path, state, reason, crashes, verdict FROM files"
+                "SELECT path, state, reason, crashes, verdict, results.duration_s FROM files"
                 " LEFT JOIN results USING (sha256, fingerprint)"
             )
         }
-    assert set(rows) == named
+    assert set(rows) == {n for n in names if Path(n).suffix[1:].lower() in AUDIO_EXTENSIONS}
     assert [n for n, row in rows.items() if row.state not in ENDS] == []
     assert [n for n, row in rows.items() if row.state != "DONE" and not row.reason] == []
     assert [n for n, row in rows.items() if row.crashes] == []
+    return rows
+
+
+@awkward
+def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
+    workshop: Callable[..., House],
+):
+    corpus = Path(str(CORPUS))
+    entries = {e["file"]: e for e in json.loads((corpus / "manifest.json").read_text())}
+    rows = served(workshop(), corpus, entries)
+    named = set(rows)
 
     agreed = {
         n for n in named if len(got := seconds(entries[n])) == 3 and max(got) - min(got) <= 0.1
     }
     assert len(agreed) > 100
     assert {n: rows[n].reason for n in agreed if rows[n].state not in {"DONE", "CONFLICT"}} == {}
+
+    off = {
+        name: (rows[name].duration_s, seconds(entries[name]))
+        for name in agreed
+        if rows[name].verdict not in {None, "truncated"}
+        and abs(rows[name].duration_s - seconds(entries[name])[0]) > AGREE_S
+    }
+    assert off == {}
 
     def falls_short(name: str) -> bool:
         declared = float(entries[name]["declared_seconds"] or 0)
@@ -87,3 +106,27 @@ def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
     }
     assert silent == {}
     assert any(row.verdict == "truncated" for row in rows.values())
+
+
+@spoken
+@pytest.mark.parametrize("channels", ["mix", "split"])
+def test_every_recording_of_people_is_transcribed_at_its_whole_length(
+    workshop: Callable[..., House], channels: str
+):
+    corpus = Path(str(SPEECH))
+    lines = (corpus / "manifest.jsonl").read_text().splitlines()
+    entries = {entry["file"]: entry for entry in map(json.loads, lines)}
+    house = workshop()
+    house.treatment = Treatment(formats=("txt",), channels=channels)
+
+    rows = served(house, corpus, entries)
+
+    assert {n: row.reason for n, row in rows.items() if row.state not in {"DONE", "CONFLICT"}} == {}
+    lengths = {n: e["duration"] for n, e in entries.items() if n in rows and "duration" in e}
+    off = {
+        name: (rows[name].duration_s, declared_s)
+        for name, declared_s in lengths.items()
+        if abs(rows[name].duration_s - declared_s) > AGREE_S and rows[name].verdict != "truncated"
+    }
+    assert len(lengths) > 20
+    assert off == {}

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from thoth_watch.application.listening import listened
 from thoth_watch.application.ports import AudioDecoder, Clock, Recording, VoiceActivity
 from thoth_watch.domain.batching import WaitingFile
+from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, TryLater
 
 FILES_AHEAD = 8
@@ -33,11 +34,13 @@ def decode_ahead(
     and not asked for is closed.
     """
 
-    def decode(item: WaitingFile) -> Decoded:
+    def take(item: WaitingFile) -> Decoded:
         begun_s = clock.monotonic_s()
         result: Recording | AudioError | TryLater
         try:
-            decoded = decoder.decode(item.file, key=item.file_id)
+            is_split = item.treatment.channels == Channels.SPLIT
+            decode = decoder.decode_channels if is_split else decoder.decode
+            decoded = decode(item.file, key=item.file_id)
             result = listened(decoded, voice, vad=item.treatment.vad)
         except (AudioError, TryLater) as error:
             result = error
@@ -50,7 +53,7 @@ def decode_ahead(
             while True:
                 while waiting and not should_stop() and _has_room(ahead, waiting[0]):
                     item = waiting.popleft()
-                    ahead.append((item, thread.submit(decode, item)))
+                    ahead.append((item, thread.submit(take, item)))
                 if not ahead or should_stop():
                     return
                 item, future = ahead.popleft()

@@ -20,8 +20,8 @@ class LongRecordings:
         self._newest: dict[int, tuple[str, str, SoFar]] = {}  # not written yet
 
     def take_up(self, recording: Recording, fingerprint: str) -> Recording:
-        """The recording, with what an earlier attempt heard of it."""
-        if recording.duration_s < LONG_S:
+        """The recording, with what an earlier attempt heard of it; not one that is heard by channels."""
+        if recording.duration_s < LONG_S or recording.channels:
             return recording
         key, sha256 = recording.key, recording.sha256
         self._kept_at_s[key] = self._clock.monotonic_s()

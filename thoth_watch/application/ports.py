@@ -113,7 +113,8 @@ class Recording:
     task: str = "transcribe"
     prompt: str | None = None  # text that it is to be understood by; None: the configuration's
     speech: Stretches | None = None  # where somebody speaks; None: not looked for
-    close: Callable[[], None] = field(default=lambda: None)  # frees the samples
+    channels: tuple[tuple[str, Recording], ...] = ()  # each to be heard by itself, by name
+    close: Callable[[], None] = field(default=lambda: None)  # frees the samples, of channels too
     so_far: SoFar | None = None  # heard by an attempt that was cut off: go on behind it
     keep: Callable[[SoFar], None] | None = None  # is told what has been heard so far
 
@@ -135,6 +136,13 @@ class AudioDecoder(Protocol):
         Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable or FileGone, and TryLater where
         there is no room for samples. The file that is decoded is exactly the one that was seen
         (`file.signature`), through no symlink.
+        """
+
+    def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
+        """As `decode`, but each channel by itself, under `Recording.channels`.
+
+        Silent channels and those that repeat another are left out. Where one alone is left over, it
+        is the recording; one that has too many channels is as `decode` gives it, with a warning.
         """
 
     def close(self) -> None:

@@ -227,10 +227,17 @@ class PublishTranscript:
         state, reason = State.DONE, ""
         if plan.kind == ALTERNATE:
             state = State.CONFLICT
-            blocker = plan.foreign.name if plan.foreign else "a file that is not ours"
             alternate = plan.names[-1][1].name
-            reason = f"{blocker} is not ours and was left alone; the transcript is {alternate}"
+            reason = f"{self._blocker(to, plan)} and was left alone; the transcript is {alternate}"
         return self._record(to, state, reason, list(written.values()), result, reused=reused)
+
+    def _blocker(self, to: Destination, plan: NamePlan) -> str:
+        """What is in the way of the name that the transcript should have had."""
+        if plan.foreign is None:
+            return "the name was taken by a file that is not ours"
+        owner = self._ledger.owner_of(plan.foreign)
+        is_edited = owner is not None and owner[0] == to.item.file_id and owner[1] is not None
+        return f"{plan.foreign.name} {'was edited' if is_edited else 'is not ours'}"
 
     def _without_name(
         self, to: Destination, result: StoredResult, written: Mapping[str, tuple[Path, str]]

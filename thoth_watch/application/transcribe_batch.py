@@ -9,6 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.long_recordings import LongRecordings
@@ -31,6 +32,7 @@ from thoth_watch.application.ports import (
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.publish_transcript import Destination, PublishTranscript
 from thoth_watch.domain.batching import WaitingFile
+from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import (
     AudioError,
     CutShort,
@@ -142,7 +144,8 @@ class TranscribeBatch:
 
     def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
-        done = work.engine.transcribe(
+        done = transcribe_channels(
+            work.engine,
             self._recordings(work, should_stop),
             seconds=work.seconds,
             on_progress=self._progress.advance,
@@ -289,6 +292,8 @@ class TranscribeBatch:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
         asked = item.treatment
         words = [asked.language or "auto", asked.task, f"vad-{asked.vad}"]
+        if asked.channels != Channels.MIX:
+            words.append(asked.channels)
         if asked.prompt is not None:
             words.append(sha256(asked.prompt.encode()).hexdigest()[:16])
         return ":".join((work.engine.fingerprint, *words))

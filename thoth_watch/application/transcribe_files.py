@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.listening import listened
 from thoth_watch.application.ports import (
     AudioDecoder,
@@ -22,6 +23,7 @@ from thoth_watch.application.ports import (
 )
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, NameTaken, TryLater
 from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.states import State
@@ -72,7 +74,8 @@ class TranscribeFiles:
         recordings: dict[int, Recording] = {}
         self._progress.begin(files=len(paths), audio_s=0.0)
         try:
-            done = self._engine.transcribe(
+            done = transcribe_channels(
+                self._engine,
                 self._recordings(paths, recordings, problems),
                 seconds=EngineSeconds(),
                 on_progress=self._progress.advance,
@@ -91,9 +94,11 @@ class TranscribeFiles:
         recordings: dict[int, Recording],
         problems: list[NamedOutcome],
     ) -> Iterator[Recording]:
+        is_split = self._treatment.channels == Channels.SPLIT
+        decode = self._decoder.decode_channels if is_split else self._decoder.decode
         for key, path in enumerate(paths):
             try:
-                recording = self._decoder.decode(self._look_at(path), key=key)
+                recording = decode(self._look_at(path), key=key)
             except (AudioError, TryLater) as error:
                 problems.append(NamedOutcome(path, problem=str(error)))
                 continue

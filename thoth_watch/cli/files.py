@@ -159,25 +159,41 @@ def _print_groups(groups: Iterable[Mapping[str, Any]], by: str) -> None:
 Examples:
   thoth-watch retry inbox/talk.mp3
   thoth-watch retry --state FAILED --state QUARANTINED
+  thoth-watch retry --made-by openai/whisper-tiny
   thoth-watch retry --all"""
 )
 @config_option
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--state", "states", multiple=True, help="All files in this state; may be repeated.")
 @click.option("--all", "everything", is_flag=True, help="All that failed or wait for a retry.")
+@click.option(
+    *spelled("--made_by"),
+    "made_by",
+    help="Files that this model transcribed, or MODEL@REVISION: they are transcribed anew.",
+)
 def retry(
-    config: Path | None, paths: tuple[Path, ...], states: tuple[str, ...], everything: bool
+    config: Path | None,
+    paths: tuple[Path, ...],
+    states: tuple[str, ...],
+    everything: bool,
+    made_by: str | None,
 ) -> None:
-    """Try failed files again; their attempts start from nothing."""
+    """Try failed files again, or transcribe anew what another model made.
+
+    Attempts start from nothing. A transcript of ours is replaced if it is as we wrote it; one that
+    somebody has edited is left alone, and the new one gets a name of its own (CONFLICT).
+    """
     from thoth_watch.infrastructure.ledger import SqlLedger
 
-    if not (paths or states or everything):
-        raise click.UsageError("name the files, or give --state STATE or --all")
-    wanted = _known_states(states) or (None if paths else RETRIABLE)
+    if not (paths or states or everything or made_by):
+        raise click.UsageError("name the files, or give --state STATE, --made-by MODEL or --all")
+    wanted = _known_states(states) or (None if paths or made_by else RETRIABLE)
     ledger = SqlLedger.open(settings_of(config).ledger_url, create=False)
     try:
         n = ledger.retry(
-            states=wanted, paths=[path.parent.resolve() / path.name for path in paths] or None
+            states=wanted,
+            paths=[path.parent.resolve() / path.name for path in paths] or None,
+            made_by=made_by,
         )
     finally:
         ledger.close()

@@ -39,6 +39,7 @@ class Segment:
     no_speech_prob: float = 0.0
     seek: int = 0  # start of the window, in 10 ms frames
     words: tuple[Word, ...] = ()
+    channel: str | None = None  # left, right, channel 3...; None: all of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Treatment:
     )
     name: str = "{stem}.{format}"
     priority: int = 0
+    channels: str = "mix"  # or split: one speaker a channel
     vad: str = "auto"  # off, auto or on: whether what is no speech is skipped
 
 

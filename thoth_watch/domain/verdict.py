@@ -14,8 +14,9 @@ MIN_LOGPROB, MAX_COMPRESSION, MAX_NO_SPEECH = -1.0, 2.4, 0.6  # whisper's own th
 DOUBTED_SHARE = 0.1  # of the words: so many may stand in segments beyond them
 MAX_WORDS_PER_S = 8.0  # nobody speaks faster; quick talk has 4 to 5
 MIN_WORDS_PER_S, FEW_WORDS_SPEECH_S = 0.25, 10.0  # fewer in that much speech are too few
-WORDLESS_SPEECH_S = 1.0  # so much speech has a word in it
+WORDLESS_SPEECH_S = 0.5  # so much speech has a word in it
 UNCOVERED_SPEECH_S = 10.0  # speech on end without a word
+HOLE_S, UNCOVERED_SHARE = 1.0, 0.25  # shorter ones are none; of all speech, so much may be in them
 NEAR_S = 1.0  # how far Whisper's times are off where it hears well
 LOOP_TIMES, LOOP_WORDS = 4, 8  # a phrase said so often on end, and so many words in all, is a loop
 LOOP_PHRASE = 40  # words of the longest phrase that is looked for
@@ -84,9 +85,7 @@ def _doubts(
     astray = share(lambda s: not _is_near(s, speech))
     if astray > DOUBTED_SHARE:
         yield f"{astray:.0%} of the words stand where nobody speaks"
-    start, end = max(_uncovered(spoken, speech), key=lambda s: s[1] - s[0], default=(0.0, 0.0))
-    if end - start > UNCOVERED_SPEECH_S:
-        yield f"no words from {start:.0f} s to {end:.0f} s, where somebody speaks"
+    yield _holes(spoken, speech)
 
 
 def _no_words(speech: Stretches | None) -> str | None:
@@ -137,6 +136,18 @@ def _is_near(segment: Segment, speech: Stretches) -> bool:
     return any(
         start - NEAR_S <= segment.end and segment.start <= end + NEAR_S for start, end in speech
     )
+
+
+def _holes(spoken: Sequence[Segment], speech: Stretches) -> str | None:
+    """Whether speech was passed over: much at once, or much of all there is."""
+    holes = [hole for hole in _uncovered(spoken, speech) if hole[1] - hole[0] > HOLE_S]
+    start, end = max(holes, key=lambda hole: hole[1] - hole[0], default=(0.0, 0.0))
+    if end - start > UNCOVERED_SPEECH_S:
+        return f"no words from {start:.0f} s to {end:.0f} s, where somebody speaks"
+    missed_s, spoken_s = total_s(tuple(holes)), total_s(speech)
+    if missed_s > UNCOVERED_SHARE * spoken_s:
+        return f"{missed_s:.1f} s of {spoken_s:.1f} s of speech are without words"
+    return None
 
 
 def _uncovered(spoken: Sequence[Segment], speech: Stretches) -> Iterator[tuple[float, float]]:

@@ -242,3 +242,38 @@ def test_no_line_is_blank_or_too_wide_and_no_cue_has_too_many(text, layout, is_t
             assert sum(len(line) for line in cue.lines) <= layout.max_words_per_line
         if layout.max_line_width and not segment.words:
             assert all(columns(line) <= layout.max_line_width for line in lines)
+
+
+CALL = transcript_of(
+    Segment(0.0, 4.0, " Hello? Is anybody there at all?", channel="left"),
+    Segment(3.0, 5.0, " Yes.", channel="right"),
+    Segment(5.0, 6.0, " I am.", channel="right"),
+    Segment(6.5, 7.5, " Good.", channel="left"),
+)
+
+
+def test_a_change_of_the_speaker_is_marked_where_channels_are_apart() -> None:
+    assert render(CALL, "txt").decode() == (
+        "[left] Hello? Is anybody there at all?\n[right] Yes.\nI am.\n[left] Good.\n"
+    )
+    layout = SubtitleLayout(reading_speed=None)
+    expected = [
+        (0, 4000, "[left] Hello? Is anybody there at all?"),
+        (3000, 5000, "[right] Yes."),
+        (5000, 6000, "I am."),
+        (6500, 7500, "[left] Good."),
+    ]
+    as_srt, as_vtt = (render(CALL, k, layout=layout).decode() for k in ("srt", "vtt"))
+    assert list(with_srt(as_srt)) == list(with_pysubs2(as_srt, "srt")) == expected
+    assert list(with_webvtt(as_vtt)) == list(with_pysubs2(as_vtt, "vtt")) == expected
+
+
+def test_a_label_makes_no_line_too_wide_and_a_machine_gets_none() -> None:
+    long = transcript_of(Segment(0.0, 9.0, SENTENCE, channel="channel 3"))
+
+    for cue in cues_of(long, SubtitleLayout()):
+        assert all(columns(line) <= 42 for line in cue.text.split("\n"))
+    assert (
+        render(CALL, "tsv").decode().splitlines()[1] == "0\t4000\tHello? Is anybody there at all?"
+    )
+    assert '"channel": "right"' in render(CALL, "json").decode()

@@ -50,14 +50,18 @@ class Decoding:
         rate_hz: int,
         block_s: float,
         limits: DecodeLimits,
+        channel: int | None = None,
         on_declared: Callable[[float | None], None] = lambda _: None,
     ) -> None:
-        """on_declared gets the declared seconds as soon as a header is read."""
+        """channel: the only one that is decoded, from 0; None: all, mixed.
+
+        on_declared gets the declared seconds as soon as a header is read.
+        """
         self._descriptor = descriptor
         self._limits = limits
         self._block_s = block_s
         self._on_declared = on_declared
-        self._pcm = PcmWriter(output, rate_hz=rate_hz, limits=limits)
+        self._pcm = PcmWriter(output, rate_hz=rate_hz, limits=limits, channel=channel)
         self._said: list[str] = []
 
     def run(self) -> Sound:

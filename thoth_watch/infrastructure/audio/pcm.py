@@ -29,7 +29,11 @@ class RefusedError(Exception):
 class PcmWriter:
     """Mixes, repairs, resamples and writes blocks of one recording to a descriptor."""
 
-    def __init__(self, descriptor: int, *, rate_hz: int, limits: DecodeLimits) -> None:
+    def __init__(
+        self, descriptor: int, *, rate_hz: int, limits: DecodeLimits, channel: int | None = None
+    ) -> None:
+        """channel: the only one that is written, from 0; None: their mean."""
+        self._channel = channel
         self._descriptor = descriptor
         self.rate_hz = rate_hz
         self._limits = limits
@@ -61,8 +65,7 @@ class PcmWriter:
         if self._read_s > self._limits.decoded_s:
             hours = self._limits.decoded_s / 3600
             raise RefusedError(f"longer than {hours:g} hours: split the recording")
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        self._put(self._repaired(mono), last=False)
+        self._put(self._repaired(self._mono(block)), last=False)
 
     def finish(self) -> tuple[str, ...]:
         """Write what the resampler still holds; returns warnings.
@@ -81,6 +84,14 @@ class PcmWriter:
         if self._peak > _TOO_LOUD:
             warnings.append(f"clipped: samples up to {self._peak:.3g} times full scale")
         return tuple(warnings)
+
+    def _mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One channel or all; silence where a stream that changes has fewer of them."""
+        if self._channel is None:
+            return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        if self._channel < block.shape[1]:
+            return block[:, self._channel]
+        return np.zeros(len(block), np.float32)
 
     def _repaired(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
         """The block without NaN, infinity and absurd values, all counted."""

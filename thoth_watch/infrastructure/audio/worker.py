@@ -77,6 +77,7 @@ def _answer(
         descriptors[1],
         rate_hz=request["rate_hz"],
         block_s=request["block_s"],
+        channel=request.get("channel"),
         limits=limits,
         on_declared=lambda seconds: send(channel, {"header_s": seconds}),
     )

@@ -18,6 +18,7 @@ from thoth_watch.domain.errors import (
     ThothError,
     TryLater,
 )
+from thoth_watch.infrastructure.audio.channels import decode_channels
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.safe_open import check_unchanged, open_recording
 from thoth_watch.infrastructure.audio.spool import Spool, no_room
@@ -73,11 +74,21 @@ class WorkerDecoder:
         Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable, FileGone, or TryLater when the
         disk is full, the inbox is away or no worker starts.
         """
+        return self._decode_one(file, key=key, channel=None)
+
+    def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
+        """As `decode`, with each channel that has something of its own to say under `channels`.
+
+        The file is read once for each of them.
+        """
+        return decode_channels(lambda channel: self._decode_one(file, key=key, channel=channel))
+
+    def _decode_one(self, file: AudioFile, *, key: int, channel: int | None) -> Recording:
         descriptor = open_recording(file)
         try:
             spool = Spool()
             try:
-                return self._decode(file, descriptor, spool, key)
+                return self._decode(file, descriptor, spool, key, channel)
             except BaseException:
                 spool.close()
                 raise
@@ -98,12 +109,15 @@ class WorkerDecoder:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _decode(self, file: AudioFile, descriptor: int, spool: Spool, key: int) -> Recording:
+    def _decode(
+        self, file: AudioFile, descriptor: int, spool: Spool, key: int, channel: int | None
+    ) -> Recording:
         """Have the worker fill the spool."""
         request = {
             "do": "decode",
             "rate_hz": self._config.sample_rate,
             "block_s": self._config.buffer_duration,
+            "channel": channel,
         }
         with self._decoding:
             answer = self._ask(self._decoder, request, (descriptor, spool.fileno()), file, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, Select, and_, select
 
 from thoth_watch.infrastructure.ledger.tables import files, results
 
@@ -21,3 +21,8 @@ def was_made_by(text: str) -> ColumnElement[bool]:
     """Whether a result is a model's, or by `model@revision` that of a revision that begins so."""
     model, _, revision = text.partition("@")
     return and_(model == _MODEL, _REVISION.startswith(revision, autoescape=True))
+
+
+def files_by(text: str) -> Select[tuple[int]]:
+    """The ids of the files whose transcript was made so."""
+    return select(files.c.id).join(results, IS_ITS).where(was_made_by(text))

@@ -46,6 +46,7 @@ from thoth_watch.infrastructure.ledger import (
     tables,
     unfinished_results,
 )
+from thoth_watch.infrastructure.ledger import made_by as made_by_
 from thoth_watch.infrastructure.ledger.connection import (
     BUSY_TIMEOUT_S,
     WRITES,
@@ -63,6 +64,7 @@ from thoth_watch.infrastructure.ledger.tables import (
 )
 
 RETRYABLE = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT, State.RETRY})
+TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 FAILURE_STATES = frozenset({State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE})
 
 
@@ -491,21 +493,26 @@ class SqlLedger:
         *,
         states: Collection[str] | None = None,
         paths: Collection[Path] | None = None,
+        made_by: str | None = None,
         now: datetime | None = None,
     ) -> int:
         """A person wants another try: all files in these states, or those of `paths`; how many.
 
         Only FAILED, QUARANTINED, CONFLICT and RETRY can be tried again; their counts start at 0.
+        made_by: files with a transcript (DONE or CONFLICT) by that model, or model@revision.
         """
         now = now or datetime.now(UTC)
-        asked = RETRYABLE if states is None else RETRYABLE.intersection(map(State, states))
-        wanted = files.c.state.in_(sorted(asked))
+        possible = RETRYABLE if made_by is None else TRANSCRIBED
+        asked = possible if states is None else possible.intersection(map(State, states))
+        wanted: ColumnElement[bool] = files.c.state.in_(sorted(asked))
+        if made_by is not None:
+            wanted = and_(wanted, files.c.id.in_(made_by_.files_by(made_by)))
         conditions: list[ColumnElement[bool]] = [wanted]
         if paths is not None:
             conditions = [and_(wanted, files.c.path_raw.in_(some)) for some in chunks(list(paths))]
         with self._writing() as connection:
             return sum(
-                self._move_where(connection, condition, _another_try(now), now=now)
+                self._move_where(connection, condition, _another_try(now, made_by), now=now)
                 for condition in conditions
             )
 
@@ -581,12 +588,15 @@ class SqlLedger:
         )
 
 
-def _another_try(now: datetime) -> Callable[[Any], tuple[State, str, dict[str, Any]]]:
-    fresh = {**listing.UNTRIED, "next_try_at": None, "ready_at": now}
+def _another_try(
+    now: datetime, made_by: str | None
+) -> Callable[[Any], tuple[State, str, dict[str, Any]]]:
+    fresh = {**listing.UNTRIED, "next_try_at": None, "ready_at": now, "done_at": None}
 
     def step(row: Any) -> tuple[State, str, dict[str, Any]]:
         after = State.READY if row.size_bytes else State.SEEN
-        return after, f"a person asked for another try after: {row.reason}", dict(fresh)
+        before = row.reason or f"was made by {made_by}"
+        return after, f"a person asked for another try after: {before}", dict(fresh)
 
     return step
 

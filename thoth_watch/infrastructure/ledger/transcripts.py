@@ -56,6 +56,7 @@ def _segment(item: Mapping[str, Any]) -> Segment:
         compression_ratio=float(item["compression_ratio"]),
         no_speech_prob=float(item["no_speech_prob"]),
         seek=item["seek"],
+        channel=item.get("channel"),
         words=tuple(
             Word(
                 start=float(word["start"]),

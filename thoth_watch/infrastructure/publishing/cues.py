@@ -24,11 +24,18 @@ class Cue:
     end_ms: int
     lines: tuple[tuple[str, ...], ...]  # of words with the spaces before them; no line is blank
     marked: tuple[int, int] | None = None  # line and word that is being spoken
+    channel: str | None = None  # who speaks
+    label: str = ""  # who speaks, where that changes: [left]
+
+    @property
+    def words(self) -> str:
+        """What is said, one text line a line."""
+        return "\n".join("".join(line) for line in self.lines)
 
     @property
     def text(self) -> str:
-        """What is shown, one text line a line."""
-        return "\n".join("".join(line) for line in self.lines)
+        """What is shown: the words, after the label."""
+        return self.label + self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +48,39 @@ class _Atom:
 
 
 def cues_of(transcript: Transcript, layout: SubtitleLayout) -> list[Cue]:
-    """Cues in time order, without overlap, each at least a millisecond long, none without words."""
+    """Cues in time order, each at least a millisecond long, none without words.
+
+    Those of one channel do not overlap; people may talk at the same time on several.
+    """
     cues: list[Cue] = []
-    free_from_ms = 0
+    free_from_ms: dict[str | None, int] = {}
     for segment in transcript.segments:
-        for cue in _cues_of_segment(segment, layout):
-            start_ms = max(cue.start_ms, free_from_ms)
-            free_from_ms = max(cue.end_ms, start_ms + 1)
-            cues.append(replace(cue, start_ms=start_ms, end_ms=free_from_ms))
+        for cue in _cues_of_segment(segment, _beside_label(layout, segment.channel)):
+            start_ms = max(cue.start_ms, free_from_ms.get(segment.channel, 0))
+            free_from_ms[segment.channel] = end_ms = max(cue.end_ms, start_ms + 1)
+            cues.append(replace(cue, start_ms=start_ms, end_ms=end_ms, channel=segment.channel))
+    cues.sort(key=lambda cue: cue.start_ms)
+    speakers = [None, *(cue.channel for cue in cues)]
+    cues = [
+        replace(cue, label=mark(cue.channel, after=speaker))
+        for cue, speaker in zip(cues, speakers, strict=False)
+    ]
     if layout.reading_speed is not None:
         cues = _readable(cues, layout.reading_speed, end_ms=milliseconds(transcript.duration_s))
     return cues
+
+
+def mark(channel: str | None, *, after: str | None) -> str:
+    """What stands before the words of a channel that come after those of another."""
+    return f"[{channel}] " if channel is not None and channel != after else ""
+
+
+def _beside_label(layout: SubtitleLayout, channel: str | None) -> SubtitleLayout:
+    """The layout with room for a label in each line."""
+    if channel is None or layout.max_line_width is None:
+        return layout
+    room = layout.max_line_width - len(mark(channel, after=None))
+    return replace(layout, max_line_width=max(room, 2))
 
 
 def milliseconds(seconds: float) -> int:

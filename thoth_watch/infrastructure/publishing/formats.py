@@ -8,7 +8,7 @@ from typing import Any
 
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.infrastructure.publishing.cues import UNCUT, cues_of, one_line
+from thoth_watch.infrastructure.publishing.cues import UNCUT, cues_of, mark, one_line
 from thoth_watch.infrastructure.publishing.json_document import json_document
 from thoth_watch.infrastructure.publishing.subtitles import srt, vtt
 
@@ -52,11 +52,17 @@ def _text(
 
 
 def _txt(transcript: Transcript) -> str:
-    lines = (one_line(segment.text) for segment in transcript.segments)
-    return "".join(f"{line}\n" for line in lines if line)
+    """A segment a line; where channels are apart, a change of the speaker is marked."""
+    lines, speaker = [], None
+    for segment in transcript.segments:
+        line = one_line(segment.text)
+        if line:
+            lines.append(f"{mark(segment.channel, after=speaker)}{line}\n")
+            speaker = segment.channel
+    return "".join(lines)
 
 
 def _tsv(transcript: Transcript) -> str:
     """A segment a row."""
-    rows = (f"{c.start_ms}\t{c.end_ms}\t{c.text}\n" for c in cues_of(transcript, UNCUT))
+    rows = (f"{c.start_ms}\t{c.end_ms}\t{c.words}\n" for c in cues_of(transcript, UNCUT))
     return "start\tend\ttext\n" + "".join(rows)

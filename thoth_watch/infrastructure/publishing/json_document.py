@@ -43,6 +43,8 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
     }
+    if segment.channel is not None:
+        keys["channel"] = segment.channel
     if segment.words:
         keys["words"] = [_word(word) for word in segment.words]
     return keys

@@ -74,7 +74,13 @@ def _segment(item: Any) -> Segment:
     words = tuple(
         Word(w["start"], w["end"], w["word"], w["probability"]) for w in item.get("words", ())
     )
-    return Segment(start=item["start"], end=item["end"], text=item["text"], words=words)
+    return Segment(
+        start=item["start"],
+        end=item["end"],
+        text=item["text"],
+        words=words,
+        channel=item.get("channel"),
+    )
 
 
 def _document(content: bytes | None, sha256: str) -> Any:

@@ -46,7 +46,7 @@ def _text(cue: Cue, *, escape: Callable[[str], str]) -> str:
         )
         space = word[: len(word) - len(word.lstrip())]
         lines.append(f"{before}{space}<u>{word.lstrip()}</u>{after}")
-    return "\n".join(lines)
+    return escape(cue.label) + "\n".join(lines)
 
 
 def _without_arrows(text: str) -> str:

@@ -130,6 +130,7 @@ class _Builder:
                 document.transcript.output_dir, ("transcript", "output_dir")
             ),
             name=document.transcript.name,
+            channels=document.audio.channels,
             vad=document.engine.vad,
         )
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
 from thoth_watch.domain.batching import GROUP_KEYS, BatchPolicy, Order
+from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.decoding import DecodingOptions, LongForm
 from thoth_watch.domain.engine import (
     AudioContext,
@@ -64,6 +65,7 @@ Count = Annotated[int, Field(ge=1, le=100)]
 TextList = Annotated[list[str], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
 TaskWord = Annotated[str, one_of(*Task)]
+ChannelsWord = Annotated[str, one_of(*Channels)]
 VadWord = Annotated[str, BeforeValidator(check_vad)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
@@ -102,6 +104,7 @@ class AudioSection(Section):
     buffer_duration: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = (
         _AUDIO.buffer_duration
     )
+    channels: ChannelsWord = _TREATMENT.channels
 
 
 class BatchSection(Section):
@@ -213,6 +216,7 @@ class RuleSection(Section):
     formats: Formats = []
     output_dir: Text = ""
     name: Name = ""
+    channels: ChannelsWord = ""
     vad: VadWord = ""
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
 

@@ -1,0 +1,115 @@
+"""A recording with a speaker a channel becomes one transcript, by time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.application.conftest import House
+from thoth_watch.domain.channels import channel_name, joined, merged
+from thoth_watch.domain.states import State
+from thoth_watch.domain.transcript import Segment, Transcript, Verdict
+from thoth_watch.domain.treatment import Treatment
+
+
+@pytest.fixture
+def split(house: House) -> House:
+    house.treatment = Treatment(formats=("txt",), channels="split")
+    house.decoder.channels = {"call.wav": ("left", "right")}
+    for name in ("before.wav", "call.wav", "after.wav"):
+        house.inbox.put(name)
+    house.settle()
+    return house
+
+
+def test_each_channel_is_transcribed_by_itself_and_published_as_one(split: House) -> None:
+    split.run_once()
+
+    assert split.engines.fake.heard == [
+        "before.wav",
+        "call.wav left",
+        "call.wav right",
+        "after.wav",
+    ]
+    assert {path.name: text.decode() for path, text in split.publisher.disk.items()} == {
+        "before.txt": "before.wav",
+        "call.txt": "call.wav left call.wav right",
+        "after.txt": "after.wav",
+    }
+    assert set(split.states().values()) == {State.DONE}
+    assert split.runs()[0]["audio_s"] == 30.0
+
+
+def test_a_channel_that_cannot_be_transcribed_fails_its_recording_alone(split: House) -> None:
+    split.engines.fake.deaf = {"call.wav right"}
+
+    split.run_once()
+
+    states = split.states()
+    assert states.pop("call.wav") is State.RETRY
+    assert set(states.values()) == {State.DONE}
+    assert "right: the engine is deaf to it" in split.rows()["call.wav"]["reason"]
+
+
+def test_a_stop_between_channels_gives_the_recording_back(split: House) -> None:
+    split.run_once(should_stop=lambda: len(split.engines.fake.heard) >= 2)
+
+    assert split.states()["call.wav"] is State.READY
+    assert split.states()["before.wav"] is State.DONE
+
+
+def test_a_split_transcript_is_not_taken_for_a_mixed_one(split: House) -> None:
+    split.run_once()
+    split.treatment = Treatment(formats=("txt",))
+    split.decoder.same_sound["again.wav"] = "before.wav"
+    split.inbox.put("again.wav")
+    split.settle()
+
+    split.run_once()
+
+    assert split.engines.fake.heard[-1] == "before.wav"
+    assert len(split.engines.fake.heard) == 5
+
+
+def test_transcripts_are_merged_by_time_with_the_worst_verdict_and_its_channel() -> None:
+    left = Transcript(
+        (Segment(0.0, 4.0, " Hello, is that you?"), Segment(8.0, 9.0, " Fine.")), "en", 10.0
+    )
+    right = Transcript(
+        (Segment(3.5, 7.0, " Ja."),),
+        "de",
+        10.0,
+        verdict=Verdict.SUSPECT,
+        reasons=("unlikely",),
+        warnings=("clipped",),
+        skipped_s=4.0,
+    )
+
+    both = merged([("left", left), ("right", right)])
+
+    assert [(s.start, s.channel) for s in both.segments] == [
+        (0.0, "left"),
+        (3.5, "right"),
+        (8.0, "left"),
+    ]
+    assert (both.language, both.verdict, both.reasons) == (
+        "en",
+        Verdict.SUSPECT,
+        ("right: unlikely",),
+    )
+    assert (both.duration_s, both.skipped_s, both.warnings) == (10.0, 2.0, ("clipped",))
+
+
+def test_silence_in_one_channel_leaves_the_other_as_it_is_judged() -> None:
+    words = Transcript((Segment(0.0, 1.0, " Yes."),), "en", 2.0)
+    silence = Transcript((), "", 2.0, verdict=Verdict.EMPTY)
+
+    assert merged([("left", silence), ("right", words)]).verdict is Verdict.OK
+    assert merged([("left", silence), ("right", silence)]).verdict is Verdict.EMPTY
+
+
+def test_anybody_speaks_where_one_of_them_does() -> None:
+    assert joined([((0.0, 2.0), (5.0, 6.0)), ((1.0, 3.0),), ()]) == ((0.0, 3.0), (5.0, 6.0))
+
+
+def test_channels_have_the_names_that_people_call_them_by() -> None:
+    assert [channel_name(n) for n in range(3)] == ["left", "right", "channel 3"]

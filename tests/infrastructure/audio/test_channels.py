@@ -1,0 +1,90 @@
+"""Channels that have something of their own to say are decoded each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from thoth_watch.bootstrap import audio_file
+from thoth_watch.infrastructure.audio import WorkerDecoder
+
+RATE = 16_000
+RNG = np.random.default_rng(0)
+ONE, TWO, THREE = (0.1 * RNG.standard_normal((3, 2 * RATE))).astype(np.float32)
+NOTHING = np.zeros(2 * RATE, np.float32)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[WorkerDecoder]:
+    with WorkerDecoder() as decoder:
+        yield decoder
+
+
+def recorded(path: Path, *channels: np.ndarray) -> Path:
+    soundfile.write(path, np.stack(channels, axis=1), RATE, subtype="FLOAT")
+    return path
+
+
+def test_two_speakers_are_apart_and_sound_as_they_were_recorded(decoder, tmp_path) -> None:
+    file = audio_file(recorded(tmp_path / "call.wav", ONE, TWO))
+
+    recording = decoder.decode_channels(file, key=7)
+
+    assert [name for name, _ in recording.channels] == ["left", "right"]
+    assert np.array_equal(recording.channels[0][1].samples, ONE)
+    assert np.array_equal(recording.channels[1][1].samples, TWO)
+    assert (recording.key, recording.duration_s) == (7, 2.0)
+    recording.close()
+
+
+@pytest.mark.parametrize(
+    ("channels", "names"),
+    [
+        ((ONE,), []),
+        ((ONE, ONE), []),
+        ((ONE, ONE + np.float32(0.001) * TWO), []),
+        ((ONE, NOTHING), []),
+        ((NOTHING, ONE), []),
+        ((NOTHING, NOTHING), []),
+        ((ONE, -ONE), []),
+        ((ONE, 0.5 * TWO + 0.5 * ONE), ["left", "right"]),
+        ((ONE, NOTHING, TWO, ONE, THREE), ["left", "channel 3", "channel 5"]),
+    ],
+)
+def test_silent_channels_and_repeated_ones_are_left_out(decoder, tmp_path, channels, names) -> None:
+    file = audio_file(recorded(tmp_path / "talk.wav", *channels))
+
+    recording = decoder.decode_channels(file)
+
+    assert [name for name, _ in recording.channels] == names
+    if not names:
+        loudest = max(channels, key=lambda channel: np.abs(channel).max() > 0)
+        assert np.allclose(recording.samples, loudest, atol=0.001)
+    recording.close()
+
+
+def test_what_has_more_channels_than_speakers_is_mixed_with_a_warning(decoder, tmp_path) -> None:
+    file = audio_file(recorded(tmp_path / "field.wav", *([ONE, TWO] * 6)))
+
+    recording = decoder.decode_channels(file)
+
+    assert recording.channels == ()
+    assert recording.info.warnings == ("not split: 12 channels; at most 8 can be speakers",)
+    assert np.allclose(recording.samples, (ONE + TWO) / 2, atol=1e-6)
+    recording.close()
+
+
+def test_an_mp3_of_one_speaker_in_stereo_is_one_recording(decoder, tmp_path) -> None:
+    path = tmp_path / "talk.mp3"
+    time_s = np.arange(2 * RATE) / RATE
+    tone = (0.3 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
+    soundfile.write(path, np.stack([tone, tone], axis=1), RATE, format="MP3")
+
+    recording = decoder.decode_channels(audio_file(path))
+
+    assert recording.channels == ()
+    recording.close()

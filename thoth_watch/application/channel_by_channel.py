@@ -1,0 +1,78 @@
+"""Recordings with a speaker a channel on their way through the engine: taken apart, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from thoth_watch.application.ports import (
+    EngineSeconds,
+    Recording,
+    Transcribed,
+    TranscriptionEngine,
+)
+from thoth_watch.domain.channels import merged
+from thoth_watch.domain.transcript import Transcript
+
+
+@dataclass(slots=True)
+class _Apart:
+    """A recording whose channels are with the engine."""
+
+    recording: Recording
+    done: dict[int, Transcribed] = field(default_factory=dict)  # by place among its channels
+
+
+def transcribe_channels(
+    engine: TranscriptionEngine,
+    recordings: Iterable[Recording],
+    *,
+    seconds: EngineSeconds,
+    on_progress: Callable[[float], None],
+    should_stop: Callable[[], bool],
+) -> Iterator[Transcribed]:
+    """`engine.transcribe`, each channel of a recording by itself; one is yielded with its last channel.
+
+    A channel that cannot be transcribed makes its whole recording one that cannot.
+    """
+    apart: dict[int, tuple[_Apart, int]] = {}  # by the key that the engine knows a channel by
+
+    def parts() -> Iterator[Recording]:
+        for recording in recordings:
+            if not recording.channels:
+                yield recording
+                continue
+            whole = _Apart(recording)
+            for place, (_, channel) in enumerate(recording.channels):
+                key = -1 - len(apart)  # callers' keys are not negative
+                apart[key] = whole, place
+                yield replace(
+                    recording,
+                    key=key,
+                    samples=channel.samples,
+                    info=channel.info,
+                    speech=channel.speech,
+                    channels=(),
+                    close=channel.close,
+                )
+
+    for finished in engine.transcribe(
+        parts(), seconds=seconds, on_progress=on_progress, should_stop=should_stop
+    ):
+        if finished.key not in apart:
+            yield finished
+            continue
+        whole, place = apart[finished.key]
+        whole.done[place] = finished
+        if len(whole.done) == len(whole.recording.channels):
+            yield _together(whole)
+
+
+def _together(whole: _Apart) -> Transcribed:
+    parts: list[tuple[str, Transcript]] = []
+    for place, (name, _) in enumerate(whole.recording.channels):
+        finished = whole.done[place]
+        if finished.transcript is None:
+            return Transcribed(whole.recording.key, None, f"{name}: {finished.error}")
+        parts.append((name, finished.transcript))
+    return Transcribed(whole.recording.key, merged(parts))

@@ -1,0 +1,75 @@
+"""A recording taken apart into those of its channels that have something of their own to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from thoth_watch.application.ports import Recording
+from thoth_watch.domain.channels import MAX_SPLIT, channel_name
+
+SILENT = 1e-4  # root mean square, of full scale: -80 dB
+SAME = 0.03  # of the louder one's, what two channels may differ by: -30 dB, the noise of a codec
+BLOCK = 2**20  # samples that are compared at once
+
+
+def decode_channels(decode: Callable[[int | None], Recording]) -> Recording:
+    """A recording with its channels under `channels`, where two or more have something to say.
+
+    decode: gives one channel, or for None the mix. Where one channel alone is left, it is the
+    recording; the mix of a loud and a silent one would be half as loud.
+    """
+    first = decode(0)
+    n_channels = first.info.source_channels
+    if n_channels > MAX_SPLIT:
+        first.close()
+        mix = decode(None)
+        warning = f"not split: {n_channels} channels; at most {MAX_SPLIT} can be speakers"
+        return replace(mix, info=replace(mix.info, warnings=(*mix.info.warnings, warning)))
+    kept = [(channel_name(0), first)]
+    try:
+        for index in range(1, n_channels):
+            channel = decode(index)
+            if any(_is_same(channel.samples, other.samples) for _, other in kept):
+                channel.close()
+            else:
+                kept.append((channel_name(index), channel))
+    except BaseException:
+        _close_all(kept)
+        raise
+    loud = [item for item in kept if not _is_silent(item[1].samples)] or kept[:1]
+    _close_all([item for item in kept if not any(item is other for other in loud)])
+    if len(loud) == 1:
+        return loud[0][1]
+    return replace(loud[0][1], channels=tuple(loud), close=lambda: _close_all(loud))
+
+
+def _close_all(channels: list[tuple[str, Recording]]) -> None:
+    for _, channel in channels:
+        channel.close()
+
+
+def _is_silent(samples: Any) -> bool:
+    return _power(samples) <= SILENT**2 * len(samples)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two channels hold one sound, be it upside down, as wrong wiring makes it."""
+    if len(one) != len(other):
+        return False
+    louder = max(_power(one), _power(other))
+    return any(_power(one, plus=sign, other=other) <= SAME**2 * louder for sign in (-1, 1))
+
+
+def _power(samples: Any, *, plus: int = 0, other: Any = None) -> float:
+    """The sum of squares, after `plus` times another was added; a memory map is read in blocks."""
+    total = 0.0
+    for start in range(0, len(samples), BLOCK):
+        block = np.asarray(samples[start : start + BLOCK], np.float64)
+        if plus:
+            block = block + plus * other[start : start + BLOCK]
+        total += float(block @ block)
+    return total
