@@ -57,6 +57,13 @@ def test_nothing_stands_in_for_a_model_that_is_not_there(decoder: WorkerDecoder,
         build_engine(asked, decoder=decoder)
 
 
+def test_what_pins_the_configured_model_is_not_asked_of_a_rules_model(model: str):
+    asked = TranscriptionEngineConfig(revision="v1", weights_sha256="0" * 64, device="cpu")
+    engines = Engines(asked, decoder=None)
+
+    assert engines.engine(model).placement.model == model
+
+
 def test_one_engine_is_kept_and_its_loading_counted_once(
     asked: TranscriptionEngineConfig, decoder: WorkerDecoder, model: str
 ):

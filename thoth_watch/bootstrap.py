@@ -130,7 +130,9 @@ class Engines:
         """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None  # frees the other one first
-            config = replace(self._asked, model=model)
+            config = self._asked
+            if model != config.model:  # a rule's: what was said of the other one is not its own
+                config = replace(config, model=model, revision=None, weights_sha256=None)
             self._loaded = (model, build_engine(config, decoder=self._decoder))
             self._is_load_told = False
             placement = self._loaded[1].placement

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from pydantic import BeforeValidator
@@ -48,6 +49,18 @@ def check_text(value: object) -> str:
 def check_revision(value: object) -> str | None:
     """A revision, or null."""
     return None if value is None else check_text(value)
+
+
+def check_weights_sha256(value: object) -> str | None:
+    """A hash in hex digits, or None; `sha256:` before it is taken off."""
+    if value is None:
+        return None
+    word = check_text(value).strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", word):
+        raise NotAllowedError(
+            "allowed: null, or 64 hex digits (`thoth-watch model check` has them)"
+        )
+    return word
 
 
 def check_webhook(value: object) -> str | None:
