@@ -78,10 +78,11 @@ def audio_file(path: Path) -> AudioFile:
 
 
 def build_engine(
-    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder
+    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder | None = None
 ) -> WhisperTranscriptionEngine:
     """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
 
+    decoder: for its `transcribe_batch`.
     Raises EngineUnavailable: always for a model that cannot be had or a device named on the
     command line, else where `fallback: never`.
     """
@@ -113,13 +114,16 @@ def build_engine(
 
 
 class Engines:
-    """Keeps the engine of the model in use loaded; another model takes its place."""
+    """Keeps the engine in use loaded; one that is asked for otherwise takes its place."""
 
-    def __init__(self, asked: TranscriptionEngineConfig, *, decoder: WorkerDecoder) -> None:
+    def __init__(self, asked: TranscriptionEngineConfig) -> None:
         self._asked = asked
-        self._decoder = decoder
-        self._loaded: tuple[str, TranscriptionEngine] | None = None
+        self._loaded: tuple[TranscriptionEngineConfig, TranscriptionEngine] | None = None
         self._is_load_told = False
+
+    def reconfigure(self, asked: TranscriptionEngineConfig) -> None:
+        """From now on engines as another configuration asks; one that it asks for too stays loaded."""
+        self._asked = asked
 
     @property
     def asked(self) -> TranscriptionEngineConfig:
@@ -128,12 +132,12 @@ class Engines:
 
     def engine(self, model: str) -> TranscriptionEngine:
         """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
-        if self._loaded is None or self._loaded[0] != model:
+        config = self._asked
+        if model != config.model:  # a rule's: what was said of the other one is not its own
+            config = replace(config, model=model, revision=None, weights_sha256=None)
+        if self._loaded is None or self._loaded[0] != config:
             self._loaded = None  # frees the other one first
-            config = self._asked
-            if model != config.model:  # a rule's: what was said of the other one is not its own
-                config = replace(config, model=model, revision=None, weights_sha256=None)
-            self._loaded = (model, build_engine(config, decoder=self._decoder))
+            self._loaded = (config, build_engine(config))
             self._is_load_told = False
             placement = self._loaded[1].placement
             log.info(
@@ -207,11 +211,14 @@ def build_service(
     *,
     drain: bool,
     progress: Progress | None = None,
+    engines: Engines | None = None,
     reread: Callable[[], None] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Ending]]:
     """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
 
-    reread reads the configuration again on SIGHUP; where it raises ConfigError the old one stays.
+    engines: those of the configuration before this one. reread reads the configuration again on
+    SIGHUP; where it raises ConfigError the old one stays. on_ready: the engine is there and tried.
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
     """
     from thoth_watch.application.publish_transcript import PublishTranscript
@@ -239,7 +246,8 @@ def build_service(
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
         stack.callback(decoder.close)
-        engines = Engines(settings.engine, decoder=decoder)
+        engines = engines or Engines(settings.engine)
+        engines.reconfigure(settings.engine)
         doorbell = stack.enter_context(
             WatchdogDoorbell(
                 [(i.path, i.recursive, i.watcher) for i in settings.inboxes], suffixes=suffixes
@@ -268,6 +276,10 @@ def build_service(
             doorbell.check()
             ledger.check_identity()
             manager.alive()
+
+        def ready() -> None:
+            on_ready()
+            manager.ready()
 
         def run() -> Ending:
             ending = serve.run(should_stop=stop)
@@ -304,7 +316,7 @@ def build_service(
             owner=owner_token(),
             ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
             heartbeat=heartbeat,
-            on_ready=manager.ready,
+            on_ready=ready,
             wants_reload=_reload_check(stop, reread, manager),
         )
         yield run

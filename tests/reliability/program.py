@@ -15,6 +15,8 @@ from tests.fakes import HashingEngine
 from tests.reliability.failpoints import Failpoints, install
 from thoth_watch import bootstrap, cli
 from thoth_watch.application.ports import Recording
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.audio import worker_process
 
 
@@ -45,7 +47,9 @@ def main() -> None:
     seconds = float(os.environ.get("ENGINE_TAKES_S", "0"))
     engine = SlowEngine(seconds, os.environ.get("ENGINE_HANGS_ON", "").strip())
 
-    def build_engine(*_: Any, **__: Any) -> SlowEngine:
+    def build_engine(asked: TranscriptionEngineConfig, **_: Any) -> SlowEngine:
+        if asked.model == "nobody/missing":
+            raise EngineUnavailable("model nobody/missing: there is none")
         return engine
 
     bootstrap.build_engine = build_engine  # type: ignore[assignment]

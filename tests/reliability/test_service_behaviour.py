@@ -143,5 +143,30 @@ def test_a_bad_configuration_is_refused_and_a_good_one_takes_over(place: Place, 
     place.drop("b.wav", seed=2)
     place.wait_for(lambda: place.n("DONE") == 2, daemon)
     assert place.inbox.joinpath("b.srt").exists()
+    assert place.log().count("engine loaded") == 1  # nothing about it changed
     daemon.terminate()
     assert daemon.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("why", ["its model is missing", "its ledger is no ledger"])
+def test_a_configuration_that_cannot_be_served_gives_way_to_the_one_before(
+    place: Place, manager: Manager, why: str
+):
+    daemon = started(place, manager)
+    manager.hear_until("READY")
+    diary = place.folder / "diary"
+    diary.write_text("no ledger\n" * 100)
+    if why == "its model is missing":
+        place.configure(engine={"model": "nobody/missing"})
+    else:
+        place.configure(ledger={"url": f"sqlite:///{diary}"})
+    daemon.send_signal(signal.SIGHUP)
+    manager.hear_until("RELOADING")
+    manager.hear_until("READY")
+    assert "the old one stays" in place.log()
+
+    place.drop("a.wav", seed=1)
+    place.wait_for(lambda: place.n("DONE") == 1, daemon)
+    daemon.terminate()
+    assert daemon.wait(PATIENCE_S) == 0
+    place.check_nothing_is_lost()
