@@ -275,7 +275,7 @@ def build_service(
         def heartbeat() -> None:
             doorbell.check()
             ledger.check_identity()
-            manager.alive()
+            manager.alive(silent_s=dispatcher.silent_s)
 
         def ready() -> None:
             on_ready()

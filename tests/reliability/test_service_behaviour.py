@@ -83,6 +83,24 @@ def test_the_watchdog_hears_of_it_until_the_loop_stalls(place: Place, manager: M
     assert daemon.wait(PATIENCE_S) == 0
 
 
+def test_the_watchdog_hears_nothing_when_the_engine_stalls(place: Place, manager: Manager):
+    place.drop("a.wav", seed=1)
+    trap = place.expected.popitem()[1]
+    daemon = started(place, manager, WATCHDOG_USEC="2000000", ENGINE_HANGS_ON=trap)
+    try:
+        place.wait_for(lambda: "no sign of life" in place.log(), daemon)
+        while manager.hear(0.1):
+            pass  # what was said before
+
+        assert manager.hear(2.0) == ""
+        place.drop("b.wav", seed=2)
+        place.wait_for(lambda: place.n("READY") == 1, daemon)  # the loop itself goes round
+        assert manager.hear(0.5) == ""
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
 @pytest.mark.parametrize("n_stops", [1, pytest.param(20, marks=full)])
 def test_a_stop_in_the_middle_of_a_batch_loses_and_doubles_nothing(place: Place, n_stops: int):
     for n in range(16 * n_stops):

@@ -152,8 +152,9 @@ class TranscriptionEngine(Protocol):
         """Yield each recording's transcript as soon as its last window is decoded.
 
         recordings are pulled when there is room, so that decoding files and computing overlap.
-        on_progress gets the seconds of audio that were just finished. When should_stop turns true
-        the engine ends after the present forward pass, leaving unfinished recordings out.
+        on_progress gets the seconds of audio that were just finished. should_stop is asked before
+        each forward pass, by which one can tell that the engine is alive. When it turns true the
+        engine ends after the present forward pass, leaving unfinished recordings out.
         """
 
 
