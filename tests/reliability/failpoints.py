@@ -25,6 +25,7 @@ CALLS = frozenset(
 MODULES = (
     "thoth_watch.infrastructure.publishing.publisher",
     "thoth_watch.infrastructure.publishing.rungs",
+    "thoth_watch.infrastructure.publishing.leftovers",
     "thoth_watch.infrastructure.inbox.folder",
     "thoth_watch.infrastructure.audio.safe_open",
 )

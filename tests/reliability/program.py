@@ -18,6 +18,7 @@ from thoth_watch.application.ports import Recording
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.audio import worker_process
+from thoth_watch.infrastructure.publishing import leftovers
 
 
 class SlowEngine(HashingEngine):
@@ -53,6 +54,7 @@ def main() -> None:
         return engine
 
     bootstrap.build_engine = build_engine  # type: ignore[assignment]
+    leftovers.AGE_S = float(os.environ.get("LEFTOVERS_AGE_S", leftovers.AGE_S))
     before_worker(os.environ.get("WORKER_PRELUDE", ""))
     plan, trace = os.environ.get("FAILPOINT", ""), os.environ.get("FAILPOINT_TRACE")
     if plan or trace:
