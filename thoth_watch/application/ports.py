@@ -50,7 +50,7 @@ class AudioFiles(Protocol):
     """Answers about single recordings, without reading them."""
 
     def is_being_written(self, file: AudioFile) -> bool:
-        """Whether a process has it open for writing; False where that cannot be told."""
+        """Whether a process has it open for writing, or wrote since; False where that cannot be told."""
 
     def whereabouts(self, file: AudioFile) -> Whereabouts:
         """Whether it is still the version that was seen. Raises TryLater where its inbox is away."""
