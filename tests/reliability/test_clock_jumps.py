@@ -126,7 +126,6 @@ def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
             states = house.states()
             assert states.pop(ALWAYS) in {"RETRY", "READY"}
             assert set(states.values()) <= set(ENDS), (number, states)
-            assert len(decoder.tried[ALWAYS]) > 5
         assert decoder.late == [], number
         assert hurried(decoder.tried) == [], number
         path.unlink()
