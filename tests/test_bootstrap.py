@@ -57,12 +57,30 @@ def test_nothing_stands_in_for_a_model_that_is_not_there(decoder: WorkerDecoder,
         build_engine(asked, decoder=decoder)
 
 
+def test_what_pins_the_configured_model_is_not_asked_of_a_rules_model(model: str):
+    asked = TranscriptionEngineConfig(revision="v1", weights_sha256="0" * 64, device="cpu")
+    engines = Engines(asked)
+
+    assert engines.engine(model).placement.model == model
+
+
 def test_one_engine_is_kept_and_its_loading_counted_once(
-    asked: TranscriptionEngineConfig, decoder: WorkerDecoder, model: str
+    asked: TranscriptionEngineConfig, model: str
 ):
-    engines = Engines(replace(asked, device="cpu"), decoder=decoder)
+    engines = Engines(replace(asked, device="cpu"))
     engine = engines.engine(model)
 
     assert engines.engine(model) is engine
     assert engines.load_s_of_first_use(engine) > 0
     assert engines.load_s_of_first_use(engine) == 0
+
+
+def test_another_configuration_keeps_the_engine_unless_it_asks_for_another(model: str):
+    asked = TranscriptionEngineConfig(model=model, device="cpu")
+    engines = Engines(asked)
+    engine = engines.engine(model)
+
+    engines.reconfigure(replace(asked))
+    assert engines.engine(model) is engine
+    engines.reconfigure(replace(asked, batch_size=3))
+    assert engines.engine(model).placement.batch_size == 3

@@ -120,7 +120,14 @@ class House:
         assert claim is not None
         return self.transcribe(claim, should_stop=should_stop)
 
-    def serve(self, *, drain: bool = True, until: Callable[[], bool] = lambda: False) -> None:
+    def serve(
+        self,
+        *,
+        drain: bool = True,
+        until: Callable[[], bool] = lambda: False,
+        rescan_s: float = 60.0,
+        doorbell: FakeDoorbell | None = None,
+    ) -> None:
         """The whole loop, until drained or until it is so."""
         house = self
 
@@ -148,12 +155,12 @@ class House:
             inboxes=[self.watch],
             ledger=self.ledger,
             dispatcher=InThisThread(),
-            doorbell=FakeDoorbell(self.clock),
+            doorbell=doorbell or FakeDoorbell(self.clock),
             publish=self.publish,
             files=self.files,
             treatment_of=self.treatment_of,
             clock=self.clock,
-            policy=ServePolicy(batch=self.policy, rescan_s=60.0, drain=drain),
+            policy=ServePolicy(batch=self.policy, rescan_s=rescan_s, drain=drain),
             owner="me",
             ensure_engine=lambda: None,
             tidy=self.tidy,

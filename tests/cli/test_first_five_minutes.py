@@ -122,7 +122,10 @@ def test_a_model_is_checked_by_loading_it(run, tiny: Path):
 
     assert (facts["device"], facts["model"]) == ("cpu", str(tiny))
     assert facts["revision"].startswith("sha256:")
-    assert "loads in" in run("model", "check", "--model", str(tiny)).stdout
+    assert facts["revision"].endswith(facts["weights_sha256"])
+    said = run("model", "check", "--model", str(tiny)).stdout
+    assert "loads in" in said
+    assert f"engine.weights_sha256: {facts['weights_sha256']}" in said
     assert run("model", "check", "--model", "./nothing").returncode == errors.EXIT_UNAVAILABLE
 
 

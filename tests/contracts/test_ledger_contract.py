@@ -331,6 +331,14 @@ def test_a_failure_that_counts_and_one_that_does_not(ledger: Ledger) -> None:
         assert (again.attempts, again.setbacks) == (1, setbacks)
 
 
+def test_a_retry_that_is_years_away_was_planned_by_another_clock(ledger: Ledger) -> None:
+    assert fail(ledger, make_claim(ledger, recording()), State.RETRY, next_try_at=NOW)
+    hours_before = NOW - timedelta(hours=5)
+    assert ledger.wake_retries(now=hours_before) == 0
+    assert ledger.wake_retries(now=NOW - timedelta(days=3650)) == 1
+    assert ledger.next_retry_at() is None
+
+
 def test_a_crash_is_remembered(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert fail(ledger, claim, State.RETRY, crashed=True)

@@ -28,6 +28,7 @@ CALLS = frozenset(
 MODULES = (
     "thoth_watch.infrastructure.publishing.publisher",
     "thoth_watch.infrastructure.publishing.rungs",
+    "thoth_watch.infrastructure.publishing.leftovers",
     "thoth_watch.infrastructure.publishing.mover",
     "thoth_watch.infrastructure.inbox.folder",
     "thoth_watch.infrastructure.audio.safe_open",

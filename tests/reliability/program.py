@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,11 @@ from tests.reliability.failpoints import Failpoints, install
 from thoth_watch import cli
 from thoth_watch.application.ports import Recording
 from thoth_watch.bootstrap import engines
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.audio import worker_process
+from thoth_watch.infrastructure.inbox.doorbell import WatchdogDoorbell, _Ring
+from thoth_watch.infrastructure.publishing import leftovers
 
 
 class SlowEngine(HashingEngine):
@@ -42,15 +47,52 @@ def before_worker(prelude: str) -> None:
         worker_process._BOOT = boot.replace("from thoth", f"{prelude}; from thoth", 1)
 
 
+def break_watcher_on_signal(how: str) -> None:
+    """On SIGUSR1 end watchdog's emitters, or have its handler raise at the next event; or hear nothing."""
+    bells: list[WatchdogDoorbell] = []
+    enter, ring = WatchdogDoorbell.__enter__, _Ring.on_any_event
+    is_due = threading.Event()
+
+    def remember(bell: WatchdogDoorbell) -> WatchdogDoorbell:
+        bells.append(bell)
+        return enter(bell)
+
+    def ring_or_raise(self: _Ring, event: Any) -> None:
+        if how == "deaf":
+            return
+        if is_due.is_set():
+            is_due.clear()
+            raise RuntimeError("put in by the test")
+        ring(self, event)
+
+    def strike(*_: Any) -> None:
+        if how == "handler":
+            is_due.set()
+            return
+        observer = bells[-1]._observer
+        assert observer is not None
+        for emitter in observer.emitters:
+            emitter.stop()
+
+    WatchdogDoorbell.__enter__ = remember  # type: ignore[method-assign]
+    _Ring.on_any_event = ring_or_raise  # type: ignore[method-assign]
+    signal.signal(signal.SIGUSR1, strike)
+
+
 def main() -> None:
     seconds = float(os.environ.get("ENGINE_TAKES_S", "0"))
     engine = SlowEngine(seconds, os.environ.get("ENGINE_HANGS_ON", "").strip())
 
-    def build_engine(*_: Any, **__: Any) -> SlowEngine:
+    def build_engine(asked: TranscriptionEngineConfig, **_: Any) -> SlowEngine:
+        if asked.model == "nobody/missing":
+            raise EngineUnavailable("model nobody/missing: there is none")
         return engine
 
     engines.build_engine = build_engine  # type: ignore[assignment]
+    leftovers.AGE_S = float(os.environ.get("LEFTOVERS_AGE_S", leftovers.AGE_S))
     before_worker(os.environ.get("WORKER_PRELUDE", ""))
+    if how := os.environ.get("WATCHER_BREAKS"):
+        break_watcher_on_signal(how)
     plan, trace = os.environ.get("FAILPOINT", ""), os.environ.get("FAILPOINT_TRACE")
     if plan or trace:
         install(Failpoints(plan, Path(trace) if trace else None))

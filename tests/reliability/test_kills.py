@@ -22,22 +22,28 @@ POINTS = (
 
 
 def points_of(place: Place) -> list[str]:
-    """All points that the program reaches from here to the end, as `name:number`."""
+    """All points that a copy of the program's place reaches from here to the end."""
     copy = Place(
         place.folder.parent / "traced", inbox={"path": str(place.folder.parent / "traced/inbox")}
     )
     shutil.rmtree(copy.inbox)
     shutil.copytree(place.inbox, copy.inbox, symlinks=True)
     copy.expected = {copy.inbox / p.relative_to(place.inbox): t for p, t in place.expected.items()}
-    trace = copy.folder / "trace"
-    assert copy.run("once", FAILPOINT_TRACE=str(trace)) == 0, copy.log()
+    points = points_to_the_end(copy, POINTS)
+    shutil.rmtree(copy.folder)
+    return points
+
+
+def points_to_the_end(place: Place, beginnings: tuple[str, ...]) -> list[str]:
+    """The points of those names that the program reaches there, as `name:number`; it runs to its end."""
+    trace = place.folder / "trace"
+    assert place.run("once", FAILPOINT_TRACE=str(trace)) == 0, place.log()
     counts: Counter[str] = Counter()
     points = []
     for name in trace.read_text().split():
         counts[name] += 1
-        if name.startswith(POINTS):
+        if name.startswith(beginnings):
             points.append(f"{name}:{counts[name]}")
-    shutil.rmtree(copy.folder)
     return points
 
 
@@ -82,15 +88,7 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
         assert place.run("once", FAILPOINT="rungs.fsync:4:kill") == -signal.SIGKILL, place.log()
         return place
 
-    model = crashed(quick_folder / "model")
-    trace = model.folder / "trace"
-    assert model.run("once", FAILPOINT_TRACE=str(trace)) == 0
-    counts: Counter[str] = Counter()
-    points = []
-    for name in trace.read_text().split():
-        counts[name] += 1
-        if name.startswith(POINTS):
-            points.append(f"{name}:{counts[name]}")
+    points = points_to_the_end(crashed(quick_folder / "model"), POINTS)
     if n_points is not None:
         points = random.Random(1).sample(points, n_points)
 
@@ -103,6 +101,37 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
         shutil.rmtree(place.folder)
 
     assert n_killed >= len(points) * 4 // 5
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_points", [1, pytest.param(None, marks=full)])
+def test_a_kill_while_an_older_transcript_is_replaced_leaves_nothing_behind(
+    quick_folder: Path, n_points: int | None
+):
+    """The two change places under a temporary name; what a kill leaves there goes an hour later."""
+
+    def changed(folder: Path) -> Place:
+        place = Place(folder)
+        place.drop("a.wav", seed=1)
+        assert place.run("once") == 0
+        place.drop("a.wav", seed=2)
+        return place
+
+    points = points_to_the_end(changed(quick_folder / "model"), ("rungs.", "publisher."))
+    if n_points is not None:
+        points = [next(point for point in points if point.startswith("publisher.unlink"))]
+    n_left = 0
+    for number, point in enumerate(points):
+        place = changed(quick_folder / f"{number}")
+        assert place.run("once", FAILPOINT=f"{point}:kill") == -signal.SIGKILL, (point, place.log())
+        n_left += any(path.suffix == ".tmp" for path in place.inbox.iterdir())
+        assert place.run("once") == 0, (point, place.log())
+        place.drop("b.wav", seed=3)
+        assert place.run("once", LEFTOVERS_AGE_S="0") == 0, (point, place.log())
+        place.check_nothing_is_lost()
+        shutil.rmtree(place.folder)
+
+    assert n_left > 0
 
 
 @pytest.mark.timeout(7200)

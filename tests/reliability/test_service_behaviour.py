@@ -83,6 +83,24 @@ def test_the_watchdog_hears_of_it_until_the_loop_stalls(place: Place, manager: M
     assert daemon.wait(PATIENCE_S) == 0
 
 
+def test_the_watchdog_hears_nothing_when_the_engine_stalls(place: Place, manager: Manager):
+    place.drop("a.wav", seed=1)
+    trap = place.expected.popitem()[1]
+    daemon = started(place, manager, WATCHDOG_USEC="2000000", ENGINE_HANGS_ON=trap)
+    try:
+        place.wait_for(lambda: "no sign of life" in place.log(), daemon)
+        while manager.hear(0.1):
+            pass  # what was said before
+
+        assert manager.hear(2.0) == ""
+        place.drop("b.wav", seed=2)
+        place.wait_for(lambda: place.n("READY") == 1, daemon)  # the loop itself goes round
+        assert manager.hear(0.5) == ""
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
 @pytest.mark.parametrize("n_stops", [1, pytest.param(20, marks=full)])
 def test_a_stop_in_the_middle_of_a_batch_loses_and_doubles_nothing(place: Place, n_stops: int):
     for n in range(16 * n_stops):
@@ -143,5 +161,30 @@ def test_a_bad_configuration_is_refused_and_a_good_one_takes_over(place: Place, 
     place.drop("b.wav", seed=2)
     place.wait_for(lambda: place.n("DONE") == 2, daemon)
     assert place.inbox.joinpath("b.srt").exists()
+    assert place.log().count("engine loaded") == 1  # nothing about it changed
     daemon.terminate()
     assert daemon.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("why", ["its model is missing", "its ledger is no ledger"])
+def test_a_configuration_that_cannot_be_served_gives_way_to_the_one_before(
+    place: Place, manager: Manager, why: str
+):
+    daemon = started(place, manager)
+    manager.hear_until("READY")
+    diary = place.folder / "diary"
+    diary.write_text("no ledger\n" * 100)
+    if why == "its model is missing":
+        place.configure(engine={"model": "nobody/missing"})
+    else:
+        place.configure(ledger={"url": f"sqlite:///{diary}"})
+    daemon.send_signal(signal.SIGHUP)
+    manager.hear_until("RELOADING")
+    manager.hear_until("READY")
+    assert "the old one stays" in place.log()
+
+    place.drop("a.wav", seed=1)
+    place.wait_for(lambda: place.n("DONE") == 1, daemon)
+    daemon.terminate()
+    assert daemon.wait(PATIENCE_S) == 0
+    place.check_nothing_is_lost()

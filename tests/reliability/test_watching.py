@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -114,6 +115,77 @@ def test_an_inbox_that_goes_away_loses_nothing_and_is_taken_up_again(
         if way == "unmounted":
             for mounted in (place.inbox, place.folder / "disk"):
                 subprocess.run(["umount", "-l", mounted], capture_output=True, check=False)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("what", "n_times"),
+    [("emitter", 1), *(pytest.param(what, 5, marks=full) for what in ("emitter", "handler"))],
+)
+def test_a_watcher_that_dies_without_a_word_is_replaced(place: Place, what: str, n_times: int):
+    """watchdog's observer lives on when its emitter has ended, and dies of a handler that raises."""
+    place.configure(inbox={"rescan_s": 1.0})
+    daemon = place.start("run", WATCHER_BREAKS=what)
+    place.wait_for(lambda: "engine loaded" in place.log(), daemon)
+    for time in range(n_times):
+        daemon.send_signal(signal.SIGUSR1)
+        place.drop(f"{time}.wav", seed=time)
+        place.wait_for(partial(is_watched_anew, place, time + 1), daemon)
+        place.wait_for(lambda: place.n("DONE") == len(place.expected), daemon)
+    daemon.terminate()
+    assert daemon.wait(60) == 0
+
+    place.check_nothing_is_lost()
+    assert place.query("SELECT count(*) FROM transitions WHERE after = 'GONE'") == [(0,)]
+
+
+def is_watched_anew(place: Place, times: int) -> bool:
+    return (place.folder / "log.txt").read_text().count("begins anew") >= times
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_times", [1, pytest.param(5, marks=full)])
+def test_an_inbox_that_was_deleted_is_watched_when_it_is_made_again(place: Place, n_times: int):
+    place.configure(inbox={"rescan_s": 0.5})
+    daemon = place.start("run")
+    place.wait_for(lambda: "engine loaded" in place.log(), daemon)
+    for time in range(n_times):
+        said = n_complaints(place) + 1
+        shutil.rmtree(place.inbox)
+        place.wait_for(partial(is_said, place, said), daemon)
+        place.inbox.mkdir()
+        place.expected.clear()
+        place.drop(f"{time}.wav", seed=time)
+        place.wait_for(lambda n=time + 1: place.n("DONE") == n, daemon)
+    daemon.terminate()
+    assert daemon.wait(60) == 0
+    assert place.query("SELECT count(*) FROM transitions WHERE after = 'GONE'") == [(0,)]
+
+
+LIMITED = 'echo 5 > /proc/sys/user/max_inotify_watches && exec "$@"'
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_times", [1, pytest.param(5, marks=full)])
+def test_more_folders_than_the_kernel_watches_are_noticed_and_looked_at(
+    quick_folder: Path, n_times: int
+):
+    """Of eleven folders five are watched, and watchdog says nothing. The limit is a user namespace's."""
+    limited = ["unshare", "--user", "--map-root-user", "sh", "-c", LIMITED, "sh"]
+    if subprocess.run([*limited, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may not make a user namespace")
+    for time in range(n_times):
+        place = Place(quick_folder / f"{time}", inbox={"rescan_s": 1.0})
+        for n in range(10):
+            (place.inbox / f"{n}").mkdir()
+        daemon = place.start("run", prefix=limited)
+        place.wait_for(lambda p=place: "watches too few folders" in p.log(), daemon)
+        for n in range(10):
+            place.drop(f"{n}/{n}.wav", seed=n)
+        place.wait_for(lambda p=place: p.n("DONE") == 10, daemon)
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+        place.check_nothing_is_lost()
 
 
 def n_complaints(place: Place) -> int:

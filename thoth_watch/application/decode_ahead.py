@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from thoth_watch.application.listening import listened
 from thoth_watch.application.ports import AudioDecoder, Clock, Recording, VoiceActivity
@@ -13,6 +13,7 @@ from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, TryLater
 
 FILES_AHEAD = 8
+SIGN_OF_LIFE_S = 5.0  # should_stop is asked so often while a long file is decoded
 AUDIO_AHEAD_S = 600.0  # decoded recordings wait on disk or in memory: no more than so much of them
 
 Decoded = tuple[Recording | AudioError | TryLater, float]  # and the seconds that it took
@@ -56,6 +57,9 @@ def decode_ahead(
                     ahead.append((item, thread.submit(take, item)))
                 if not ahead or should_stop():
                     return
+                while not wait([ahead[0][1]], timeout=SIGN_OF_LIFE_S).done:
+                    if should_stop():
+                        return
                 item, future = ahead.popleft()
                 yield item, *future.result()
         finally:

@@ -97,7 +97,11 @@ class Ledger(Protocol):
         """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
 
     def wake_retries(self, *, now: datetime) -> int:
-        """RETRY files whose time has come become READY; how many."""
+        """RETRY files whose time has come become READY; how many.
+
+        One whose time is further away than any wait was planned before the clock was set back: its
+        time has come, too.
+        """
 
     def next_retry_at(self) -> datetime | None:
         """When the next RETRY is due."""

@@ -85,7 +85,7 @@ class AudioFiles(Protocol):
     """Answers about single recordings, without reading them."""
 
     def is_being_written(self, file: AudioFile) -> bool:
-        """Whether a process has it open for writing; False where that cannot be told."""
+        """Whether a process has it open for writing, or wrote since; False where that cannot be told."""
 
     def whereabouts(self, file: AudioFile) -> Whereabouts:
         """Whether it is still the version that was seen. Raises TryLater where its inbox is away."""
@@ -210,8 +210,9 @@ class TranscriptionEngine(Protocol):
         """Yield each recording's transcript as soon as its last window is decoded.
 
         recordings are pulled when there is room, so that decoding files and computing overlap.
-        on_progress gets the seconds of audio that were just finished. When should_stop turns true
-        the engine ends after the present forward pass, leaving unfinished recordings out.
+        on_progress gets the seconds of audio that were just finished. should_stop is asked before
+        each forward pass, by which one can tell that the engine is alive. When it turns true the
+        engine ends after the present forward pass, leaving unfinished recordings out.
         """
 
 

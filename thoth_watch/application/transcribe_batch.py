@@ -42,7 +42,7 @@ from thoth_watch.domain.errors import (
     TryLater,
 )
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
-from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, NEEDS_A_PERSON, State
+from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, CUT_SHORT_TRIES, NEEDS_A_PERSON, State
 
 log = logging.getLogger(__name__)
 
@@ -201,10 +201,14 @@ class TranscribeBatch:
             yield asked
 
     def _refuse_unfinished(self, item: WaitingFile, recording: Recording) -> None:
-        """A recording cut short is looked at again until it has been quiet for an hour."""
+        """A recording cut short is looked at again until it has been quiet for an hour.
+
+        One whose times are in the future never seems to be: there the tries decide.
+        """
         cut = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
         quiet_s = self._clock.now().timestamp() - item.file.signature.modified_ns / 1e9
-        if cut is not None and quiet_s < CUT_SHORT_BELIEVED_S:
+        is_believed = quiet_s >= CUT_SHORT_BELIEVED_S or item.attempts >= CUT_SHORT_TRIES
+        if cut is not None and not is_believed:
             recording.close()
             raise CutShort(cut)
 

@@ -43,10 +43,11 @@ def audio_file(path: Path) -> AudioFile:
 
 
 def build_engine(
-    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder
+    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder | None = None
 ) -> WhisperTranscriptionEngine:
     """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
 
+    decoder: for its `transcribe_batch`.
     Raises EngineUnavailable: always for a model that cannot be had or a device named on the
     command line, else where `fallback: never`.
     """
@@ -82,13 +83,16 @@ def build_engine(
 
 
 class Engines:
-    """Keeps the engine of the model in use loaded; another model takes its place."""
+    """Keeps the engine in use loaded; one that is asked for otherwise takes its place."""
 
-    def __init__(self, asked: TranscriptionEngineConfig, *, decoder: WorkerDecoder) -> None:
+    def __init__(self, asked: TranscriptionEngineConfig) -> None:
         self._asked = asked
-        self._decoder = decoder
-        self._loaded: tuple[str, TranscriptionEngine] | None = None
+        self._loaded: tuple[TranscriptionEngineConfig, TranscriptionEngine] | None = None
         self._is_load_told = False
+
+    def reconfigure(self, asked: TranscriptionEngineConfig) -> None:
+        """From now on engines as another configuration asks; one that it asks for too stays loaded."""
+        self._asked = asked
 
     @property
     def asked(self) -> TranscriptionEngineConfig:
@@ -97,10 +101,12 @@ class Engines:
 
     def engine(self, model: str) -> TranscriptionEngine:
         """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
-        if self._loaded is None or self._loaded[0] != model:
+        config = self._asked
+        if model != config.model:  # a rule's: what was said of the other one is not its own
+            config = replace(config, model=model, revision=None, weights_sha256=None)
+        if self._loaded is None or self._loaded[0] != config:
             self._loaded = None  # frees the other one first
-            config = replace(self._asked, model=model)
-            self._loaded = (model, build_engine(config, decoder=self._decoder))
+            self._loaded = (config, build_engine(config))
             self._is_load_told = False
             placement = self._loaded[1].placement
             log.info(

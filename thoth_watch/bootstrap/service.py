@@ -48,11 +48,14 @@ def build_service(
     *,
     drain: bool,
     progress: Progress | None = None,
+    engines: Engines | None = None,
     reread: Callable[[], None] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Ending]]:
     """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
 
-    reread reads the configuration again on SIGHUP; where it raises ConfigError the old one stays.
+    engines: those of the configuration before this one. reread reads the configuration again on
+    SIGHUP; where it raises ConfigError the old one stays. on_ready: the engine is there and tried.
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
     """
     from thoth_watch.application.move_finished import MoveFinished
@@ -82,21 +85,14 @@ def build_service(
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
         stack.callback(decoder.close)
-        engines = Engines(settings.engine, decoder=decoder)
+        engines = engines or Engines(settings.engine)
+        engines.reconfigure(settings.engine)
         doorbell = stack.enter_context(
             WatchdogDoorbell(
                 [(i.path, i.recursive, i.watcher) for i in settings.inboxes], suffixes=suffixes
             )
         )
         stop = stack.enter_context(stop_on_signals(doorbell.wake))
-
-        def quiet_until(now: datetime) -> datetime | None:
-            return settings.quiet_hours.until(now.astimezone())  # as this machine's clock shows it
-
-        def may_begin_another(batch_s: float) -> bool:
-            limit_s = settings.batch.max_batch_s
-            return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
-
         publish = PublishTranscript(
             ledger=ledger,
             publisher=DurablePublisher(),
@@ -114,7 +110,7 @@ def build_service(
             peak_rss_bytes=peak_rss_bytes,
             host=host_name(),
             provenance=provenance(settings),
-            may_begin_another=may_begin_another,
+            may_begin_another=_batch_limit(settings, clock),
             voice=Voice(),
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
@@ -123,7 +119,11 @@ def build_service(
         def heartbeat() -> None:
             doorbell.check()
             ledger.check_identity()
-            manager.alive()
+            manager.alive(silent_s=dispatcher.silent_s)
+
+        def ready() -> None:
+            on_ready()
+            manager.ready()
 
         def run() -> Ending:
             ending = serve.run(should_stop=stop)
@@ -150,9 +150,6 @@ def build_service(
             if inbox.after is not None
         ]
 
-        def tidy() -> bool:
-            return any(move() for move in movers)
-
         serve = Serve(
             inboxes=watches,
             ledger=ledger,
@@ -170,13 +167,32 @@ def build_service(
             ),
             owner=owner_token(),
             ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
-            tidy=tidy,
-            quiet_until=quiet_until,
+            tidy=lambda: any(move() for move in movers),
+            quiet_until=_quiet_hours(settings),
             heartbeat=heartbeat,
-            on_ready=manager.ready,
+            on_ready=ready,
             wants_reload=_reload_check(stop, reread, manager),
         )
         yield run
+
+
+def _quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
+    """When the quiet hours that it is in end, as this machine's clock shows them."""
+
+    def until(now: datetime) -> datetime | None:
+        return settings.quiet_hours.until(now.astimezone())
+
+    return until
+
+
+def _batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
+    """Whether a batch that works since so many seconds may take up another file."""
+    limit_s, quiet_until = settings.batch.max_batch_s, _quiet_hours(settings)
+
+    def may_begin_another(batch_s: float) -> bool:
+        return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
+
+    return may_begin_another
 
 
 def _engine_check(

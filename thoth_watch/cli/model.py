@@ -121,8 +121,9 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
 
     Exits 69 if it cannot be had.
     """
-    from thoth_watch.bootstrap import build_decoder, build_engine, build_settings
+    from thoth_watch.bootstrap import BUILTIN_MODEL, build_decoder, build_engine, build_settings
     from thoth_watch.cli.tables import print_json
+    from thoth_watch.infrastructure.whisper.checkpoint import find_checkpoint, hash_weights
 
     settings = build_settings(config, overrides_of(flags), required=False)
     decoder = build_decoder(settings.audio)
@@ -130,10 +131,12 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
         engine = build_engine(settings.engine, decoder=decoder)
     finally:
         decoder.close()
-    got = engine.placement
+    got, asked = engine.placement, settings.engine
+    found = find_checkpoint(asked.model, revision=asked.revision, builtin=BUILTIN_MODEL)
     facts = {
         "model": got.model,
         "revision": got.model_revision,
+        "weights_sha256": hash_weights(found.folder),
         "engine": got.engine,
         "device": got.device,
         "precision": got.precision,
@@ -145,5 +148,6 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
         return
     click.echo(f"{got.model} ({got.model_revision}) loads in {engine.load_s:.1f} s")
     click.echo(f"{got.engine} on {got.device} ({got.device_name}) in {got.precision}")
+    click.echo(f"to take no other weights: engine.weights_sha256: {facts['weights_sha256']}")
     for fallback in engine.fallbacks:
         click.echo(f"{fallback.got} instead of {fallback.asked}: {fallback.why}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thoth_watch.cli.options import config_option, engine_options, log_options, overrides_of
-from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_TRY_LATER
+from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_TRY_LATER, ThothError
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @click.command(
@@ -46,18 +49,28 @@ def once(config: Path | None, **flags: Any) -> None:
 
 
 def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settings:
-    """Serve until the end; under another configuration from each accepted SIGHUP on."""
+    """Serve until the end; under another configuration from each accepted SIGHUP on.
+
+    One that cannot be served (its model is missing, its ledger damaged) gives way to the one before.
+    """
     from thoth_watch.application.serve import Ending
-    from thoth_watch.bootstrap import build_service, build_settings, builtin_note
+    from thoth_watch.bootstrap import Engines, build_service, build_settings, builtin_note
     from thoth_watch.cli.show import progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
     from thoth_watch.infrastructure.service.process import leave_now
 
     settings = build_settings(config, overrides_of(flags), required=True)
+    engines = Engines(settings.engine)
+    before: Settings | None = None  # until the one that took its place is ready
 
     def reread() -> None:
-        nonlocal settings
-        settings = build_settings(config, overrides_of(flags), required=True)
+        nonlocal settings, before
+        again = build_settings(config, overrides_of(flags), required=True)
+        settings, before = again, settings
+
+    def forget_before() -> None:
+        nonlocal before
+        before = None
 
     while True:
         set_up_logging(level=settings.log_level, log_format=settings.log_format)
@@ -67,15 +80,30 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
         if not drain:
             folders = ", ".join(str(inbox.path) for inbox in settings.inboxes)
             click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
-        with (
-            progress_display(names_files=not drain) as progress,
-            build_service(
-                settings, drain=drain, progress=progress, reread=None if drain else reread
-            ) as serve,
-        ):
-            ending = serve()
-            if ending is Ending.ABANDONED:
-                leave_now(EXIT_TRY_LATER if drain else EXIT_OK)
+        try:
+            with (
+                progress_display(names_files=not drain) as progress,
+                build_service(
+                    settings,
+                    drain=drain,
+                    progress=progress,
+                    engines=engines,
+                    reread=None if drain else reread,
+                    on_ready=forget_before,
+                ) as serve,
+            ):
+                ending = serve()
+                if ending is Ending.ABANDONED:
+                    leave_now(EXIT_TRY_LATER if drain else EXIT_OK)
+        except ThothError as error:
+            if before is None:
+                raise
+            log.warning(
+                "the new configuration is refused, the old one stays",
+                extra={"event": "reload_refused", "error": str(error)},
+            )
+            settings, before = before, None
+            continue
         if ending is not Ending.RELOAD:
             return settings
 

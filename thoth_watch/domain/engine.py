@@ -74,6 +74,7 @@ class TranscriptionEngineConfig:
     use_cache: bool = True  # the decoder's key-value cache; False costs about 4.5x
     model: str = "builtin"  # builtin, a Hugging Face id or a local folder
     revision: str | None = None  # commit, tag or branch of a Hugging Face id
+    weights_sha256: str | None = None  # 64 hex digits: no other weights are loaded; None: any
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps...
     device_is_binding: bool = False  # named on the command line: never replaced
     precision: str = "auto"

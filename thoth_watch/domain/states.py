@@ -90,8 +90,10 @@ class NextStep:
 CONFIRM_CONTENT_S = 60.0
 CUT_SHORT_FIRST_S, CUT_SHORT_MAX_S = 30.0, 600.0
 CUT_SHORT_BELIEVED_S = 3600.0  # untouched for so long, a short recording is all there will be
+CUT_SHORT_TRIES = 10  # they take an hour: for a file whose time is in the future
 ENVIRONMENT_FIRST_S, ENVIRONMENT_MAX_S = 10.0, 300.0
 UNKNOWN_FIRST_S, UNKNOWN_FACTOR, UNKNOWN_MAX_S, UNKNOWN_TRIES = 60.0, 4.0, 21_600.0, 5
+LONGEST_WAIT_S = UNKNOWN_MAX_S  # a retry that is later than that was planned under another clock
 CRASH_LIMIT = 2
 
 

@@ -54,6 +54,22 @@ def test_a_cut_container_is_kept_as_far_as_it_goes_and_flagged(
     assert any(warning.startswith("truncated: ") for warning in recording.info.warnings)
 
 
+def test_a_file_that_ends_within_its_last_packet_is_flagged_however_little_is_missing(
+    decoder: WorkerDecoder, tmp_path: Path
+) -> None:
+    made = write_with_av(
+        tmp_path / "a.m4a",
+        noise(16_000),
+        16_000,
+        codec="aac",
+        container="ipod",
+        options={"movflags": "faststart"},
+    )
+    made.write_bytes(made.read_bytes()[:-20])
+    recording = decoder.decode(audio_file(made))
+    assert "truncated: the file ends within a packet of sound" in recording.info.warnings
+
+
 def test_a_flac_damaged_in_the_middle_is_read_beyond_the_damage(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:

@@ -199,3 +199,5 @@ def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
     assert not files.is_being_written(file)
     with file.path.open("rb"):
         assert not files.is_being_written(file)
+    file.path.write_bytes(b"more")  # between the look and now
+    assert files.is_being_written(file)

@@ -77,7 +77,7 @@ def test_a_ledger_that_is_not_there_is_not_made_unasked(url: str, path: Path) ->
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "empty file"),
+        (b"", "empty file, not a ledger; delete it if there never was one"),
         (b"dear diary\n" * 500, "not a SQLite database"),
         (None, "is not a file"),
     ],

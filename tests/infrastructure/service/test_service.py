@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from thoth_watch.domain.errors import TryLater
 from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
 from thoth_watch.infrastructure.service.logs import JsonFormatter, LineFormatter
+from thoth_watch.infrastructure.service.notify import ServiceManager
 from thoth_watch.infrastructure.service.process import owner_token, peak_rss_bytes
 from thoth_watch.infrastructure.service.signals import stop_on_signals
 
@@ -71,6 +73,25 @@ def test_the_first_signal_raises_the_flag_and_the_second_is_deadly():
         assert stop()
         assert (stop.signal_name, rings) == ("SIGTERM", [1])
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_manager_hears_nothing_while_the_engine_is_silent_for_half_of_its_patience(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(tmp_path / "notify"))
+        end.setblocking(False)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000"}
+        manager = ServiceManager(environ)
+        manager.alive(silent_s=10.0)
+        assert end.recv(100) == b"WATCHDOG=1"
+        manager.alive(silent_s=10.1)
+        manager.alive(silent_s=17.0)
+        with pytest.raises(BlockingIOError):
+            end.recv(100)
+        assert [record.event for record in caplog.records] == ["engine_stalled"]
+        manager.alive(silent_s=0.1)
+        assert end.recv(100) == b"WATCHDOG=1"
 
 
 def test_a_log_line_holds_its_facts_and_no_newline_of_a_file_name():

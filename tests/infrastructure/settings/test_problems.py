@@ -42,6 +42,7 @@ def test_every_problem_is_told_in_the_order_of_the_file(refusal) -> None:
         ("engine: {precision: fp16+bf16+int8}", "two of them joined by +"),
         ("engine: {language: frensh}", "did you mean french (fr)?"),
         ("engine: {revision: 1234567}", "in quotes where it looks like a number"),
+        ("engine: {weights_sha256: abc}", "allowed: null, or 64 hex digits"),
         ("engine: {device: 0}", "found 0; allowed: text"),
         ("engine: {device: 'the gpu'}", "allowed: auto, cpu, cuda, cuda:1"),
         ("engine: {fallback: always}", "allowed: never, warn"),

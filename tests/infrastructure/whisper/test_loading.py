@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -117,6 +118,21 @@ def test_a_truncated_weight_file_is_refused(copy):
     assert "cannot be loaded" in refusal(copy)
 
 
+def test_pinned_weights_are_loaded_and_no_others(copy):
+    weights = copy / "model.safetensors"
+    of_the_file = hashlib.sha256(weights.read_bytes()).hexdigest()
+    for pinned in (hash_weights(copy), of_the_file):
+        assert load(copy, weights_sha256=pinned).placement.precision == "float32"
+
+    tensors = load_file(weights)
+    tensors["model.encoder.conv1.bias"] += 1
+    save_file(tensors, weights, metadata={"format": "pt"})
+    for pinned in (of_the_file, "0" * 64):
+        text = refusal(copy, weights_sha256=pinned)
+        assert "not those of engine.weights_sha256" in text
+        assert hash_weights(copy) in text
+
+
 def test_pickled_weights_are_refused_with_the_way_out(copy):
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
 
@@ -176,6 +192,8 @@ def test_a_hub_model_has_its_commit_as_revision(tiny_whisper, tmp_path, monkeypa
     assert load("someone/whisper-own").placement.model_revision == commit
     assert load("someone/whisper-own", revision="main").placement.model_revision == commit
     assert "at revision v9" in refusal("someone/whisper-own", revision="v9")
+    pinned = refusal("someone/whisper-own", weights_sha256="0" * 64)
+    assert "not those of engine.weights_sha256" in pinned
 
 
 def test_a_model_that_is_here_is_loaded_without_a_word_to_the_hub(

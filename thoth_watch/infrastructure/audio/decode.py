@@ -145,6 +145,8 @@ class Decoding:
                 )
         if ogg_is_cut(self._descriptor):
             warnings += ("truncated: the last Ogg page is missing",)
+        if source.ends_early and not any(w.startswith("truncated") for w in warnings):
+            warnings += ("truncated: the file ends within a packet of sound",)
         return Sound(
             samples=self._pcm.samples_out,
             decoded_s=decoded_s,

@@ -47,6 +47,10 @@ class Source(Protocol):
     def trouble(self) -> str | None:
         """What was wrong within the sound, so far."""
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether the file ended within a packet of sound."""
+
     def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
         """Sound in blocks of about that many seconds: float32 (frames, channels), and its rate."""
 

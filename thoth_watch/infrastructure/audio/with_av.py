@@ -37,6 +37,7 @@ class AvSource:
         self._limits = limits
         self._bad_packets = 0
         self._last_error = ""
+        self.ends_early = False
         os.lseek(descriptor, 0, os.SEEK_SET)
         self._bytes = os.fdopen(descriptor, "rb", buffering=0, closefd=False)
         try:
@@ -95,7 +96,10 @@ class AvSource:
 
     def _frames(self) -> Iterator[Any]:
         """The decoded frames of the track."""
+        has_index = self._container.format.name.startswith("mov")  # it knows how long a packet is
         for packet in self._container.demux(self._stream):
+            if packet.size:  # the last one flushes the decoder
+                self.ends_early = has_index and bool(packet.is_corrupt)  # FFmpeg got less of it
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:

@@ -21,6 +21,7 @@ class SoundfileSource:
     """A recording that libsndfile reads."""
 
     is_exact = True
+    ends_early = False  # its packets are not seen
     decoder = _DECODER
     trouble: str | None = None
 

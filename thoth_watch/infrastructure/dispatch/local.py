@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -23,10 +24,13 @@ class LocalDispatcher:
         *,
         should_stop: Callable[[], bool],
         on_finished: Callable[[], None],
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transcribe = transcribe
         self._should_stop = should_stop
         self._on_finished = on_finished
+        self._monotonic_s = monotonic_s
+        self._asked_s: float | None = None  # when the batch under way last asked whether to stop
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._running: Future[Any] | None = None
         self._finished = threading.Event()
@@ -41,10 +45,26 @@ class LocalDispatcher:
         """Whether nothing is under way."""
         return not self.is_busy
 
+    @property
+    def silent_s(self) -> float:
+        """How long ago the batch under way asked whether to stop, which it does before each forward pass.
+
+        0 where there is none, or where it has not asked yet: a model may take its time to load.
+        """
+        asked_s = self._asked_s
+        if self.is_idle or asked_s is None:
+            return 0.0
+        return self._monotonic_s() - asked_s
+
     def dispatch(self, claim: Claim) -> None:
         """Start on a batch in the engine's thread."""
-        self._running = self._pool.submit(self._transcribe, claim, should_stop=self._should_stop)
+        self._asked_s = None
+        self._running = self._pool.submit(self._transcribe, claim, should_stop=self._is_to_stop)
         self._running.add_done_callback(lambda _: self._on_finished())
+
+    def _is_to_stop(self) -> bool:
+        self._asked_s = self._monotonic_s()
+        return self._should_stop()
 
     def raise_if_broken(self) -> None:
         """Raise, once, what a finished batch could not record in the ledger."""

@@ -23,6 +23,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from thoth_watch.infrastructure.inbox.filesystem import must_poll
+from thoth_watch.infrastructure.inbox.watches import count_folders, count_watches
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class WatchdogDoorbell:
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, tuple[int, int]] = {}  # device and inode of each watched folder
         self._complained = False
+        self._is_partial = False  # the kernel's limit is smaller than the inbox has folders
 
     def __enter__(self) -> WatchdogDoorbell:
         self.check()
@@ -82,7 +84,8 @@ class WatchdogDoorbell:
     @property
     def polls(self) -> bool:
         """Whether some folder must be looked at by the clock, as no event can be trusted there."""
-        return any(must_poll(path, watcher) for path, _, watcher in self._folders)
+        is_silent = any(must_poll(path, watcher) for path, _, watcher in self._folders)
+        return is_silent or self._is_partial
 
     def wait(self, timeout_s: float) -> bool:
         """Block until a ring or the end of the time; whether it rang.
@@ -103,8 +106,10 @@ class WatchdogDoorbell:
 
     def check(self) -> None:
         """Put the observer in place, or a new one where it has died without a word."""
-        if self._observer is not None and self._is_healthy(self._observer):
-            return
+        if self._observer is not None:
+            if self._is_healthy(self._observer):
+                return
+            log.info("the watch on the inbox ended and begins anew", extra={"event": "watch_anew"})
         self._stop()
         wanted = [
             (path, recursive)
@@ -122,7 +127,7 @@ class WatchdogDoorbell:
         self._bell.set()  # what came while nobody watched
 
     def _watch(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
-        observer = Observer()
+        observer, n_folders = Observer(), count_folders(wanted)
         self._watched = {path: _identity(path) for path, _ in wanted}
         try:
             for path, recursive in wanted:
@@ -132,6 +137,14 @@ class WatchdogDoorbell:
         except OSError:
             observer.stop()  # it holds an inotify descriptor, and other folders' threads run
             raise
+        n_watches = count_watches()
+        was_partial, self._is_partial = self._is_partial, (n_watches or n_folders) < n_folders
+        if self._is_partial and not was_partial:
+            log.warning(
+                "the kernel watches too few folders; the inbox is looked at by the clock, too: raise"
+                " fs.inotify.max_user_watches, or set inbox.watcher: polling",
+                extra={"event": "watch_limit", "folders": n_folders, "watched": n_watches},
+            )
         return observer
 
     def _is_healthy(self, observer: BaseObserver) -> bool:

@@ -161,7 +161,7 @@ class LocalFiles:
     """Answers about single recordings, without reading them."""
 
     def is_being_written(self, file: AudioFile) -> bool:
-        """Whether some process of this machine has the file open for writing.
+        """Whether some process of this machine has the file open for writing, or wrote since the look.
 
         A read lease is refused while there is a writer. It is a hint: network file systems and
         files of other owners cannot tell, and then the answer is no. Source: fcntl(2), F_SETLEASE.
@@ -176,11 +176,11 @@ class LocalFiles:
             fcntl.fcntl(handle, _F_SETSIG, signal.SIGURG)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            return signature_of(os.fstat(handle)) != file.signature
         except OSError as error:
             return error.errno == errno.EAGAIN
         finally:
             os.close(handle)
-        return False
 
     def whereabouts(self, file: AudioFile) -> Whereabouts:
         """Whether the file is still the one that was seen. Raises TryLater where the inbox is away."""

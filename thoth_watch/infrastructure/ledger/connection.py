@@ -153,7 +153,10 @@ def _lies_there(path: Path) -> bool:
     if not stat.S_ISREG(facts.st_mode):
         raise LedgerBroken(f"ledger {path}: is not a file; name another in ledger.url")
     if not beginning:
-        raise LedgerBroken(f"ledger {path}: is an empty file, not a ledger; {RESTORE}")
+        raise LedgerBroken(
+            f"ledger {path}: is an empty file, not a ledger; delete it if there never was one"
+            " (sqlite3 leaves such a file where it is asked too early), else restore a backup"
+        )
     if beginning != MAGIC:
         raise LedgerBroken(
             f"ledger {path}: is not a SQLite database; name another file in ledger.url"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -33,7 +34,7 @@ from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
-from thoth_watch.domain.states import State
+from thoth_watch.domain.states import LONGEST_WAIT_S, State
 from thoth_watch.domain.transcript import SoFar
 from thoth_watch.infrastructure.ledger import (
     listing,
@@ -163,7 +164,11 @@ class SqlLedger:
 
     def wake_retries(self, *, now: datetime) -> int:
         """RETRY files whose time has come become READY; how many."""
-        due = and_(files.c.state == State.RETRY, files.c.next_try_at <= now)
+        too_late = now + timedelta(seconds=LONGEST_WAIT_S)  # the clock was set back
+        due = and_(
+            files.c.state == State.RETRY,
+            or_(files.c.next_try_at <= now, files.c.next_try_at > too_late),
+        )
         with self._reading() as connection:
             if connection.scalar(select(files.c.id).where(due).limit(1)) is None:
                 return 0

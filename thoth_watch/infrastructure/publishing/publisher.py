@@ -13,6 +13,7 @@ from pathlib import Path
 
 from thoth_watch.application.ports import Output
 from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.infrastructure.publishing.leftovers import Leftovers
 from thoth_watch.infrastructure.publishing.rungs import (
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
@@ -45,8 +46,11 @@ _WAYS_OUT = {
 class DurablePublisher:
     """Fits TranscriptPublisher on a local or network file system."""
 
-    def __init__(self, *, rungs: tuple[Rung, ...] = RUNGS) -> None:
+    def __init__(
+        self, *, rungs: tuple[Rung, ...] = RUNGS, leftovers: Leftovers | None = None
+    ) -> None:
         self._rungs = rungs
+        self._leftovers = leftovers or Leftovers()
 
     def publish(self, output: Output) -> None:
         """Write one file: its content, then its name, then the folder are made durable.
@@ -56,6 +60,7 @@ class DurablePublisher:
         name = output.path.name
         below = output.below or output.path.parent
         with open_folder(output.path.parent, below=below, make=output.makes_folder) as folder:
+            self._leftovers.remove_from(folder)
             for _ in range(_TRIES):
                 try:
                     create(folder, name, output.content, rungs=self._rungs)
@@ -110,7 +115,7 @@ def _adopt_or_replace(folder: int, output: Output) -> None:
         return
     if output.replaces_sha256 is None or found != output.replaces_sha256:
         raise NameTaken(f"{shown(output.path)}: not ours, or changed since we wrote it; left alone")
-    with temporary(folder, content) as temp:
+    with temporary(folder, content, replaces_sha256=output.replaces_sha256) as temp:
         try:
             renameat2(folder, temp, name, RENAME_EXCHANGE)
         except OSError as error:

@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import errno
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from thoth_watch.infrastructure.publishing.leftovers import temporary_name
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -85,9 +86,15 @@ RUNGS: tuple[Rung, ...] = (link_unnamed, link_named, rename_named, write_in_plac
 
 
 @contextmanager
-def temporary(folder: int, content: Content) -> Iterator[str]:
-    """A file with that content, on disk, under a random hidden name; taken away if it is still ours."""
-    temp = f".thoth-{secrets.token_hex(8)}.tmp"
+def temporary(
+    folder: int, content: Content, *, replaces_sha256: str | None = None
+) -> Iterator[str]:
+    """A file with that content, on disk, under a random hidden name; taken away if it is still ours.
+
+    replaces_sha256: of the file that it is to be exchanged with.
+    """
+    told = content if isinstance(content, bytes) else b""  # else the sweep leaves it alone
+    temp = temporary_name(told, replaces_sha256=replaces_sha256)
     file = os.open(temp, _NEW, _MODE, dir_fd=folder)
     try:
         _fill(file, content)

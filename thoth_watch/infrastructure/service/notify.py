@@ -19,6 +19,7 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         is_ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 1e6 if is_ours else 0.0
+        self._is_stalled = False
 
     @property
     def beat_s(self) -> float | None:
@@ -29,10 +30,22 @@ class ServiceManager:
         """The service is up: engine loaded and tried, inbox looked at."""
         self._tell("READY=1")
 
-    def alive(self) -> None:
-        """The loop goes round."""
-        if self._watchdog_s:
+    def alive(self, *, silent_s: float = 0.0) -> None:
+        """The loop goes round, and the engine showed itself `silent_s` ago.
+
+        Nothing is told while that is more than half of the time that the manager waits: it will end
+        this process, and start another one.
+        """
+        was_stalled, self._is_stalled = self._is_stalled, silent_s > self._watchdog_s / 2
+        if not self._watchdog_s:
+            return
+        if not self._is_stalled:
             self._tell("WATCHDOG=1")
+        elif not was_stalled:
+            log.error(
+                "the engine shows no sign of life; the service manager is left to end this process",
+                extra={"event": "engine_stalled", "silent_s": round(silent_s, 1)},
+            )
 
     def reloading(self) -> None:
         """The configuration is being read again; `ready` follows."""

@@ -216,6 +216,7 @@ class _Builder:
             use_cache=engine.use_cache,
             model=self._model(engine.model, ("engine", "model")),
             revision=engine.revision,
+            weights_sha256=engine.weights_sha256,
             device=device,
             device_is_binding=by_flag and device != "auto",
             precision=asked.precision,

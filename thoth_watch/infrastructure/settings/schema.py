@@ -41,6 +41,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_tokens,
     check_vad,
     check_webhook,
+    check_weights_sha256,
     one_of,
     some_of,
 )
@@ -125,6 +126,7 @@ class EngineSection(Section):
     engine_type: Annotated[str, one_of(*EngineType)] = _ENGINE.engine_type
     model: Text = _ENGINE.model
     revision: Annotated[str | None, BeforeValidator(check_revision)] = None
+    weights_sha256: Annotated[str | None, BeforeValidator(check_weights_sha256)] = None
     device: Text = _ENGINE.device
     batch_size: int = Field(default=_ENGINE.batch_size, ge=1, le=1_000_000)
     enable_mixed_precision: bool = _ENGINE.enable_mixed_precision

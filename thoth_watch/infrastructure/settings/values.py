@@ -54,6 +54,18 @@ def check_revision(value: object) -> str | None:
     return None if value is None else check_text(value)
 
 
+def check_weights_sha256(value: object) -> str | None:
+    """A hash in hex digits, or None; `sha256:` before it is taken off."""
+    if value is None:
+        return None
+    word = check_text(value).strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", word):
+        raise NotAllowedError(
+            "allowed: null, or 64 hex digits (`thoth-watch model check` has them)"
+        )
+    return word
+
+
 def check_webhook(value: object) -> str | None:
     """The URL of a web server, or None."""
     if value is None:

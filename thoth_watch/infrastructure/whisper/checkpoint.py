@@ -90,6 +90,24 @@ def hash_weights(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def check_pinned(folder: Path, sha256: str) -> None:
+    """Raise ValueError unless the weights are the ones that were pinned.
+
+    sha256: `hash_weights`, or of a model in one file what `sha256sum` says of that file.
+    """
+    found = hash_weights(folder)
+    files = list(folder.glob("*.safetensors"))
+    if sha256 == found:
+        return
+    if len(files) == 1:
+        with files[0].open("rb") as content:
+            if sha256 == hashlib.file_digest(content, "sha256").hexdigest():
+                return
+    raise ValueError(
+        f"its weights are not those of engine.weights_sha256; if these are the right ones, set it to {found}"
+    )
+
+
 def _local(folder: Path, model: str) -> Checkpoint:
     if not (folder / "config.json").is_file():
         raise ModelUnavailable(f"model {model}: {folder} holds no config.json; {TRY_INSTEAD}")

@@ -69,6 +69,7 @@ class WhisperTranscriptionEngine:
         self._loaded = loaded = load_whisper(
             asked.model,
             revision=asked.revision,
+            weights_sha256=asked.weights_sha256,
             builtin=builtin,
             device=device,
             precision=where.choose_precision(

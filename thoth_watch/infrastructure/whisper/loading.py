@@ -23,6 +23,7 @@ from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.checkpoint import (
     Checkpoint,
     ModelUnavailable,
+    check_pinned,
     find_checkpoint,
 )
 from thoth_watch.infrastructure.whisper.device_maps import Memory, device_map_for
@@ -87,6 +88,7 @@ def load_whisper(
     model: str,
     *,
     revision: str | None,
+    weights_sha256: str | None = None,
     builtin: Path,
     device: torch.device,
     precision: tuple[str, str],
@@ -100,7 +102,9 @@ def load_whisper(
     through_accelerate: placed by accelerate's device map, also where it is larger than the
     device's memory; else all of it on the device. packed: as a PackedWhisper, unless it is spread;
     the only form that has int8 layers or two formats. is_free_to_choose: a model that is spread may
-    have the encoder's format in the decoder too. Raises ModelUnavailable for a model that is
+    have the encoder's format in the decoder too. weights_sha256: no other weights are taken.
+
+    Raises ModelUnavailable for a model that is
     missing, damaged or no Whisper, EngineUnavailable where it does not fit.
     """
     with quietly():
@@ -114,6 +118,7 @@ def load_whisper(
                 through_accelerate=through_accelerate,
                 packed=packed,
                 max_memory=max_memory,
+                weights_sha256=weights_sha256,
             )
         except torch.OutOfMemoryError as error:
             raise EngineUnavailable(
@@ -134,6 +139,7 @@ def _load(
     through_accelerate: bool,
     packed: bool,
     max_memory: Memory | None,
+    weights_sha256: str | None,
 ) -> LoadedWhisper:
     whence = {"revision": checkpoint.commit, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(checkpoint.source, **whence)
@@ -171,6 +177,8 @@ def _load(
     if offload:  # parts of the model lie there as long as it lives
         weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
     _check_weights(report, is_tied=config.tie_word_embeddings)
+    if weights_sha256 is not None:  # of a hub model they are on this machine only now
+        check_pinned(checkpoint.folder, weights_sha256)
     extractor = _extractor(checkpoint, whence, n_mels=config.num_mel_bins)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **whence)
     vocabulary = read_vocabulary(model.generation_config, tokenizer)

@@ -1,0 +1,79 @@
+"""What a killed process left is removed; what only looks like it is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from thoth_watch.application.ports import Output
+from thoth_watch.infrastructure.publishing import DurablePublisher
+from thoth_watch.infrastructure.publishing.leftovers import AGE_S, Leftovers, temporary_name
+
+OLD, NEW = b"the older words", b"the words"
+
+
+class Later:
+    """Now, and later."""
+
+    def __init__(self) -> None:
+        self.ahead_s = AGE_S + 60
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+def publish(folder: Path, name: str, now_s: Later) -> None:
+    DurablePublisher(leftovers=Leftovers(now_s=now_s)).publish(Output(folder / name, NEW))
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("content", [NEW, OLD, b""], ids=["new", "exchanged", "empty"])
+def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, content: bytes):
+    old_sha256 = hashlib.sha256(OLD).hexdigest()
+    left = tmp_path / temporary_name(NEW, replaces_sha256=old_sha256)
+    left.write_bytes(content)
+    later = Later()
+    later.ahead_s = AGE_S - 60
+    publish(tmp_path, "a.txt", later)
+    assert left.exists()
+
+    later.ahead_s = AGE_S + 60
+    publish(tmp_path, "b.txt", later)
+    assert names_in(tmp_path) == {"a.txt", "b.txt"}
+
+
+def test_what_only_has_such_a_name_is_somebodys_and_stays(tmp_path: Path):
+    swapped, link, folder, pipe = (tmp_path / temporary_name(NEW) for _ in range(4))
+    swapped.write_bytes(b"mine")
+    (tmp_path / "mine").write_bytes(NEW)
+    link.symlink_to(tmp_path / "mine")
+    folder.mkdir()
+    os.mkfifo(pipe)
+    (tmp_path / ".thoth-notes.tmp").write_bytes(NEW)
+    before = names_in(tmp_path)
+
+    publish(tmp_path, "a.txt", Later())
+
+    assert names_in(tmp_path) == before | {"a.txt"}
+    assert swapped.read_bytes() == b"mine"
+
+
+def test_a_folder_is_looked_into_once_an_hour(tmp_path: Path):
+    later = Later()
+    publisher = DurablePublisher(leftovers=Leftovers(now_s=later))
+    publisher.publish(Output(tmp_path / "a.txt", NEW))
+    left = tmp_path / temporary_name(NEW)
+    left.write_bytes(NEW)
+    publisher.publish(Output(tmp_path / "b.txt", NEW))
+    assert left.exists()
+
+    later.ahead_s += AGE_S
+    publisher.publish(Output(tmp_path / "c.txt", NEW))
+    assert not left.exists()

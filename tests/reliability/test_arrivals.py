@@ -1,0 +1,80 @@
+"""However a recording comes, and whoever tells of it: it is transcribed once, whole, and soon."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reliability.arrivals import SETTLE_S, WAYS, Arrival
+from tests.reliability.place import Place, write_recording
+
+full = pytest.mark.reliability
+RESCAN_S = 1.0
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("mode", "judges_seconds"),
+    [
+        ("inotify", False),
+        *(pytest.param(m, True, marks=full) for m in ("inotify", "polling", "deaf")),
+    ],
+)
+def test_a_recording_is_read_once_and_not_before_its_writer_is_done(
+    place: Place, mode: str, judges_seconds: bool
+):
+    assert len(WAYS) == 25
+    watcher = "polling" if mode == "polling" else "inotify"
+    place.configure(
+        inbox={"settle_s": SETTLE_S, "rescan_s": RESCAN_S, "watcher": watcher},
+        batch={"max_files": 64},
+    )
+    daemon = place.start("run", WATCHER_BREAKS="deaf" if mode == "deaf" else "")
+    place.wait_for(lambda: "engine loaded" in place.log(), daemon)
+    arrivals = []
+    for number, way in enumerate(WAYS):
+        folder, outside = place.inbox / way.__name__, place.folder / "outside" / way.__name__
+        folder.mkdir()
+        outside.mkdir(parents=True)
+        text = write_recording(outside / "original", seed=number)
+        content = (outside / "original").read_bytes()
+        arrivals.append((way, Arrival(folder, content, outside), text))
+
+    def arrive(arrival: tuple[Any, Arrival, str]) -> tuple[Path, str, datetime]:
+        way, to, text = arrival
+        return way(to), text, datetime.now(UTC)
+
+    with ThreadPoolExecutor(len(arrivals)) as writers:
+        came = list(writers.map(arrive, arrivals))
+    place.wait_for(lambda: place.n("DONE") >= len(came), daemon)
+    daemon.terminate()
+    assert daemon.wait(60) == 0
+
+    states = {
+        Path(os.fsdecode(p)): s
+        for p, s in place.query("SELECT path_raw, state FROM files WHERE state != 'GONE'")
+    }
+    assert states == {path: "DONE" for path, _, _ in came}
+    assert [p for p, text, _ in came if p.with_suffix(".txt").read_text() != text] == []
+    claimed = times(place, "CLAIMED")
+    assert sorted(path for path, _ in claimed) == sorted(path for path, _, _ in came)
+    if judges_seconds:
+        settled = dict(times(place, "READY"))
+        allowed = timedelta(seconds=SETTLE_S + 2 * RESCAN_S)
+        late = {p: settled[p] - end for p, _, end in came if settled[p] - end > allowed}
+        assert late == {}
+    place.check_ledger()
+
+
+def times(place: Place, state: str) -> list[tuple[Path, datetime]]:
+    """Which file came to that state when, in time order."""
+    rows = place.query(
+        "SELECT path_raw, at FROM transitions JOIN files ON file_id = files.id"
+        f" WHERE after = '{state}' ORDER BY transitions.id"
+    )
+    return [(Path(os.fsdecode(path)), datetime.fromisoformat(at)) for path, at in rows]

@@ -1,0 +1,201 @@
+"""Copies that stall, and recordings that change after they were transcribed: the last version counts."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.application.conftest import House
+from tests.fakes import FakeClock, FakeDoorbell, HashingEngine
+from tests.reliability.place import write_recording
+from thoth_watch.application.ports import Recording
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.publishing import render
+
+full = pytest.mark.reliability
+SETTLE_S = 2.0  # the house's
+LATER_S = 300.0  # by then what came first is DONE
+Step = tuple[float, Callable[[], object]]  # when, on the house's clock, and what is done to a file
+
+
+class Writers(FakeDoorbell):
+    """Time goes on from step to step; nobody rings."""
+
+    def __init__(self, clock: FakeClock, steps: list[Step]) -> None:
+        super().__init__(clock)
+        self._steps = sorted(steps, key=lambda step: step[0])
+        self.end_s = self._steps[-1][0]
+
+    def wait(self, timeout_s: float) -> bool:
+        next_s = self._steps[0][0] if self._steps else float("inf")
+        self.clock.advance(min(timeout_s, max(0.0, next_s - self.clock.seconds)))
+        while self._steps and self._steps[0][0] <= self.clock.seconds:
+            self.do_one()
+        return False
+
+    def do_one(self) -> None:
+        """The next step, perhaps before its time."""
+        if self._steps:
+            self._steps.pop(0)[1]()
+
+
+class InterruptedEngine(HashingEngine):
+    """While it hears, the writers go on."""
+
+    def __init__(self, dice: random.Random) -> None:
+        super().__init__()
+        self._dice = dice
+        self.writers: Writers | None = None
+
+    def hear(self, recording: Recording) -> str:
+        if self.writers and self._dice.random() < 0.2:
+            self.writers.do_one()
+        return super().hear(recording)
+
+
+class Case:
+    """One file, two versions of its content, and what is done with them."""
+
+    def __init__(self, house: House, number: int, dice: random.Random) -> None:
+        self.path = house.inbox.root / f"{number % 9}" / f"{number}.wav"
+        self.outside = house.inbox.root.parent / "outside" / f"{number}.wav"
+        self.dice = dice
+        self.texts = []
+        self.contents = []
+        for version in range(2):
+            seconds = 0.1 + 0.2 * dice.random()
+            text = write_recording(self.outside, seed=2 * number + version, seconds=seconds)
+            self.texts.append(text)
+            self.contents.append(self.outside.read_bytes())
+        self.path.parent.mkdir(exist_ok=True)
+
+    @property
+    def transcript(self) -> Path:
+        return self.path.with_suffix(".txt")
+
+    def stalls(self) -> Iterator[float]:
+        """Times with half to five times `settle_s` between them."""
+        at_s = 20 * self.dice.random()
+        while True:
+            yield at_s
+            at_s += SETTLE_S * self.dice.uniform(0.5, 5.0)
+
+    def parts(self) -> list[bytes]:
+        cuts = sorted(self.dice.randrange(len(self.contents[0])) for _ in range(3))
+        ends = [*cuts, len(self.contents[0])]
+        return [self.contents[0][a:b] for a, b in zip([0, *cuts], ends, strict=True)]
+
+    def append(self, part: bytes) -> None:
+        with self.path.open("ab") as file:
+            file.write(part)
+
+    def replace(self, version: int) -> None:
+        self.outside.write_bytes(self.contents[version])
+        self.outside.rename(self.path)
+
+    def write(self, version: int) -> None:
+        self.path.write_bytes(self.contents[version])
+
+
+def closed_while_it_stalls(case: Case) -> list[Step]:
+    return [
+        (at_s, partial(case.append, part))
+        for at_s, part in zip(case.stalls(), case.parts(), strict=False)
+    ]
+
+
+def open_while_it_stalls(case: Case) -> list[Step]:
+    file = os.open(case.path, os.O_CREAT | os.O_WRONLY)
+    times = case.stalls()
+    steps: list[Step] = [(next(times), partial(os.write, file, part)) for part in case.parts()]
+    return [*steps, (next(times), partial(os.close, file))]
+
+
+def truncated_and_written_anew(case: Case) -> list[Step]:
+    times = case.stalls()
+    return [
+        (next(times), partial(case.write, 1)),
+        (next(times), partial(case.path.write_bytes, b"")),
+        (next(times), partial(case.write, 0)),
+    ]
+
+
+def written_over_when_done(case: Case) -> list[Step]:
+    return [(next(case.stalls()), partial(case.write, 1)), (LATER_S, partial(case.write, 0))]
+
+
+def replaced_when_done(case: Case) -> list[Step]:
+    return [(next(case.stalls()), partial(case.replace, 1)), (LATER_S, partial(case.replace, 0))]
+
+
+def touched_when_done(case: Case) -> list[Step]:
+    return [
+        (next(case.stalls()), partial(case.replace, 0)),
+        (LATER_S, partial(os.utime, case.path, (1e9, 1e9))),
+    ]
+
+
+def edited_by_a_person_and_replaced(case: Case) -> list[Step]:
+    return [
+        (next(case.stalls()), partial(case.replace, 1)),
+        (LATER_S, partial(case.transcript.write_text, "what was really said")),
+        (LATER_S + 1, partial(case.replace, 0)),
+    ]
+
+
+WAYS: tuple[Callable[[Case], list[Step]], ...] = (
+    closed_while_it_stalls,
+    open_while_it_stalls,
+    truncated_and_written_anew,
+    written_over_when_done,
+    replaced_when_done,
+    touched_when_done,
+    edited_by_a_person_and_replaced,
+)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_files", [21, pytest.param(301, marks=full)])
+def test_the_last_version_of_each_recording_is_what_its_transcript_says(
+    workshop: Callable[..., House], n_files: int
+):
+    dice = random.Random(n_files)
+    house = workshop()
+    house.engines.fake = engine = InterruptedEngine(dice)
+    house.publish._render = render
+    (house.inbox.root.parent / "outside").mkdir()
+    cases = [Case(house, number, dice) for number in range(n_files)]
+    ways = {case: WAYS[number % len(WAYS)] for number, case in enumerate(cases)}
+    engine.writers = writers = Writers(
+        house.clock, [step for case, way in ways.items() for step in way(case)]
+    )
+
+    def is_over() -> bool:
+        if house.clock.seconds < writers.end_s + 60:
+            return False
+        is_ended = set(house.states().values()) <= {State.DONE, State.CONFLICT}
+        return is_ended or house.clock.seconds > 86_400
+
+    house.serve(drain=False, until=is_over, doorbell=writers)
+
+    states, rows = house.states(), house.rows()
+    for case, way in ways.items():
+        what = (way.__name__, case.path.name, rows[case.path.name])
+        if way is edited_by_a_person_and_replaced:
+            assert states[case.path.name] == State.CONFLICT, what
+            assert case.transcript.read_text() == "what was really said", what
+            (beside,) = case.path.parent.glob(f"{case.path.stem}.thoth-*.txt")
+            assert beside.read_text() == case.texts[0], what
+            continue
+        assert states[case.path.name] == State.DONE, what
+        assert case.transcript.read_text() == case.texts[0], what
+        if way is touched_when_done:
+            assert engine.heard.count(case.texts[0].strip()) == 1, what
+    n_conflicts = sum(way is edited_by_a_person_and_replaced for way in ways.values())
+    transcripts = list(house.inbox.root.rglob("*.txt"))
+    assert len(transcripts) == n_files + n_conflicts

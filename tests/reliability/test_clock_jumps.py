@@ -1,0 +1,155 @@
+"""The time of day jumps, by an hour or by ten years: nobody waits for ever, nobody is hurried."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.application.conftest import House
+from tests.fakes import FakeClock, FakeDecoder, FakeDoorbell, FakeEngine, FakeEngines
+from thoth_watch.application.ports import Recording
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.errors import DecoderCrashed, NotAudio, TryLater
+from thoth_watch.domain.states import LONGEST_WAIT_S
+from thoth_watch.infrastructure.ledger import SqlLedger
+
+full = pytest.mark.reliability
+HOUR_S, YEAR_S = 3_600.0, 365.25 * 86_400
+JUMPS_S = (1.0, 3_600.0, 10 * HOUR_S, 30 * 86_400.0, YEAR_S, 10 * YEAR_S)
+APART_S = 600.0  # jumps in a row would be a clock that tells nothing
+RESCAN_S = 600.0
+ALWAYS = "always.wav"  # what is in its way never goes away
+AT_LEAST_S = HOUR_S
+GIVEN_UP_S = 10 * 86_400.0
+ENDS = ("DONE", "FAILED", "QUARANTINED")
+FAULTS = (TryLater, TryLater, NotAudio, DecoderCrashed, RuntimeError)
+
+
+class JumpingClock(FakeClock):
+    """Its time of day jumps now and then; its seconds since boot only go on (as through a suspend)."""
+
+    def __init__(self, dice: random.Random) -> None:
+        super().__init__()
+        self._dice = dice
+        self.jumped_s = -APART_S  # when, on the clock that only goes on
+
+    def perhaps_jump(self) -> None:
+        if self.seconds - self.jumped_s >= APART_S and self._dice.random() < 0.3:
+            jump_s = self._dice.choice(JUMPS_S) * self._dice.choice((-1, 1))
+            self.time += timedelta(seconds=jump_s)
+            self.jumped_s = self.seconds
+
+
+class JumpyDoorbell(FakeDoorbell):
+    """The clock may jump while one waits."""
+
+    def wait(self, timeout_s: float) -> bool:
+        self.clock.perhaps_jump()
+        return super().wait(timeout_s)
+
+
+class FaultyDecoder(FakeDecoder):
+    """Each file has some faults before it can be decoded; remembers when each was tried."""
+
+    def __init__(self, clock: JumpingClock, dice: random.Random) -> None:
+        super().__init__()
+        self._clock, self._dice = clock, dice
+        self.left: dict[str, list[Exception]] = {}
+        self.tried: dict[str, list[float]] = {}
+        self.late: list[tuple[str, float]] = []
+
+    def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
+        name, now_s = file.path.name, self._clock.seconds
+        before_s = max(self.tried.setdefault(name, [0.0])[-1], self._clock.jumped_s)
+        if now_s - before_s > LONGEST_WAIT_S + RESCAN_S:
+            self.late.append((name, now_s - before_s))
+        self.tried[name].append(now_s)
+        self._clock.perhaps_jump()  # in the middle of a batch
+        if name == ALWAYS:
+            raise TryLater("the share is away")
+        if self.left[name]:
+            raise self.left[name].pop()
+        return super().decode(file, key=key)
+
+
+class WatchedEngine(FakeEngine):
+    """While it hears a recording nobody else can have it, whatever the time is."""
+
+    house: House
+
+    def hear(self, recording: Recording) -> str:
+        clock = self.house.clock
+        assert isinstance(clock, JumpingClock)
+        clock.perhaps_jump()
+        ledger = self.house.ledger
+        ledger.wake_retries(now=clock.now())
+        names = {w.file.path.name for w in ledger.waiting(self.house.treatment_of)}
+        assert recording.samples not in names
+        return super().hear(recording)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("n_schedules", [5, pytest.param(500, marks=full)])
+def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
+    quick_folder: Path, empty_ledger: Path, n_schedules: int
+):
+    n_jumps = 0
+    for number in range(n_schedules):
+        dice = random.Random(number)
+        clock = JumpingClock(dice)
+        decoder, engine = FaultyDecoder(clock, dice), WatchedEngine()
+        path = quick_folder / f"{number}.db"
+        shutil.copy(empty_ledger, path)
+        with SqlLedger.open(f"sqlite:///{path}") as ledger:
+            house = House(ledger, path, clock=clock, decoder=decoder, engines=FakeEngines(engine))
+            engine.house = house
+            house.inbox.put(ALWAYS)
+            for n in range(3):
+                put_faulty_file(house, decoder, f"{n}.wav", dice)
+
+            def is_over(house: House = house) -> bool:
+                with house.ledger.engine.connect() as connection:
+                    ended = connection.exec_driver_sql(
+                        f"SELECT count(*) FROM files WHERE state IN {ENDS}"
+                    ).scalar()
+                is_long_enough = house.clock.seconds > AT_LEAST_S
+                return (ended == 3 and is_long_enough) or house.clock.seconds > GIVEN_UP_S
+
+            house.serve(
+                drain=False, until=is_over, rescan_s=RESCAN_S, doorbell=JumpyDoorbell(clock)
+            )
+            n_jumps += clock.jumped_s > 0
+            states = house.states()
+            assert states.pop(ALWAYS) in {"RETRY", "READY"}
+            assert set(states.values()) <= set(ENDS), (number, states)
+        assert decoder.late == [], number
+        assert hurried(decoder.tried) == [], number
+        path.unlink()
+
+    assert n_jumps > n_schedules // 2
+
+
+def put_faulty_file(house: House, decoder: FaultyDecoder, name: str, dice: random.Random) -> None:
+    """A file with up to three faults, or one that is cut short, perhaps with its time in the future."""
+    age_s = dice.choice((0.0, 2 * HOUR_S, -YEAR_S))
+    modified_ns = int((house.clock.now().timestamp() - age_s) * 1e9)
+    house.inbox.put(name, modified_ns=modified_ns)
+    faults = [dice.choice(FAULTS)("put in by the test") for _ in range(dice.randrange(4))]
+    decoder.left[name] = faults
+    if dice.random() < 0.3:
+        decoder.left[name] = []
+        decoder.warnings[name] = ("truncated: 20.0 s declared, 10.0 s decoded",)
+
+
+def hurried(tried: dict[str, list[float]]) -> list[tuple[str, float]]:
+    """Files that were tried five times within a minute, and when."""
+    return [
+        (name, end)
+        for name, times in tried.items()
+        for begin, end in zip(times[1:], times[5:], strict=False)
+        if end - begin < 60
+    ]
