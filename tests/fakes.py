@@ -18,10 +18,11 @@ from thoth_watch.application.ports import (
 )
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import EngineUnavailable, NameTaken
+from thoth_watch.domain.errors import EngineUnavailable, FileGone, NameTaken
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
+from thoth_watch.domain.transcript import Segment, Transcript
+from thoth_watch.domain.verdict import judge
 
 INBOX = Path("/inbox")
 PLACEMENT = Placement(
@@ -67,6 +68,7 @@ class FakeInbox:
         self.root = root
         self.files: dict[str, AudioFile] = {}
         self.refused: tuple[RefusedEntry, ...] = ()
+        self.unannounced: set[Path] = set()
         self.problem: str | None = None
         self.identity: tuple[int, int] | None = (1, 1)
 
@@ -78,7 +80,13 @@ class FakeInbox:
         if self.problem:
             return Listing(self.root, problem=self.problem)
         files = tuple(self.files.values())
-        return Listing(self.root, files, self.refused, identity=self.identity)
+        return Listing(
+            self.root,
+            files,
+            self.refused,
+            unannounced=frozenset(self.unannounced),
+            identity=self.identity,
+        )
 
 
 class FakeFiles:
@@ -104,16 +112,19 @@ class FakeDecoder:
         self.same_sound: dict[str, str] = {}
         self.decoded: list[str] = []
         self.channels: dict[str, tuple[str, ...]] = {}
+        self.duration_s = 10.0
 
     def probe(self, file: AudioFile) -> float | None:
-        return 10.0
+        return self.duration_s
 
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         name = file.path.name
         self.decoded.append(name)
         if name in self.bad:
             raise self.bad[name]
-        info = SoundInfo(10.0, 10.0, 16000, 1, "pcm", "fake", self.warnings.get(name, ()))
+        info = SoundInfo(
+            self.duration_s, self.duration_s, 16000, 1, "pcm", "fake", self.warnings.get(name, ())
+        )
         sound = self.same_sound.get(name, name)
         return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
 
@@ -173,7 +184,7 @@ class FakeEngine:
             length_s = recording.duration_s
             segment = Segment(0.0, length_s, f" {text}")
             warnings = recording.info.warnings
-            verdict = verdict_of(text, warnings)
+            verdict = judge((segment,), speech=None, duration_s=length_s, warnings=warnings).verdict
             transcript = Transcript(
                 (segment,) if text else (),
                 "en",
@@ -232,6 +243,31 @@ class FakePublisher:
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         return path in self.foreign
+
+
+class FakeMover:
+    """Moves between a fake inbox and a folder in memory; `error` is in the way of every move."""
+
+    def __init__(self, inbox: FakeInbox) -> None:
+        self.inbox = inbox
+        self.there: dict[Path, AudioFile] = {}
+        self.error: Exception | None = None
+        self.n_calls = 0
+
+    def move(self, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
+        self.n_calls += 1
+        if self.error is not None:
+            raise self.error
+        arrived = self.there.get(to)
+        name = str(file.relative)
+        if arrived is not None and arrived.signature == file.signature:
+            return arrived.signature
+        if self.inbox.files.get(name) != file:
+            raise FileGone("not the one that was seen")
+        if arrived is not None:
+            raise NameTaken(str(to))
+        self.there[to] = self.inbox.files.pop(name)
+        return file.signature
 
 
 class FakeProgress:

@@ -1,20 +1,34 @@
-"""The wheel holds all that the program reads."""
+"""The wheel holds all that the program reads, and leads to a report as the README says."""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
+
+import pytest
+
+from thoth_watch.bootstrap import SAMPLES
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_everything_that_is_no_code_is_in_the_wheel_too(tmp_path: Path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", tmp_path, ROOT], check=True, cwd=tmp_path)
+    subprocess.run([*command, "--wheel-dir", folder, ROOT], check=True, cwd=folder)
+    (made,) = folder.glob("*.whl")
+    return made
 
-    (wheel,) = tmp_path.glob("*.whl")
+
+def test_everything_that_is_no_code_is_in_the_wheel_too(wheel: Path):
     held = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "thoth_watch"
     wanted = {
@@ -30,3 +44,56 @@ def test_everything_that_is_no_code_is_in_the_wheel_too(tmp_path: Path):
     }
     assert wanted <= held
     assert not any(name.startswith(("tests/", "docs/")) for name in held)
+
+
+@pytest.mark.parametrize(
+    "dependencies", ["borrowed", pytest.param("fetched", marks=pytest.mark.nightly)]
+)
+@pytest.mark.timeout(3600)
+def test_the_readme_leads_from_a_wheel_to_a_report_in_under_ten_commands(
+    wheel: Path, tmp_path: Path, dependencies: str
+):
+    """In an environment of its own; fetched: the dependencies come from the package registry."""
+    start = (ROOT / "README.md").read_text().partition("\n## Start\n")[2].partition("\n## ")[0]
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", start, re.MULTILINE | re.DOTALL)
+    assert len(script.splitlines()) + 1 < 10  # and the installation
+    home = tmp_path / "environment"
+    venv.create(home, with_pip=True)
+    install = [home / "bin/pip", "install", "--quiet"]
+    if dependencies == "borrowed":
+        (site,) = home.glob("lib/python*/site-packages")
+        (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        subprocess.run([*install, "--no-deps", wheel], check=True)
+    else:
+        constraints = ["-c", ROOT / "constraints.txt"]
+        subprocess.run([*install, *constraints, f"{wheel}[report]"], check=True)
+    place = tmp_path / "place"
+    place.mkdir()
+    shutil.copy(SAMPLES / "00.wav", place / "talk.wav")
+
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=place,
+        env={
+            "PATH": f"{home}/bin{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "HF_HUB_OFFLINE": "1",
+            "THOTH_WATCH_ENGINE_MODEL": "builtin",  # instead of the proposed one, which is fetched
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (place / "inbox/talk.txt").read_text().strip() in done.stdout
+    assert len((place / "inbox/talk.txt").read_text().split()) > 1
+    assert "<svg" in (place / "thoth-watch-report.html").read_text()
+    shown = subprocess.run(
+        [home / "bin/python", "-c", "import thoth_watch; print(thoth_watch.__file__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=place,
+    )
+    assert shown.stdout.startswith(str(home)), "the wheel's own code was run"

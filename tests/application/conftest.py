@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,10 @@ class House:
     voice: FakeVoice = field(default_factory=FakeVoice)
     treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
     policy: BatchPolicy = field(default_factory=BatchPolicy)
+    sentinel: str | None = None
     stop_after: int | None = None  # engine stops before that many recordings
+    tidy: Callable[[], bool] = field(default=lambda: False)
+    quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
 
     def __post_init__(self) -> None:
         self.publish = PublishTranscript(
@@ -77,6 +81,10 @@ class House:
             peak_rss_bytes=lambda: 123,
             host="here",
             provenance={"program": "thoth-watch"},
+            may_begin_another=lambda batch_s: (
+                batch_s < (self.policy.max_batch_s or 1e9)
+                and self.quiet_until(self.clock.now()) is None
+            ),
             voice=self.voice,
         )
         self.watch = self.new_watch()
@@ -91,6 +99,7 @@ class House:
             decoder=self.decoder,
             clock=self.clock,
             settle_s=2.0,
+            sentinel=self.sentinel,
         )
 
     def treatment_of(self, file: AudioFile) -> Treatment:
@@ -147,6 +156,8 @@ class House:
             policy=ServePolicy(batch=self.policy, rescan_s=60.0, drain=drain),
             owner="me",
             ensure_engine=lambda: None,
+            tidy=self.tidy,
+            quiet_until=self.quiet_until,
         ).run(should_stop=until)
 
     def rows(self) -> dict[str, dict]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from tests.application.conftest import House
 from thoth_watch.domain.batching import Batch, BatchPolicy
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio, TryLater
+from thoth_watch.domain.quiet_hours import QuietHours, parse_span
 from thoth_watch.domain.states import State
 
 
@@ -122,6 +125,28 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
 
     assert house.rows()["a.wav"]["deaths"] == 0
     assert "RUNNING" not in {run["status"] for run in house.runs()[:-1]}
+
+
+def test_nothing_is_begun_in_quiet_hours_and_all_of_it_afterwards(house: House):
+    begins = house.clock.now()
+    hours = QuietHours((parse_span("00:00-07:00"),))
+    house.quiet_until = hours.until
+    house.inbox.put("a.wav")
+    house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
+
+    assert house.clock.now() - begins == timedelta(hours=7)
+    assert house.batches == [["a.wav"]]
+
+
+def test_a_drain_in_quiet_hours_is_for_later(house: House):
+    house.quiet_until = QuietHours((parse_span("00:00-07:00"),)).until
+    house.serve()  # nothing waits: nothing is in the way
+    house.inbox.put("a.wav")
+
+    with pytest.raises(TryLater, match=r"quiet hours until 07:00.*1 files wait"):
+        house.serve()
+
+    assert house.states() == {"a.wav": State.READY}
 
 
 def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: House):

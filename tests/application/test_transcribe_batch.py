@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.application.conftest import House
-from thoth_watch.application.ports import Whereabouts
+from thoth_watch.application.ports import Recording, Whereabouts
+from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.errors import (
     DecoderCrashed,
     FileChanged,
@@ -150,6 +152,17 @@ def test_two_recordings_of_one_stem_both_get_a_transcript(house: House):
     assert set(house.states().values()) == {State.DONE}
 
 
+def test_the_language_that_was_heard_is_in_the_name_where_that_is_asked(house: House):
+    house.treatment = Treatment(formats=("srt",), name="{stem}.{language}.{format}")
+    drop(house, "a.wav", "a.mp3")
+    house.run_once()
+
+    assert sorted(disk(house)) in (
+        ["a.en.srt", "a.mp3.en.srt"],
+        ["a.en.srt", "a.wav.en.srt"],
+    )
+
+
 def test_a_name_taken_while_the_first_format_is_written_costs_only_the_second_its_name(
     house: House,
 ):
@@ -201,6 +214,46 @@ def test_a_full_disk_keeps_the_result_and_writes_it_when_there_is_room(house: Ho
 
     assert house.states() == {"a.wav": State.DONE}
     assert house.engines.fake.heard == ["a.wav"]
+
+
+def hear_slowly(house: House) -> None:
+    """Let each recording take ten seconds."""
+    heard = house.engines.fake.hear
+
+    def hear(recording: Recording) -> str:
+        house.clock.advance(10.0)
+        return heard(recording)
+
+    house.engines.fake.hear = hear  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("how", ["took long enough", "quiet hours began"])
+def test_a_batch_that_may_begin_no_other_file_gives_the_rest_back(house: House, how: str):
+    if how == "took long enough":
+        house.policy = BatchPolicy(max_batch_s=15.0)
+    else:
+        hours = house.clock.now() + timedelta(seconds=15)
+        house.quiet_until = lambda now: now if now >= hours else None
+    hear_slowly(house)
+    drop(house, "a.wav", "b.wav", "c.wav")
+    house.run_once()
+
+    assert sorted(house.states().values()) == [State.DONE, State.DONE, State.READY]
+    assert house.runs()[-1]["status"] == "DONE"
+    house.quiet_until = lambda _: None
+    house.run_once()
+    assert set(house.states().values()) == {State.DONE}
+    assert {row["attempts"] for row in house.rows().values()} == {1}
+
+
+def test_a_limit_shorter_than_any_file_still_lets_one_through_each_time(house: House):
+    house.policy = BatchPolicy(max_batch_s=1e-9)
+    hear_slowly(house)
+    drop(house, "a.wav", "b.wav")
+    house.run_once()
+    house.run_once()
+
+    assert set(house.states().values()) == {State.DONE}
 
 
 def test_a_stopped_batch_gives_back_what_it_did_not_reach(house: House):

@@ -43,6 +43,24 @@ def test_a_file_that_is_still_open_for_writing_is_left_alone(house: House):
     assert house.states() == {"a.wav": State.READY}
 
 
+def test_a_file_waits_for_its_sentinel_however_quiet_it_is(house: House):
+    house.sentinel = ".ready"
+    house.watch = house.new_watch()
+    file = house.inbox.put("a.wav")
+    house.inbox.unannounced.add(file.path)
+    house.settle()
+    house.settle()
+
+    assert house.states() == {"a.wav": State.SEEN}
+    assert "no .ready of its name beside it" in house.rows()["a.wav"]["reason"]
+    assert (house.watch.unsettled, house.watch.next_s()) == (0, None)  # nobody waits for it
+    house.inbox.unannounced.clear()
+    house.watch.tick()
+    assert house.states() == {"a.wav": State.SEEN}  # it must be quiet, too
+    house.settle()
+    assert house.states() == {"a.wav": State.READY}
+
+
 def test_an_empty_file_waits_with_its_reason_and_is_given_up_after_an_hour(house: House):
     modified_ns = int(house.clock.now().timestamp() * 1e9)
     house.inbox.put("a.wav", size=0, modified_ns=modified_ns)

@@ -15,7 +15,10 @@ from thoth_watch.infrastructure.service.lock import ProcessLock
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path / "place", transcript={"formats": ["txt", "json"]})
+    made = Place(
+        tmp_path / "place",
+        transcript={"formats": ["txt", "json"], "name": "{stem}.{language}.{format}"},
+    )
     for n in range(3):
         made.drop(f"{n}.wav", seed=n)
     assert made.run("once") == 0, made.log()
@@ -55,8 +58,8 @@ def test_a_ledger_is_checked_copied_and_made_anew(place: Place, run):
 def test_a_rebuilt_ledger_knows_its_transcripts_and_computes_nothing_again(place: Place, run):
     config = ("-c", str(place.config))
     spoil(place.database)
-    (place.inbox / "1.json").unlink()  # what cannot be told to be ours is nobody's
-    (place.inbox / "1.txt").write_text("a person's own words\n")
+    (place.inbox / "1.en.json").unlink()  # what cannot be told to be ours is nobody's
+    (place.inbox / "1.en.txt").write_text("a person's own words\n")
     texts = {path: path.read_bytes() for path in place.inbox.iterdir()}
     rebuilt = run("db", "rebuild", *config)
 

@@ -146,6 +146,20 @@ def test_check_finds_nothing_wrong_with_a_good_place(run, tmp_path: Path, tiny: 
     assert "cpu" in checks["engine"]["said"]
 
 
+@pytest.mark.parametrize("memory", [False, True])
+def test_check_says_how_finished_recordings_are_moved(run, tmp_path: Path, memory: bool):
+    folder = Path("/dev/shm") if memory else tmp_path
+    if memory and (not folder.is_dir() or folder.stat().st_dev == tmp_path.stat().st_dev):
+        pytest.skip("needs two file systems")
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "config.yaml").write_text(f"inbox: {{path: ./inbox, after: {folder}/thoth/old}}\n")
+    done = run("check", "--no-engine")
+
+    how = "another file system: they are copied" if memory else "renamed"
+    assert f"finished recordings go to {folder}/thoth/old: {how}" in done.stdout
+    assert not (folder / "thoth").exists()
+
+
 def test_check_names_a_cure_for_each_thing_it_finds(run, tmp_path: Path):
     run("init", "--yes")
     (tmp_path / "inbox").rmdir()

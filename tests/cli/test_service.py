@@ -20,7 +20,7 @@ def config(tmp_path: Path) -> Path:
     (folder / "in box").mkdir(parents=True)
     path = folder / "config.yaml"
     path.write_text(
-        "inbox: {path: ./in box}\ntranscript: {output_dir: '/srv/100%'}\nledger: {url: sqlite:///l.db}\n"
+        "inbox: {path: ./in box, after: /srv/old}\ntranscript: {output_dir: '/srv/100%'}\nledger: {url: sqlite:///l.db}\n"
     )
     return path
 
@@ -52,10 +52,29 @@ def test_what_the_configuration_names_is_opened_to_the_service(run, tmp_path: Pa
     paths = lines_of(units / "thoth-watch.service.d/paths.conf")
     assert f'ReadWritePaths="-{config.parent / "in box"}"' in paths
     assert "ReadWritePaths=-/srv/100%%" in paths
+    assert "ReadWritePaths=-/srv/old" in paths
     assert f'ReadWritePaths="-{config.parent}"' in paths, "the ledger's folder"
     assert f'Environment="THOTH_WATCH_LEDGER_URL=sqlite:///{config.parent}/l.db"' in paths
     assert (units / "thoth-watch-once.service.d/gpu.conf").exists()
     assert not (units / "thoth-watch.service.d/downloads.conf").exists()
+
+
+@pytest.mark.parametrize("scope", ["--user", "--system"])
+def test_a_configuration_with_hooks_gets_a_unit_that_tells_them(
+    run, tmp_path: Path, config: Path, scope: str
+):
+    plain = run("service", "install", scope, "--destdir", "plain", "-c", str(config))
+    with config.open("a") as file:
+        file.write("hooks: {webhook: 'https://example.org/'}\n")
+    done = run("service", "install", scope, "--destdir", "root", "-c", str(config))
+
+    assert (plain.returncode, done.returncode) == (0, 0), done.stderr
+    assert not list((tmp_path / "plain").rglob("*hooks*"))
+    (unit,) = (tmp_path / "root").rglob("thoth-watch-hooks.service")
+    assert any(f'hooks -c "{config}"' in line for line in lines_of(unit))
+    assert "enable --now thoth-watch-hooks" in done.stdout
+    assert run("service", "uninstall", scope, "--destdir", "root").returncode == 0
+    assert not list((tmp_path / "root").rglob("*hooks*"))
 
 
 def test_an_instance_has_a_daemon_of_its_own(run, tmp_path: Path, config: Path):

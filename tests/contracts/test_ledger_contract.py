@@ -16,7 +16,7 @@ from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineCo
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
+from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
 from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import SqlLedger
 
@@ -452,6 +452,54 @@ def test_a_run_is_closed_with_its_files(ledger: Ledger) -> None:
     assert ledger.record_failed_start(asked=ASKED, error="no GPU", host="h", now=NOW) > run_id
 
 
+def test_a_recording_that_was_moved_takes_its_row_and_its_names_along(ledger: Ledger):
+    (item,) = make_ready(ledger, recording())
+    assert ledger.finished(INBOX) == []
+    finish(ledger, item)
+    (done,) = ledger.finished(INBOX)
+    assert (done.file_id, done.file.path, done.sha256) == (item.file_id, INBOX / "a.wav", "s1")
+
+    there = AudioFile(Path("/old"), Path("/old/a.wav"), replace(item.file.signature, changed_ns=9))
+    assert not ledger.has_row(there.path)
+    assert ledger.record_moved(done, to=there, now=NOW)
+
+    assert ledger.has_row(there.path)
+    assert not ledger.has_row(INBOX / "a.wav")
+    assert ledger.finished(INBOX) == []
+    assert ledger.known(INBOX) == {}
+    assert ledger.known(Path("/old"))[there.path].signature == there.signature
+    assert ledger.owner_of(INBOX / "a.txt") == (item.file_id, "w1")
+
+
+def test_what_is_no_longer_done_is_not_recorded_as_moved(ledger: Ledger):
+    (item,) = make_ready(ledger, recording())
+    finish(ledger, item)
+    (done,) = ledger.finished(INBOX)
+    record(ledger, seen=[(recording(size=200, version=2), "changed")])
+
+    there = AudioFile(Path("/old"), Path("/old/a.wav"), item.file.signature)
+    assert not ledger.record_moved(done, to=there, now=NOW)
+    assert state_of(ledger) == State.SEEN
+
+
+def finish(ledger: Ledger, item: WaitingFile) -> None:
+    """Transcribed and published."""
+    claim = ledger.claim(Batch((item,)), owner="me", now=NOW)
+    assert claim is not None
+    ledger.record_result(
+        claim,
+        file_id=item.file_id,
+        run_id=open_run(ledger, claim),
+        sha256="s1",
+        fingerprint="f1",
+        result=RESULT,
+        names=[("txt", INBOX / "a.txt")],
+        name_kind="stem",
+        now=NOW,
+    )
+    assert publish(ledger, claim)
+
+
 def finished_run(**changes: object) -> Run:
     run = Run(
         asked=ASKED,
@@ -489,3 +537,18 @@ def test_odd_paths_come_back_byte_for_byte(ledger: Ledger) -> None:
     make_ready(ledger, *files)
     assert {item.file.path for item in waiting(ledger)} == {file.path for file in files}
     assert set(ledger.known(INBOX)) == {file.path for file in files}
+
+
+def test_what_was_heard_so_far_is_kept_until_there_is_a_result(ledger: Ledger) -> None:
+    first = SoFar(16_000, (Segment(0.0, 1.0, " a", words=(Word(0.0, 0.5, " a", 0.9),)),), "en", 3)
+    assert ledger.find_so_far("s1", "f1") is None
+    ledger.keep_so_far("s1", "f1", first, now=NOW)
+    assert ledger.find_so_far("s1", "f1") == first
+    more = replace(first, n_samples=32_000)
+    ledger.keep_so_far("s1", "f1", more, now=NOW)
+    assert ledger.find_so_far("s1", "f1") == more
+    assert ledger.find_so_far("s1", "f2") is None
+
+    put_result(ledger, make_claim(ledger, recording()))
+
+    assert ledger.find_so_far("s1", "f1") is None

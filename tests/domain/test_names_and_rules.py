@@ -9,20 +9,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoth_watch.domain.engine import TranscriptionEngineConfig, parse_precision
-from thoth_watch.domain.naming import MAX_NAME_BYTES, candidate_names, cut_to_bytes
+from thoth_watch.domain.naming import (
+    MAX_NAME_BYTES,
+    candidate_names,
+    cut_to_bytes,
+    language_in_name,
+    names_when_moved,
+)
 from thoth_watch.domain.treatment import Rule, Treatment, matches, treatment_of
 
 SHA = "0123456789abcdef" * 4
 
 
 def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
-    names = list(candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA))
+    names = list(
+        candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA, language="en")
+    )
 
-    assert names == [
+    assert names[:4] == [
         ("a.{format}", "stem"),
         ("a.mp3.{format}", "full"),
         ("a.thoth-01234567.{format}", "alternate"),
+        ("a.thoth-01234567-2.{format}", "alternate"),
     ]
+    assert len(set(names)) == len(names) == 10
+
+
+def test_a_recording_goes_to_its_own_place_and_else_to_one_that_nobody_has():
+    names = [str(name) for name in names_when_moved(PurePath("sub/a.mp3"), SHA)]
+
+    assert names[:3] == ["sub/a.mp3", "sub/a.thoth-01234567.mp3", "sub/a.thoth-01234567-2.mp3"]
+    long = list(names_when_moved(PurePath("ä" * 126 + ".mp3"), SHA))[-1]
+    assert long.suffix == ".mp3"
+    assert len(str(long).encode()) <= MAX_NAME_BYTES
 
 
 @given(
@@ -32,10 +51,28 @@ def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
 )
 def test_no_name_is_too_long_for_a_file_system(stem: str):
     for base, _ in candidate_names(
-        Path("/in") / f"{stem}.wav", pattern="{stem}.{format}", sha256=SHA
+        Path("/in") / f"{stem}.wav",
+        pattern="{stem}.{language}.{format}",
+        sha256=SHA,
+        language="yue",
     ):
         name = base.replace("{format}", "json")
         assert len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+
+
+def test_the_language_is_that_of_the_text():
+    def first(language: str, task: str) -> str:
+        names = candidate_names(
+            Path("/in/a.mp3"),
+            pattern="{stem}.{language}.{format}",
+            sha256=SHA,
+            language=language_in_name(language, task),
+        )
+        return next(names)[0]
+
+    assert first("de", "transcribe") == "a.de.{format}"
+    assert first("de", "translate") == "a.en.{format}"
+    assert first("", "transcribe") == "a.und.{format}"  # nothing was heard
 
 
 def test_a_long_name_is_cut_between_characters():

@@ -20,11 +20,15 @@ from types import ModuleType
 from typing import Any
 
 CALLS = frozenset(
-    {"open", "write", "fsync", "link", "unlink", "stat", "fstat", "lstat", "scandir", "mkdir"}
+    {
+        *("open", "write", "fsync", "link", "unlink", "rename", "utime"),
+        *("stat", "fstat", "lstat", "scandir", "mkdir"),
+    }
 )
 MODULES = (
     "thoth_watch.infrastructure.publishing.publisher",
     "thoth_watch.infrastructure.publishing.rungs",
+    "thoth_watch.infrastructure.publishing.mover",
     "thoth_watch.infrastructure.inbox.folder",
     "thoth_watch.infrastructure.audio.safe_open",
 )

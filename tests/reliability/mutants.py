@@ -1,4 +1,4 @@
-"""Twelve bugs put in on purpose, each into a copy of the program: a test must turn red of each.
+"""Fifteen bugs put in on purpose, each into a copy of the program: a test must turn red of each.
 
 `python -m tests.reliability.mutants`; the last line says how many did, and the exit code whether all.
 """
@@ -35,8 +35,8 @@ MUTANTS = (
         f"{INFRASTRUCTURE}/publishing/rungs.py",
         (
             (
-                "        rest = rest[os.write(file, rest) :]\n    os.fsync(file)",
-                "        rest = rest[os.write(file, rest) :]",
+                "            rest = rest[os.write(file, rest) :]\n    os.fsync(file)",
+                "            rest = rest[os.write(file, rest) :]",
             ),
         ),
         ORDER,
@@ -127,6 +127,29 @@ MUTANTS = (
             ),
         ),
         "tests/domain/test_settling.py",
+    ),
+    Mutant(
+        "a recording is moved over what has its name",
+        f"{INFRASTRUCTURE}/publishing/mover.py",
+        (
+            (
+                "renameat2(old, file.path.name, to.name, RENAME_NOREPLACE, to=new)",
+                "renameat2(old, file.path.name, to.name, 0, to=new)",
+            ),
+        ),
+        "tests/infrastructure/publishing/test_mover.py",
+    ),
+    Mutant(
+        "a copy is not compared before the recording is taken away",
+        f"{INFRASTRUCTURE}/publishing/mover.py",
+        (("if digest.hexdigest() != sha256 or not", "if not"),),
+        "tests/infrastructure/publishing/test_mover.py",
+    ),
+    Mutant(
+        "the inbox is looked at before a move that was cut short is noted",
+        "thoth_watch/application/serve.py",
+        (("        self._tidy()  # before the look", "        pass  # before the look"),),
+        "tests/application/test_move_finished.py",
     ),
 )
 

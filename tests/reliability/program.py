@@ -13,8 +13,9 @@ from typing import Any
 
 from tests.fakes import HashingEngine
 from tests.reliability.failpoints import Failpoints, install
-from thoth_watch import bootstrap, cli
+from thoth_watch import cli
 from thoth_watch.application.ports import Recording
+from thoth_watch.bootstrap import engines
 from thoth_watch.infrastructure.audio import worker_process
 
 
@@ -48,7 +49,7 @@ def main() -> None:
     def build_engine(*_: Any, **__: Any) -> SlowEngine:
         return engine
 
-    bootstrap.build_engine = build_engine  # type: ignore[assignment]
+    engines.build_engine = build_engine  # type: ignore[assignment]
     before_worker(os.environ.get("WORKER_PRELUDE", ""))
     plan, trace = os.environ.get("FAILPOINT", ""), os.environ.get("FAILPOINT_TRACE")
     if plan or trace:

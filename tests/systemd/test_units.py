@@ -17,8 +17,9 @@ NAMES = [
     "thoth-watch-once.service",
     "thoth-watch-once.timer",
     "thoth-watch@.service",
+    "thoth-watch-hooks.service",
 ]
-FOR_USER = [f"user/{name}" for name in NAMES[:3]]
+FOR_USER = [f"user/{name}" for name in (*NAMES[:3], NAMES[4])]
 
 
 def unit(name: str) -> configparser.RawConfigParser:
@@ -86,6 +87,7 @@ def test_a_typo_in_a_unit_is_found(name: str, typo: tuple[str, str], tmp_path: P
         ("thoth-watch@.service", None, 0.6),
         ("thoth-watch.service", "gpu.conf", 1.0),
         ("thoth-watch.service", "downloads.conf", 1.5),
+        ("thoth-watch-hooks.service", None, 1.5),
     ],
 )
 def test_a_service_can_do_little_harm(
@@ -171,6 +173,18 @@ def test_all_daemons_differ_in_nothing_but_their_configuration() -> None:
     many = (UNITS / "thoth-watch@.service").read_text().partition("[Unit]")[2]
     many = many.replace("%i.yaml", "config.yaml").replace("%i.db", "thoth-watch.db")
     assert many.replace(" (%i)", "") == one
+
+
+def test_who_tells_the_hooks_finds_the_daemons_ledger_and_waits_for_one() -> None:
+    daemon, hooks = unit(NAMES[0])["Service"], unit(NAMES[4])["Service"]
+    assert hooks["ExecStart"] == daemon["ExecStart"].replace(" run ", " hooks ")
+    for key in ("User", "Group", "StateDirectory", "RestartPreventExitStatus", "ReadWritePaths"):
+        assert hooks[key] == daemon[key]
+    ledger = "Environment=THOTH_WATCH_LEDGER_URL="
+    lines = [(UNITS / name).read_text().splitlines() for name in (NAMES[0], NAMES[4])]
+    of_daemon, of_hooks = ([x for x in some if x.startswith(ledger)] for some in lines)
+    assert of_daemon == of_hooks
+    assert unit(NAMES[4])["Unit"]["StartLimitIntervalSec"] == "0"
 
 
 def test_the_environment_of_the_units_is_one_that_the_settings_know(tmp_path: Path) -> None:

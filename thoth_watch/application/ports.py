@@ -1,4 +1,7 @@
-"""Every port, each method documented once. Adapters in `infrastructure/` fit them by shape."""
+"""Every port, each method documented once; the ledger's is in `ledger_port.py`.
+
+Adapters in `infrastructure/` fit them by shape.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,44 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
-from thoth_watch.domain.batching import Batch, WaitingFile
+from thoth_watch.application.ledger_port import (
+    Claim,
+    FinishedFile,
+    KnownFile,
+    Ledger,
+    StoredResult,
+    Unpublished,
+)
+from thoth_watch.domain.audio import AudioFile, Listing, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Transcript
+from thoth_watch.domain.transcript import SoFar, Transcript
+
+__all__ = [
+    "AudioDecoder",
+    "AudioFiles",
+    "Claim",
+    "Clock",
+    "Doorbell",
+    "EnginePool",
+    "EngineSeconds",
+    "FinishedFile",
+    "Inbox",
+    "KnownFile",
+    "Ledger",
+    "Output",
+    "Progress",
+    "Recording",
+    "RecordingMover",
+    "StoredResult",
+    "Transcribed",
+    "TranscriptPublisher",
+    "TranscriptRenderer",
+    "TranscriptionEngine",
+    "Unpublished",
+    "Whereabouts",
+]
 
 
 class Clock(Protocol):
@@ -81,6 +115,8 @@ class Recording:
     speech: Stretches | None = None  # where somebody speaks; None: not looked for
     channels: tuple[tuple[str, Recording], ...] = ()  # each to be heard by itself, by name
     close: Callable[[], None] = field(default=lambda: None)  # frees the samples, of channels too
+    so_far: SoFar | None = None  # heard by an attempt that was cut off: go on behind it
+    keep: Callable[[SoFar], None] | None = None  # is told what has been heard so far
 
     @property
     def duration_s(self) -> float:
@@ -249,151 +285,13 @@ class TranscriptRenderer(Protocol):
         """The whole content of the file. The same transcript and provenance give the same bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """What the ledger knows of one path."""
+class RecordingMover(Protocol):
+    """Moves recordings, never over anything, and never another file than the one that was seen."""
 
-    file_id: int
-    state: State
-    signature: Signature | None  # None for a refused entry
+    def move(self, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
+        """Move the very version that was seen, durably; what tells it at its new place.
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A batch taken by us: nobody else works on it, and late writers are fenced off by the number."""
-
-    batch_id: int
-    claim_no: int
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResult:
-    """A transcript in the ledger with the provenance of the run that made it."""
-
-    transcript: Transcript
-    provenance: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Unpublished:
-    """A file whose transcript is durable in the ledger but not yet beside it, with the planned names."""
-
-    waiting: WaitingFile
-    claim_no: int
-    sha256: str
-    result: StoredResult
-    names: tuple[tuple[str, Path], ...]  # format, path
-    name_kind: str
-
-
-class Ledger(Protocol):
-    """Remembers every audio-named entry, every batch, run and result. All its moves are legal or fail.
-
-    Every method is one durable transaction. `now` is aware UTC.
-    """
-
-    def known(self, inbox: Path) -> dict[Path, KnownFile]:
-        """All entries of an inbox that are not GONE, by absolute path."""
-
-    def settling(self, inbox: Path) -> set[Path]:
-        """The paths of an inbox in state SEEN."""
-
-    def record_listing(
-        self,
-        *,
-        seen: Sequence[tuple[AudioFile, str]],
-        ready: Sequence[tuple[AudioFile, float | None]],
-        refused: Sequence[RefusedEntry],
-        gone: Sequence[Path],
-        now: datetime,
-    ) -> None:
-        """Record what one look changed.
-
-        seen: new or changed files, each with its reason; a new row, or SEEN again with attempts and
-        crashes set back when the signature changed (same signature: only the reason is updated).
-        ready: settled files with their declared seconds; SEEN becomes READY.
-        refused: entries that are not plain files. gone: paths that are no longer there.
-        """
-
-    def fail_empty(self, paths: Sequence[Path], *, now: datetime) -> None:
-        """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
-
-    def wake_retries(self, *, now: datetime) -> int:
-        """RETRY files whose time has come become READY; how many."""
-
-    def next_retry_at(self) -> datetime | None:
-        """When the next RETRY is due."""
-
-    def waiting(self, treatment_of: Callable[[AudioFile], Any]) -> list[WaitingFile]:
-        """All READY files."""
-
-    def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
-        """Take all files of the batch or none (None: some file is no longer READY); attempts are counted."""
-
-    def open_run(
-        self, claim: Claim, *, asked: TranscriptionEngineConfig, placement: Placement, now: datetime
-    ) -> int:
-        """Start a run row (RUNNING) for the batch; its id."""
-
-    def record_failed_start(
-        self, *, asked: TranscriptionEngineConfig, error: str, host: str, now: datetime
-    ) -> int:
-        """A FAILED run row without files: the engine could not be had. Its id."""
-
-    def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
-        """An earlier transcript of the same bytes by the same engine and options."""
-
-    def owner_of(self, path: Path) -> tuple[int, str | None] | None:
-        """(file id, sha256 of the content written there) of the recording that has that output name."""
-
-    def record_result(
-        self,
-        claim: Claim,
-        *,
-        file_id: int,
-        run_id: int,
-        sha256: str,
-        fingerprint: str,
-        result: StoredResult,
-        names: Sequence[tuple[str, Path]],
-        name_kind: str,
-        now: datetime,
-    ) -> bool:
-        """CLAIMED becomes RESULT: transcript durable, output names reserved, before anything is written.
-
-        False if the claim is no longer ours or the file changed meanwhile: throw the work away.
-        """
-
-    def record_published(
-        self,
-        *,
-        file_id: int,
-        claim_no: int,
-        state: State,
-        reason: str,
-        published: Sequence[tuple[Path, str]],
-        now: datetime,
-    ) -> bool:
-        """RESULT becomes DONE (or CONFLICT): (path, sha256 of content) of each file that lies there now."""
-
-    def record_failure(
-        self, claim: Claim, *, outcome: FileOutcome, run_id: int, now: datetime
-    ) -> bool:
-        """CLAIMED or RESULT becomes RETRY, FAILED, QUARANTINED, SEEN or GONE, with the reason."""
-
-    def release(self, claim: Claim, *, now: datetime) -> int:
-        """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
-
-    def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
-        """Finish the run row and write its `run_files`."""
-
-    def unpublished(self, treatment_of: Callable[[AudioFile], Any]) -> list[Unpublished]:
-        """Files in RESULT: published from the ledger, without the engine."""
-
-    def recover(self, *, now: datetime) -> int:
-        """At the start of the only process that works on this ledger: take back what a dead one held.
-
-        CLAIMED files become READY with one death more, and travel alone from then on; the fifth death
-        makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
+        A move that a kill cut short is completed. No link is followed between `below` and the path.
+        Raises FileGone or FileChanged where it is not the one that was seen, NameTaken where something
+        else has the name, TryLater for a full disk and the like; then nothing was changed.
         """

@@ -20,12 +20,13 @@ from thoth_watch.application.ports import (
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import NameTaken
-from thoth_watch.domain.naming import candidate_names
+from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
 
-ALTERNATE = "alternate"
+ALTERNATE = "alternate"  # a foreign file has the name that it should have had
+ANOTHER = "another"  # other recordings of ours have the names before
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class NamePlan:
     """The output names of one recording, one per format."""
 
     names: tuple[tuple[str, Path], ...]  # format, path
-    kind: str  # stem, full or alternate
+    kind: str  # stem, full, alternate or another
     foreign: Path | None  # the file that is not ours and has the name that it should have had
 
 
@@ -96,7 +97,8 @@ class PublishTranscript:
         """
         contents = self._contents(to, result)
         written: dict[str, tuple[Path, str]] = {}
-        for plan in self._plans(to, contents, written):
+        language = language_in_name(result.transcript.language, to.item.treatment.task)
+        for plan in self._plans(to, contents, written, language=language):
             try:
                 is_ours = self._ledger.record_result(
                     claim,
@@ -141,6 +143,8 @@ class PublishTranscript:
         to: Destination,
         contents: Mapping[str, bytes],
         written: Mapping[str, tuple[Path, str]],
+        *,
+        language: str,
     ) -> Iterator[NamePlan]:
         """Name plans, best first, leaving out those that another recording or a foreign file has.
 
@@ -149,7 +153,7 @@ class PublishTranscript:
         treatment = to.item.treatment
         foreign: Path | None = None
         for base, kind in candidate_names(
-            to.item.file.path, pattern=treatment.name, sha256=to.sha256
+            to.item.file.path, pattern=treatment.name, sha256=to.sha256, language=language
         ):
             if foreign is not None and kind != ALTERNATE:
                 continue
@@ -165,6 +169,8 @@ class PublishTranscript:
             if alien is not None:
                 foreign = foreign or alien
                 continue
+            if kind == ALTERNATE and foreign is None:
+                kind = ANOTHER  # noqa: PLW2901 - said of this plan only
             yield NamePlan(tuple(wanted.items()), kind, foreign)
             _, foreign = self._who_has(to, wanted, contents)  # who was faster
 

@@ -84,10 +84,13 @@ class Serve:
         policy: ServePolicy,
         owner: str,
         ensure_engine: Callable[[], None],
+        tidy: Callable[[], bool] = lambda: False,
+        quiet_until: Callable[[datetime], datetime | None] = lambda _: None,
         heartbeat: Callable[[], None] = lambda: None,
         on_ready: Callable[[], None] = lambda: None,
         wants_reload: Callable[[], bool] = lambda: False,
     ) -> None:
+        """tidy: moves what is done, where that is asked; whether there is more to move at once."""
         self._inboxes = inboxes
         self._ledger = ledger
         self._dispatcher = dispatcher
@@ -99,10 +102,13 @@ class Serve:
         self._policy = policy
         self._owner = owner
         self._ensure_engine = ensure_engine
+        self._tidy = tidy
+        self._quiet_until = quiet_until
         self._heartbeat = heartbeat
         self._on_ready = on_ready
         self._wants_reload = wants_reload
         self._is_reloading = False
+        self._is_quiet = False
         self._pause_s = 0.0
         self._last_claim: Claim | None = None
         self._stranded: Claim | None = None  # its batch ended without being recorded
@@ -141,6 +147,7 @@ class Serve:
                 "files that a killed process held are taken back",
                 extra={"event": "recovered", "files": recovered},
             )
+        self._tidy()  # before the look: a move that a kill cut short is no change of the inbox
         self._look()
         self._ensure_engine()
         self._on_ready()
@@ -174,21 +181,41 @@ class Serve:
     def _step(self, *, patience_over: bool) -> float | None:
         """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
         self._take_back()
+        is_tidy = not self._tidy()
         self._look()
         self._ledger.wake_retries(now=self._clock.now())
         away = {inbox.root for inbox in self._inboxes if inbox.is_away}
         self._publish_leftovers(away)
         unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
         waiting = [w for w in self._ledger.waiting(self._treatment_of) if w.file.inbox not in away]
-        if waiting and not self._dispatcher.is_busy and not self._is_reloading:
+        quiet_until = self._quiet(waiting)
+        may_begin = quiet_until is None and not self._is_reloading
+        if waiting and may_begin and not self._dispatcher.is_busy:
             waiting = self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
         retry_at = self._ledger.next_retry_at()
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=SOON_S)
         if self._policy.drain and is_drained and (retry_at is None or retry_at > soon):
+            if self._tidy():  # what was finished since this step began
+                return LEAST_WAIT_S
             self._raise_if_not_seen_whole()
             return None
-        return self._wait_s(waiting, retry_at)
+        return self._wait_s(waiting, retry_at, quiet_until) if is_tidy else LEAST_WAIT_S
+
+    def _quiet(self, waiting: Sequence[WaitingFile]) -> datetime | None:
+        """When the quiet hours end, if they hold now; said once where something waits for that.
+
+        A drain has nothing to wait for. Raises TryLater.
+        """
+        until = self._quiet_until(self._clock.now())
+        if until is not None and waiting:
+            text = f"quiet hours until {until:%H:%M}: nothing is begun"
+            if self._policy.drain and self._dispatcher.is_idle:
+                raise TryLater(f"{text}; {len(waiting)} files wait (batch.quiet_hours)")
+            if not self._is_quiet:
+                log.info(text, extra={"event": "quiet_hours", "files": len(waiting)})
+        self._is_quiet = until is not None and (self._is_quiet or bool(waiting))
+        return until
 
     def _raise_if_not_seen_whole(self) -> None:
         """A drain that could not see a whole inbox has not drained it. Raises TryLater."""
@@ -236,13 +263,20 @@ class Serve:
             if self._files.whereabouts(item.waiting.file) is Whereabouts.SAME:
                 self._publish.again(item)
 
-    def _wait_s(self, waiting: list[WaitingFile], retry_at: datetime | None) -> float:
+    def _wait_s(
+        self,
+        waiting: list[WaitingFile],
+        retry_at: datetime | None,
+        quiet_until: datetime | None,
+    ) -> float:
         """Seconds to the next thing that is due."""
         now_s = self._clock.monotonic_s()
         due = [self._policy.rescan_s]
         due += [at_s - now_s for i in self._inboxes if (at_s := i.next_s()) is not None]
         departure_s = next_departure_s(waiting, self._policy.batch)
-        if departure_s is not None and not self._dispatcher.is_busy:
+        if quiet_until is not None:
+            due.append((quiet_until - self._clock.now()).total_seconds())
+        elif departure_s is not None and not self._dispatcher.is_busy:
             due.append(departure_s - self._clock.now().timestamp())
         if retry_at is not None:
             due.append((retry_at - self._clock.now()).total_seconds())

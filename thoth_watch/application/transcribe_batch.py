@@ -12,6 +12,7 @@ from typing import Any
 from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
+from thoth_watch.application.long_recordings import LongRecordings
 from thoth_watch.application.ports import (
     AudioDecoder,
     AudioFiles,
@@ -58,7 +59,9 @@ class _Work:
     seconds: EngineSeconds = field(default_factory=EngineSeconds)
     recordings: dict[int, Recording] = field(default_factory=dict)
     outcomes: dict[int, FileOutcome] = field(default_factory=dict)
+    long: LongRecordings = field(kw_only=True)
     audio_s: float = 0.0
+    is_cut: bool = False  # what is left of it waits for another batch, as configured
     skipped_s: float = 0.0
 
 
@@ -78,8 +81,10 @@ class TranscribeBatch:
         peak_rss_bytes: Callable[[], int],
         host: str,
         provenance: Mapping[str, Any],
+        may_begin_another: Callable[[float], bool] = lambda _: True,
         voice: VoiceActivity | None = None,
     ) -> None:
+        """may_begin_another: whether a batch that works since so many seconds may take up another file."""
         self._ledger = ledger
         self._decoder = decoder
         self._engines = engines
@@ -90,12 +95,14 @@ class TranscribeBatch:
         self._peak_rss_bytes = peak_rss_bytes
         self._host = host
         self._provenance = provenance
+        self._may_begin_another = may_begin_another
         self._voice = voice
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
 
-        Files that were not reached when should_stop turned true are READY again.
+        Files that were not reached when should_stop turned true, or when no other might be begun, are
+        READY again; the first one always is begun.
         """
         started_s = self._clock.monotonic_s()
         started_at = self._clock.now()
@@ -107,7 +114,8 @@ class TranscribeBatch:
         run_id = self._ledger.open_run(
             claim, asked=self._engines.asked, placement=engine.placement, now=started_at
         )
-        work = _Work(claim, run_id, started_at, engine)
+        long = LongRecordings(self._ledger, self._clock)
+        work = _Work(claim, run_id, started_at, engine, long=long)
         work.stages.load_s = self._engines.load_s_of_first_use(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
         self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
@@ -143,15 +151,28 @@ class TranscribeBatch:
             on_progress=self._progress.advance,
             should_stop=should_stop,
         )
-        for finished in done:
-            self._finish(work, waiting[finished.key], finished)
+        try:
+            for finished in done:
+                work.long.finished(finished.key)
+                self._finish(work, waiting[finished.key], finished)
+        finally:
+            work.long.write_all()
 
     def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
+        begun_s = self._clock.monotonic_s()
+        is_first = True
+
+        def no_other() -> bool:
+            took_s = self._clock.monotonic_s() - begun_s
+            work.is_cut = not is_first and (work.is_cut or not self._may_begin_another(took_s))
+            return work.is_cut or should_stop()
+
         for item, recording, decode_s in decode_ahead(
-            self._decoder, files, clock=self._clock, voice=self._voice, should_stop=should_stop
+            self._decoder, files, clock=self._clock, voice=self._voice, should_stop=no_other
         ):
+            is_first = False
             work.stages.decode_s += decode_s
             try:
                 if not isinstance(recording, Recording):
@@ -175,6 +196,7 @@ class TranscribeBatch:
                 task=treatment.task,
                 prompt=treatment.prompt,
             )
+            asked = work.long.take_up(asked, fingerprint)
             work.recordings[item.file_id] = asked
             yield asked
 
@@ -289,7 +311,7 @@ class TranscribeBatch:
             placement=work.engine.placement,
             started_at=work.started_at,
             finished_at=self._clock.now(),
-            status=_status(ok=ok, total=len(outcomes), released=released),
+            status=_status(ok=ok, total=len(outcomes), released=0 if work.is_cut else released),
             stages=stages,
             audio_s=work.audio_s,
             skipped_s=work.skipped_s,

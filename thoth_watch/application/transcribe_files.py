@@ -25,7 +25,7 @@ from thoth_watch.application.provenance import provenance_of
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, NameTaken, TryLater
-from thoth_watch.domain.naming import candidate_names
+from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Transcript
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
@@ -132,7 +132,12 @@ class TranscribeFiles:
         folder = path.absolute().parent if beside else Path(treatment.output_dir)
         told = provenance_of(self._provenance, self._engine, recording, transcript)
         blocked: Path | None = None
-        for base, kind in candidate_names(path, pattern=treatment.name, sha256=recording.sha256):
+        for base, kind in candidate_names(
+            path,
+            pattern=treatment.name,
+            sha256=recording.sha256,
+            language=language_in_name(transcript.language, treatment.task),
+        ):
             names = [folder / base.replace("{format}", name) for name in treatment.formats]
             if any(name in self._taken for name in names) or (blocked and kind != "alternate"):
                 continue

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 REASON_NEW = "new: waits until its copy is finished"
 REASON_CHANGED = "changed: waits until its copy is finished"
 REASON_WRITER = "a program still has it open for writing"
+REASON_UNANNOUNCED = "its writer has not said that it is whole: no {sentinel} of its name beside it"
 REASON_EMPTY = "empty: 0 bytes; given up after an hour if nothing is written to it"
 GONE_AFTER_LOOKS = 2
 
@@ -54,13 +55,16 @@ class WatchInbox:
         decoder: AudioDecoder,
         clock: Clock,
         settle_s: float,
+        sentinel: str | None = None,
     ) -> None:
+        """sentinel: the ending of the files by which writers say that a recording is whole."""
         self._inbox = inbox
         self._ledger = ledger
         self._files = files
         self._decoder = decoder
         self._clock = clock
         self._tracker = SettleTracker(settle_s)
+        self._unannounced = REASON_UNANNOUNCED.format(sentinel=sentinel)
         self._known: dict[Path, KnownFile] = {}
         self._is_loaded = False
         self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
@@ -94,7 +98,11 @@ class WatchInbox:
                 pending.append(file)
             elif file.path in settling:
                 pending.append(file)
-        self._settle(pending, changes)
+        announced = [file for file in pending if file.path not in listing.unannounced]
+        for file in pending:
+            if file.path in listing.unannounced:
+                self._note(file, self._unannounced, changes)
+        self._settle(announced, changes)
         now = self._clock.now()
         if changes:
             self._ledger.record_listing(
@@ -107,8 +115,15 @@ class WatchInbox:
         if changes.given_up:
             self._ledger.fail_empty(changes.given_up, now=now)
         self._remember(changes)
-        n_empty = sum(1 for file in pending if file.signature.size_bytes == 0)
-        self.unsettled = len(pending) - len(changes.ready) - n_empty
+        n_empty = sum(1 for file in announced if file.signature.size_bytes == 0)
+        self.unsettled = len(announced) - len(changes.ready) - n_empty
+
+    def forget(self, path: Path) -> None:
+        """A recording was moved away by us: what lies at its path from now on is another one."""
+        for of in (self._known, self._noted, self._missing):
+            of.pop(path, None)
+        if self._found_here is not None:
+            self._found_here.discard(path)
 
     @property
     def root(self) -> Path:

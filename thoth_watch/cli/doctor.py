@@ -63,6 +63,7 @@ def examine(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
     for inbox in settings.inboxes:
         yield from _inbox(inbox, settings)
     yield from _outputs(settings)
+    yield from _archives(settings)
     yield from _ledger(settings)
     yield from _room(settings)
     yield _formats()
@@ -145,6 +146,23 @@ def _outputs(settings: Settings) -> Iterator[Finding]:
             yield Finding(what, said, cure)
         else:
             yield Finding(what, "writable")
+
+
+def _archives(settings: Settings) -> Iterator[Finding]:
+    for inbox in settings.inboxes:
+        if inbox.after is None:
+            continue
+        nearest = _nearest(inbox.after)
+        what = f"finished recordings go to {inbox.after}"
+        locked = [folder for folder in (nearest, inbox.path) if not os.access(folder, os.W_OK)]
+        if locked:
+            said = f"{locked[0]} is not writable for this user"
+            cure = "give this user the right in both folders, or set inbox.after: leave"
+            yield Finding(what, said, cure, EXIT_TRY_LATER)
+        elif inbox.path.exists() and nearest.stat().st_dev != inbox.path.stat().st_dev:
+            yield Finding(what, "another file system: they are copied, then removed here")
+        else:
+            yield Finding(what, "renamed")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from thoth_watch.cli.options import config_option, json_option, open_reader
 from thoth_watch.cli.text import printable
 from thoth_watch.cli.times import Moment, media_clock, stamp
 
+SHOWN = 20
 STAGES = ("load_s", "queue_s", "decode_s", "features_s", "encode_s", "generate_s", "write_s")
 
 
@@ -22,15 +23,28 @@ STAGES = ("load_s", "queue_s", "decode_s", "features_s", "encode_s", "generate_s
 Examples:
   thoth-watch runs
   thoth-watch runs --since 7d --json
+  thoth-watch runs --export runs.csv
   thoth-watch runs show 12""",
 )
 @config_option
 @json_option
-@click.option("-n", "--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option("-n", "--limit", type=int, help="How many, newest first. [20; all of them in a file]")
 @click.option("--since", type=Moment(), help="Only runs that began since then: 7d, 12h, a date.")
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write every column to a new file instead: NAME.csv, or NAME.parquet (extra parquet).",
+)
 @click.pass_context
 def runs(
-    ctx: click.Context, *, config: Path | None, as_json: bool, limit: int, since: datetime | None
+    ctx: click.Context,
+    *,
+    config: Path | None,
+    as_json: bool,
+    limit: int | None,
+    since: datetime | None,
+    target: Path | None,
 ) -> None:
     """The runs: device, precision, files, audio and time."""
     ctx.obj = config
@@ -39,7 +53,11 @@ def runs(
     from thoth_watch.cli.tables import Column, print_json, print_table
 
     with open_reader(config) as reader:
-        rows = reader.runs(limit=limit, since=since)
+        rows = reader.runs(limit=limit or (None if target else SHOWN), since=since)
+        columns_of_all = reader.run_columns
+    if target is not None:
+        _export(rows, columns_of_all, target)
+        return
     if as_json:
         print_json(rows)
         return
@@ -75,6 +93,25 @@ def show(ctx: click.Context, *, run_id: int, config: Path | None, as_json: bool)
         print_json(run)
     else:
         _print_run(run)
+
+
+def _export(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], target: Path) -> None:
+    from thoth_watch.domain.errors import EngineUnavailable, TryLater
+    from thoth_watch.infrastructure.exporting import WRITERS, export
+
+    if target.suffix.lower() not in WRITERS:
+        raise click.UsageError(f"{target}: end it in {' or '.join(WRITERS)}")
+    try:
+        export(rows, columns, target)
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(
+            f"Parquet needs {error.name}: pip install 'thoth-watch[parquet]'"
+        ) from error
+    except FileExistsError as error:
+        raise TryLater(f"{target}: is there already and was left alone; name another") from error
+    except OSError as error:
+        raise TryLater(f"{target}: {error.strerror}; name another place") from error
+    click.echo(f"wrote {len(rows)} runs to {target}")
 
 
 def _print_run(run: Mapping[str, Any]) -> None:

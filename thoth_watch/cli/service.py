@@ -129,7 +129,10 @@ def uninstall(for_user: bool | None, destdir: Path | None) -> None:
         raise click.UsageError("say whose: --user or --system")
     place = Installation.at(for_user=for_user, destdir=destdir)
     systemctl = _systemctl(for_user=for_user)
-    units = ["thoth-watch.service", "thoth-watch-once.timer", "thoth-watch@*.service"]
+    units = [
+        *("thoth-watch.service", "thoth-watch-once.timer", "thoth-watch@*.service"),
+        "thoth-watch-hooks.service",
+    ]
     said = place.tell([*systemctl, "disable", "--now", *units]) if _is_running(place) else []
     removed = place.remove()
     said += place.tell([*systemctl, "daemon-reload"]) if _is_running(place) else []
@@ -156,6 +159,7 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
     changed = {dict(rule.changes).get("output_dir") for rule in settings.rules}
     outputs = {settings.treatment.output_dir, *changed} - {None, BESIDE_THE_SOURCE}
     writable = {inbox.path for inbox in settings.inboxes} | {Path(str(name)) for name in outputs}
+    writable |= {inbox.after for inbox in settings.inboxes if inbox.after is not None}
     says_ledger = settings.origins["ledger.url"].source.startswith("file")
     if says_ledger and settings.ledger_url.startswith("sqlite"):
         writable.add(lock_path(settings.ledger_url).parent)
@@ -165,6 +169,7 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
         for_user,
         writable=tuple(sorted(writable)),
         ledger_url=settings.ledger_url if says_ledger else None,
+        has_hooks=bool(settings.hooks.command or settings.hooks.webhook),
         **more,
     )
 
@@ -209,6 +214,8 @@ def _next_steps(wanted: Wanted) -> list[str]:
             f"next: {systemctl} enable --now thoth-watch               (a daemon)",
             f"  or: {systemctl} enable --now thoth-watch-once.timer    (a drain every ten minutes)",
         ]
+    if wanted.has_hooks and not wanted.instance:
+        steps.append(f" and: {systemctl} enable --now thoth-watch-hooks         (tells your hooks)")
     if wanted.for_user:
         steps.append("to let it run while you are logged out: loginctl enable-linger")
     elif not wanted.downloads:

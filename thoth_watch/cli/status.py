@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def status(config: Path | None, as_json: bool) -> None:
         backlog = reader.backlog()
         document = {
             "working_process": holder_of(lock_path(settings.ledger_url)),
+            "quiet_until": settings.quiet_hours.until(datetime.now(UTC).astimezone()),
             "inboxes": [_inbox(inbox_of(inbox).look()) for inbox in settings.inboxes],
             "counts": reader.counts(),
             "backlog": {**asdict(backlog), "finish_s": backlog.finish_s},
@@ -70,8 +72,7 @@ def _print(document: Mapping[str, Any]) -> None:
     def say(name: str, text: str, colour: str | None = None) -> None:
         click.echo(f"{name + ':':<12}" + click.style(printable(text), fg=colour))
 
-    process = document["working_process"]
-    say("service", f"works (process {process})" if process else "does not work now")
+    say("service", _service(document))
     for inbox in document["inboxes"]:
         count = inbox["audio_files"]
         text = f"{near(inbox['path'])}: {count} recording{'' if count == 1 else 's'}"
@@ -98,6 +99,12 @@ def _print(document: Mapping[str, Any]) -> None:
         if len(unfinished) > SHOWN:
             click.echo(f"and {len(unfinished) - SHOWN} more: thoth-watch files --by reason")
         _print_way_out(unfinished)
+
+
+def _service(document: Mapping[str, Any]) -> str:
+    process, quiet_until = document["working_process"], document["quiet_until"]
+    text = f"works (process {process})" if process else "does not work now"
+    return f"{text}; nothing is begun until {quiet_until:%H:%M}" if quiet_until else text
 
 
 def _print_way_out(unfinished: list[Mapping[str, Any]]) -> None:

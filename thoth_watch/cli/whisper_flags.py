@@ -26,19 +26,20 @@ DECODING: dict[str, Any] = {
     "carry_initial_prompt": bool,
     "hotwords": str,
 }
+# The same for `transcript:`.
+TRANSCRIPT: dict[str, Any] = {
+    "max_line_width": int,
+    "max_line_count": int,
+    "max_words_per_line": int,
+    "highlight_words": bool,
+}
 # What this program has no use for.
 NOT_USED: dict[str, Any] = {
-    **dict.fromkeys(("max_line_width", "max_line_count", "max_words_per_line"), int),
     **dict.fromkeys(("speaker_num", "num_workers"), int),
     "hallucination_silence_threshold": float,
     **dict.fromkeys(("clip_timestamps", "hf_token"), str),
     **dict.fromkeys(("prepend_punctuations", "append_punctuations"), str),
-    **dict.fromkeys(("highlight_words", "vad_filter", "multilingual"), bool),
-    **dict.fromkeys(("pretty_json", "print_progress", "batched"), bool),
-}
-AS_WE_DO = {  # asks for what is done anyway: nothing to be said
-    "highlight_words": False,
-    "vad_filter": False,
+    **dict.fromkeys(("multilingual", "pretty_json", "print_progress", "batched"), bool),
 }
 
 USED = (
@@ -60,6 +61,12 @@ USED = (
     ),
     click.option(
         *spelled("--local_files_only"), "local_files_only", type=bool, help="True: ask no hub."
+    ),
+    click.option(
+        *spelled("--vad_filter"),
+        "vad_filter",
+        type=bool,
+        help="True: skip what is likely no speech; False: hear everything.",
     ),
     click.option("--temperature", type=float, help="The first that is tried."),
     click.option(
@@ -86,9 +93,10 @@ def whisper_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the family's flags: those that are used, and, hidden, those that are only named in a note."""
     for name, kind in reversed(NOT_USED.items()):
         command = click.option(*spelled(f"--{name}"), name, type=kind, hidden=True)(command)
-    for name, kind in reversed(DECODING.items()):
-        text = f"See decoding.{name} in config.yaml."
-        command = click.option(*spelled(f"--{name}"), name, type=kind, help=text)(command)
+    for section, keys in (("transcript", TRANSCRIPT), ("decoding", DECODING)):
+        for name, kind in reversed(keys.items()):
+            text = f"See {section}.{name} in config.yaml."
+            command = click.option(*spelled(f"--{name}"), name, type=kind, help=text)(command)
     for option in reversed(USED):
         command = option(command)
     return command
@@ -119,7 +127,7 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
         flags["precision"] = _precision(precision)
     overrides |= _decoding(flags)
     asked = {name: flags.pop(name) for name in NOT_USED}
-    unused = [n for n, v in asked.items() if v is not None and AS_WE_DO.get(n) != v]
+    unused = [name for name, value in asked.items() if value is not None]
     note = ""
     if unused:
         names = ", ".join(f"--{name}" for name in unused)
@@ -128,9 +136,12 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _decoding(flags: dict[str, Any]) -> dict[str, Any]:
-    """What the flags say of `decoding:`; openai/whisper steps from its temperature to 1 by 0.2."""
+    """What the flags say of decoding and subtitles; whisper steps from its temperature to 1 by 0.2."""
     names = (*DECODING, "long_form")
-    overrides = {f"decoding.{name}": flags.pop(name) for name in names}
+    overrides: dict[str, Any] = {f"decoding.{name}": flags.pop(name) for name in names}
+    overrides |= {f"transcript.{name}": flags.pop(name) for name in TRANSCRIPT}
+    if (vad := flags.pop("vad_filter")) is not None:
+        overrides["engine.vad"] = "on" if vad else "off"
     first, step = flags.pop("temperature"), flags.pop("temperature_increment_on_fallback")
     if first is not None or step is not None:
         start, step = first or 0.0, 0.2 if step is None else step

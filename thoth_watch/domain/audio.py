@@ -62,6 +62,9 @@ class Listing:
     inbox: Path
     files: tuple[AudioFile, ...] = ()
     refused: tuple[RefusedEntry, ...] = ()
+    unannounced: frozenset[Path] = (
+        frozenset()
+    )  # files whose writer has not yet said that they are whole
     ignored: int = 0  # hidden, junk and partial-upload names
     other: int = 0  # names that are not audio
     problem: str | None = None  # why this look is incomplete; then nothing may be marked GONE

@@ -27,13 +27,14 @@ GROUP_KEYS = ("language", "task", "model", "folder")
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """When a batch is full, how long it may wait, who may share it and who goes first."""
+    """When a batch is full, how long it may wait and take, who may share it and who goes first."""
 
     max_files: int = 16
     max_audio_s: float = 1800.0
     max_wait_s: float | None = None  # None: auto
     group_by: tuple[str, ...] = ("language",)
     order: str = Order.OLDEST
+    max_batch_s: float | None = None  # then no other file of it is begun; None: no limit
 
     @property
     def wait_s(self) -> float:

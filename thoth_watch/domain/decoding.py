@@ -34,6 +34,7 @@ class DecodingOptions:
     carry_initial_prompt: bool = False  # before every window
     hotwords: str | None = None  # words to expect, before every window
     suppress_tokens: tuple[int, ...] | None = None  # ids never written; None: the checkpoint's own
+    retry_suspect: bool = True  # a recording in doubt is transcribed once more, the careful way
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense, naming what does."""
@@ -59,4 +60,4 @@ class DecodingOptions:
         )
 
 
-GREEDY = DecodingOptions(temperature=(0.0,))  # no second try: what a benchmark wants
+GREEDY = DecodingOptions(temperature=(0.0,), retry_suspect=False)  # no second try, for benchmarks

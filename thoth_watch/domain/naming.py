@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from thoth_watch.domain.engine import Task
 
 MAX_NAME_BYTES = 255  # ext4, xfs, btrfs, ntfs
+MOST_OF_A_NAME = 9  # recordings of one stem that still get a name each
+UNDETERMINED = "und"  # the language of silence. Source: ISO 639-2
 
 
-def candidate_names(source: Path, *, pattern: str, sha256: str) -> Iterator[tuple[str, str]]:
+def language_in_name(language: str, task: str) -> str:
+    """What `{language}` stands for: the language of the text, which a translation has in English."""
+    return "en" if task == Task.TRANSLATE else language or UNDETERMINED
+
+
+def candidate_names(
+    source: Path, *, pattern: str, sha256: str, language: str
+) -> Iterator[tuple[str, str]]:
     """The bases a transcript's name may be made from, best first, each with what it is.
 
-    Yields (pattern with the stem filled in, kind): `stem` as configured, then `full` for another
-    recording of that stem (`a.mp3.txt`), then `alternate` for a foreign file of that name
-    (`a.thoth-1a2b3c4d.txt`). `{format}` is still to be filled in.
+    language: as `language_in_name` gives it. Yields (pattern with language and stem filled in, kind):
+    `stem` as configured, then `full` for another recording of that stem (`a.mp3.txt`), then
+    `alternate` for a foreign file of that name (`a.thoth-1a2b3c4d.txt`). `{format}` is still to be
+    filled in.
     """
-    short = sha256[:8]
+    pattern = pattern.replace("{language}", language)
     yield _fill(pattern, source.stem), "stem"
     yield _fill(pattern, source.name), "full"
-    yield _fill(pattern, f"{source.stem}.thoth-{short}"), "alternate"
+    for mark in _marks(sha256):
+        yield _fill(pattern, f"{source.stem}.{mark}"), "alternate"
+
+
+def names_when_moved(relative: PurePath, sha256: str) -> Iterator[PurePath]:
+    """Where a recording may go below another folder: the same place, then one that nobody has."""
+    yield relative
+    for mark in _marks(sha256):
+        end = f".{mark}{relative.suffix}"
+        yield relative.with_name(cut_to_bytes(relative.stem, MAX_NAME_BYTES - len(end)) + end)
+
+
+def _marks(sha256: str) -> Iterator[str]:
+    """`thoth-1a2b3c4d`, then with numbers, for recordings of the same bytes."""
+    mark = f"thoth-{sha256[:8]}"
+    yield mark
+    yield from (f"{mark}-{number}" for number in range(2, MOST_OF_A_NAME))
 
 
 def _fill(pattern: str, stem: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,8 +61,12 @@ class Transcript:
         return "".join(segment.text for segment in self.segments).strip()
 
 
-def verdict_of(text: str, warnings: Sequence[str]) -> Verdict:
-    """How far the words cover the sound: a cut recording is truncated, also without a word in it."""
-    if any(warning.startswith("truncated") for warning in warnings):
-        return Verdict.TRUNCATED
-    return Verdict.OK if text else Verdict.EMPTY
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What has been heard of a long recording whose rest is still to come."""
+
+    n_samples: int  # from its start: all before is done with
+    segments: tuple[Segment, ...]
+    language: str
+    n_tokens: int = 0
+    heard_s: float = 0.0  # of it; the rest was skipped

@@ -36,6 +36,20 @@ def test_recordings_are_found_in_every_folder_and_in_any_case(tmp_path: Path):
     assert listing.problem is None
 
 
+def test_a_sentinel_of_the_name_or_the_stem_announces_a_recording_of_its_folder(tmp_path: Path):
+    for name in ("a.wav", "b.wav", "c.wav", "d.mp3", "sub/a.wav", "sub/e.wav"):
+        touch(tmp_path / name)
+    for name in ("a.wav.ready", "b.ready", "c.wav.done", "sub/d.ready", "sub/e.ready"):
+        touch(tmp_path / name, b"")
+
+    listing = FolderInbox(tmp_path, sentinel=".ready").look()
+
+    waiting = sorted(str(path.relative_to(tmp_path)) for path in listing.unannounced)
+    assert waiting == ["c.wav", "d.mp3", "sub/a.wav"]
+    assert len(listing.files) == 6
+    assert FolderInbox(tmp_path).look().unannounced == frozenset()
+
+
 def test_without_recursion_only_the_folder_itself_is_looked_at(tmp_path: Path):
     touch(tmp_path / "a.wav")
     touch(tmp_path / "sub/b.wav")

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,28 +30,6 @@ def names_in(folder: Path) -> list[str]:
 def publisher(request: pytest.FixtureRequest) -> DurablePublisher:
     """A publisher on each rung of the ladder."""
     return DurablePublisher(rungs=RUNGS[request.param :])
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small tmpfs."""
-    folders = []
-
-    def mount(options: str) -> Path:
-        folder = tmp_path / f"mount{len(folders)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
-        folders.append(folder)
-        return folder
-
-    if shutil.which("mount") is None:
-        pytest.skip("there is no mount")
-    yield mount
-    for folder in folders:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_transcript_is_written_whole_and_readable_as_the_umask_says(publisher, tmp_path) -> None:

@@ -31,6 +31,7 @@ class CountingEar:
     def __init__(self, ear, *, limit=99, guilty=None):
         self.ear, self.limit, self.guilty = ear, limit, guilty
         self.route = ear.route
+        self.retries_suspects = ear.retries_suspects
         self.sizes = []
         self.keys = []
 
@@ -509,3 +510,60 @@ def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
     assert engine.placement.precision in {"bfloat16", "float16"}
     assert engine.placement.device == "cuda:0"
     assert seconds.peak_gpu_bytes > 0
+
+
+@EVERY_ENGINE
+@pytest.mark.parametrize("long_form", ["windowed", "sequential"])
+def test_a_recording_goes_on_where_it_was_cut_off(
+    load, transcribe, recording, bursts, engine_class, long_form
+):
+    options = replace(GREEDY, long_form=long_form)
+    engine, samples, kept = load(engine_class, decoding=options, batch_size=2), bursts(31), []
+    whole = transcribe(engine, [recording(0, samples, keep=kept.append)])[0].transcript
+    assert len(kept) >= 3
+
+    for so_far in (kept[0], kept[-1]):
+        rest = transcribe(engine, [recording(0, samples, so_far=so_far)])[0].transcript
+
+        assert so_far.n_samples > 0
+        assert [s.tokens for s in rest.segments] == [s.tokens for s in whole.segments]
+        assert rest == whole
+
+
+@EVERY_ENGINE
+def test_a_recording_in_doubt_is_heard_once_more_the_careful_way(
+    load, transcribe, recording, bursts, engine_class, monkeypatch
+):
+    doubting = replace(GREEDY, logprob_threshold=None, retry_suspect=True)
+    engine = load(engine_class, decoding=doubting, fresh=True)
+    ear, careful, progress = engine._forwards._ear, [], []
+    hear = ear.hear
+    monkeypatch.setattr(
+        ear,
+        "hear",
+        lambda pieces, seconds: (
+            careful.extend(p.job.is_careful for p in pieces) or hear(pieces, seconds)
+        ),
+    )
+    closed: list[int] = []
+    sound = recording(0, bursts(12.5), closed=closed)  # random weights: words nobody believes
+
+    (result,) = engine.transcribe(
+        [sound], seconds=EngineSeconds(), on_progress=progress.append, should_stop=lambda: False
+    )
+
+    assert careful[0] is False
+    assert careful[-1] is True
+    assert result.transcript.verdict is Verdict.SUSPECT
+    assert result.transcript.reasons
+    assert sum(progress) == pytest.approx(12.5)
+    assert closed == [0]
+
+
+def test_what_nobody_says_is_skipped_and_told(load, transcribe, recording, bursts):
+    sound = recording(0, bursts(31), speech=((2.0, 4.0), (20.0, 22.5)))
+
+    transcript = transcribe(load(), [sound])[0].transcript
+
+    assert transcript.skipped_s == pytest.approx(31 - 2.8 - 3.3, abs=0.1)
+    assert {s.seek for s in transcript.segments} <= {160, 1960}

@@ -178,6 +178,24 @@ def test_a_hub_model_has_its_commit_as_revision(tiny_whisper, tmp_path, monkeypa
     assert "at revision v9" in refusal("someone/whisper-own", revision="v9")
 
 
+def test_a_model_that_is_here_is_loaded_without_a_word_to_the_hub(
+    tiny_whisper, tmp_path, monkeypatch
+):
+    snapshots = tmp_path / "models--someone--whisper-own" / "snapshots"
+    shutil.copytree(tiny_whisper, snapshots / "0123")
+    (snapshots.parent / "refs").mkdir()
+    (snapshots.parent / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = find_checkpoint("someone/whisper-own", revision=None, builtin=None)
+
+    assert found.source == str(snapshots / "0123")
+    assert found.commit == "0123"
+
+    (snapshots / "0123" / "preprocessor_config.json").unlink()  # a download that was broken off
+    asked = find_checkpoint("someone/whisper-own", revision=None, builtin=None)
+    assert asked.source == "someone/whisper-own"
+
+
 def test_short_names_stand_for_hub_models(monkeypatch):
     asked = []
 
@@ -190,7 +208,7 @@ def test_short_names_stand_for_hub_models(monkeypatch):
         with pytest.raises(ModelUnavailable, match="offline"):
             find_checkpoint(name, revision=None, builtin=None)
 
-    assert asked == [
+    assert list(dict.fromkeys(asked)) == [  # in the cache first, then at the hub
         "openai/whisper-tiny.en",
         "openai/whisper-large-v3-turbo",
         "openai/whisper-large-v3",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.domain.transcript import Segment
 from thoth_watch.infrastructure.whisper.jobs import Heard, Job
 from thoth_watch.infrastructure.whisper.prompts import Prompts
+from thoth_watch.infrastructure.whisper.windows import Window
+
+RATE = 16_000
 
 
 @pytest.fixture
@@ -61,15 +66,14 @@ def test_a_recordings_own_prompt_comes_before_the_configurations(prompt, job):
 
 
 def heard(tokens, temperature=0.0):
-    from thoth_watch.domain.transcript import Segment
-
-    return Heard((Segment(0, 1, "x", tuple(tokens)),), "en", True, 3, 1.0, temperature)
+    segment = Segment(0, 1, "x", tuple(tokens), temperature=temperature)
+    return Heard((segment,), "en", is_speech=True, n_tokens=3, advance_s=1.0)
 
 
 def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
     job.in_flight = 1
-    job.add(heard(tokens))
+    job.add(heard(tokens), Window(0, np.zeros(RATE)))
 
     assert prompt(long_form="sequential", is_first=False) == (" one two", True)
     assert prompt(is_first=False) == (None, True)
@@ -82,8 +86,8 @@ def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load)
 def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
     job.in_flight = 2
-    job.add(heard(tokens))
-    job.add(heard(tokens, temperature=0.6))
+    job.add(heard(tokens), Window(0, np.zeros(RATE)))
+    job.add(heard(tokens, temperature=0.6), Window(0, np.zeros(RATE)))
 
     assert prompt(long_form="sequential", is_first=False) == (None, True)
 
@@ -91,7 +95,7 @@ def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
 def test_the_latest_words_are_kept_where_there_is_little_room(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" abcdefgh", add_special_tokens=False)
     job.in_flight = 1
-    job.add(heard(tokens))
+    job.add(heard(tokens), Window(0, np.zeros(RATE)))
 
     told, is_whole = prompt(long_form="sequential", is_first=False, positions=8)
 

@@ -30,6 +30,7 @@ SEQUENTIAL = DecodingOptions(
     logprob_threshold=None,
     no_speech_threshold=None,
     condition_on_previous_text=False,
+    retry_suspect=False,
 )
 
 
@@ -87,7 +88,7 @@ def test_the_next_window_waits_for_what_was_heard(extractor, bursts):
     first = seeker.next()
     assert first is not None
     assert seeker.next() is None
-    seeker.advance(2 * RATE)
+    assert seeker.advance(2 * RATE, first) == 2 * RATE
     second = seeker.next()
     assert second is not None
     assert second.start == 2 * RATE
@@ -99,7 +100,7 @@ def test_a_window_that_moves_nothing_on_is_passed_over(extractor, bursts):
 
     while (window := seeker.next()) is not None:
         starts.append(window.start)
-        seeker.advance(0)
+        seeker.advance(0, window)
 
     assert starts == [0, 5 * RATE, 10 * RATE]
 
@@ -109,7 +110,7 @@ def test_silence_is_passed_over(extractor, bursts):
 
     while (window := seeker.next()) is not None:
         starts.append(window.start)
-        seeker.advance(RATE)
+        seeker.advance(RATE, window)
 
     assert starts == [3 * RATE, 12 * RATE]
 

@@ -42,6 +42,7 @@ _KINDS = (
 class _Found:
     files: list[AudioFile] = field(default_factory=list)
     refused: list[RefusedEntry] = field(default_factory=list)
+    unannounced: set[Path] = field(default_factory=set)
     ignored: int = 0
     other: int = 0
     problems: list[str] = field(default_factory=list)
@@ -57,11 +58,14 @@ class FolderInbox:
         recursive: bool = True,
         extensions: Iterable[str] = AUDIO_EXTENSIONS,
         ignore: Iterable[str] = (),
+        sentinel: str | None = None,
     ) -> None:
+        """sentinel: the ending of an empty file by which a writer says that a recording is whole."""
         self._root = Path(os.path.abspath(root))
         self._recursive = recursive
         self._suffixes = frozenset("." + e.lower().lstrip(".") for e in extensions)
         self._junk = JunkNames(ignore)
+        self._sentinel = sentinel
 
     @property
     def root(self) -> Path:
@@ -88,6 +92,7 @@ class FolderInbox:
             inbox=self._root,
             files=tuple(found.files),
             refused=tuple(found.refused),
+            unannounced=frozenset(found.unannounced),
             ignored=found.ignored,
             other=found.other,
             problem="; ".join(found.problems[:5]) or None,
@@ -101,8 +106,17 @@ class FolderInbox:
         except OSError as error:
             found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
             return
+        n_before = len(found.files)
         for name in names:
             self._entry(folder, path, name, depth, found)
+        if self._sentinel is not None:
+            there = set(names)
+            here = (file.path for file in found.files[n_before:] if file.path.parent == path)
+            found.unannounced |= {p for p in here if not self._is_announced(p, there)}
+
+    def _is_announced(self, path: Path, names: set[str]) -> bool:
+        """Whether `talk.wav.ready` or `talk.ready` lies beside `talk.wav`."""
+        return bool(names & {f"{path.name}{self._sentinel}", f"{path.stem}{self._sentinel}"})
 
     def _entry(self, folder: int, path: Path, name: str, depth: int, found: _Found) -> None:
         if name in self._junk:

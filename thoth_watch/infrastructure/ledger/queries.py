@@ -81,6 +81,11 @@ class LedgerReader:
         with self._reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    @property
+    def run_columns(self) -> list[str]:
+        """The columns of `runs`, in their order."""
+        return [column.name for column in runs.columns]
+
     def run(self, run_id: int) -> dict[str, Any] | None:
         """One run, with its files under `files`."""
         query = select(run_files).where(run_files.c.run_id == run_id).order_by(run_files.c.path)

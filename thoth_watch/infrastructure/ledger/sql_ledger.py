@@ -22,20 +22,29 @@ from sqlalchemy import (
     update,
 )
 
-from thoth_watch.application.ports import Claim, KnownFile, StoredResult, Unpublished
+from thoth_watch.application.ports import (
+    Claim,
+    FinishedFile,
+    KnownFile,
+    StoredResult,
+    Unpublished,
+)
 from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
+from thoth_watch.domain.transcript import SoFar
 from thoth_watch.infrastructure.ledger import (
     listing,
+    moved,
     publications,
     recovery,
     rows,
     run_rows,
     stored_results,
     tables,
+    unfinished_results,
 )
 from thoth_watch.infrastructure.ledger import made_by as made_by_
 from thoth_watch.infrastructure.ledger.connection import (
@@ -295,6 +304,18 @@ class SqlLedger:
         with self._reading() as connection:
             return stored_results.find(connection, sha256, fingerprint)
 
+    def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
+        """See the port."""
+        with self._reading() as connection:
+            return unfinished_results.find(connection, sha256, fingerprint)
+
+    def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
+        """See the port."""
+        with self._writing() as connection:
+            unfinished_results.keep(
+                connection, so_far, sha256=sha256, fingerprint=fingerprint, now=now
+            )
+
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
         """(file id, sha256 of the content written there) of the recording that has that output name."""
         names = tables.publications
@@ -352,6 +373,7 @@ class SqlLedger:
                 run_id=run_id,
                 now=now,
             )
+            unfinished_results.forget(connection, sha256, fingerprint)
         return True
 
     def record_published(
@@ -430,6 +452,24 @@ class SqlLedger:
             if connection.scalar(left.limit(1)) is None:
                 self._close_batch(connection, claim.batch_id, BatchState.CLOSED)
         return moved == 1
+
+    # Recordings that are moved when they are done
+
+    def finished(self, inbox: Path) -> list[FinishedFile]:
+        """The DONE recordings that lie in an inbox, oldest first."""
+        with self._reading() as connection:
+            return moved.finished(connection, inbox)
+
+    def has_row(self, path: Path) -> bool:
+        """Whether some entry, here or GONE, has that path."""
+        query = select(files.c.id).where(files.c.path_raw == path)
+        with self._reading() as connection:
+            return connection.scalar(query) is not None
+
+    def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
+        """A DONE recording lies elsewhere now; False if it is no longer DONE."""
+        with self._writing() as connection:
+            return moved.record(connection, done, to=to, now=now)
 
     # Starting again
 

@@ -30,7 +30,7 @@ from thoth_watch.infrastructure.ledger.column_types import (
 )
 
 APPLICATION_ID = 0x54484F54  # "THOT", in the header of every ledger file
-SCHEMA_REVISION = "0002"  # the newest migration; a reader asks for exactly this one
+SCHEMA_REVISION = "0003"  # the newest migration; a reader asks for exactly this one
 
 
 class BatchState(StrEnum):
@@ -186,6 +186,16 @@ results = Table(
     Column("language", PlainText, nullable=False),
     Column("verdict", PlainText, nullable=False),
     Column("duration_s", Float, nullable=False),
+)
+
+unfinished = Table(
+    "unfinished",
+    metadata,
+    Column("sha256", PlainText, primary_key=True),
+    Column("fingerprint", PlainText, primary_key=True),
+    Column("heard_s", Float, nullable=False),  # seconds of sound, from the start
+    Column("so_far", JSON, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
 )
 
 publications = Table(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
+from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
 
 
 def to_document(transcript: Transcript) -> dict[str, Any]:
@@ -25,6 +25,23 @@ def from_document(document: Mapping[str, Any]) -> Transcript:
         warnings=tuple(document["warnings"]),
         n_tokens=document["n_tokens"],
         skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
+    )
+
+
+def so_far_to_document(so_far: SoFar) -> dict[str, Any]:
+    """Plain lists, dicts and numbers."""
+    return asdict(so_far)
+
+
+def so_far_from_document(document: Mapping[str, Any]) -> SoFar:
+    """What `so_far_to_document` was given."""
+    segments = tuple(_segment(item) for item in document["segments"])
+    return SoFar(
+        document["n_samples"],
+        segments,
+        document["language"],
+        document["n_tokens"],
+        document["heard_s"],
     )
 
 

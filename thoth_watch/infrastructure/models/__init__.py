@@ -7,7 +7,7 @@ from thoth_watch.infrastructure.models.catalogue import (
     near_name,
     proposal,
 )
-from thoth_watch.infrastructure.models.hub import cache_folder, is_here, pull
+from thoth_watch.infrastructure.models.hub import cache_folder, is_here, pull, require_hub
 
 __all__ = [
     "MODELS",
@@ -18,4 +18,5 @@ __all__ = [
     "near_name",
     "proposal",
     "pull",
+    "require_hub",
 ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from thoth_watch.domain.errors import EngineUnavailable
 
 WANTED = ("*.json", "*.safetensors", "*.txt")  # no pickles, no weights of other frameworks
 UNWANTED = ("*flax*", "*fp32*", "*onnx*")
+PATIENCE_S = 5.0  # for a connection to the hub
 
 
 def cache_folder() -> Path:
@@ -23,10 +27,33 @@ def is_here(hub_id: str) -> bool:
     return any(folder.glob("*/*.safetensors"))
 
 
+def require_hub(hub_id: str) -> None:
+    """Knock at the hub once: its library would go on knocking for half a minute.
+
+    Raises EngineUnavailable where nobody answers. Behind a proxy, or offline by HF_HUB_OFFLINE, the
+    library is left to find out itself.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return
+    place = urlsplit(constants.ENDPOINT)
+    port = place.port or (80 if place.scheme == "http" else 443)
+    try:
+        socket.create_connection((place.hostname or "", port), timeout=PATIENCE_S).close()
+    except OSError as error:
+        raise EngineUnavailable(
+            f"model {hub_id}: is not on this machine, and the hub cannot be reached ({place.hostname}: "
+            f"{error.strerror or error}); mind the network, or name a model that is here or a folder "
+            "(`thoth-watch model list`)"
+        ) from error
+
+
 def pull(hub_id: str, *, revision: str | None) -> Path:
     """Fetch a model, or what is missing of it; the folder. Raises EngineUnavailable."""
     from huggingface_hub import snapshot_download
 
+    require_hub(hub_id)
     try:
         folder = snapshot_download(
             hub_id,

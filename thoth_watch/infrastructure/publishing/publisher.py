@@ -55,7 +55,7 @@ class DurablePublisher:
         """
         name = output.path.name
         below = output.below or output.path.parent
-        with _folder(output.path.parent, below=below, make=output.makes_folder) as folder:
+        with open_folder(output.path.parent, below=below, make=output.makes_folder) as folder:
             for _ in range(_TRIES):
                 try:
                     create(folder, name, output.content, rungs=self._rungs)
@@ -71,8 +71,8 @@ class DurablePublisher:
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         """Whether something lies there that is not what we wrote. Raises TryLater."""
         try:
-            with _folder(path.parent, below=below, make=False) as folder:
-                return _sha256_at(folder, path.name) not in ours_sha256
+            with open_folder(path.parent, below=below, make=False) as folder:
+                return sha256_at(folder, path.name) not in ours_sha256
         except TryLater as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return False
@@ -85,7 +85,7 @@ def read_plain(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
     """The content of a plain file, reached through no link below `below`; None for anything else."""
     try:
         with (
-            _folder(path.parent, below=below, make=False) as folder,
+            open_folder(path.parent, below=below, make=False) as folder,
             os.fdopen(os.open(path.name, _FILE, dir_fd=folder), "rb") as stream,
         ):
             status = os.fstat(stream.fileno())
@@ -100,7 +100,7 @@ def _adopt_or_replace(folder: int, output: Output) -> None:
     """Deal with what has the name. Raises FileNotFoundError if it is gone meanwhile."""
     name, content = output.path.name, output.content
     size_bytes = None if output.replaces_sha256 else len(content)
-    found = _sha256_at(folder, name, size_bytes=size_bytes)
+    found = sha256_at(folder, name, size_bytes=size_bytes)
     if found == hashlib.sha256(content).hexdigest():
         file = os.open(name, _FILE, dir_fd=folder)
         try:
@@ -119,7 +119,7 @@ def _adopt_or_replace(folder: int, output: Output) -> None:
                 raise NameTaken(f"{shown(output.path)}: {text}") from error
             raise
         with contextlib.suppress(OSError):
-            if _sha256_at(folder, temp) == found:
+            if sha256_at(folder, temp) == found:
                 os.unlink(temp, dir_fd=folder)
                 return
         _give_back(folder, temp, output.path)
@@ -136,7 +136,7 @@ def _give_back(folder: int, temp: str, path: Path) -> None:
     raise NameTaken(f"{shown(path)}: changed while it was replaced; what was there is {temp}")
 
 
-def _sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str | None:
+def sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str | None:
     """The hash of a plain readable file (of that size); None for anything else of that name.
 
     Raises FileNotFoundError if there is nothing.
@@ -159,7 +159,7 @@ def _sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str 
 
 
 @contextmanager
-def _folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
+def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
     """The folder's descriptor, reached through no link below `below`; failures are told by its name."""
     try:
         if make:

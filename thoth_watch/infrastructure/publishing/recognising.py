@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,23 @@ def ours_beside(
     below: Path,
     pattern: str,
     sha256: str,
+    languages: Iterable[str] = (),
     layout: SubtitleLayout | None = None,
 ) -> list[tuple[Path, str]]:
     """(path, sha256 of the content) of each transcript of that sound which we wrote; none if unsure.
 
     A json transcript says who made it and of which bytes; those of its name in other formats are
-    ours if they are what it would be rendered to. sha256: of the recording's bytes. layout: of srt
+    ours if they are what it would be rendered to. sha256: of the recording's bytes. languages: what
+    `{language}` in the pattern may have stood for. layout: of srt
     and vtt; those of another one are not recognised.
     """
-    for base, _ in candidate_names(source, pattern=pattern, sha256=sha256):
+    heard = languages if "{language}" in pattern else ("",)
+    bases = (
+        base
+        for language in heard
+        for base, _ in candidate_names(source, pattern=pattern, sha256=sha256, language=language)
+    )
+    for base in bases:
         told = _read(folder / base.replace("{format}", "json"), below)
         document = _document(told, sha256)
         if told is None or document is None:

@@ -25,10 +25,11 @@ _CANNOT = {
     errno.EMLINK,
 }
 
-Rung = Callable[[int, str, bytes], None]  # folder's descriptor, name, content
+Content = bytes | Callable[[int], None]  # all of it, or what writes it to a descriptor
+Rung = Callable[[int, str, Content], None]  # folder's descriptor, name, content
 
 
-def create(folder: int, name: str, content: bytes, *, rungs: tuple[Rung, ...]) -> None:
+def create(folder: int, name: str, content: Content, *, rungs: tuple[Rung, ...]) -> None:
     """Make the file by the first way that this file system knows, content on disk before its name.
 
     Raises FileExistsError where the name is taken; then nothing was changed.
@@ -42,7 +43,7 @@ def create(folder: int, name: str, content: bytes, *, rungs: tuple[Rung, ...]) -
     return rungs[-1](folder, name, content)
 
 
-def link_unnamed(folder: int, name: str, content: bytes) -> None:
+def link_unnamed(folder: int, name: str, content: Content) -> None:
     """O_TMPFILE, then linkat: a kill leaves nothing behind."""
     file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE, dir_fd=folder)
     try:
@@ -55,19 +56,19 @@ def link_unnamed(folder: int, name: str, content: bytes) -> None:
         os.close(file)
 
 
-def link_named(folder: int, name: str, content: bytes) -> None:
+def link_named(folder: int, name: str, content: Content) -> None:
     """A temporary name, then link."""
     with temporary(folder, content) as temp:
         os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
 
 
-def rename_named(folder: int, name: str, content: bytes) -> None:
+def rename_named(folder: int, name: str, content: Content) -> None:
     """A temporary name, then a rename that replaces nothing: where there are no hard links."""
     with temporary(folder, content) as temp:
         renameat2(folder, temp, name, RENAME_NOREPLACE)
 
 
-def write_in_place(folder: int, name: str, content: bytes) -> None:
+def write_in_place(folder: int, name: str, content: Content) -> None:
     """The last resort (old NFS, some CIFS): a kill in the middle can leave a torn file."""
     file = os.open(name, _NEW, _MODE, dir_fd=folder)
     try:
@@ -84,7 +85,7 @@ RUNGS: tuple[Rung, ...] = (link_unnamed, link_named, rename_named, write_in_plac
 
 
 @contextmanager
-def temporary(folder: int, content: bytes) -> Iterator[str]:
+def temporary(folder: int, content: Content) -> Iterator[str]:
     """A file with that content, on disk, under a random hidden name; taken away if it is still ours."""
     temp = f".thoth-{secrets.token_hex(8)}.tmp"
     file = os.open(temp, _NEW, _MODE, dir_fd=folder)
@@ -107,13 +108,14 @@ def same_file(folder: int, name: str, status: os.stat_result) -> bool:
     return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
 
 
-def renameat2(folder: int, old: str, new: str, flags: int) -> None:
-    """Linux's rename with flags, which Python does not have; inside one folder."""
+def renameat2(folder: int, old: str, new: str, flags: int, *, to: int | None = None) -> None:
+    """Linux's rename with flags, which Python does not have; to another folder if that is given."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError as error:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
-    if call(folder, os.fsencode(old), folder, os.fsencode(new), ctypes.c_uint(flags)) != 0:
+    target = folder if to is None else to
+    if call(folder, os.fsencode(old), target, os.fsencode(new), ctypes.c_uint(flags)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), old, None, new)
 
@@ -127,8 +129,11 @@ def sync_folder(folder: int) -> None:
             raise
 
 
-def _fill(file: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+def _fill(file: int, content: Content) -> None:
+    if callable(content):
+        content(file)
+    else:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(file, rest) :]
     os.fsync(file)

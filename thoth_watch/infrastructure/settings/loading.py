@@ -15,8 +15,10 @@ from thoth_watch.domain.audio import AudioConfig
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.quiet_hours import QuietHours, parse_span
 from thoth_watch.domain.subtitles import SubtitleLayout
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, FORMATS, Rule, Treatment
+from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Rule, Treatment
+from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
 from thoth_watch.infrastructure.settings.layers import (
     CONFIG_NAME,
@@ -29,6 +31,7 @@ from thoth_watch.infrastructure.settings.layers import (
 from thoth_watch.infrastructure.settings.precision import strongest_precision
 from thoth_watch.infrastructure.settings.problems import explain, without_password
 from thoth_watch.infrastructure.settings.schema import (
+    LEAVE,
     Document,
     InboxSection,
     ListedInbox,
@@ -48,6 +51,8 @@ class InboxSettings:
     rescan_s: float
     extensions: tuple[str, ...]  # lower case, no dot
     ignore: tuple[str, ...]  # globs on names, beside the built-in ones
+    sentinel: str | None  # ending of the file that says that a recording is whole
+    after: Path | None  # absolute: where recordings go when they are done; None: they stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Settings:
     inboxes: tuple[InboxSettings, ...]
     audio: AudioConfig
     batch: BatchPolicy
+    quiet_hours: QuietHours
     engine: TranscriptionEngineConfig
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
@@ -129,7 +135,13 @@ class _Builder:
         )
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
-        self._names_are_no_recordings(inboxes)
+        extensions = {extension for inbox in inboxes for extension in inbox.extensions}
+        check_names(document, self._request, extensions=extensions)
+        check_places(
+            self._request,
+            at=("inbox",) if document.inboxes is None else ("inboxes",),
+            places=[(inbox.path, inbox.recursive, inbox.after) for inbox in inboxes],
+        )
         self._request.stop_if_refused()
         batch = document.batch
         return Settings(
@@ -141,7 +153,9 @@ class _Builder:
                 max_wait_s=batch.max_wait_s,
                 group_by=tuple(batch.group_by),
                 order=batch.order,
+                max_batch_s=batch.max_batch_s,
             ),
+            quiet_hours=QuietHours(tuple(parse_span(text) for text in batch.quiet_hours)),
             engine=engine,
             treatment=treatment,
             rules=rules,
@@ -160,21 +174,7 @@ class _Builder:
             return (self._inbox(self._document.inbox, ("inbox",)),)
         if not listed:
             self._request.refuse(("inboxes",), "found an empty list; name at least one folder")
-        inboxes = tuple(
-            self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed)
-        )
-        for index, inbox in enumerate(inboxes):
-            for other in range(len(inboxes)):
-                real, outer = inbox.path, inboxes[other].path
-                same = real == outer and other < index
-                if same or (
-                    real != outer and inboxes[other].recursive and real.is_relative_to(outer)
-                ):
-                    self._request.refuse(
-                        ("inboxes", index, "path"),
-                        f"{inbox.path} is watched already, by inboxes[{other}]: {outer}",
-                    )
-        return inboxes
+        return tuple(self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed))
 
     def _inbox(self, section: InboxSection, at: Location) -> InboxSettings:
         path = self._path(section.path, (*at, "path"))
@@ -187,7 +187,14 @@ class _Builder:
             rescan_s=section.rescan_s,
             extensions=tuple(section.extensions),
             ignore=tuple(section.ignore),
+            sentinel=section.sentinel,
+            after=self._after(section.after, (*at, "after")),
         )
+
+    def _after(self, text: str, at: Location) -> Path | None:
+        folder = None if text.strip() == LEAVE else self._path(text, at)
+        self._values[at] = LEAVE if folder is None else str(folder)
+        return folder
 
     def _engine(self) -> TranscriptionEngineConfig:
         engine = self._document.engine
@@ -293,31 +300,6 @@ class _Builder:
         from_file = self._file is not None and rank in (Rank.FILE, Rank.DEFAULT)
         base = self._file.parent if from_file and self._file else Path.cwd()
         return (base / Path(text).expanduser()).resolve()  # folders are opened through no symlink
-
-    def _names_are_no_recordings(self, inboxes: tuple[InboxSettings, ...]) -> None:
-        """Refuse names that would make a transcript look like a recording and be taken as input."""
-        names: list[tuple[Location, str]] = [
-            (("transcript", "name"), self._document.transcript.name)
-        ]
-        names += [
-            (("rules", index, "name"), rule.name)
-            for index, rule in enumerate(self._document.rules)
-            if rule.name
-        ]
-        extensions = {extension for inbox in inboxes for extension in inbox.extensions}
-        for at, name in names:
-            for extension in extensions:
-                filled = {
-                    name.replace("{stem}", f"a.{extension}").replace("{format}", word)
-                    for word in FORMATS
-                }
-                if any(text.lower().endswith(f".{extension}") for text in filled):
-                    self._request.refuse(
-                        at,
-                        f"found {name!r}; a transcript could be named like a recording "
-                        f"(.{extension}); let it end in .{{format}}",
-                    )
-                    break
 
     def _origins(self) -> dict[str, Origin]:
         origins: dict[str, Origin] = {}

@@ -25,12 +25,15 @@ from thoth_watch.infrastructure.settings.values import (
     check_language,
     check_ledger_url,
     check_match,
+    check_max_batch,
     check_max_wait,
     check_mixed_precision,
     check_name,
     check_precision,
+    check_quiet_hours,
     check_revision,
     check_sample_rate,
+    check_sentinel,
     check_temperatures,
     check_text,
     check_text_list,
@@ -42,6 +45,7 @@ from thoth_watch.infrastructure.settings.values import (
     some_of,
 )
 
+LEAVE = "leave"  # what becomes of recordings
 DEFAULT_LEDGER_URL = "sqlite:///thoth-watch.db"
 
 _AUDIO = AudioConfig()
@@ -83,6 +87,8 @@ class InboxSection(Section):
     rescan_s: SomeSeconds = 60.0
     extensions: Annotated[list[str], BeforeValidator(check_extensions)] = list(AUDIO_EXTENSIONS)
     ignore: TextList = []
+    sentinel: Annotated[str | None, BeforeValidator(check_sentinel)] = None
+    after: Text = LEAVE
 
 
 class ListedInbox(InboxSection):
@@ -109,6 +115,8 @@ class BatchSection(Section):
     max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
     group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
     order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
+    max_batch_s: Annotated[float | None, BeforeValidator(check_max_batch)] = _BATCH.max_batch_s
+    quiet_hours: Annotated[list[str], BeforeValidator(check_quiet_hours)] = []
 
 
 class EngineSection(Section):
@@ -149,6 +157,7 @@ class DecodingSection(Section):
     carry_initial_prompt: bool = _DECODING.carry_initial_prompt
     hotwords: SomeText = _DECODING.hotwords
     suppress_tokens: Annotated[list[int] | None, BeforeValidator(check_tokens)] = None
+    retry_suspect: bool = _DECODING.retry_suspect
 
 
 class PerformanceSection(Section):

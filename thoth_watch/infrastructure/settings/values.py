@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.engine import parse_precision
+from thoth_watch.domain.quiet_hours import parse_span
 from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.settings.languages import language_code
@@ -155,6 +157,28 @@ def check_max_wait(value: object) -> float | None:
     return float(value)
 
 
+def check_max_batch(value: object) -> float | None:
+    """Seconds, or None for no limit."""
+    if value in (None, "null"):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise NotAllowedError("allowed: null, or seconds above 0")
+    return float(value)
+
+
+def check_quiet_hours(value: object) -> list[str]:
+    """Spans of the day."""
+    spans = check_text_list(value)
+    for text in spans:
+        try:
+            parse_span(text)
+        except ValueError as error:
+            raise NotAllowedError(
+                f'{error}; allowed: a list of them, in quotes, as ["22:00-07:00"]'
+            ) from None
+    return spans
+
+
 def check_temperatures(value: object) -> list[float]:
     """One temperature or several, tried in turn, each from 0 to 1."""
     items: list[Any] = value if isinstance(value, list) else [value]
@@ -194,13 +218,24 @@ def check_sample_rate(value: object) -> int:
     return SAMPLE_RATE_HZ
 
 
+def check_sentinel(value: object) -> str | None:
+    """The ending of a file's name, with its dot, or None."""
+    if value in (None, "null"):
+        return None
+    text = check_text(value)
+    if not re.fullmatch(r"\.[\w.-]*\w", text) or text.rpartition(".")[2].lower() in FORMATS:
+        raise NotAllowedError("allowed: null, or a file name ending with its dot, such as .ready")
+    return text
+
+
 def check_name(value: object) -> str:
     """A pattern that keeps recordings and formats apart."""
     text = check_text(value)
-    rest = text.replace("{stem}", "").replace("{format}", "")
+    rest = text.replace("{stem}", "").replace("{format}", "").replace("{language}", "")
     if "{stem}" not in text or "{format}" not in text or any(c in rest for c in "{}/\n"):
         raise NotAllowedError(
             'allowed: a file name that holds {stem} and {format}, as "{stem}.{format}"'
+            ' or "{stem}.{language}.{format}"'
         )
     return text
 

@@ -10,6 +10,7 @@ from pathlib import Path
 MARK = (
     "# Written by `thoth-watch service install`; `thoth-watch service uninstall` takes it back.\n"
 )
+HOOKS = "thoth-watch-hooks.service"
 HOMES = ("/home", "/root", "/run/user")  # what ProtectHome= hides
 
 _IN_THE_WHEEL = Path(__file__).parent / "units"
@@ -28,6 +29,7 @@ class Wanted:
     ledger_url: str | None = None  # where the configuration says so itself
     has_gpu: bool = False
     downloads: bool = False  # fetches models, reaches a server
+    has_hooks: bool = False  # somebody is to be told
 
 
 def shipped() -> Path:
@@ -41,7 +43,8 @@ def render(wanted: Wanted) -> dict[Path, str]:
 
 
 def _for_user(wanted: Wanted) -> dict[Path, str]:
-    names = ("thoth-watch.service", "thoth-watch-once.service", "thoth-watch-once.timer")
+    names = ["thoth-watch.service", "thoth-watch-once.service", "thoth-watch-once.timer"]
+    names += [HOOKS] if wanted.has_hooks else []
     folder = Path("systemd/user")
     return {folder / name: _unit(shipped() / "user" / name, wanted) for name in names}
 
@@ -61,6 +64,10 @@ def _for_system(wanted: Wanted) -> dict[Path, str]:
         services = [daemon, once]
         for name in (daemon, once, "thoth-watch-once.timer"):
             files[units / name] = _unit(shipped() / name, wanted)
+        if wanted.has_hooks:
+            files[units / HOOKS] = _unit(shipped() / HOOKS, wanted)
+            if wanted.config is not None:
+                files[units / f"{HOOKS}.d" / "paths.conf"] = _paths(wanted)
     else:
         services = [f"thoth-watch@{wanted.instance}.service"]
         files[units / many] = _unit(shipped() / many, wanted)

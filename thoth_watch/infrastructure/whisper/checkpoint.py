@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +65,18 @@ def find_checkpoint(model: str, *, revision: str | None, builtin: Path) -> Check
     path = Path(model).expanduser()
     if path.is_dir():
         return _local(path, model)
-    is_path = model.startswith(("/", ".", "~")) or model.count("/") > 1 or "\\" in model
-    if is_path or path.exists():
+    id_ = hub_id(model)
+    if id_ is None:
         raise ModelUnavailable(f"model {model}: no such folder; {TRY_INSTEAD}")
-    return _hub(SHORT_NAMES.get(model, model), revision)
+    return _hub(id_, revision)
+
+
+def hub_id(model: str) -> str | None:
+    """The Hugging Face id that a model's name stands for; None for `builtin` and for paths."""
+    is_path = model.startswith(("/", ".", "~")) or model.count("/") > 1 or "\\" in model
+    if model == "builtin" or is_path or Path(model).expanduser().exists():
+        return None
+    return SHORT_NAMES.get(model, model)
 
 
 def hash_weights(folder: Path) -> str:
@@ -94,6 +103,9 @@ def _local(folder: Path, model: str) -> Checkpoint:
 
 def _hub(model: str, revision: str | None) -> Checkpoint:
     asked = f"model {model}" + (f" at revision {revision}" if revision else "")
+    here = _whole_in_the_cache(model, revision)
+    if here is not None:
+        return Checkpoint(source=str(here), commit=_commit_of(here), folder=here)
     try:
         config = cached_file(model, "config.json", revision=revision)
     except (OSError, ValueError) as error:
@@ -102,5 +114,30 @@ def _hub(model: str, revision: str | None) -> Checkpoint:
             f"{asked}: neither on this machine nor to be had from the hub ({reason}); {TRY_INSTEAD}"
         ) from error
     folder = Path(config).parent
-    commit = folder.name if folder.parent.name == "snapshots" else None
-    return Checkpoint(source=model, commit=commit, folder=folder)
+    return Checkpoint(source=model, commit=_commit_of(folder), folder=folder)
+
+
+def _whole_in_the_cache(model: str, revision: str | None) -> Path | None:
+    """The folder of a model that is on this machine with all its parts.
+
+    It is loaded as a folder: a start then waits for no network, where the hub's library would ask
+    for every file that the model might have, half a minute each. `model pull` renews it.
+    """
+    try:
+        config = cached_file(model, "config.json", revision=revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    folder = Path(config).parent
+    held = {path.name for path in folder.iterdir() if path.exists()}
+    weights = {"model.safetensors"}
+    if "model.safetensors.index.json" in held:
+        index = (folder / "model.safetensors.index.json").read_text(encoding="utf-8")
+        weights = set(re.findall(r"[\w.-]+\.safetensors", index))
+    tokens = held & {"tokenizer.json", "vocab.json"}
+    is_whole = bool(tokens) and weights | {"preprocessor_config.json"} <= held
+    return folder if is_whole else None
+
+
+def _commit_of(folder: Path) -> str | None:
+    """The commit of a folder of the hub's cache; None for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else None

@@ -50,9 +50,9 @@ class Forwards:
                     if isinstance(heard, Exception):
                         piece.job.fail(f"{type(heard).__name__}: {heard}")
                     elif piece.job.error is None:
-                        piece.job.add(heard)
+                        piece.job.add(heard, piece.window)
                         seconds.tokens += heard.n_tokens
-                        advanced_s += heard.advance_s
+                        advanced_s += 0.0 if piece.job.is_careful else heard.advance_s
                 if pieces:
                     on_progress(advanced_s)
                 yield from queue.finished()
@@ -147,7 +147,7 @@ class _Queue:
 
     def _take_up(self, recording: Recording) -> Job:
         """A job for the recording; one that the model cannot do is given up at once."""
-        job = Job(recording, language=None, route=self._ear.route(recording))
+        job = Job.taken_up(recording, self._ear.route(recording))
         try:
             self._vocabulary.check_task(recording.task)
             if recording.language is not None:
@@ -159,8 +159,14 @@ class _Queue:
         return job
 
     def finished(self) -> Iterator[Transcribed]:
-        """Recordings that are done, each closed before it is handed over."""
+        """Recordings that are done, each closed before it is handed over.
+
+        One that is in doubt is not done yet: it is heard once more, the careful way.
+        """
         for job in [job for job in self._open if job.is_done]:
+            if self._ear.retries_suspects and job.is_in_doubt:
+                job.start_over(self._ear.route(job.recording, careful=True))
+                continue
             self._open.remove(job)
             job.close()
             yield job.result()

@@ -67,12 +67,24 @@ class Ear:
         )
         self._step_s = extractor.chunk_length / self._positions  # 0.02
 
-    def route(self, recording: Recording) -> Route:
-        """The way through a recording that the options ask for."""
+    @property
+    def retries_suspects(self) -> bool:
+        """Whether a recording in doubt is heard once more, the careful way."""
+        return self._options.retry_suspect
+
+    def route(self, recording: Recording, *, careful: bool = False) -> Route:
+        """The way through a recording that the options ask for, behind what was heard of it before.
+
+        careful: from its start, sequentially.
+        """
+        samples, speech = recording.samples, recording.speech
+        if careful:
+            return Seeker(self._loaded.extractor, samples, speech=speech)
+        start = recording.so_far.n_samples if recording.so_far is not None else 0
         if self._options.is_sequential:
-            return Seeker(self._loaded.extractor, recording.samples)
-        windows = cut_windows(recording.samples, window_samples=self._window_samples)
-        return WindowedRoute(windows, n_samples=len(recording.samples))
+            return Seeker(self._loaded.extractor, samples, start=start, speech=speech)
+        windows = cut_windows(samples, window_samples=self._window_samples, speech=speech)
+        return WindowedRoute(windows, n_samples=len(recording.samples), start=start)
 
     def hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard]:
         """What was said in each window; adds the time that each stage took to `seconds`.
@@ -202,9 +214,7 @@ class Ear:
                         words=said,
                     )
                 )
-        return Heard(
-            tuple(segments), language, is_speech, len(tokens), advance_s, attempt.temperature
-        )
+        return Heard(tuple(segments), language, is_speech, len(tokens), advance_s)
 
     def _text(self, tokens: Sequence[int]) -> str:
         """The words of tokens, without timestamps and other marks."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 from typing import Protocol
 
 from thoth_watch.application.ports import Recording, Transcribed
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.transcript import Segment, Transcript, verdict_of
+from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict
+from thoth_watch.domain.verdict import judge
 from thoth_watch.infrastructure.whisper.windows import Window
 
 PROMPT_RESET_TEMPERATURE = 0.5  # text decoded above it is no guide to what follows (whisper's rule)
@@ -23,7 +25,6 @@ class Heard:
     is_speech: bool
     n_tokens: int
     advance_s: float = 0.0  # how far the next window starts behind this one
-    temperature: float = 0.0
 
 
 class Route(Protocol):
@@ -36,16 +37,17 @@ class Route(Protocol):
     def next(self) -> Window | None:
         """The next window; None at the end, or while it depends on one that is not heard yet."""
 
-    def advance(self, n_samples: int) -> None:
-        """The last window was heard; the next starts so many samples after its start."""
+    def advance(self, n_samples: int, window: Window) -> int:
+        """A window was heard, the next is so many samples after its start: the sample where it begins."""
 
 
 class WindowedRoute:
     """Windows that do not depend on each other."""
 
-    def __init__(self, windows: Iterator[Window], *, n_samples: int) -> None:
-        self._windows, self._n_samples = windows, n_samples
-        self._is_over = False
+    def __init__(self, windows: Iterator[Window], *, n_samples: int, start: int = 0) -> None:
+        """start: windows before this sample have been heard already."""
+        self._windows = dropwhile(lambda window: window.start < start, windows)
+        self._n_samples, self._is_over = n_samples, False
 
     @property
     def is_over(self) -> bool:
@@ -58,8 +60,9 @@ class WindowedRoute:
         self._is_over = window is None or window.stop >= self._n_samples
         return window
 
-    def advance(self, n_samples: int) -> None:
-        """Windows are where they are."""
+    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - windows are where they are
+        """See Route."""
+        return window.stop
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class Job:
     in_flight: int = 0  # windows cut and not yet heard
     is_closed: bool = False
     heard: list[Heard] = field(default_factory=list)  # in time order
+    heard_s: float = 0.0  # seconds of sound in them
     previous: list[int] = field(default_factory=list)  # tokens that condition the next window
     error: str | None = None
 
@@ -88,18 +92,49 @@ class Job:
         """Whether every window has been handed out."""
         return self.route is None or self.route.is_over
 
-    def add(self, heard: Heard) -> None:
+    @classmethod
+    def taken_up(cls, recording: Recording, route: Route) -> Job:
+        """A job for a recording, behind what was heard of it before."""
+        job = cls(recording, language=None, route=route)
+        if recording.so_far is not None:
+            earlier = recording.so_far
+            job.language = earlier.language
+            job.heard.append(
+                Heard(earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens)
+            )
+            job.heard_s = earlier.heard_s
+            job._condition_on(earlier.segments)
+        return job
+
+    def add(self, heard: Heard, window: Window) -> None:
         """Take up what the next window in time became."""
         self.in_flight -= 1
         self.heard.append(heard)
+        self.heard_s += min(heard.advance_s, window.duration_s)
         if self.language is None and heard.is_speech:
             self.language = heard.language
-        if heard.temperature > PROMPT_RESET_TEMPERATURE:
-            self.previous = []
-        else:
-            self.previous += [token for segment in heard.segments for token in segment.tokens]
-        if self.route is not None:
-            self.route.advance(round(heard.advance_s * SAMPLE_RATE_HZ))
+        self._condition_on(heard.segments)
+        if self.route is None:
+            return
+        reached = self.route.advance(round(heard.advance_s * SAMPLE_RATE_HZ), window)
+        keep = self.recording.keep
+        if keep is not None and not self.is_careful and not self.is_done:
+            keep(
+                SoFar(
+                    n_samples=reached,
+                    segments=tuple(segment for h in self.heard for segment in h.segments),
+                    language=self.language or heard.language,
+                    n_tokens=sum(h.n_tokens for h in self.heard),
+                    heard_s=self.heard_s,
+                )
+            )
+
+    def _condition_on(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            if segment.temperature > PROMPT_RESET_TEMPERATURE:
+                self.previous = []
+            else:
+                self.previous += segment.tokens
 
     def fail(self, error: str) -> None:
         """Give the recording up; its other windows are not decoded."""
@@ -112,6 +147,18 @@ class Job:
         """Whether its last window has been heard, or it was given up."""
         return self.all_cut and self.in_flight == 0
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether what was heard should be heard again before it is believed."""
+        if self.is_careful or self.error is not None:
+            return False
+        return self.transcript().verdict is Verdict.SUSPECT
+
+    def start_over(self, route: Route) -> None:
+        """Hear the recording once more from its start, with more care."""
+        self.is_careful, self.route = True, route
+        self.heard, self.previous, self.heard_s = [], [], 0.0
+
     def close(self) -> None:
         """Free the samples, once."""
         if not self.is_closed:
@@ -123,7 +170,11 @@ class Job:
         """The recording as it is handed over."""
         if self.error is not None:
             return Transcribed(self.recording.key, None, self.error)
-        info = self.recording.info
+        return Transcribed(self.recording.key, self.transcript())
+
+    def transcript(self) -> Transcript:
+        """What was heard, and how far it may be believed."""
+        info, speech = self.recording.info, self.recording.speech
         transcript = Transcript(
             segments=tuple(segment for heard in self.heard for segment in heard.segments),
             language=self.language or next((heard.language for heard in self.heard), ""),
@@ -131,5 +182,10 @@ class Job:
             warnings=info.warnings,
             n_tokens=sum(heard.n_tokens for heard in self.heard),
         )
-        transcript = replace(transcript, verdict=verdict_of(transcript.text, info.warnings))
-        return Transcribed(self.recording.key, transcript)
+        found = judge(
+            transcript.segments, speech=speech, duration_s=info.decoded_s, warnings=info.warnings
+        )
+        skipped_s = 0.0 if speech is None else max(0.0, info.decoded_s - self.heard_s)
+        return replace(
+            transcript, verdict=found.verdict, reasons=found.reasons, skipped_s=round(skipped_s, 3)
+        )

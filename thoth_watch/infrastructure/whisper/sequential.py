@@ -48,12 +48,12 @@ class RecordingMels:
         half = self._extractor.n_fft // 2
         start, stop = first * HOP - half, (first + n_frames - 1) * HOP + half
         total = len(self._samples)
-        part = np.asarray(self._samples[max(0, start) : min(total, stop)], dtype=np.float32)
+        part = np.array(self._samples[max(0, start) : min(total, stop)], dtype=np.float32)
         before, after = max(0, -start), max(0, stop - total)
         if before or after:  # mirrored at the ends, as torch.stft does
             part = np.pad(part, (before, after), mode="reflect")
         spectrum = torch.stft(
-            torch.from_numpy(np.ascontiguousarray(part)),
+            torch.from_numpy(part),
             self._extractor.n_fft,
             HOP,
             window=self._window,
@@ -110,12 +110,13 @@ class Seeker:
         n_frames = self._extractor.n_samples // HOP
         return SequentialWindow(self._seek, samples, self._mels, n_frames)
 
-    def advance(self, n_samples: int) -> None:
+    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - it is the last one
         """Go on so many samples after the last window's start; 0 would never end: all of it then."""
         whole = min(self._extractor.n_samples, len(self._samples) - self._seek)
         self._seek += n_samples if 0 < n_samples <= whole else whole
         self._is_waiting = False
         self._skip_silence()
+        return self._seek
 
     def _skip_silence(self) -> None:
         if self._speech is None:

@@ -1,0 +1,88 @@
+"""`runs --export`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.filled_ledger import fill_ledger
+from thoth_watch.domain import errors
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
+    return fill_ledger(tmp_path / "thoth-watch.db", n_runs=30)
+
+
+def test_a_csv_file_has_every_run_and_every_column(run, past: Path, tmp_path: Path):
+    done = run("runs", "--export", "runs.csv")
+
+    assert (done.returncode, done.stdout) == (0, "wrote 30 runs to runs.csv\n")
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = json.loads(run("runs", "--json", "-n", "30").stdout)
+    assert [row["id"] for row in rows] == [str(row["id"]) for row in told]
+    assert [row["started_at"] for row in rows] == [row["started_at"] for row in told]
+    assert [json.loads(row["versions"]) for row in rows] == [row["versions"] for row in told]
+    assert rows[0].keys() == told[0].keys()
+
+
+def test_a_parquet_file_has_types(run, past: Path, tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run("runs", "--export", "runs.parquet", "-n", "7").returncode == 0
+
+    table = parquet.read_table(tmp_path / "runs.parquet")
+    kinds = {field.name: str(field.type) for field in table.schema}
+    assert (kinds["id"], kinds["wall_s"], kinds["status"]) == ("int64", "double", "string")
+    assert kinds["started_at"] == "timestamp[us, tz=UTC]"
+    assert table.num_rows == 7
+    assert table.column("started_at")[0].as_py().utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_no_runs_are_a_file_with_columns(run, past: Path, tmp_path: Path, ending: str):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    done = run("runs", "--since", "2099-01-01", "--export", f"none.{ending}")
+
+    assert done.stdout == f"wrote 0 runs to none.{ending}\n"
+    assert b"started_at" in (tmp_path / f"none.{ending}").read_bytes()
+
+
+def test_a_file_that_is_there_is_left_alone_and_another_ending_is_refused(
+    run, past: Path, tmp_path: Path
+):
+    (tmp_path / "mine.csv").write_text("mine")
+    done = run("runs", "--export", "mine.csv")
+    assert done.returncode == errors.EXIT_TRY_LATER
+    assert "mine.csv: is there already and was left alone" in done.stderr
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+
+    done = run("runs", "--export", "runs.xls")
+    assert done.returncode == errors.EXIT_USAGE
+    assert "end it in .csv or .parquet" in done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install(past: Path):
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\nfrom thoth_watch.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "runs", "--export", "runs.parquet"],
+        cwd=past.parent,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == errors.EXIT_UNAVAILABLE
+    assert "pip install 'thoth-watch[parquet]'" in done.stderr
+    assert not (past.parent / "runs.parquet").exists()

@@ -1,0 +1,63 @@
+"""Whether the hub answers is asked once, where its library would ask for half a minute."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from huggingface_hub import constants
+
+from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.infrastructure.models import pull, require_hub
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a hub that answers; the environment speaks neither of a proxy nor of being offline."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1]
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{number}")
+        yield number
+
+
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the hub be a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1]
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{number}")
+
+
+def test_a_hub_that_answers_is_all_that_is_required(port: int):
+    require_hub("openai/whisper-small")
+
+
+def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
+    port: int, monkeypatch: pytest.MonkeyPatch
+):
+    closed(monkeypatch)
+
+    with pytest.raises(EngineUnavailable) as caught:
+        pull("openai/whisper-small", revision=None)
+
+    said = str(caught.value)
+    assert "openai/whisper-small: is not on this machine" in said
+    assert "127.0.0.1: Connection refused" in said
+    assert "thoth-watch model list" in said
+
+
+@pytest.mark.parametrize("how", ["offline", "proxy"])
+def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
+    port: int, how: str, monkeypatch: pytest.MonkeyPatch
+):
+    closed(monkeypatch)
+    if how == "offline":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    else:
+        monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+
+    require_hub("openai/whisper-small")

@@ -1,0 +1,32 @@
+"""Disks that are small, full or read-only."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small tmpfs."""
+    folders = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / f"mount{len(folders)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
+        folders.append(folder)
+        return folder
+
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount")
+    yield mount
+    for folder in folders:
+        subprocess.run(["umount", str(folder)], check=True)

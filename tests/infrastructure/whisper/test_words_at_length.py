@@ -1,0 +1,309 @@
+"""On the model that ships with the package: long recordings, times, and agreement however files are batched."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from transformers import WhisperForConditionalGeneration
+
+import thoth_watch
+from tests.infrastructure.whisper.test_sequential import SEQUENTIAL
+from tests.infrastructure.whisper.test_words import agreement
+from thoth_watch import load_engine
+from thoth_watch.domain.decoding import GREEDY, DecodingOptions
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.transcript import Verdict
+from thoth_watch.infrastructure.whisper import (
+    ENGINES,
+    AcceleratedWhisperTranscriptionEngine,
+    WhisperTranscriptionEngine,
+)
+from thoth_watch.infrastructure.whisper.features import log_mels
+from thoth_watch.infrastructure.whisper.quiet import quietly
+from training.evaluate import WordErrors, count_errors
+from training.utterances import make_utterances
+
+MODEL = Path(thoth_watch.__file__).parent / "builtin" / "model"
+RATE = 16_000
+WORD = re.compile(r"\w+")
+
+nightly = pytest.mark.nightly
+pytestmark = [
+    pytest.mark.words,
+    pytest.mark.skipif(
+        not (MODEL / "model.safetensors").exists(), reason="the builtin model is not here"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recording of known utterances, and when each begins and ends in seconds."""
+
+    samples: np.ndarray
+    texts: list[str]
+    times: list[tuple[float, float]]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+@pytest.fixture(scope="session")
+def utterances():
+    """Utterances of ten words by voices that training never heard, 16 kHz."""
+
+    def make(count, *, seed=0):
+        try:
+            made = make_utterances(count, seed=seed)
+        except OSError:
+            pytest.skip("needs libespeak-ng1")
+        return [
+            (soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32), u.text) for u in made
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spoken(utterances):
+    """Known utterances, 0.4 to 1.5 s apart, until there are so many seconds."""
+
+    def make(seconds, *, seed=0):
+        rng = np.random.default_rng(seed)
+        parts, texts, times, at = [], [], [], 0
+        for samples, text in utterances(int(seconds / 3), seed=seed):
+            gap = int(rng.uniform(0.4, 1.5) * RATE)
+            times.append((at / RATE, (at + len(samples)) / RATE))
+            parts += [samples, np.zeros(gap, np.float32)]
+            texts.append(text)
+            at += len(samples) + gap
+            if at >= seconds * RATE:
+                break
+        assert at >= seconds * RATE
+        return Spoken(np.concatenate(parts), texts, times)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def engine_of():
+    made = {}
+
+    def get(kind="standard", **asked):
+        key = (kind, tuple(sorted(asked.items())))
+        if key not in made:
+            config = TranscriptionEngineConfig(language="en", **asked)
+            made[key] = ENGINES[kind](config, builtin=MODEL)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def reference():
+    with quietly():
+        return WhisperForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
+
+
+def words_of(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(200, marks=nightly)])
+@pytest.mark.parametrize(
+    "engine_class", [WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine]
+)
+def test_greedy_tokens_of_utterances_are_those_of_transformers(
+    utterances, reference, engine_class, count
+):
+    config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
+    engine = engine_class(config, builtin=MODEL)
+    loaded, decoder = engine._loaded, engine._forwards._ear._decoder
+    prompt = loaded.vocabulary.prompt("en", "transcribe")
+    for samples, _ in utterances(count):
+        features = log_mels(loaded.extractor, [samples])
+        with torch.inference_mode(), quietly():
+            result = reference.generate(
+                features,
+                language="en",
+                task="transcribe",
+                return_timestamps=True,
+                return_dict_in_generate=True,
+                force_unique_generate_call=True,
+            )
+        hidden = decoder.encode(features)
+        (found,) = decoder.greedy(hidden, decoder.open(hidden), [prompt])
+
+        expected = result.sequences[0, len(prompt) :].tolist()
+        assert list(found.tokens) == expected[: expected.index(loaded.vocabulary.end)]
+
+
+@pytest.mark.parametrize(
+    "minutes", [1.2, *(pytest.param(float(m), marks=nightly) for m in range(1, 11))]
+)
+def test_the_sequential_way_has_transformers_tokens(
+    spoken, reference, engine_of, transcribe, recording, minutes
+):
+    engine = engine_of("standard", decoding=SEQUENTIAL)
+    long = spoken(60 * minutes, seed=int(10 * minutes))
+    features = engine._loaded.extractor(
+        [long.samples],
+        sampling_rate=RATE,
+        return_tensors="pt",
+        truncation=False,
+        padding="longest",
+        return_attention_mask=True,
+    )
+    with torch.inference_mode(), quietly():
+        expected = reference.generate(
+            features.input_features,
+            attention_mask=features.attention_mask,
+            return_timestamps=True,
+            return_segments=True,
+            language="en",
+            task="transcribe",
+        )["segments"][0]
+
+    heard = transcribe(engine, [recording(0, long.samples, language="en")])[0].transcript
+
+    end = engine._loaded.vocabulary.end
+    assert [t for s in heard.segments for t in s.tokens if t < end] == [
+        t for s in expected for t in s["tokens"].tolist() if t < end
+    ]
+    assert len(heard.text.split()) > 60 * minutes
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "orders"),
+    [(30, (3, 8), 1), pytest.param(300, (1, 2, 3, 5, 8, 16, 32), 3, marks=nightly)],
+)
+def test_engines_agree_at_every_batch_size_and_in_any_order(
+    utterances, engine_of, transcribe, recording, count, sizes, orders
+):
+    made = utterances(count, seed=1)
+    sounds = [recording(k, samples, language="en") for k, (samples, _) in enumerate(made)]
+    standard = transcribe(engine_of("standard"), sounds)
+    truth = [word for key in range(count) for word in words_of(standard[key].transcript.text)]
+    assert len(truth) > 8 * count
+    for kind in ("accelerated", "batch"):
+        for size in sizes:
+            engine = engine_of(kind, batch_size=size)
+            for order in range(orders):
+                shuffled = random.Random(order).sample(sounds, count)
+                results = transcribe(engine, shuffled)
+                words = [w for key in range(count) for w in words_of(results[key].transcript.text)]
+                assert agreement(truth, words) >= 0.998, (kind, size, order)
+
+
+@pytest.mark.parametrize("long_form", ["windowed", "sequential"])
+@pytest.mark.parametrize("minutes", [3, pytest.param(120, marks=nightly)])
+def test_a_long_recording_is_heard_to_its_last_second(
+    spoken, tmp_path, long_form, minutes, engine_of, recording, transcribe
+):
+    long = spoken(60.0 * minutes, seed=7)
+    engine = load_engine(
+        TranscriptionEngineConfig(
+            engine_type="batch",
+            batch_size=8,
+            language="en",
+            decoding=DecodingOptions(long_form=long_form, condition_on_previous_text=False),
+        )
+    )
+    soundfile.write(tmp_path / "long.wav", long.samples, RATE, subtype="PCM_16")
+    before = _peak_rss_bytes(reset=True)
+
+    (transcript,) = engine.transcribe_batch([tmp_path / "long.wav"])
+
+    assert _peak_rss_bytes() - before < 1.5 * 2**30
+    one_by_one = [
+        recording(k, long.samples[int(a * RATE) : int(b * RATE)], language="en")
+        for k, (a, b) in enumerate(long.times)
+    ]
+    alone = transcribe(engine_of("batch"), one_by_one)
+    errors = sum(
+        (count_errors(text, alone[k].transcript.text) for k, text in enumerate(long.texts)),
+        start=WordErrors(),
+    )
+    whole = count_errors(long.text, transcript.text)
+    margin = 0.5 if minutes >= 60 else 3.0  # of a short one a word is 0.2 points
+    assert whole.percent <= errors.percent + margin, (whole, errors)
+    assert transcript.segments[-1].end >= long.times[-1][1] - 2
+    _no_gap_beyond_the_pauses(transcript.segments, long.times)
+
+
+def _no_gap_beyond_the_pauses(segments, times):
+    pauses = list(zip([0.0, *(e for _, e in times)], [s for s, _ in times], strict=False))
+    edge = 0.0
+    for segment in segments:
+        if segment.start > edge:
+            there = max(
+                (min(b, segment.start) - max(a, edge) for a, b in pauses if b > edge), default=0.0
+            )
+            assert segment.start - edge - max(0.0, there) <= 2.0, (edge, segment)
+        edge = max(edge, segment.end)
+
+
+def _peak_rss_bytes(*, reset=False):
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
+
+
+@pytest.mark.parametrize("count", [24, pytest.param(200, marks=nightly)])
+def test_what_is_no_speech_is_never_written_as_ok(engine_of, transcribe, recording, count):
+    from training.evaluation_sets import non_speech_items
+
+    clips = [
+        recording(k, item.samples, language="en") for k, item in enumerate(non_speech_items(count))
+    ]
+
+    results = transcribe(engine_of("batch", batch_size=8), clips)
+
+    verdicts = [results[k].transcript.verdict for k in range(count)]
+    assert all(verdict in {Verdict.EMPTY, Verdict.SUSPECT} for verdict in verdicts)
+    assert verdicts.count(Verdict.EMPTY) >= 0.9 * count
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(150, marks=nightly)])
+def test_words_are_timed_within_a_quarter_of_a_second(transcribe, recording, engine_of, count):
+    from training.espeak import Espeak
+    from training.grammar import phrase
+    from training.voices import held_out_espeak_voices
+
+    try:
+        espeak = Espeak()
+    except OSError:
+        pytest.skip("needs libespeak-ng1")
+    rng, truths, sounds = random.Random(3), [], []
+    for key in range(count):
+        text, voice = phrase(rng), rng.choice(held_out_espeak_voices())
+        speech = espeak.speak(text, voice=voice, rate_wpm=rng.randint(130, 190))
+        samples = soxr.resample(speech.samples.astype(np.float32) / 32768, speech.rate_hz, RATE)
+        starts: dict[int, float] = {}
+        for sample, position in speech.words:
+            starts.setdefault(position, sample / speech.rate_hz)
+        places = [match.start() for match in re.finditer(r"\S+", text)]
+        truths.append((words_of(text), [starts.get(place) for place in places]))
+        sounds.append(recording(key, samples.astype(np.float32), language="en"))
+
+    options = DecodingOptions(word_timestamps=True)
+    results = transcribe(engine_of("batch", batch_size=8, decoding=options), sounds)
+
+    errors = []
+    for key, (text, starts) in enumerate(truths):
+        words = [word for s in results[key].transcript.segments for word in s.words]
+        if [w for word in words for w in words_of(word.word)] != text:
+            continue  # heard otherwise: there is no truth to compare with
+        errors += [abs(w.start - s) for w, s in zip(words, starts, strict=True) if s is not None]
+    assert len(errors) > 2 * count
+    assert sum(error <= 0.25 for error in errors) >= 0.9 * len(errors)

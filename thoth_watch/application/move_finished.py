@@ -1,0 +1,106 @@
+"""What becomes of recordings whose transcript is there: moved to a folder, where that is asked."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from thoth_watch.application.ports import Clock, FinishedFile, Ledger, RecordingMover
+from thoth_watch.application.watch_inbox import WatchInbox
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, TryLater
+from thoth_watch.domain.naming import names_when_moved
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 50  # recordings per call, so that the loop goes round
+TRY_AGAIN_S = 300.0  # after something was in the way of one
+
+
+class MoveFinished:
+    """Moves the DONE recordings of one inbox to the same place below another folder.
+
+    It keeps nothing that a restart would miss: what is DONE in the ledger and lies in the inbox is to
+    be moved; what lies at its new place already was moved by a process that did not live to say so.
+    """
+
+    def __init__(
+        self,
+        watch: WatchInbox,
+        folder: Path,
+        *,
+        ledger: Ledger,
+        mover: RecordingMover,
+        clock: Clock,
+    ) -> None:
+        self._watch = watch
+        self._folder = folder
+        self._ledger = ledger
+        self._mover = mover
+        self._clock = clock
+        self._not_before_s: dict[int, float] = {}  # file id, monotonic seconds
+
+    def __call__(self) -> bool:
+        """Move what is DONE; whether there is more to do at once."""
+        now_s = self._clock.monotonic_s()
+        due = [
+            done
+            for done in self._ledger.finished(self._watch.root)
+            if self._not_before_s.get(done.file_id, now_s) <= now_s
+        ]
+        n_moved = 0
+        problems: list[str] = []
+        for done in due[:AT_ONCE]:
+            try:
+                moved = self._move(done)
+            except (TryLater, NameTaken) as error:
+                self._not_before_s[done.file_id] = now_s + TRY_AGAIN_S
+                problems.append(f"{done.file.path}: {error}")
+                continue
+            if moved is not None:
+                self._record(done, moved)
+                n_moved += 1
+        self._tell(n_moved, problems)
+        return len(due) > AT_ONCE
+
+    def _move(self, done: FinishedFile) -> AudioFile | None:
+        """The recording at its new place; None if it is not the one that was seen: the next look says."""
+        is_absent = False
+        for name in names_when_moved(done.file.relative, done.sha256):
+            to = self._folder / name
+            if self._ledger.has_row(to):
+                continue  # another recording lies there, or lay
+            try:
+                signature = self._mover.move(done.file, to, below=self._folder, sha256=done.sha256)
+            except NameTaken:
+                continue
+            except FileGone:
+                is_absent = True  # it may have arrived under a later name
+                continue
+            except FileChanged:
+                return None
+            return AudioFile(self._folder, to, signature)
+        if is_absent:
+            return None
+        raise NameTaken(f"{self._folder}: every name that it could have there is taken")
+
+    def _record(self, done: FinishedFile, moved: AudioFile) -> None:
+        self._ledger.record_moved(done, to=moved, now=self._clock.now())
+        self._watch.forget(done.file.path)
+        log.debug(
+            "a finished recording was moved",
+            extra={"event": "file_moved", "path": str(done.file.path), "to": str(moved.path)},
+        )
+
+    def _tell(self, n_moved: int, problems: list[str]) -> None:
+        """A line for all that were moved, and one for all that were not."""
+        if n_moved:
+            log.info(
+                "finished recordings were moved",
+                extra={"event": "moved", "files": n_moved, "to": str(self._folder)},
+            )
+        if problems:
+            log.warning(
+                "finished recordings cannot be moved and stay where they are",
+                extra={"event": "move_failed", "files": len(problems), "first": problems[0]},
+            )

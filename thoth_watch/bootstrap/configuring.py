@@ -1,0 +1,78 @@
+"""The configuration, and what follows from it for one file, one inbox and every transcript."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thoth_watch import __version__
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.errors import ConfigError
+from thoth_watch.domain.treatment import Treatment, treatment_of
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.inbox import FolderInbox
+    from thoth_watch.infrastructure.settings import Settings
+
+DEMONSTRATION = "the builtin model is a demonstration: it knows 159 English words"
+
+
+def build_settings(
+    config: Path | None, overrides: Mapping[str, Any], *, required: bool
+) -> Settings:
+    """Settings from flags, environment, file and defaults.
+
+    The file is `config`, else THOTH_WATCH_CONFIG, else ./config.yaml. Raises ConfigError; also
+    where a file is required and there is none.
+    """
+    from thoth_watch.infrastructure.settings import load
+
+    path = config or (Path(name) if (name := os.environ.get("THOTH_WATCH_CONFIG")) else None)
+    if path is None and required:
+        path = Path("config.yaml")
+        if not path.exists():
+            raise ConfigError(
+                "no configuration: there is no config.yaml in this folder; give one with -c FILE"
+            )
+    return load(path, overrides, os.environ)
+
+
+def builtin_note(settings: Settings) -> str | None:
+    """What a user of the demonstration model must be told; None for any other model."""
+    if settings.engine.model != "builtin":
+        return None
+    origin = settings.origins.get("engine.model")
+    where = origin.source if origin is not None and origin.source != "default" else "config.yaml"
+    where = where.removeprefix("file ")
+    return f"{DEMONSTRATION}; for real use set engine.model ({where}), for example openai/whisper-small"
+
+
+def provenance(settings: Settings) -> dict[str, Any]:
+    """What every transcript says of the program that made it."""
+    said: dict[str, Any] = {"program": "thoth-watch", "version": __version__}
+    note = builtin_note(settings)
+    return {**said, "note": note} if note else said
+
+
+def inbox_of(settings_of_inbox: Any) -> FolderInbox:
+    """The folder as the configuration describes it."""
+    from thoth_watch.infrastructure.inbox import FolderInbox
+
+    return FolderInbox(
+        settings_of_inbox.path,
+        recursive=settings_of_inbox.recursive,
+        extensions=settings_of_inbox.extensions,
+        ignore=settings_of_inbox.ignore,
+        sentinel=settings_of_inbox.sentinel,
+    )
+
+
+def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:
+    """What the configuration's rules say about a file."""
+
+    def find(file: AudioFile) -> Treatment:
+        return treatment_of(file.relative, default=settings.treatment, rules=settings.rules)
+
+    return find

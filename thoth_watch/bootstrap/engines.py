@@ -1,0 +1,138 @@
+"""The decoder, the samples and the engine that is asked for, or the one that may stand in."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thoth_watch.application.ports import TranscriptionEngine, VoiceActivity
+from thoth_watch.domain.audio import AudioConfig, AudioFile
+from thoth_watch.domain.engine import (
+    EngineType,
+    Fallback,
+    FallbackPolicy,
+    TranscriptionEngineConfig,
+)
+from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.domain.speech import Stretches, Vad
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.audio import WorkerDecoder
+    from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
+
+log = logging.getLogger(__name__)
+
+BUILTIN_MODEL = Path(__file__).parents[1] / "builtin" / "model"
+SAMPLES = Path(__file__).parents[1] / "builtin" / "samples"
+
+
+def build_decoder(audio: AudioConfig | None = None) -> WorkerDecoder:
+    """The decoder, with its worker process started on first use."""
+    from thoth_watch.infrastructure.audio import WorkerDecoder
+
+    return WorkerDecoder(audio or AudioConfig())
+
+
+def audio_file(path: Path) -> AudioFile:
+    """The recording that a person named, links followed. Raises AudioError."""
+    from thoth_watch.infrastructure.audio import audio_file as look_at
+
+    return look_at(path)
+
+
+def build_engine(
+    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder
+) -> WhisperTranscriptionEngine:
+    """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
+
+    Raises EngineUnavailable: always for a model that cannot be had or a device named on the
+    command line, else where `fallback: never`.
+    """
+    from thoth_watch.infrastructure.models import is_here, require_hub
+    from thoth_watch.infrastructure.whisper import ENGINES
+    from thoth_watch.infrastructure.whisper.checkpoint import ModelUnavailable, hub_id
+
+    wanted = hub_id(config.model)
+    if wanted is not None and not is_here(wanted):
+        require_hub(wanted)
+    engine_class = ENGINES[EngineType(config.engine_type)]
+    try:
+        return engine_class(config, decoder=decoder, builtin=BUILTIN_MODEL)
+    except ModelUnavailable:
+        raise
+    except EngineUnavailable as error:
+        if config.fallback == FallbackPolicy.NEVER or config.device_is_binding:
+            raise
+        instead = replace(config, engine_type="standard", device="cpu", precision="float32")
+        fallback = Fallback(
+            what="engine",
+            asked=f"{config.engine_type} on {config.device} in {config.precision}",
+            got="standard on cpu in float32",
+            why=str(error),
+        )
+        log.warning(
+            "the engine asked for cannot be had; the standard engine on the CPU stands in",
+            extra={"event": "fallback", "why": str(error)},
+        )
+        return ENGINES[EngineType.STANDARD](
+            instead, decoder=decoder, builtin=BUILTIN_MODEL, fallbacks=(fallback,)
+        )
+
+
+class Engines:
+    """Keeps the engine of the model in use loaded; another model takes its place."""
+
+    def __init__(self, asked: TranscriptionEngineConfig, *, decoder: WorkerDecoder) -> None:
+        self._asked = asked
+        self._decoder = decoder
+        self._loaded: tuple[str, TranscriptionEngine] | None = None
+        self._is_load_told = False
+
+    @property
+    def asked(self) -> TranscriptionEngineConfig:
+        """The engine as configured."""
+        return self._asked
+
+    def engine(self, model: str) -> TranscriptionEngine:
+        """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None  # frees the other one first
+            config = replace(self._asked, model=model)
+            self._loaded = (model, build_engine(config, decoder=self._decoder))
+            self._is_load_told = False
+            placement = self._loaded[1].placement
+            log.info(
+                "engine loaded",
+                extra={
+                    "event": "engine_loaded",
+                    "engine": placement.engine,
+                    "model": placement.model,
+                    "device": placement.device,
+                    "precision": placement.precision,
+                },
+            )
+        return self._loaded[1]
+
+    def load_s_of_first_use(self, engine: TranscriptionEngine) -> float:
+        """Seconds that loading it took, the first time it is asked; 0 afterwards."""
+        if self._is_load_told:
+            return 0.0
+        self._is_load_told = True
+        return engine.load_s
+
+
+class Voice:
+    """Voice activity, loaded when the first recording asks for it."""
+
+    def __init__(self) -> None:
+        self._loaded: VoiceActivity | None = None
+
+    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+        """Where somebody speaks, in seconds."""
+        if self._loaded is None:
+            from thoth_watch.infrastructure.voice import SileroVoiceActivity
+
+            self._loaded = SileroVoiceActivity()
+        return self._loaded.speech(samples, vad=vad)

@@ -1,0 +1,53 @@
+"""What is asked of the ledger and of this machine, for people and for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from thoth_watch.domain.figures import Figures
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.models import Machine
+    from thoth_watch.infrastructure.settings import Settings
+
+
+def this_machine() -> Machine:
+    """What decides which model suits."""
+    import psutil
+    import torch
+
+    from thoth_watch.infrastructure.models import Machine
+
+    gpu_bytes = 0
+    if torch.cuda.is_available():
+        gpu_bytes = int(torch.cuda.get_device_properties(0).total_memory)
+    return Machine(
+        gpu_memory_gib=gpu_bytes / 2**30,
+        memory_gib=psutil.virtual_memory().total / 2**30,
+        cores=psutil.cpu_count(logical=False) or 1,
+    )
+
+
+def build_report(settings: Settings, *, since: datetime | None) -> str:
+    """The page of a ledger's past. Raises ModuleNotFoundError without the extra `report`."""
+    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.reporting import render_report
+
+    with LedgerReader.open(settings.ledger_url) as reader:
+        history = reader.history(since=since, now=datetime.now(UTC))
+    return render_report(history, ledger=str(settings.origins["ledger.url"].value))
+
+
+def figures_finder(settings: Settings) -> Callable[[], Figures]:
+    """What looks up the numbers of now."""
+    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.service.holder import holder_of
+
+    def find() -> Figures:
+        holder = holder_of(lock_path(settings.ledger_url))
+        with LedgerReader.open(settings.ledger_url) as reader:
+            return reader.figures(is_working=holder is not None)
+
+    return find

@@ -1,0 +1,39 @@
+"""Transcription of the files that a person named: no inbox, no ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from thoth_watch.application.ports import Progress
+from thoth_watch.bootstrap.configuring import provenance
+from thoth_watch.bootstrap.engines import Voice, audio_file, build_decoder, build_engine
+
+if TYPE_CHECKING:
+    from thoth_watch.application.transcribe_files import TranscribeFiles
+    from thoth_watch.infrastructure.settings import Settings
+
+
+@contextmanager
+def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterator[TranscribeFiles]:
+    """Transcription of named files with the configured engine. Raises EngineUnavailable."""
+    from thoth_watch.application.transcribe_files import TranscribeFiles
+    from thoth_watch.infrastructure.publishing import DurablePublisher, render
+
+    decoder = build_decoder(settings.audio)
+    try:
+        yield TranscribeFiles(
+            engine=build_engine(settings.engine, decoder=decoder),
+            decoder=decoder,
+            look_at=audio_file,
+            publisher=DurablePublisher(),
+            render=partial(render, layout=settings.subtitles),
+            progress=progress,
+            treatment=settings.treatment,
+            provenance=provenance(settings),
+            voice=Voice(),
+        )
+    finally:
+        decoder.close()

@@ -1,0 +1,68 @@
+"""A new ledger from what lies in the inboxes, when the old one is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thoth_watch.bootstrap.configuring import inbox_of, treatment_finder
+from thoth_watch.domain.errors import AudioError, TryLater
+from thoth_watch.domain.naming import UNDETERMINED
+
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a new ledger was made of."""
+
+    old: Path | None  # where the one before it lies now
+    adopted: int  # recordings that are DONE
+    left: int  # recordings without a transcript that says it is ours
+
+
+def rebuild_ledger(settings: Settings) -> Rebuilt:
+    """Put the ledger aside and make one from the inboxes, adopting the transcripts that say they are ours.
+
+    Raises TryLater where another process works on it, or an inbox cannot be read whole.
+    """
+    from thoth_watch.application.publish_transcript import destination_of
+    from thoth_watch.infrastructure.audio.safe_open import sha256_of
+    from thoth_watch.infrastructure.ledger import SqlLedger, care, lock_path
+    from thoth_watch.infrastructure.publishing import ours_beside
+    from thoth_watch.infrastructure.service.clock import SystemClock
+    from thoth_watch.infrastructure.service.lock import ProcessLock
+    from thoth_watch.infrastructure.settings.languages import LANGUAGES
+
+    find, now, adopted, left = treatment_finder(settings), SystemClock().now(), 0, 0
+    with ProcessLock(lock_path(settings.ledger_url)):
+        looks = [inbox_of(inbox).look() for inbox in settings.inboxes]
+        for look in looks:
+            if look.problem:
+                raise TryLater(look.problem)
+        old = care.move_aside(settings.ledger_url, now=now)
+        with SqlLedger.open(settings.ledger_url) as ledger:
+            for file in (file for look in looks for file in look.files):
+                treatment = find(file)
+                try:
+                    sha256 = sha256_of(file)
+                except AudioError:  # it changes, or cannot be read: the daemon will say so
+                    left += 1
+                    continue
+                folder, below = destination_of(file, treatment)
+                ours = ours_beside(
+                    folder,
+                    file.path,
+                    below=below,
+                    pattern=treatment.name,
+                    sha256=sha256,
+                    layout=settings.subtitles,
+                    languages=(*LANGUAGES, UNDETERMINED),
+                )
+                if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):
+                    adopted += 1
+                else:
+                    left += 1
+    return Rebuilt(old, adopted, left)

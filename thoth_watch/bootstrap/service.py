@@ -1,0 +1,223 @@
+"""The daemon and the drain, put together over inboxes and ledger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thoth_watch.application.ports import Clock, Ledger, Progress
+from thoth_watch.bootstrap.configuring import inbox_of, provenance, treatment_finder
+from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder
+from thoth_watch.domain.errors import ConfigError, EngineUnavailable
+
+if TYPE_CHECKING:
+    from thoth_watch.application.serve import Ending
+    from thoth_watch.infrastructure.service.notify import ServiceManager
+    from thoth_watch.infrastructure.service.signals import StopFlag
+    from thoth_watch.infrastructure.settings import Settings
+
+log = logging.getLogger(__name__)
+
+POLL_S = 15.0  # between looks where no event can be trusted
+
+
+class Silence:
+    """Progress shown to nobody."""
+
+    def begin(self, *, files: int, audio_s: float) -> None:
+        """Nothing."""
+
+    def advance(self, audio_s: float) -> None:
+        """Nothing."""
+
+    def finished(self, path: Path, state: object, reason: str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def build_service(
+    settings: Settings,
+    *,
+    drain: bool,
+    progress: Progress | None = None,
+    reread: Callable[[], None] | None = None,
+) -> Iterator[Callable[[], Ending]]:
+    """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
+
+    reread reads the configuration again on SIGHUP; where it raises ConfigError the old one stays.
+    Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
+    """
+    from thoth_watch.application.move_finished import MoveFinished
+    from thoth_watch.application.publish_transcript import PublishTranscript
+    from thoth_watch.application.serve import Ending, Serve, ServePolicy
+    from thoth_watch.application.transcribe_batch import TranscribeBatch
+    from thoth_watch.application.watch_inbox import WatchInbox
+    from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
+    from thoth_watch.infrastructure.inbox import WatchdogDoorbell
+    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.ledger import SqlLedger, lock_path
+    from thoth_watch.infrastructure.publishing import DurablePublisher, RecordingMover, render
+    from thoth_watch.infrastructure.service.clock import SystemClock
+    from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
+    from thoth_watch.infrastructure.service.notify import ServiceManager
+    from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
+    from thoth_watch.infrastructure.service.signals import stop_on_signals
+
+    clock, files, manager = SystemClock(), LocalFiles(), ServiceManager()
+    suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
+    suffixes |= {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
+    with ExitStack() as stack:
+        stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
+        for inbox in settings.inboxes:
+            stack.enter_context(inbox_lock(inbox.path))
+        ledger = SqlLedger.open(settings.ledger_url)
+        stack.callback(ledger.close)
+        decoder = build_decoder(settings.audio)
+        stack.callback(decoder.close)
+        engines = Engines(settings.engine, decoder=decoder)
+        doorbell = stack.enter_context(
+            WatchdogDoorbell(
+                [(i.path, i.recursive, i.watcher) for i in settings.inboxes], suffixes=suffixes
+            )
+        )
+        stop = stack.enter_context(stop_on_signals(doorbell.wake))
+
+        def quiet_until(now: datetime) -> datetime | None:
+            return settings.quiet_hours.until(now.astimezone())  # as this machine's clock shows it
+
+        def may_begin_another(batch_s: float) -> bool:
+            limit_s = settings.batch.max_batch_s
+            return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
+
+        publish = PublishTranscript(
+            ledger=ledger,
+            publisher=DurablePublisher(),
+            render=partial(render, layout=settings.subtitles),
+            clock=clock,
+        )
+        transcribe = TranscribeBatch(
+            ledger=ledger,
+            decoder=decoder,
+            engines=engines,
+            publish=publish,
+            files=files,
+            clock=clock,
+            progress=progress or Silence(),
+            peak_rss_bytes=peak_rss_bytes,
+            host=host_name(),
+            provenance=provenance(settings),
+            may_begin_another=may_begin_another,
+            voice=Voice(),
+        )
+        dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
+        stack.callback(dispatcher.close)
+
+        def heartbeat() -> None:
+            doorbell.check()
+            ledger.check_identity()
+            manager.alive()
+
+        def run() -> Ending:
+            ending = serve.run(should_stop=stop)
+            if ending is not Ending.RELOAD:
+                manager.stopping()
+            return ending
+
+        rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
+        watches = [
+            WatchInbox(
+                inbox_of(inbox),
+                ledger=ledger,
+                files=files,
+                decoder=decoder,
+                clock=clock,
+                settle_s=inbox.settle_s,
+                sentinel=inbox.sentinel,
+            )
+            for inbox in settings.inboxes
+        ]
+        movers = [
+            MoveFinished(watch, inbox.after, ledger=ledger, mover=RecordingMover(), clock=clock)
+            for watch, inbox in zip(watches, settings.inboxes, strict=True)
+            if inbox.after is not None
+        ]
+
+        def tidy() -> bool:
+            return any(move() for move in movers)
+
+        serve = Serve(
+            inboxes=watches,
+            ledger=ledger,
+            dispatcher=dispatcher,
+            doorbell=doorbell,
+            publish=publish,
+            files=files,
+            treatment_of=treatment_finder(settings),
+            clock=clock,
+            policy=ServePolicy(
+                batch=settings.batch,
+                rescan_s=min(rescan_s, POLL_S) if doorbell.polls else rescan_s,
+                drain=drain,
+                beat_s=manager.beat_s,
+            ),
+            owner=owner_token(),
+            ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
+            tidy=tidy,
+            quiet_until=quiet_until,
+            heartbeat=heartbeat,
+            on_ready=manager.ready,
+            wants_reload=_reload_check(stop, reread, manager),
+        )
+        yield run
+
+
+def _engine_check(
+    settings: Settings, engines: Engines, ledger: Ledger, clock: Clock, *, is_tried: bool
+) -> Callable[[], None]:
+    """What loads the configured engine, tries it, and leaves a run row where it cannot be had."""
+    from thoth_watch.application.check_engine import check_engine
+    from thoth_watch.infrastructure.audio.tone import one_second_tone
+    from thoth_watch.infrastructure.service.process import host_name
+
+    def check() -> None:
+        try:
+            engine = engines.engine(settings.engine.model)
+            if is_tried:
+                check_engine(engine, one_second_tone())
+        except EngineUnavailable as error:
+            ledger.record_failed_start(
+                asked=settings.engine, error=str(error), host=host_name(), now=clock.now()
+            )
+            raise
+
+    return check
+
+
+def _reload_check(
+    stop: StopFlag, reread: Callable[[], None] | None, manager: ServiceManager
+) -> Callable[[], bool]:
+    """Whether SIGHUP came and the configuration, read again, is a good one."""
+
+    def check() -> bool:
+        if reread is None or not stop.takes_reload():
+            return False
+        try:
+            reread()
+        except ConfigError as error:
+            log.warning(
+                "the new configuration is refused, the old one stays",
+                extra={"event": "reload_refused", "error": str(error)},
+            )
+            return False
+        manager.reloading()
+        return True
+
+    return check

@@ -1,0 +1,43 @@
+"""What was heard of long recordings so far, so that a killed attempt is gone on with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, delete, insert, select
+
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.transcript import SoFar
+from thoth_watch.infrastructure.ledger import transcripts
+from thoth_watch.infrastructure.ledger.tables import unfinished
+
+
+def find(connection: Connection, sha256: str, fingerprint: str) -> SoFar | None:
+    """What is kept under that key."""
+    document = connection.scalar(select(unfinished.c.so_far).where(_is(sha256, fingerprint)))
+    return None if document is None else transcripts.so_far_from_document(document)
+
+
+def keep(
+    connection: Connection, so_far: SoFar, *, sha256: str, fingerprint: str, now: datetime
+) -> None:
+    """Put it in the place of what was kept before."""
+    forget(connection, sha256, fingerprint)
+    connection.execute(
+        insert(unfinished).values(
+            sha256=sha256,
+            fingerprint=fingerprint,
+            heard_s=so_far.n_samples / SAMPLE_RATE_HZ,
+            so_far=transcripts.so_far_to_document(so_far),
+            updated_at=now,
+        )
+    )
+
+
+def forget(connection: Connection, sha256: str, fingerprint: str) -> None:
+    """There is a whole result now."""
+    connection.execute(delete(unfinished).where(_is(sha256, fingerprint)))
+
+
+def _is(sha256: str, fingerprint: str):  # type: ignore[no-untyped-def]
+    return and_(unfinished.c.sha256 == sha256, unfinished.c.fingerprint == fingerprint)
