@@ -184,7 +184,7 @@ class FakeEngine:
             length_s = recording.duration_s
             segment = Segment(0.0, length_s, f" {text}")
             warnings = recording.info.warnings
-            verdict = judge((segment,), speech=None, duration_s=10.0, warnings=warnings).verdict
+            verdict = judge((segment,), speech=None, duration_s=length_s, warnings=warnings).verdict
             transcript = Transcript(
                 (segment,) if text else (),
                 "en",

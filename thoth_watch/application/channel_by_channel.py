@@ -54,6 +54,8 @@ def transcribe_channels(
                     speech=channel.speech,
                     channels=(),
                     close=channel.close,
+                    so_far=None,  # of a recording as a whole
+                    keep=None,
                 )
 
     for finished in engine.transcribe(
