@@ -18,6 +18,7 @@ def place(tmp_path: Path) -> Place:
             {"path": "calls", "settle_s": 0.1, "after": "archive"},
             {"path": "uploads", "settle_s": 0.1, "sentinel": ".ready"},
         ],
+        "engine": {"vad": "off"},  # what is dropped here is noise
         "ledger": {"url": f"sqlite:///{made.database}"},
         "rules": [
             {"match": "fr/**", "language": "fr", "name": "{stem}.{language}.{format}"},

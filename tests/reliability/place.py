@@ -54,6 +54,7 @@ class Place:
         document: dict[str, Any] = {
             "inbox": {"path": str(self.inbox), "settle_s": 0.1, "rescan_s": 2.0},
             "batch": {"max_files": 8, "max_wait_s": 0},
+            "engine": {"vad": "off"},  # recordings here are noise, of which every sample counts
             "transcript": {"formats": ["txt"]},
             "ledger": {"url": f"sqlite:///{self.database}"},
         }
