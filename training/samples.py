@@ -23,6 +23,7 @@ from training.evaluate import Listener, count_errors
 from training.evaluation_sets import to_16k
 from training.export import MODEL_FOLDER
 from training.flite import Flite
+from training.grammar import sentence
 from training.mel import SAMPLE_RATE_HZ, FloatArray
 from training.voices import HELD_OUT_FLITE, held_out_espeak_voices
 
@@ -140,7 +141,7 @@ def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
 
 def _entry(name: str, text: str, voice: str, samples: FloatArray) -> dict[str, object]:
     seconds = round(len(samples) / SAMPLE_RATE_HZ, 2)
-    return {"file": name, "text": text, "voice": voice, "seconds": seconds}
+    return {"file": name, "text": sentence(text), "voice": voice, "seconds": seconds}
 
 
 def _add_long(
@@ -157,7 +158,9 @@ def _add_long(
         path.unlink()
         print("no recording longer than 30 s: the model does not hear it without errors")
         return
-    entries.append(_entry(path.name, text, "the voices above", decoded))
+    seconds = round(len(decoded) / SAMPLE_RATE_HZ, 2)
+    told = {"file": path.name, "text": text, "voice": "the voices above", "seconds": seconds}
+    entries.append(told)
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ def _engine_keys(engine: TranscriptionEngineConfig) -> dict[str, Any]:
     return {
         field.name: getattr(engine, field.name)
         for field in fields(engine)
-        if field.name != "device_is_binding"
+        if field.name not in ("device_is_binding", "decoding")  # said elsewhere
     }
 
 
