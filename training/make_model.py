@@ -1,6 +1,6 @@
 """One command that makes the builtin model: generate, train, export, evaluate, samples.
 
-    python -m training.make_model --minutes 105
+    python -m training.make_model --minutes 110
 
 Each stage runs in a process of its own and is skipped where its result is already there; a killed
 run goes on where it stood. Delete training/out to start from nothing.
@@ -51,7 +51,7 @@ def generate(*, espeak_hours: float, flite_hours: float, seed: int) -> None:
 def main() -> None:
     """Make the builtin model from nothing."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--minutes", type=float, default=105.0, help="training time")
+    parser.add_argument("--minutes", type=float, default=110.0, help="training time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--espeak-hours", type=float, default=16.0)
     parser.add_argument("--flite-hours", type=float, default=8.0)

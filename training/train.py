@@ -247,7 +247,7 @@ class Trainer:
 def main() -> None:
     """Train, or go on training, for the minutes of the budget that are left."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--minutes", type=float, default=105.0)
+    parser.add_argument("--minutes", type=float, default=110.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training/out"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
