@@ -429,12 +429,12 @@ def test_the_files_of_a_dead_process_wait_again_alone(ledger: Ledger) -> None:
     assert ledger.recover(now=NOW) == 0
 
 
-def test_a_file_that_took_the_process_down_five_times_is_quarantined(ledger: Ledger) -> None:
+def test_a_file_that_took_the_process_down_ten_times_is_quarantined(ledger: Ledger) -> None:
     make_ready(ledger, recording())
-    for death in range(1, 6):
+    for death in range(1, 11):
         assert ledger.claim(Batch(tuple(waiting(ledger))), owner="me", now=NOW) is not None
         assert ledger.recover(now=NOW) == 1
-        assert state_of(ledger) is (State.READY if death < 5 else State.QUARANTINED)
+        assert state_of(ledger) is (State.READY if death < 10 else State.QUARANTINED)
 
 
 def test_a_person_may_ask_for_another_try(ledger: Ledger) -> None:

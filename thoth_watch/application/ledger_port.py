@@ -193,6 +193,6 @@ class Ledger(Protocol):
     def recover(self, *, now: datetime) -> int:
         """At the start of the only process that works on this ledger: take back what a dead one held.
 
-        CLAIMED files become READY with one death more, and travel alone from then on; the fifth death
+        CLAIMED files become READY with one death more, and travel alone from then on; the tenth death
         makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
         """

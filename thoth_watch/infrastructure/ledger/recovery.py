@@ -12,11 +12,11 @@ from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.moves import Move, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files, run_files, runs
 
-DEATH_LIMIT = 5  # a person may kill a process often; a file that always does must stop some time
+DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
 
 
 def take_back_files(connection: Connection, *, now: datetime) -> int:
-    """CLAIMED files wait again, their attempt counted as a death instead; the fifth is the last."""
+    """CLAIMED files wait again, their attempt counted as a death instead; the tenth is the last."""
     columns = (files.c.id, files.c.claim_no, files.c.attempts, files.c.deaths)
     steps = []
     claimed = select(*columns).where(files.c.state == State.CLAIMED).with_for_update()

@@ -486,7 +486,7 @@ class SqlLedger:
     def recover(self, *, now: datetime) -> int:
         """At the start of the only process that works on this ledger: take back what a dead one held.
 
-        CLAIMED files become READY with one death more (QUARANTINED at the fifth), RUNNING runs
+        CLAIMED files become READY with one death more (QUARANTINED at the tenth), RUNNING runs
         INTERRUPTED. How many files.
         """
         with self._writing() as connection:
