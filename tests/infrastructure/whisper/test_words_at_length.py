@@ -234,7 +234,7 @@ def test_a_long_recording_is_heard_to_its_last_second(
         start=WordErrors(),
     )
     whole = count_errors(long.text, transcript.text)
-    margin = 0.5 if minutes >= 60 else 3.0  # of a short one a word is 0.2 points
+    margin = 0.5 if minutes >= 60 else 6.0  # of a short one a word is 0.3 points
     assert whole.percent <= errors.percent + margin, (whole, errors)
     assert transcript.segments[-1].end >= long.times[-1][1] - 2
     _no_gap_beyond_the_pauses(transcript.segments, long.times)
