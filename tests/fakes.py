@@ -18,7 +18,8 @@ from thoth_watch.application.ports import (
 )
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import EngineUnavailable, FileGone, NameTaken
+from thoth_watch.domain.errors import EngineUnavailable, FileGone, NameTaken, SpeakersUnknown
+from thoth_watch.domain.speakers import Turn
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Segment, Transcript
@@ -149,6 +150,23 @@ class FakeVoice:
         self.asked.append(vad)
         is_silent = isinstance(samples, str) and samples in self.silent
         return () if is_silent else ((0.0, 10.0),)
+
+
+class FakeSpeakers:
+    """Two people take turns, five seconds each; `unclear` sounds raise."""
+
+    name = "fake/pipeline@1"
+    fingerprint = "speakers-1"
+
+    def __init__(self) -> None:
+        self.unclear: set[str] = set()
+        self.asked: list[str] = []
+
+    def turns(self, samples: Any) -> tuple[Turn, ...]:
+        self.asked.append(str(samples))
+        if samples in self.unclear:
+            raise SpeakersUnknown("speakers could not be told apart: all talk at once")
+        return (Turn(0.0, 5.5, "SPEAKER_00"), Turn(5.5, 10.0, "SPEAKER_01"))
 
 
 class FakeEngine:

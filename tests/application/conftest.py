@@ -20,6 +20,7 @@ from tests.fakes import (
     FakeInbox,
     FakeProgress,
     FakePublisher,
+    FakeSpeakers,
     FakeVoice,
     fake_render,
 )
@@ -59,6 +60,7 @@ class House:
     publisher: FakePublisher = field(default_factory=FakePublisher)
     progress: FakeProgress = field(default_factory=FakeProgress)
     voice: FakeVoice = field(default_factory=FakeVoice)
+    speakers: FakeSpeakers = field(default_factory=FakeSpeakers)
     treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
     policy: BatchPolicy = field(default_factory=BatchPolicy)
     sentinel: str | None = None
@@ -86,6 +88,7 @@ class House:
                 and self.quiet_until(self.clock.now()) is None
             ),
             voice=self.voice,
+            speakers=self.speakers,
         )
         self.watch = self.new_watch()
         self.batches: list[list[str]] = []

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from thoth_watch.application.listening import listened
-from thoth_watch.application.ports import AudioDecoder, Clock, Recording, VoiceActivity
+from thoth_watch.application.ports import (
+    AudioDecoder,
+    Clock,
+    Recording,
+    SpeakerDiarization,
+    VoiceActivity,
+)
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, TryLater
@@ -25,11 +31,12 @@ def decode_ahead(
     *,
     clock: Clock,
     voice: VoiceActivity | None = None,
+    speakers: SpeakerDiarization | None = None,
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[WaitingFile, Recording | AudioError | TryLater, float]]:
     """Yield each file's recording, or why there is none, and the seconds of decoding, in order.
 
-    Where the file's treatment asks for it, voice has been listened for.
+    Where the file's treatment asks for it, voice has been listened for and speakers told apart.
 
     One file is decoded at a time. When should_stop turns true no other is begun; what was decoded
     and not asked for is closed.
@@ -42,7 +49,7 @@ def decode_ahead(
             is_split = item.treatment.channels == Channels.SPLIT
             decode = decoder.decode_channels if is_split else decoder.decode
             decoded = decode(item.file, key=item.file_id)
-            result = listened(decoded, voice, vad=item.treatment.vad)
+            result = listened(decoded, item.treatment, voice=voice, speakers=speakers)
         except (AudioError, TryLater) as error:
             result = error
         return result, clock.monotonic_s() - begun_s

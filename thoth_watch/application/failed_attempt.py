@@ -13,6 +13,7 @@ from thoth_watch.domain.errors import (
     FileChanged,
     FileGone,
     NotAudio,
+    SpeakersUnknown,
     TryLater,
 )
 from thoth_watch.domain.run import FileOutcome
@@ -23,6 +24,7 @@ _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
     (CutShort, Cause.CUT_SHORT),
     (DecoderCrashed, Cause.CRASH),
     (NotAudio, Cause.CONTENT),
+    (SpeakersUnknown, Cause.UNKNOWN),
     (AudioError, Cause.ENVIRONMENT),
     (TryLater, Cause.ENVIRONMENT),
     (EngineUnavailable, Cause.ENVIRONMENT),

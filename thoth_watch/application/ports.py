@@ -22,6 +22,7 @@ from thoth_watch.application.ledger_port import (
 )
 from thoth_watch.domain.audio import AudioFile, Listing, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
+from thoth_watch.domain.speakers import Turn
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import SoFar, Transcript
@@ -42,12 +43,14 @@ __all__ = [
     "Progress",
     "Recording",
     "RecordingMover",
+    "SpeakerDiarization",
     "StoredResult",
     "Transcribed",
     "TranscriptPublisher",
     "TranscriptRenderer",
     "TranscriptionEngine",
     "Unpublished",
+    "VoiceActivity",
     "Whereabouts",
 ]
 
@@ -113,6 +116,7 @@ class Recording:
     task: str = "transcribe"
     prompt: str | None = None  # text that it is to be understood by; None: the configuration's
     speech: Stretches | None = None  # where somebody speaks; None: not looked for
+    turns: tuple[Turn, ...] | None = None  # who speaks when; None: not asked
     channels: tuple[tuple[str, Recording], ...] = ()  # each to be heard by itself, by name
     close: Callable[[], None] = field(default=lambda: None)  # frees the samples, of channels too
     so_far: SoFar | None = None  # heard by an attempt that was cut off: go on behind it
@@ -157,6 +161,24 @@ class VoiceActivity(Protocol):
 
         samples: float32, shape (n_samples,), 16 kHz mono; a memory map is not read at once.
         vad: AUTO leaves out only what is certainly no speech, ON all that is more likely none.
+        """
+
+
+class SpeakerDiarization(Protocol):
+    """Tells the people who speak in a recording from each other."""
+
+    @property
+    def name(self) -> str:
+        """What does it: model, its revision and the library, for people."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides the names: all of `name`, and how many speakers are looked for."""
+
+    def turns(self, samples: Any) -> tuple[Turn, ...]:
+        """Who speaks when, in time order; people may speak at the same time.
+
+        samples: float32, shape (n_samples,), 16 kHz mono. Raises SpeakersUnknown.
         """
 
 

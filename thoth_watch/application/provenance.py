@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thoth_watch.application.ports import Recording, TranscriptionEngine
+from thoth_watch.application.ports import Recording, SpeakerDiarization, TranscriptionEngine
 from thoth_watch.domain.speech import total_s
 from thoth_watch.domain.transcript import Transcript
 
@@ -15,12 +15,15 @@ def provenance_of(
     engine: TranscriptionEngine,
     recording: Recording,
     transcript: Transcript,
+    *,
+    speakers: SpeakerDiarization | None,
 ) -> dict[str, Any]:
     """Program, model, engine, device and precision got, and which sound it was.
 
     Holds no time and no file name, so that the same sound gives the same bytes again.
     """
     got = engine.placement
+    who = {} if speakers is None or recording.turns is None else {"diarization": speakers.name}
     return {
         **program,
         "model": got.model,
@@ -33,6 +36,7 @@ def provenance_of(
         "duration": round(transcript.duration_s, 3),
         "speech": None if recording.speech is None else round(total_s(recording.speech), 3),
         "skipped": round(transcript.skipped_s, 3),
+        **who,
         "verdict": str(transcript.verdict),
         "reasons": list(transcript.reasons),
         "warnings": list(transcript.warnings),

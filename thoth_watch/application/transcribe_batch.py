@@ -23,6 +23,7 @@ from thoth_watch.application.ports import (
     Ledger,
     Progress,
     Recording,
+    SpeakerDiarization,
     StoredResult,
     Transcribed,
     TranscriptionEngine,
@@ -42,6 +43,7 @@ from thoth_watch.domain.errors import (
     TryLater,
 )
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
+from thoth_watch.domain.speakers import with_speakers
 from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, CUT_SHORT_TRIES, NEEDS_A_PERSON, State
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class _Work:
     audio_s: float = 0.0
     is_cut: bool = False  # what is left of it waits for another batch, as configured
     skipped_s: float = 0.0
+    diarization: str | None = None  # what told speakers apart, once it did
 
 
 class TranscribeBatch:
@@ -83,6 +86,7 @@ class TranscribeBatch:
         provenance: Mapping[str, Any],
         may_begin_another: Callable[[float], bool] = lambda _: True,
         voice: VoiceActivity | None = None,
+        speakers: SpeakerDiarization | None = None,
     ) -> None:
         """may_begin_another: whether a batch that works since so many seconds may take up another file."""
         self._ledger = ledger
@@ -97,6 +101,7 @@ class TranscribeBatch:
         self._provenance = provenance
         self._may_begin_another = may_begin_another
         self._voice = voice
+        self._speakers = speakers
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -170,7 +175,12 @@ class TranscribeBatch:
             return work.is_cut or should_stop()
 
         for item, recording, decode_s in decode_ahead(
-            self._decoder, files, clock=self._clock, voice=self._voice, should_stop=no_other
+            self._decoder,
+            files,
+            clock=self._clock,
+            voice=self._voice,
+            speakers=self._speakers,
+            should_stop=no_other,
         ):
             is_first = False
             work.stages.decode_s += decode_s
@@ -218,11 +228,15 @@ class TranscribeBatch:
         if finished.transcript is None:
             self._fail(work, item, RuntimeError(finished.error or "the engine gave no transcript"))
             return
-        work.skipped_s += finished.transcript.skipped_s
-        result = StoredResult(
-            transcript=finished.transcript,
-            provenance=provenance_of(self._provenance, work.engine, recording, finished.transcript),
+        transcript = finished.transcript
+        work.skipped_s += transcript.skipped_s
+        if recording.turns is not None and self._speakers is not None:
+            transcript = with_speakers(transcript, recording.turns)
+            work.diarization = self._speakers.name
+        provenance = provenance_of(
+            self._provenance, work.engine, recording, transcript, speakers=self._speakers
         )
+        result = StoredResult(transcript=transcript, provenance=provenance)
         self._put(work, item, recording, result, reused=False)
 
     def _put(
@@ -298,6 +312,8 @@ class TranscribeBatch:
         words = [asked.language or "auto", asked.task, f"vad-{asked.vad}"]
         if asked.channels != Channels.MIX:
             words.append(asked.channels)
+        if asked.diarize and self._speakers is not None:
+            words.append(self._speakers.fingerprint)
         if asked.prompt is not None:
             words.append(sha256(asked.prompt.encode()).hexdigest()[:16])
         return ":".join((work.engine.fingerprint, *words))
@@ -310,6 +326,9 @@ class TranscribeBatch:
         stages.features_s = work.seconds.features_s
         stages.encode_s = work.seconds.encode_s
         stages.generate_s = work.seconds.generate_s
+        versions = dict(work.engine.placement.versions)
+        if work.diarization is not None:
+            versions["diarization"] = work.diarization
         return Run(
             asked=self._engines.asked,
             placement=work.engine.placement,
@@ -327,7 +346,7 @@ class TranscribeBatch:
             peak_gpu_bytes=work.seconds.peak_gpu_bytes,
             fallbacks=tuple(work.engine.fallbacks),
             host=self._host,
-            versions=work.engine.placement.versions,
+            versions=versions,
             error=error,
         )
 

@@ -15,6 +15,7 @@ from thoth_watch.application.ports import (
     Output,
     Progress,
     Recording,
+    SpeakerDiarization,
     Transcribed,
     TranscriptionEngine,
     TranscriptPublisher,
@@ -26,6 +27,7 @@ from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, NameTaken, TryLater
 from thoth_watch.domain.naming import candidate_names, language_in_name
+from thoth_watch.domain.speakers import with_speakers
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Transcript
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
@@ -56,6 +58,7 @@ class TranscribeFiles:
         treatment: Treatment,
         provenance: Mapping[str, Any],
         voice: VoiceActivity | None = None,
+        speakers: SpeakerDiarization | None = None,
     ) -> None:
         self._engine = engine
         self._decoder = decoder
@@ -66,6 +69,7 @@ class TranscribeFiles:
         self._treatment = treatment
         self._provenance = provenance
         self._voice = voice
+        self._speakers = speakers
         self._taken: set[Path] = set()  # names given out in this call
 
     def __call__(self, paths: Sequence[Path]) -> Iterator[NamedOutcome]:
@@ -94,16 +98,20 @@ class TranscribeFiles:
         recordings: dict[int, Recording],
         problems: list[NamedOutcome],
     ) -> Iterator[Recording]:
-        is_split = self._treatment.channels == Channels.SPLIT
+        treatment = self._treatment
+        is_split = treatment.channels == Channels.SPLIT
         decode = self._decoder.decode_channels if is_split else self._decoder.decode
         for key, path in enumerate(paths):
             try:
-                recording = decode(self._look_at(path), key=key)
+                recording = listened(
+                    decode(self._look_at(path), key=key),
+                    treatment,
+                    voice=self._voice,
+                    speakers=self._speakers,
+                )
             except (AudioError, TryLater) as error:
                 problems.append(NamedOutcome(path, problem=str(error)))
                 continue
-            treatment = self._treatment
-            recording = listened(recording, self._voice, vad=treatment.vad)
             recordings[key] = replace(
                 recording,
                 language=treatment.language,
@@ -116,13 +124,16 @@ class TranscribeFiles:
         recording.close()
         if finished.transcript is None:
             return NamedOutcome(path, problem=finished.error)
+        transcript = finished.transcript
+        if recording.turns is not None:
+            transcript = with_speakers(transcript, recording.turns)
         try:
-            written, problem = self._publish(path, recording, finished.transcript)
+            written, problem = self._publish(path, recording, transcript)
         except TryLater as error:
             return NamedOutcome(path, problem=str(error))
         if written and not problem:
             self._progress.finished(path, State.DONE, "")
-        return NamedOutcome(path, written, finished.transcript.text, problem)
+        return NamedOutcome(path, written, transcript.text, problem)
 
     def _publish(
         self, path: Path, recording: Recording, transcript: Transcript
@@ -130,7 +141,9 @@ class TranscribeFiles:
         treatment = self._treatment
         beside = treatment.output_dir == BESIDE_THE_SOURCE
         folder = path.absolute().parent if beside else Path(treatment.output_dir)
-        told = provenance_of(self._provenance, self._engine, recording, transcript)
+        told = provenance_of(
+            self._provenance, self._engine, recording, transcript, speakers=self._speakers
+        )
         blocked: Path | None = None
         for base, kind in candidate_names(
             path,

@@ -15,6 +15,7 @@ from thoth_watch.bootstrap.engines import (
     Voice,
     audio_file,
     build_decoder,
+    build_diarization,
     build_engine,
 )
 from thoth_watch.bootstrap.looking import build_report, figures_finder, this_machine
@@ -32,6 +33,7 @@ __all__ = [
     "Voice",
     "audio_file",
     "build_decoder",
+    "build_diarization",
     "build_engine",
     "build_report",
     "build_service",

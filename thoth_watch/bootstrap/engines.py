@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thoth_watch.application.ports import TranscriptionEngine, VoiceActivity
+from thoth_watch.application.ports import SpeakerDiarization, TranscriptionEngine, VoiceActivity
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -20,6 +20,7 @@ from thoth_watch.domain.speech import Stretches, Vad
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.audio import WorkerDecoder
+    from thoth_watch.infrastructure.settings import Settings
     from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,25 @@ def build_engine(
         return ENGINES[EngineType.STANDARD](
             instead, decoder=decoder, builtin=BUILTIN_MODEL, fallbacks=(fallback,)
         )
+
+
+def build_diarization(settings: Settings) -> SpeakerDiarization | None:
+    """What tells speakers apart, loaded; None where no recording is to be treated so.
+
+    Raises ConfigError where the extra `diarize` or the pipeline is missing, EngineUnavailable where
+    the hub that has it cannot be reached.
+    """
+    asked = [settings.treatment.diarize, *(dict(r.changes).get("diarize") for r in settings.rules)]
+    if not any(asked):
+        return None
+    from thoth_watch.infrastructure.models import is_here, require_hub
+    from thoth_watch.infrastructure.speakers import CONFIG, PyannoteDiarization, require_package
+
+    require_package()
+    wanted = settings.diarization.model
+    if not wanted.startswith("/") and not is_here(wanted, holding=CONFIG):
+        require_hub(wanted)
+    return PyannoteDiarization(settings.diarization, device=settings.engine.device)
 
 
 class Engines:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports import Progress
 from thoth_watch.bootstrap.configuring import provenance
-from thoth_watch.bootstrap.engines import Voice, audio_file, build_decoder, build_engine
+from thoth_watch.bootstrap.engines import (
+    Voice,
+    audio_file,
+    build_decoder,
+    build_diarization,
+    build_engine,
+)
 
 if TYPE_CHECKING:
     from thoth_watch.application.transcribe_files import TranscribeFiles
@@ -18,10 +24,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterator[TranscribeFiles]:
-    """Transcription of named files with the configured engine. Raises EngineUnavailable."""
+    """Transcription of named files with the configured engine. Raises EngineUnavailable, ConfigError."""
     from thoth_watch.application.transcribe_files import TranscribeFiles
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
+    speakers = build_diarization(settings)
     decoder = build_decoder(settings.audio)
     try:
         yield TranscribeFiles(
@@ -34,6 +41,7 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
             treatment=settings.treatment,
             provenance=provenance(settings),
             voice=Voice(),
+            speakers=speakers,
         )
     finally:
         decoder.close()

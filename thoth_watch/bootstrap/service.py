@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports import Clock, Ledger, Progress
 from thoth_watch.bootstrap.configuring import inbox_of, provenance, treatment_finder
-from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder
+from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def build_service(
 
     engines: those of the configuration before this one. reread reads the configuration again on
     SIGHUP; where it raises ConfigError the old one stays. on_ready: the engine is there and tried.
-    Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours.
+    Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours, and
+    ConfigError where speakers are to be told apart and what does it is missing.
     """
     from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.publish_transcript import PublishTranscript
@@ -112,6 +113,7 @@ def build_service(
             provenance=provenance(settings),
             may_begin_another=_batch_limit(settings, clock),
             voice=Voice(),
+            speakers=build_diarization(settings),
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)

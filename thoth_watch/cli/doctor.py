@@ -69,6 +69,7 @@ def examine(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
     yield _formats()
     if with_engine:
         yield from _engine(settings)
+        yield from _speakers(settings)
 
 
 def _versions() -> Finding:
@@ -258,6 +259,21 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         yield Finding("engine", str(error), cure, EXIT_UNAVAILABLE)
     finally:
         decoder.close()
+
+
+def _speakers(settings: Settings) -> Iterator[Finding]:
+    from thoth_watch.bootstrap import build_diarization
+
+    try:
+        diarization = build_diarization(settings)
+    except ThothError as error:
+        cure = (
+            "or go on without names of speakers: diarize.enabled: false, and no rule with diarize"
+        )
+        yield Finding("speakers", str(error), cure, error.exit_code)
+        return
+    if diarization is not None:
+        yield Finding("speakers", f"told apart by {diarization.name}")
 
 
 def _nearest(folder: Path) -> Path:

@@ -124,6 +124,7 @@ def _print_run(run: Mapping[str, Any]) -> None:
         *((what, _got(run, what)) for what in ("engine", "model", "device", "precision")),
         ("device name", run["device_name"] or "-"),
         ("batch size", str(run["batch_size"] or "-")),
+        *(("speakers by", who) for who in [(run["versions"] or {}).get("diarization")] if who),
         ("files", _files(run)),
         ("audio", media_clock(run["audio_s"])),
         ("wall", f"{run['wall_s'] or 0:.1f} s, {run['realtime_factor'] or 0:.1f} times real time"),

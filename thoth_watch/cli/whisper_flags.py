@@ -33,11 +33,18 @@ TRANSCRIPT: dict[str, Any] = {
     "max_words_per_line": int,
     "highlight_words": bool,
 }
+# The same for `diarize:`, by the flag's name.
+DIARIZE: dict[str, str] = {
+    "diarize": "enabled",
+    "diarize_model": "model",
+    "min_speakers": "min_speakers",
+    "max_speakers": "max_speakers",
+}
 # What this program has no use for.
 NOT_USED: dict[str, Any] = {
-    **dict.fromkeys(("speaker_num", "num_workers"), int),
+    "num_workers": int,
     "hallucination_silence_threshold": float,
-    **dict.fromkeys(("clip_timestamps", "hf_token"), str),
+    "clip_timestamps": str,
     **dict.fromkeys(("prepend_punctuations", "append_punctuations"), str),
     **dict.fromkeys(("multilingual", "pretty_json", "print_progress", "batched"), bool),
 }
@@ -68,6 +75,31 @@ USED = (
         type=bool,
         help="True: skip what is likely no speech; False: hear everything.",
     ),
+    click.option("--diarize", is_flag=True, default=None, help="Name who speaks (extra diarize)."),
+    click.option(
+        *spelled("--diarize_model"),
+        "diarize_model",
+        help="The pipeline that tells speakers apart: a Hugging Face id, or a local folder.",
+    ),
+    click.option(
+        *spelled("--min_speakers"),
+        "min_speakers",
+        type=click.IntRange(min=1),
+        help="At least so many.",
+    ),
+    click.option(
+        *spelled("--max_speakers"),
+        "max_speakers",
+        type=click.IntRange(min=1),
+        help="At most so many.",
+    ),
+    click.option(
+        *spelled("--speaker_num"),
+        "speaker_num",
+        type=click.IntRange(min=1),
+        help="Just so many speakers.",
+    ),
+    click.option(*spelled("--hf_token"), "hf_token", help="For models of the hub that are gated."),
     click.option("--temperature", type=float, help="The first that is tried."),
     click.option(
         *spelled("--temperature_increment_on_fallback"),
@@ -109,7 +141,10 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """
     given = {
         name: flags.pop(name)
-        for name in ("model_dir", "fp16", "threads", "device_index", "local_files_only")
+        for name in (
+            *("model_dir", "fp16", "threads", "device_index", "local_files_only"),
+            *("hf_token", "speaker_num"),
+        )
     }
     overrides: dict[str, Any] = {}
     if given["fp16"] is not None:
@@ -121,11 +156,18 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
         "HF_HUB_CACHE": given["model_dir"] and str(given["model_dir"].absolute()),
         "OMP_NUM_THREADS": given["threads"] and str(given["threads"]),
         "HF_HUB_OFFLINE": "1" if given["local_files_only"] else None,
+        "HF_TOKEN": given["hf_token"],
     }
     os.environ.update({name: value for name, value in environment.items() if value})
     if (precision := flags.get("precision")) is not None:
         flags["precision"] = _precision(precision)
     overrides |= _decoding(flags)
+    for name, key in DIARIZE.items():
+        value = flags.pop(name)
+        if name.endswith("_speakers") and value is None:
+            value = given["speaker_num"]
+        if value is not None:
+            overrides[f"diarize.{key}"] = value
     asked = {name: flags.pop(name) for name in NOT_USED}
     unused = [name for name, value in asked.items() if value is not None]
     note = ""

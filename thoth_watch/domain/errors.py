@@ -67,6 +67,10 @@ class FileUnreadable(AudioError):
     """The system refused to open the file (permissions, I/O error): the surroundings' fault, not the file's."""
 
 
+class SpeakersUnknown(AudioError):
+    """Who speaks in the recording could not be told."""
+
+
 class FileGone(AudioError):
     """The file is no longer there."""
 

@@ -23,6 +23,7 @@ class Word:
     end: float
     word: str
     probability: float
+    speaker: str | None = None  # where speakers are told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Segment:
     seek: int = 0  # start of the window, in 10 ms frames
     words: tuple[Word, ...] = ()
     channel: str | None = None  # left, right, channel 3...; None: all of them
+    speaker: str | None = None  # SPEAKER_00...; None: not told apart, or nobody known
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class Treatment:
     priority: int = 0
     channels: str = "mix"  # or split: one speaker a channel
     vad: str = "auto"  # off, auto or on: whether what is no speech is skipped
+    diarize: bool = False  # whether speakers are told apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.infrastructure.publishing.test_subtitles import timed
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Transcript
+from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.publishing import ours_beside, render
 
 NARROW = SubtitleLayout(max_line_width=10, highlight_words=True)
@@ -28,3 +30,17 @@ def test_subtitles_with_timed_words_are_ours_in_the_layout_they_were_made_in(
 
     assert found(NARROW) == {".json", ".srt", ".vtt", ".txt"}
     assert found(None) == {".json", ".txt"}
+
+
+def test_transcripts_with_speakers_are_ours(tmp_path: Path) -> None:
+    segment = replace(timed(" one two", 0.0, 2.0), speaker="SPEAKER_01")
+    told = {"program": "thoth-watch", "audio_sha256": "abc"}
+    for name in FORMATS:
+        content = render(Transcript((segment,), "en", 2.0), name, provenance=told)
+        (tmp_path / f"talk.{name}").write_bytes(content)
+
+    ours = ours_beside(
+        tmp_path, tmp_path / "talk.wav", below=tmp_path, pattern="{stem}.{format}", sha256="abc"
+    )
+
+    assert {path.suffix[1:] for path, _ in ours} == set(FORMATS)

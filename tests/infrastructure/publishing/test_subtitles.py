@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -277,3 +278,48 @@ def test_a_label_makes_no_line_too_wide_and_a_machine_gets_none() -> None:
         render(CALL, "tsv").decode().splitlines()[1] == "0\t4000\tHello? Is anybody there at all?"
     )
     assert '"channel": "right"' in render(CALL, "json").decode()
+
+
+MEETING = transcript_of(
+    Segment(0.0, 4.0, " Shall we begin?", speaker="SPEAKER_00"),
+    Segment(4.0, 5.0, " Please.", speaker="SPEAKER_00"),
+    Segment(5.0, 6.0, " I am late.", speaker="SPEAKER_01"),
+    Segment(6.5, 7.5, " Hm."),
+)
+
+
+def test_speakers_are_named_as_whisperx_names_them() -> None:
+    assert render(MEETING, "txt").decode() == (
+        "[SPEAKER_00]: Shall we begin?\n[SPEAKER_00]: Please.\n[SPEAKER_01]: I am late.\nHm.\n"
+    )
+    expected = [
+        (0, 4000, "[SPEAKER_00]: Shall we begin?"),
+        (4000, 5000, "[SPEAKER_00]: Please."),
+        (5000, 6000, "[SPEAKER_01]: I am late."),
+        (6500, 7500, "Hm."),
+    ]
+    layout = SubtitleLayout(reading_speed=None)
+    as_srt, as_vtt = (render(MEETING, k, layout=layout).decode() for k in ("srt", "vtt"))
+    assert list(with_srt(as_srt)) == list(with_pysubs2(as_srt, "srt")) == expected
+    assert list(with_webvtt(as_vtt)) == list(with_pysubs2(as_vtt, "vtt")) == expected
+    assert render(MEETING, "tsv").decode().splitlines()[2] == "4000\t5000\tPlease."
+
+
+def test_json_has_the_speaker_of_each_segment_and_word_and_no_key_where_there_is_none() -> None:
+    words = (Word(0.0, 1.0, " Yes.", 0.9, "SPEAKER_01"), Word(1.0, 2.0, " No.", 0.9))
+    transcript = transcript_of(Segment(0.0, 2.0, " Yes. No.", words=words, speaker="SPEAKER_01"))
+
+    (segment,) = json.loads(render(transcript, "json"))["segments"]
+
+    assert segment["speaker"] == "SPEAKER_01"
+    assert segment["words"][0]["speaker"] == "SPEAKER_01"
+    assert "speaker" not in segment["words"][1]
+    assert "speaker" not in json.loads(render(MEETING, "json"))["segments"][3]
+
+
+def test_names_leave_lines_as_narrow_as_asked() -> None:
+    long = transcript_of(Segment(0.0, 9.0, SENTENCE, speaker="SPEAKER_00"))
+
+    for cue in cues_of(long, SubtitleLayout()):
+        assert cue.text.startswith("[SPEAKER_00]: ")
+        assert all(columns(line) <= 42 for line in cue.text.split("\n"))

@@ -296,3 +296,19 @@ def test_a_problem_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load(None, {"inbox.path": str(tmp_path / "in"), "batch.order": "x"}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_speakers_are_told_apart_by_default_or_by_rule(read, tmp_path: Path) -> None:
+    settings = read(
+        "diarize: {model: ./pipeline, min_speakers: 2}\nrules: [{match: 'meetings/**', diarize: true}]"
+    )
+    assert settings.diarization.model == str(tmp_path / "pipeline")
+    assert (settings.diarization.min_speakers, settings.diarization.max_speakers) == (2, None)
+    assert not settings.treatment.diarize
+    assert settings.rules[0].changes == (("diarize", True),)
+    assert read("diarize: {enabled: true}").treatment.diarize
+
+
+def test_fewer_speakers_at_most_than_at_least_is_a_problem(refusal) -> None:
+    said = refusal("diarize: {min_speakers: 3, max_speakers: 2}")
+    assert "diarize.max_speakers: found 2, which is less than min_speakers: 3" in said

@@ -57,12 +57,14 @@ def _segment(item: Mapping[str, Any]) -> Segment:
         no_speech_prob=float(item["no_speech_prob"]),
         seek=item["seek"],
         channel=item.get("channel"),
+        speaker=item.get("speaker"),
         words=tuple(
             Word(
                 start=float(word["start"]),
                 end=float(word["end"]),
                 word=word["word"],
                 probability=float(word["probability"]),
+                speaker=word.get("speaker"),
             )
             for word in item["words"]
         ),

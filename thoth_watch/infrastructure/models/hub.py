@@ -21,10 +21,10 @@ def cache_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def is_here(hub_id: str) -> bool:
-    """Whether weights of a model lie in the cache."""
+def is_here(hub_id: str, *, holding: str = "*.safetensors") -> bool:
+    """Whether weights of a model, or other files of it, lie in the cache."""
     folder = cache_folder() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    return any(folder.glob("*/*.safetensors"))
+    return any(folder.glob(f"*/{holding}"))
 
 
 def require_hub(hub_id: str) -> None:

@@ -24,8 +24,9 @@ class Cue:
     end_ms: int
     lines: tuple[tuple[str, ...], ...]  # of words with the spaces before them; no line is blank
     marked: tuple[int, int] | None = None  # line and word that is being spoken
-    channel: str | None = None  # who speaks
-    label: str = ""  # who speaks, where that changes: [left]
+    channel: str | None = None
+    speaker: str | None = None
+    label: str = ""  # who speaks: [left] where that changes, or [SPEAKER_00]:
 
     @property
     def words(self) -> str:
@@ -55,32 +56,35 @@ def cues_of(transcript: Transcript, layout: SubtitleLayout) -> list[Cue]:
     cues: list[Cue] = []
     free_from_ms: dict[str | None, int] = {}
     for segment in transcript.segments:
-        for cue in _cues_of_segment(segment, _beside_label(layout, segment.channel)):
+        for cue in _cues_of_segment(segment, _beside_label(layout, segment)):
             start_ms = max(cue.start_ms, free_from_ms.get(segment.channel, 0))
             free_from_ms[segment.channel] = end_ms = max(cue.end_ms, start_ms + 1)
-            cues.append(replace(cue, start_ms=start_ms, end_ms=end_ms, channel=segment.channel))
+            shown = replace(cue, start_ms=start_ms, end_ms=end_ms)
+            cues.append(replace(shown, channel=segment.channel, speaker=segment.speaker))
     cues.sort(key=lambda cue: cue.start_ms)
-    speakers = [None, *(cue.channel for cue in cues)]
     cues = [
-        replace(cue, label=mark(cue.channel, after=speaker))
-        for cue, speaker in zip(cues, speakers, strict=False)
+        replace(cue, label=mark(cue, after=before))
+        for cue, before in zip(cues, [None, *cues], strict=False)
     ]
     if layout.reading_speed is not None:
         cues = _readable(cues, layout.reading_speed, end_ms=milliseconds(transcript.duration_s))
     return cues
 
 
-def mark(channel: str | None, *, after: str | None) -> str:
-    """What stands before the words of a channel that come after those of another."""
-    return f"[{channel}] " if channel is not None and channel != after else ""
+def mark(said: Segment | Cue, *, after: Segment | Cue | None) -> str:
+    """What stands before words: their speaker always, as whisperX has it; a channel where it changes."""
+    if said.speaker is not None:
+        return f"[{said.speaker}]: "
+    is_change = said.channel is not None and (after is None or after.channel != said.channel)
+    return f"[{said.channel}] " if is_change else ""
 
 
-def _beside_label(layout: SubtitleLayout, channel: str | None) -> SubtitleLayout:
+def _beside_label(layout: SubtitleLayout, segment: Segment) -> SubtitleLayout:
     """The layout with room for a label in each line."""
-    if channel is None or layout.max_line_width is None:
+    label = mark(segment, after=None)
+    if not label or layout.max_line_width is None:
         return layout
-    room = layout.max_line_width - len(mark(channel, after=None))
-    return replace(layout, max_line_width=max(room, 2))
+    return replace(layout, max_line_width=max(layout.max_line_width - len(label), 2))
 
 
 def milliseconds(seconds: float) -> int:

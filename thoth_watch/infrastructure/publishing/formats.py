@@ -52,17 +52,17 @@ def _text(
 
 
 def _txt(transcript: Transcript) -> str:
-    """A segment a line; where channels are apart, a change of the speaker is marked."""
-    lines, speaker = [], None
+    """A segment a line, after its speaker; where channels are apart, after a change of the channel."""
+    lines, before = [], None
     for segment in transcript.segments:
         line = one_line(segment.text)
         if line:
-            lines.append(f"{mark(segment.channel, after=speaker)}{line}\n")
-            speaker = segment.channel
+            lines.append(f"{mark(segment, after=before)}{line}\n")
+            before = segment
     return "".join(lines)
 
 
 def _tsv(transcript: Transcript) -> str:
-    """A segment a row."""
+    """A segment a row; the family puts no speakers here."""
     rows = (f"{c.start_ms}\t{c.end_ms}\t{c.words}\n" for c in cues_of(transcript, UNCUT))
     return "start\tend\ttext\n" + "".join(rows)

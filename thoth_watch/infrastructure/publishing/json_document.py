@@ -45,18 +45,23 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
     }
     if segment.channel is not None:
         keys["channel"] = segment.channel
+    if segment.speaker is not None:
+        keys["speaker"] = segment.speaker
     if segment.words:
         keys["words"] = [_word(word) for word in segment.words]
     return keys
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {
+    keys: dict[str, Any] = {
         "word": word.word,
         "start": word.start,
         "end": word.end,
         "probability": word.probability,
     }
+    if word.speaker is not None:
+        keys["speaker"] = word.speaker
+    return keys
 
 
 def _finite(value: Any) -> Any:

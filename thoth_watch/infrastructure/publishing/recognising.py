@@ -72,7 +72,8 @@ def _siblings(
 
 def _segment(item: Any) -> Segment:
     words = tuple(
-        Word(w["start"], w["end"], w["word"], w["probability"]) for w in item.get("words", ())
+        Word(w["start"], w["end"], w["word"], w["probability"], w.get("speaker"))
+        for w in item.get("words", ())
     )
     return Segment(
         start=item["start"],
@@ -80,6 +81,7 @@ def _segment(item: Any) -> Segment:
         text=item["text"],
         words=words,
         channel=item.get("channel"),
+        speaker=item.get("speaker"),
     )
 
 

@@ -16,6 +16,7 @@ from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
+from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Rule, Treatment
 from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
@@ -78,6 +79,7 @@ class Settings:
     engine: TranscriptionEngineConfig
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
+    diarization: DiarizationConfig
     subtitles: SubtitleLayout
     ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
     log_level: str  # debug, info, warning or error
@@ -132,7 +134,9 @@ class _Builder:
             name=document.transcript.name,
             channels=document.audio.channels,
             vad=document.engine.vad,
+            diarize=document.diarize.enabled,
         )
+        diarization = self._diarization()
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
         extensions = {extension for inbox in inboxes for extension in inbox.extensions}
@@ -159,6 +163,7 @@ class _Builder:
             engine=engine,
             treatment=treatment,
             rules=rules,
+            diarization=diarization,
             subtitles=_layout(document.transcript),
             ledger_url=ledger_url,
             log_level=document.log.level,
@@ -233,6 +238,19 @@ class _Builder:
         if values["suppress_tokens"] is not None:
             values["suppress_tokens"] = tuple(values["suppress_tokens"])
         return DecodingOptions(**values)
+
+    def _diarization(self) -> DiarizationConfig:
+        section = self._document.diarize
+        least, most = section.min_speakers, section.max_speakers
+        if least is not None and most is not None and least > most:
+            at = ("diarize", "max_speakers")
+            self._request.refuse(at, f"found {most}, which is less than min_speakers: {least}")
+        return DiarizationConfig(
+            model=self._model(section.model, ("diarize", "model")),
+            revision=section.revision,
+            min_speakers=least,
+            max_speakers=most,
+        )
 
     def _rule(self, index: int, rule: RuleSection) -> Rule:
         at: Location = ("rules", index)

@@ -18,6 +18,7 @@ from thoth_watch.domain.engine import (
     Task,
     TranscriptionEngineConfig,
 )
+from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
@@ -55,6 +56,7 @@ _ENGINE = TranscriptionEngineConfig()
 _DECODING = DecodingOptions()
 _TREATMENT = Treatment()
 _LAYOUT = SubtitleLayout()
+_DIARIZATION = DiarizationConfig()
 
 
 Text = Annotated[str, BeforeValidator(check_text)]
@@ -162,6 +164,16 @@ class DecodingSection(Section):
     retry_suspect: bool = _DECODING.retry_suspect
 
 
+class DiarizeSection(Section):
+    """`diarize:`; names are whisperX's."""
+
+    enabled: bool = _TREATMENT.diarize
+    model: Text = _DIARIZATION.model
+    revision: SomeText = _DIARIZATION.revision
+    min_speakers: int | None = Field(default=_DIARIZATION.min_speakers, ge=1, le=100)
+    max_speakers: int | None = Field(default=_DIARIZATION.max_speakers, ge=1, le=100)
+
+
 class PerformanceSection(Section):
     """`performance:`."""
 
@@ -220,6 +232,7 @@ class RuleSection(Section):
     name: Name = ""
     channels: ChannelsWord = ""
     vad: VadWord = ""
+    diarize: bool = False
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
 
 
@@ -232,6 +245,7 @@ class Document(Section):
     batch: BatchSection = BatchSection()
     engine: EngineSection = EngineSection()
     decoding: DecodingSection = DecodingSection()
+    diarize: DiarizeSection = DiarizeSection()
     performance: PerformanceSection = PerformanceSection()
     transcript: TranscriptSection = TranscriptSection()
     ledger: LedgerSection = LedgerSection()

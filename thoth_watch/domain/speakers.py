@@ -1,0 +1,65 @@
+"""Who speaks when, and whose words are whose."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from thoth_watch.domain.transcript import Segment, Transcript
+
+SHORTEST_S = 0.001  # some words have no length at all
+
+
+@dataclass(frozen=True, slots=True)
+class DiarizationConfig:
+    """How speakers are told apart, under whisperX's names."""
+
+    model: str = "pyannote/speaker-diarization-community-1"  # a Hugging Face id or a local folder
+    revision: str | None = None  # commit, tag or branch of a Hugging Face id
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Somebody speaks: from when to when, in seconds from the start of the recording, and who."""
+
+    start: float
+    end: float
+    speaker: str  # SPEAKER_00, SPEAKER_01...
+
+
+def with_speakers(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
+    """The transcript with the speaker of each segment and each timed word: who speaks longest in it.
+
+    Where nobody does, it has none. Source: whisperX's assign_word_speakers.
+    """
+    segments = transcript.segments
+    whole = _speakers([(s.start, s.end) for s in segments], turns)
+    single = _speakers([(w.start, w.end) for s in segments for w in s.words], turns)
+    named = tuple(
+        _named(segment, speaker, single) for segment, speaker in zip(segments, whole, strict=True)
+    )
+    return replace(transcript, segments=named)
+
+
+def _named(segment: Segment, speaker: str | None, of_words: Iterator[str | None]) -> Segment:
+    words = tuple(replace(word, speaker=next(of_words)) for word in segment.words)
+    return replace(segment, speaker=speaker, words=words)
+
+
+def _speakers(spans: Sequence[tuple[float, float]], turns: Sequence[Turn]) -> Iterator[str | None]:
+    """Who speaks longest in each span of seconds; turns may overlap."""
+    turns = sorted(turns, key=lambda turn: turn.start)
+    starts = [turn.start for turn in turns]
+    over_by = list(accumulate((turn.end for turn in turns), max))  # all up to each one have ended
+    for start, given_end in spans:
+        end = max(given_end, start + SHORTEST_S)
+        spoken_s: dict[str, float] = defaultdict(float)
+        for turn in turns[bisect_right(over_by, start) : bisect_left(starts, end)]:
+            spoken_s[turn.speaker] += max(0.0, min(end, turn.end) - max(start, turn.start))
+        longest = max(spoken_s, key=lambda speaker: spoken_s[speaker], default=None)
+        yield longest if longest is not None and spoken_s[longest] > 0 else None

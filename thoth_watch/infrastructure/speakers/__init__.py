@@ -1,0 +1,9 @@
+"""Who speaks when in a recording."""
+
+from thoth_watch.infrastructure.speakers.pyannote import (
+    CONFIG,
+    PyannoteDiarization,
+    require_package,
+)
+
+__all__ = ["CONFIG", "PyannoteDiarization", "require_package"]
