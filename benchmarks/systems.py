@@ -113,7 +113,7 @@ class _Engine:
         from thoth_watch.application.ports import EngineSeconds
 
         seconds = EngineSeconds()
-        transcripts = self._engine.transcribe_batch(files, seconds=seconds)
+        transcripts = self._engine.transcribe_batch(files, vad="off", seconds=seconds)
         stages = {
             name: getattr(seconds, f"{name}_s") for name in ("features", "encode", "generate")
         }

@@ -60,6 +60,22 @@ def test_the_three_classes_can_be_used_by_themselves(
     assert len(texts) == 1
 
 
+def test_silence_is_skipped_unless_it_is_to_be_heard(
+    config: TranscriptionEngineConfig, tmp_path: Path
+):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(48_000), 16_000)
+    engine = load_engine(config)
+
+    skipped, heard = (
+        engine.transcribe_batch([tmp_path / "silence.wav"], vad=vad)[0] for vad in ("auto", "off")
+    )
+
+    assert (skipped.skipped_s, skipped.verdict, skipped.text) == (3.0, "empty", "")
+    assert (heard.skipped_s, heard.n_tokens > 0) == (0.0, True)
+    with pytest.raises(ValueError, match="perhaps"):
+        engine.transcribe_batch([tmp_path / "silence.wav"], vad="perhaps")
+
+
 def test_a_file_that_cannot_be_read_is_named(config: TranscriptionEngineConfig, tmp_path: Path):
     with pytest.raises(thoth_watch.domain.errors.AudioError, match=r"nothing\.wav"):
         load_engine(config).transcribe_batch([tmp_path / "nothing.wav"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thoth_watch.bootstrap import build_decoder, build_engine
+from thoth_watch.bootstrap import Voice, build_decoder, build_engine
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
@@ -17,8 +17,9 @@ __all__ = [
     "load_engine",
 ]
 
-# adapters do not know each other, so the decoder is put in here
+# adapters do not know each other, so these are put in here
 WhisperTranscriptionEngine.default_decoder = staticmethod(build_decoder)
+WhisperTranscriptionEngine.default_voice = Voice
 
 
 def load_engine(config: TranscriptionEngineConfig | None = None) -> WhisperTranscriptionEngine:
@@ -26,4 +27,5 @@ def load_engine(config: TranscriptionEngineConfig | None = None) -> WhisperTrans
 
     Raises EngineUnavailable where it cannot be had and `config.fallback` lets nothing stand in.
     """
-    return build_engine(config or TranscriptionEngineConfig(), decoder=build_decoder())
+    asked = config or TranscriptionEngineConfig()
+    return build_engine(asked, decoder=build_decoder(), voice=Voice())

@@ -108,7 +108,8 @@ def build_engines(model: Path) -> list[WhisperTranscriptionEngine]:
 def is_heard_by_all(engines: list[WhisperTranscriptionEngine], path: Path, text: str) -> bool:
     """Say whether every engine transcribes a file without an error, told no language."""
     return not any(
-        count_errors(text, engine.transcribe_batch([path])[0].text).total for engine in engines
+        count_errors(text, engine.transcribe_batch([path], vad="off")[0].text).total
+        for engine in engines
     )
 
 

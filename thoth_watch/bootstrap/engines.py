@@ -44,11 +44,14 @@ def audio_file(path: Path) -> AudioFile:
 
 
 def build_engine(
-    config: TranscriptionEngineConfig, *, decoder: WorkerDecoder | None = None
+    config: TranscriptionEngineConfig,
+    *,
+    decoder: WorkerDecoder | None = None,
+    voice: VoiceActivity | None = None,
 ) -> WhisperTranscriptionEngine:
     """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
 
-    decoder: for its `transcribe_batch`.
+    decoder, voice: for its `transcribe_batch`.
     Raises EngineUnavailable: always for a model that cannot be had or a device named on the
     command line, else where `fallback: never`.
     """
@@ -61,7 +64,7 @@ def build_engine(
         require_hub(wanted)
     engine_class = ENGINES[EngineType(config.engine_type)]
     try:
-        return engine_class(config, decoder=decoder, builtin=BUILTIN_MODEL)
+        return engine_class(config, decoder=decoder, voice=voice, builtin=BUILTIN_MODEL)
     except ModelUnavailable:
         raise
     except EngineUnavailable as error:
@@ -79,7 +82,7 @@ def build_engine(
             extra={"event": "fallback", "why": str(error)},
         )
         return ENGINES[EngineType.STANDARD](
-            instead, decoder=decoder, builtin=BUILTIN_MODEL, fallbacks=(fallback,)
+            instead, decoder=decoder, voice=voice, builtin=BUILTIN_MODEL, fallbacks=(fallback,)
         )
 
 

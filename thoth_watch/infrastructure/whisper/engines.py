@@ -15,11 +15,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from thoth_watch.application.ports import AudioDecoder, EngineSeconds, Recording, Transcribed
+from thoth_watch.application.listening import listened
+from thoth_watch.application.ports import (
+    AudioDecoder,
+    EngineSeconds,
+    Recording,
+    Transcribed,
+    VoiceActivity,
+)
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.engine import EngineType, Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import AudioError, EngineUnavailable, FileGone, NotAudio, ThothError
+from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Transcript
+from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.whisper import placement as where
 from thoth_watch.infrastructure.whisper.device_maps import Memory
 from thoth_watch.infrastructure.whisper.forwards import Forwards
@@ -38,19 +47,21 @@ class WhisperTranscriptionEngine:
     through_accelerate: ClassVar[bool] = False  # placed by accelerate, spread where too large
     shares_forwards: ClassVar[bool] = False  # windows of several recordings in one forward pass
     default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None  # thoth_watch.library's
+    default_voice: ClassVar[Callable[[], VoiceActivity] | None] = None  # the same
 
     def __init__(
         self,
         config: TranscriptionEngineConfig | None = None,
         *,
         decoder: AudioDecoder | None = None,
+        voice: VoiceActivity | None = None,
         builtin: Path = BUILTIN,
         fallbacks: Sequence[Fallback] = (),
         max_memory: Memory | None = None,
     ) -> None:
         """Load the model that `config` asks for. Raises EngineUnavailable.
 
-        decoder: only `transcribe_batch` needs it; None: the program's own.
+        decoder, voice: only `transcribe_batch` needs them; None: the program's own.
         fallbacks: what the caller already gave up.
         max_memory: bytes by device number or `cpu`, over which a model that is larger than its
         device is spread; None: what is free.
@@ -63,6 +74,10 @@ class WhisperTranscriptionEngine:
         build_decoder = type(self).default_decoder
         if decoder is None and build_decoder is not None:
             self._decoder = build_decoder()
+        self._voice = voice
+        build_voice = type(self).default_voice
+        if voice is None and build_voice is not None:
+            self._voice = build_voice()
         self._fallbacks = list(fallbacks)
         device = where.choose_device(asked.device)
         packed = self.through_accelerate and asked.use_cache
@@ -205,10 +220,15 @@ class WhisperTranscriptionEngine:
         )
 
     def transcribe_batch(
-        self, files: Iterable[str | Path], *, seconds: EngineSeconds | None = None
+        self,
+        files: Iterable[str | Path],
+        *,
+        vad: str = Vad.AUTO,
+        seconds: EngineSeconds | None = None,
     ) -> list[Transcript]:
         """Transcripts of files, in the order given, in the configured language and task.
 
+        vad: off, auto or on: whether what is no speech is skipped.
         seconds: where the time of each stage is added, for who wants to know.
         Raises the AudioError of the first file that cannot be read, or ThothError for one that
         cannot be transcribed, naming the file.
@@ -220,7 +240,7 @@ class WhisperTranscriptionEngine:
         paths = [Path(file) for file in files]
         done: dict[int, Transcript] = {}
         for finished in self.transcribe(
-            self._decoded(paths, self._decoder),
+            self._decoded(paths, self._decoder, Vad(vad)),
             seconds=seconds or EngineSeconds(),
             on_progress=lambda _: None,
             should_stop=lambda: False,
@@ -230,12 +250,15 @@ class WhisperTranscriptionEngine:
             done[finished.key] = finished.transcript
         return [done[key] for key in range(len(paths))]
 
-    def _decoded(self, paths: Sequence[Path], decoder: AudioDecoder) -> Iterator[Recording]:
+    def _decoded(
+        self, paths: Sequence[Path], decoder: AudioDecoder, vad: Vad
+    ) -> Iterator[Recording]:
         for key, path in enumerate(paths):
             try:
                 recording = decoder.decode(_look_at(path), key=key)
             except AudioError as error:
                 raise type(error)(f"{path}: {error}") from error
+            recording = listened(recording, Treatment(vad=vad), voice=self._voice, speakers=None)
             yield replace(recording, key=key, language=self._asked.language, task=self._asked.task)
 
 
