@@ -135,17 +135,56 @@ def test_other_options_begin_anew(house: House, engine: StretchByStretch):
     assert engine.starts[0] == 0
 
 
-def test_a_recording_that_is_heard_by_channels_begins_anew(house: House, engine: StretchByStretch):
+@pytest.fixture
+def call(house: House, engine: StretchByStretch) -> House:
     house.treatment = replace(house.treatment, channels="split")
     house.decoder.channels["long.wav"] = ("left", "right")
     drop(house, duration_s=900)
+    return house
+
+
+WHOLE_CALL = " ".join(f"{at} {at}" for at in range(0, 900, STEP_S))
+
+
+def test_a_killed_channel_goes_on_where_it_was_kept_last(call: House, engine: StretchByStretch):
     engine.killed_after = 9
     with pytest.raises(KeyboardInterrupt):
-        house.run_once()
-    assert kept(house) == 0
+        call.run_once()
+    assert kept(call) == 1
 
-    house.ledger.recover(now=house.clock.now())
+    call.ledger.recover(now=call.clock.now())
     engine.killed_after, engine.starts = None, []
-    house.run_once()
+    call.run_once()
 
-    assert engine.starts.count(0) == 2
+    assert engine.starts[0] == 9 * STEP_S
+    assert engine.starts.count(0) == 1  # the right one
+    assert text(call) == WHOLE_CALL
+    assert kept(call) == 0
+
+
+def test_a_stop_in_the_second_channel_keeps_both(call: House, engine: StretchByStretch):
+    engine.seconds_each = 1.0
+    call.run_once(should_stop=lambda: len(engine.starts) >= 35)
+    assert kept(call) == 2
+
+    engine.starts = []
+    call.run_once()
+
+    assert engine.starts[:2] == [29 * STEP_S, 5 * STEP_S]  # the last of the left, and the right
+    assert text(call) == WHOLE_CALL
+    assert kept(call) == 0
+    assert call.states() == {"long.wav": State.DONE}
+
+
+def test_a_mixed_recording_does_not_go_on_with_a_channel(call: House, engine: StretchByStretch):
+    engine.killed_after = 9
+    with pytest.raises(KeyboardInterrupt):
+        call.run_once()
+
+    call.ledger.recover(now=call.clock.now())
+    call.treatment = replace(call.treatment, channels="mix")
+    engine.killed_after, engine.starts = None, []
+    call.run_once()
+
+    assert engine.starts[0] == 0
+    assert text(call) == WHOLE

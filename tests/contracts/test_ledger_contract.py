@@ -556,7 +556,12 @@ def test_what_was_heard_so_far_is_kept_until_there_is_a_result(ledger: Ledger) -
     ledger.keep_so_far("s1", "f1", more, now=NOW)
     assert ledger.find_so_far("s1", "f1") == more
     assert ledger.find_so_far("s1", "f2") is None
+    for others in ("f1/left", "f1/channel 3", "f10", "f10/left"):
+        ledger.keep_so_far("s1", others, first, now=NOW)
 
     put_result(ledger, make_claim(ledger, recording()))
 
     assert ledger.find_so_far("s1", "f1") is None
+    assert ledger.find_so_far("s1", "f1/left") is None  # a part of it
+    assert ledger.find_so_far("s1", "f1/channel 3") is None
+    assert ledger.find_so_far("s1", "f10") == ledger.find_so_far("s1", "f10/left") == first

@@ -54,8 +54,8 @@ def transcribe_channels(
                     speech=channel.speech,
                     channels=(),
                     close=channel.close,
-                    so_far=None,  # of a recording as a whole
-                    keep=None,
+                    so_far=channel.so_far,
+                    keep=channel.keep,
                 )
 
     for finished in engine.transcribe(

@@ -129,7 +129,10 @@ class Ledger(Protocol):
         """What a cut-off attempt heard of the same bytes by the same engine and options."""
 
     def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
-        """Remember it instead of what was kept before; `record_result` of that key forgets it."""
+        """Remember it instead of what was kept before.
+
+        `record_result` of that key forgets it, and what is kept of parts: `{fingerprint}/{part}`.
+        """
 
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
         """(file id, sha256 of the content written there) of the recording that has that output name."""

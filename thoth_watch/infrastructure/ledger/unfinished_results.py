@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, or_, select
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.transcript import SoFar
@@ -22,7 +22,7 @@ def keep(
     connection: Connection, so_far: SoFar, *, sha256: str, fingerprint: str, now: datetime
 ) -> None:
     """Put it in the place of what was kept before."""
-    forget(connection, sha256, fingerprint)
+    connection.execute(delete(unfinished).where(_is(sha256, fingerprint)))
     connection.execute(
         insert(unfinished).values(
             sha256=sha256,
@@ -35,8 +35,10 @@ def keep(
 
 
 def forget(connection: Connection, sha256: str, fingerprint: str) -> None:
-    """There is a whole result now."""
-    connection.execute(delete(unfinished).where(_is(sha256, fingerprint)))
+    """There is a whole result now; its parts, whose fingerprints go on behind a slash, are forgotten too."""
+    are_parts = unfinished.c.fingerprint.startswith(f"{fingerprint}/", autoescape=True)
+    are_its = or_(unfinished.c.fingerprint == fingerprint, are_parts)
+    connection.execute(delete(unfinished).where(unfinished.c.sha256 == sha256, are_its))
 
 
 def _is(sha256: str, fingerprint: str):  # type: ignore[no-untyped-def]
