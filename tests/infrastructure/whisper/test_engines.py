@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fakes import FakeVoice
 from thoth_watch.application.ports import EngineSeconds
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.decoding import GREEDY
@@ -438,6 +439,7 @@ def library(tiny_whisper, bursts, recording):
     return BatchTranscriptionEngine(
         TranscriptionEngineConfig(batch_size=2, language="de", decoding=GREEDY),
         decoder=FakeDecoder(bursts, recording),
+        voice=FakeVoice(),
         builtin=tiny_whisper,
     )
 

@@ -115,6 +115,26 @@ def test_silence_is_passed_over(extractor, bursts):
     assert starts == [3 * RATE, 12 * RATE]
 
 
+def test_no_window_reaches_over_a_long_pause(extractor, bursts):
+    samples = bursts(20)
+    samples[-RATE:] = 0.9 * np.sign(samples[-RATE:])  # the loudest place of all
+    seeker = Seeker(extractor, samples, speech=[(3.0, 4.0), (6.0, 6.5), (12.01, 13.0)])
+
+    first = seeker.next()
+    features = first.features()
+    assert seeker.advance(round(3.9 * RATE), first) == 12 * RATE  # to the end of what it heard
+    second = seeker.next()
+
+    assert (first.start, first.stop) == (3 * RATE, round(6.9 * RATE))
+    assert (second.start, second.stop) == (12 * RATE, round(13.4 * RATE))
+    assert features.shape[1] == 500
+    whole = RecordingMels(extractor, samples).stretch(300, 500)
+    assert torch.equal(features[:, :390], whole[:, :390])
+    samples[round(6.9 * RATE) - 200 : 12 * RATE] = 0.0
+    silent = RecordingMels(extractor, samples).stretch(300, 500)
+    torch.testing.assert_close(features[:, 393:], silent[:, 393:])
+
+
 def by_transformers(folder, extractor, samples, **asked):
     with quietly():
         model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thoth_watch.infrastructure.whisper.windows import PAD_S, SEARCH_S, cut_windows
+from thoth_watch.infrastructure.whisper.windows import (
+    LONGEST_PAUSE_S,
+    PAD_S,
+    SEARCH_S,
+    between_long_pauses,
+    cut_windows,
+)
 
 RATE = 16_000
 FULL = 30 * RATE
@@ -122,18 +128,22 @@ def test_all_speech_is_heard_once_and_windows_begin_and_end_at_it(gaps_and_lengt
     for window in windows:
         assert must[window.start] or must[window.start + 1]
         assert must[window.stop - 2]
-    assert len(windows) <= total / (FULL - SEARCH_S * RATE) + 1
+    for window in windows:  # no long pause lies in any
+        silent = np.flatnonzero(np.diff(np.r_[0, ~must[window.start : window.stop], 0]))
+        assert all(np.diff(silent)[::2] <= LONGEST_PAUSE_S * RATE)
+    n_parts = len(between_long_pauses(tuple(speech)))
+    assert len(windows) <= total / (FULL - SEARCH_S * RATE) + max(1, n_parts)
 
 
 def test_a_cut_between_two_stretches_lies_in_the_silence():
     samples = np.ones(60 * RATE, np.float32)
 
     first, second = cut_windows(
-        samples, window_samples=FULL, speech=((5.0, 20.0), (21.0, 25.0), (33.0, 50.0))
+        samples, window_samples=FULL, speech=((5.0, 20.0), (21.0, 25.0), (28.0, 50.0))
     )
 
     assert (first.start, first.stop) == (int(4.6 * RATE), int(25.4 * RATE))
-    assert (second.start, second.stop) == (int(32.6 * RATE), int(50.4 * RATE))
+    assert (second.start, second.stop) == (int(27.6 * RATE), int(50.4 * RATE))
 
 
 def test_speech_that_goes_on_beyond_a_window_is_cut_where_it_is_quiet():
@@ -155,3 +165,15 @@ def test_a_short_recording_is_heard_whole_if_somebody_speaks_and_not_at_all_if_n
     assert len(window.samples) == len(samples)
     assert list(cut_windows(samples, window_samples=FULL, speech=())) == []
     assert list(cut_windows(np.ones(90 * RATE, np.float32), window_samples=FULL, speech=())) == []
+
+
+def test_what_follows_a_long_pause_is_heard_in_a_window_of_its_own():
+    samples = np.ones(70 * RATE, np.float32)
+    few = ((3.0, 5.0), (7.0, 8.0), (13.0, 14.0), (66.0, 68.0))
+
+    windows = list(cut_windows(samples, window_samples=FULL, speech=few))
+    short = list(cut_windows(samples[: 20 * RATE], window_samples=FULL, speech=few[:3]))
+
+    assert [window.offset_s for window in windows] == pytest.approx([2.6, 12.6, 65.6])
+    assert [window.duration_s for window in windows] == pytest.approx([5.8, 1.8, 2.8])
+    assert [window.offset_s for window in short] == pytest.approx([2.6, 12.6])

@@ -240,6 +240,30 @@ def test_a_long_recording_is_heard_to_its_last_second(
     _no_gap_beyond_the_pauses(transcript.segments, long.times)
 
 
+@pytest.mark.parametrize("long_form", ["windowed", "sequential"])
+def test_all_of_sparse_talk_is_heard(utterances, tmp_path, long_form):
+    """After seconds of silence in a window the model takes no more for speech."""
+    said, truth = [], []
+    for (samples, text), pause_s in zip(utterances(9, seed=4), (5, 9, 20) * 3, strict=True):
+        said += [np.zeros(pause_s * RATE, np.float32), samples]
+        truth.append(text)
+    soundfile.write(tmp_path / "sparse.wav", np.concatenate(said), RATE, subtype="PCM_16")
+    options = DecodingOptions(
+        long_form=long_form,
+        condition_on_previous_text=False,  # the model has not learnt to be told
+        temperature=(0.0,),
+        retry_suspect=False,
+    )
+    engine = load_engine(TranscriptionEngineConfig(language="en", decoding=options))
+
+    (transcript,) = engine.transcribe_batch([tmp_path / "sparse.wav"])
+
+    errors = count_errors(" ".join(truth), transcript.text)
+    assert errors.words == 90
+    assert errors.deletions <= 5  # an utterance that is passed over is ten
+    assert transcript.verdict is Verdict.OK
+
+
 def _no_gap_beyond_the_pauses(segments, times):
     pauses = list(zip([0.0, *(e for _, e in times)], [s for s, _ in times], strict=False))
     edge = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.infrastructure.whisper.windows import Window
+from thoth_watch.infrastructure.whisper.windows import PAD_S, Window, between_long_pauses
 
 HOP = 160  # samples a frame
 FRAMES_AT_ONCE = 3000  # of the features that are computed together: 30 s
 FRAMES_PER_STEP = 2  # of a timestamp: 0.02 s
+_SILENCE = -10.0  # log10 of the least power that is told from none
 _DYNAMIC_RANGE = 8.0  # log10 below the loudest frame of the whole recording
 
 
@@ -34,14 +36,20 @@ class RecordingMels:
         starts = range(0, self.n_frames, FRAMES_AT_ONCE)
         self._peak = max((float(self._log_mel(s, FRAMES_AT_ONCE).max()) for s in starts), default=0)
 
-    def stretch(self, first: int, n_frames: int) -> Tensor:
+    def stretch(self, first: int, n_frames: int, *, n_heard: int | None = None) -> Tensor:
         """Features of the frames from `first` on, float32, shape (n_mels, n_frames).
 
-        Frames after the recording's end are 0, as transformers pads them.
+        Frames after the first `n_heard` are those of silence, those after the recording's end 0, as
+        transformers pads them.
         """
-        log_mel = self._log_mel(first, n_frames).clamp(min=self._peak - _DYNAMIC_RANGE)
+        log_mel = self._log_mel(first, n_frames if n_heard is None else n_heard).clamp(
+            min=self._peak - _DYNAMIC_RANGE
+        )
         features = (log_mel + 4.0) / 4.0
-        return torch.nn.functional.pad(features, (0, n_frames - features.shape[1]))
+        is_clipped = first + features.shape[1] < self.n_frames
+        silence = (max(self._peak - _DYNAMIC_RANGE, _SILENCE) + 4.0) / 4.0
+        rest = (0, n_frames - features.shape[1])
+        return torch.nn.functional.pad(features, rest, value=silence if is_clipped else 0.0)
 
     def _log_mel(self, first: int, n_frames: int) -> Tensor:
         n_frames = min(n_frames, self.n_frames - first)
@@ -61,7 +69,7 @@ class RecordingMels:
             return_complex=True,
         )
         power = (spectrum.abs() ** 2).contiguous()
-        return (self._filters @ power).clamp(min=1e-10).log10()
+        return (self._filters @ power).clamp(min=10**_SILENCE).log10()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,8 @@ class SequentialWindow(Window):
 
     def features(self) -> Tensor:
         """Shape (n_mels, n_frames)."""
-        return self.mels.stretch(self.start // HOP, self.n_frames)
+        n_heard = min(self.n_frames, -(-len(self.samples) // HOP))
+        return self.mels.stretch(self.start // HOP, self.n_frames, n_heard=n_heard)
 
 
 class Seeker:
@@ -87,8 +96,12 @@ class Seeker:
         start: int = 0,
         speech: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        """start: the sample to begin at. speech: in seconds; what lies between is passed over."""
+        """start: the sample to begin at. speech: in seconds; what lies between is passed over.
+
+        No window reaches over a long pause, as with openai/whisper's clip_timestamps.
+        """
         self._samples, self._extractor, self._speech = samples, extractor, speech
+        self._parts = between_long_pauses(tuple(speech or ()))
         self._mels: RecordingMels | None = None
         self._seek = start
         self._is_waiting = False
@@ -106,17 +119,27 @@ class Seeker:
         if self._mels is None:
             self._mels = RecordingMels(self._extractor, self._samples)
         self._is_waiting = True
-        samples = self._samples[self._seek : self._seek + self._extractor.n_samples]
+        samples = self._samples[self._seek : self._window_end()]
         n_frames = self._extractor.n_samples // HOP
         return SequentialWindow(self._seek, samples, self._mels, n_frames)
 
     def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - it is the last one
         """Go on so many samples after the last window's start; 0 would never end: all of it then."""
-        whole = min(self._extractor.n_samples, len(self._samples) - self._seek)
+        whole = self._window_end() - self._seek
         self._seek += n_samples if 0 < n_samples <= whole else whole
         self._is_waiting = False
         self._skip_silence()
         return self._seek
+
+    def _window_end(self) -> int:
+        """The sample after the last one of a window that starts now."""
+        end: int = min(self._seek + self._extractor.n_samples, len(self._samples))
+        now_s = self._seek / SAMPLE_RATE_HZ
+        part_s = next((part[-1][1] for part in self._parts if part[-1][1] > now_s), None)
+        if part_s is None:
+            return end
+        frames = math.ceil((part_s + PAD_S) * SAMPLE_RATE_HZ / HOP)
+        return min(end, frames * HOP)
 
     def _skip_silence(self) -> None:
         if self._speech is None:

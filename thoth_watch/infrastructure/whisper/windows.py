@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ SEARCH_S = 8.0  # the end of each full window in which a quiet place is looked f
 FRAME = SAMPLE_RATE_HZ // 50  # 320: energy is measured every 20 ms
 SPOT_FRAMES = 12  # a quiet place is 0.24 s long
 PAD_S = 0.4  # heard before and after speech: its first and last sounds are weak
+LONGEST_PAUSE_S = 4.0  # in a window; what follows a longer one, Whisper may take for no speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,36 @@ def cut_windows(
     """Cut a waveform into windows of at most `window_samples`, without losing or doubling a sample.
 
     samples: float32, shape (n_samples,), 16 kHz mono; a memory map is read window by window.
-    speech: where somebody speaks; what lies between windows is skipped. A recording that fits into
-    one window is one, or none where nobody speaks.
+    speech: where somebody speaks; what lies between windows is skipped, as is every pause of more
+    than `LONGEST_PAUSE_S`. A recording without one that fits into one window is one; it is none
+    where nobody speaks.
     Yields windows in time order, none for an empty waveform. Each cut but the last lies between two
     stretches of speech, or in the middle of the quietest quarter of a second of the window's last
     `SEARCH_S`.
     """
     total = len(samples)
-    if speech is None or (speech and total <= window_samples):
-        spans = [(0, total)] if total else []
+    parts = [] if speech is None else between_long_pauses(speech)
+    if speech is None or (len(parts) == 1 and total <= window_samples):
+        groups = [[(0, total)]] if total else []
     else:
-        spans = _padded(speech, total)
+        groups = [_padded(part, total) for part in parts]
+    for spans in groups:
+        yield from _cut(samples, spans, window_samples)
+
+
+def between_long_pauses(speech: Stretches) -> list[Stretches]:
+    """Stretches of speech in groups, in which no pause is longer than `LONGEST_PAUSE_S`."""
+    groups: list[Stretches] = []
+    for start, end in speech:
+        if groups and start - groups[-1][-1][1] <= LONGEST_PAUSE_S:
+            groups[-1] += ((start, end),)
+        else:
+            groups.append(((start, end),))
+    return groups
+
+
+def _cut(samples: Any, spans: Sequence[tuple[int, int]], window_samples: int) -> Iterator[Window]:
+    """Windows over spans of samples that lie near each other."""
     stop, index = 0, 0
     while index < len(spans):
         start = max(stop, spans[index][0])
