@@ -55,16 +55,24 @@ TRANSCRIPT = Transcript(
 RESULT = StoredResult(TRANSCRIPT, {"program": "thoth-watch", "duration": 2.5})
 
 
-def sql_ledger(folder: Path) -> SqlLedger:
-    return SqlLedger.open(f"sqlite:///{folder / 'ledger.db'}")
+def on_sqlite(request: pytest.FixtureRequest) -> str:
+    return f"sqlite:///{request.getfixturevalue('tmp_path') / 'ledger.db'}"
 
 
-LEDGERS: dict[str, Callable[[Path], SqlLedger]] = {"sqlite": sql_ledger}
+def on_postgresql(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("new_postgres_ledger")())
 
 
-@pytest.fixture(params=LEDGERS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    made = LEDGERS[request.param](tmp_path)
+LEDGERS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": on_sqlite,
+    "postgresql": on_postgresql,
+}
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.scale)]
+
+
+@pytest.fixture(params=BOTH)
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    made = SqlLedger.open(LEDGERS[request.param](request))
     yield made
     made.close()
 
