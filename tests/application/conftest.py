@@ -65,6 +65,8 @@ class House:
     stop_after: int | None = None  # engine stops before that many recordings
     tidy: Callable[[], bool] = field(default=lambda: False)
     quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
+    idle_unload_s: float | None = None
+    unload: Callable[[], None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
         self.publish = PublishTranscript(
@@ -160,9 +162,15 @@ class House:
             files=self.files,
             treatment_of=self.treatment_of,
             clock=self.clock,
-            policy=ServePolicy(batch=self.policy, rescan_s=rescan_s, drain=drain),
+            policy=ServePolicy(
+                batch=self.policy,
+                rescan_s=rescan_s,
+                drain=drain,
+                idle_unload_s=self.idle_unload_s,
+            ),
             owner="me",
             ensure_engine=lambda: None,
+            unload=self.unload,
             tidy=self.tidy,
             quiet_until=self.quiet_until,
         ).run(should_stop=until)

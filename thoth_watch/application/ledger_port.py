@@ -109,6 +109,9 @@ class Ledger(Protocol):
     def waiting(self, treatment_of: Callable[[AudioFile], Any]) -> list[WaitingFile]:
         """All READY files."""
 
+    def realtime_factor(self) -> float | None:
+        """Seconds of audio per second that the newest runs came to; None before the first."""
+
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
         """Take all files of the batch or none (None: some file is no longer READY); attempts are counted."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,13 @@ from thoth_watch.application.ports import AudioFiles, Claim, Clock, Doorbell, Le
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.batching import BatchPolicy, WaitingFile, form_batches, next_departure_s
+from thoth_watch.domain.batching import (
+    BatchPolicy,
+    Load,
+    WaitingFile,
+    form_batches,
+    next_departure_s,
+)
 from thoth_watch.domain.errors import TryLater
 from thoth_watch.domain.treatment import Treatment
 
@@ -65,6 +72,7 @@ class ServePolicy:
     rescan_s: float  # a look at least so often, whatever the bell says
     drain: bool = False  # end when nothing is left to do
     beat_s: float | None = None  # `heartbeat` at least so often
+    idle_unload_s: float | None = None  # `unload` when nothing was under way for so long
 
 
 class Serve:
@@ -84,6 +92,7 @@ class Serve:
         policy: ServePolicy,
         owner: str,
         ensure_engine: Callable[[], None],
+        unload: Callable[[], None] = lambda: None,
         tidy: Callable[[], bool] = lambda: False,
         quiet_until: Callable[[datetime], datetime | None] = lambda _: None,
         heartbeat: Callable[[], None] = lambda: None,
@@ -102,6 +111,7 @@ class Serve:
         self._policy = policy
         self._owner = owner
         self._ensure_engine = ensure_engine
+        self._unload = unload
         self._tidy = tidy
         self._quiet_until = quiet_until
         self._heartbeat = heartbeat
@@ -112,6 +122,8 @@ class Serve:
         self._pause_s = 0.0
         self._last_claim: Claim | None = None
         self._stranded: Claim | None = None  # its batch ended without being recorded
+        self._idle_since_s: float | None = None  # None: not noted since the last batch
+        self._is_unloaded = False
 
     def run(self, *, should_stop: Callable[[], bool]) -> Ending:
         """Work until should_stop, or until drained. Raises EngineUnavailable, LedgerBroken, TryLater.
@@ -136,6 +148,7 @@ class Serve:
                 wait_s = self._pause(error)
             if wait_s is None:
                 return Ending.DRAINED
+            wait_s = min(wait_s, self._unload_in_s())
             self._wait(wait_s, should_stop)
         return self._stopped()
 
@@ -161,6 +174,20 @@ class Serve:
             wait_s -= beat_s
             if wait_s > 0:
                 self._heartbeat()
+
+    def _unload_in_s(self) -> float:
+        """Unload an engine that had nothing to do for long enough; else the seconds until then."""
+        limit_s, now_s = self._policy.idle_unload_s, self._clock.monotonic_s()
+        if limit_s is None or self._is_unloaded or not self._dispatcher.is_idle:
+            return math.inf
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+        left_s = self._idle_since_s + limit_s - now_s
+        if left_s > 0:
+            return left_s
+        self._unload()
+        self._is_unloaded = True
+        return math.inf
 
     def _stopped(self) -> Ending:
         """Let the batch under way end at its next window; give back one that takes too long.
@@ -190,8 +217,10 @@ class Serve:
         waiting = [w for w in self._ledger.waiting(self._treatment_of) if w.file.inbox not in away]
         quiet_until = self._quiet(waiting)
         may_begin = quiet_until is None and not self._is_reloading
+        load = self._load()
         if waiting and may_begin and not self._dispatcher.is_busy:
-            waiting = self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
+            drain = self._policy.drain and not unsettled
+            waiting = self._dispatch_first(waiting, drain=drain, load=load)
         retry_at = self._ledger.next_retry_at()
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=SOON_S)
@@ -200,7 +229,16 @@ class Serve:
                 return LEAST_WAIT_S
             self._raise_if_not_seen_whole()
             return None
-        return self._wait_s(waiting, retry_at, quiet_until) if is_tidy else LEAST_WAIT_S
+        if not is_tidy:
+            return LEAST_WAIT_S
+        return self._wait_s(waiting, retry_at, quiet_until, load=load)
+
+    def _load(self) -> Load:
+        """What the size of the next batch depends on."""
+        return Load(
+            realtime_factor=self._ledger.realtime_factor(),
+            expects_more=any(inbox.unsettled for inbox in self._inboxes),
+        )
 
     def _quiet(self, waiting: Sequence[WaitingFile]) -> datetime | None:
         """When the quiet hours end, if they hold now; said once where something waits for that.
@@ -239,15 +277,17 @@ class Serve:
         for inbox in self._inboxes:
             inbox.tick()
 
-    def _dispatch_first(self, waiting: list[WaitingFile], *, drain: bool) -> list[WaitingFile]:
+    def _dispatch_first(
+        self, waiting: list[WaitingFile], *, drain: bool, load: Load
+    ) -> list[WaitingFile]:
         """Claim and start the first batch that should leave; the others wait and get fuller."""
-        batches = form_batches(
-            waiting, self._policy.batch, now_s=self._clock.now().timestamp(), drain=drain
-        )
+        now_s = self._clock.now().timestamp()
+        batches = form_batches(waiting, self._policy.batch, now_s=now_s, drain=drain, load=load)
         for batch in batches:
             claim = self._ledger.claim(batch, owner=self._owner, now=self._clock.now())
             if claim is not None:
                 self._last_claim = claim
+                self._idle_since_s, self._is_unloaded = None, False
                 self._dispatcher.dispatch(claim)
                 left = {item.file_id for item in batch.files}
                 return [item for item in waiting if item.file_id not in left]
@@ -268,12 +308,14 @@ class Serve:
         waiting: list[WaitingFile],
         retry_at: datetime | None,
         quiet_until: datetime | None,
+        *,
+        load: Load,
     ) -> float:
         """Seconds to the next thing that is due."""
         now_s = self._clock.monotonic_s()
         due = [self._policy.rescan_s]
         due += [at_s - now_s for i in self._inboxes if (at_s := i.next_s()) is not None]
-        departure_s = next_departure_s(waiting, self._policy.batch)
+        departure_s = next_departure_s(waiting, self._policy.batch, load=load)
         if quiet_until is not None:
             due.append((quiet_until - self._clock.now()).total_seconds())
         elif departure_s is not None and not self._dispatcher.is_busy:

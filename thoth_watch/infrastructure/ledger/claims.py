@@ -13,6 +13,7 @@ from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.states import LONGEST_WAIT_S, State
 from thoth_watch.infrastructure.ledger import rows
+from thoth_watch.infrastructure.ledger.backlog import speed_of
 from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
 from thoth_watch.infrastructure.ledger.transactions import (
@@ -21,6 +22,8 @@ from thoth_watch.infrastructure.ledger.transactions import (
     insert_row,
     move_where,
 )
+
+RUNS_THAT_TELL_OF_NOW = 5  # of the speed: the device may have changed since the ones before
 
 
 class Claims(Transactions):
@@ -62,6 +65,11 @@ class Claims(Transactions):
         with self._reading() as connection:
             found = connection.execute(query).all()
         return [rows.waiting_file(row, treatment_of) for row in found]
+
+    def realtime_factor(self) -> float | None:
+        """Seconds of audio per second of the newest runs; None before the first."""
+        with self._reading() as connection:
+            return speed_of(connection, newest=RUNS_THAT_TELL_OF_NOW)
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
         """Take all files of the batch or none (None: one is no longer READY, or another version)."""

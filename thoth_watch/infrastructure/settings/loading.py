@@ -39,6 +39,8 @@ from thoth_watch.infrastructure.settings.schema import (
     TranscriptSection,
 )
 
+AUTO = {"batch.max_files", "batch.max_audio_s", "batch.max_wait_s"}  # None is their auto
+
 
 @dataclass(frozen=True, slots=True)
 class InboxSettings:
@@ -76,6 +78,7 @@ class Settings:
     batch: BatchPolicy
     quiet_hours: QuietHours
     engine: TranscriptionEngineConfig
+    idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
     subtitles: SubtitleLayout
@@ -157,6 +160,7 @@ class _Builder:
             ),
             quiet_hours=QuietHours(tuple(parse_span(text) for text in batch.quiet_hours)),
             engine=engine,
+            idle_unload_s=document.engine.idle_unload_s,
             treatment=treatment,
             rules=rules,
             subtitles=_layout(document.transcript),
@@ -316,7 +320,7 @@ class _Builder:
                 ]
             else:
                 shown = getattr(getattr(self._document, section), name)
-            if key == "batch.max_wait_s" and shown is None:
+            if key in AUTO and shown is None:
                 shown = "auto"
             at: Location = tuple(key.split("."))
             origins[key] = Origin(self._values.get(at, shown), self._request.said_at(at).source)

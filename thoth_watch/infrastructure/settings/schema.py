@@ -25,7 +25,8 @@ from thoth_watch.infrastructure.settings.values import (
     check_language,
     check_ledger_url,
     check_match,
-    check_max_batch,
+    check_max_audio,
+    check_max_files,
     check_max_wait,
     check_mixed_precision,
     check_name,
@@ -34,6 +35,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_revision,
     check_sample_rate,
     check_sentinel,
+    check_some_seconds,
     check_temperatures,
     check_text,
     check_text_list,
@@ -111,12 +113,12 @@ class AudioSection(Section):
 class BatchSection(Section):
     """`batch:`."""
 
-    max_files: int = Field(default=_BATCH.max_files, ge=1, le=1_000_000)
-    max_audio_s: SomeSeconds = _BATCH.max_audio_s
+    max_files: Annotated[int | None, BeforeValidator(check_max_files)] = _BATCH.max_files
+    max_audio_s: Annotated[float | None, BeforeValidator(check_max_audio)] = _BATCH.max_audio_s
     max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
     group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
     order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
-    max_batch_s: Annotated[float | None, BeforeValidator(check_max_batch)] = _BATCH.max_batch_s
+    max_batch_s: Annotated[float | None, BeforeValidator(check_some_seconds)] = _BATCH.max_batch_s
     quiet_hours: Annotated[list[str], BeforeValidator(check_quiet_hours)] = []
 
 
@@ -133,6 +135,7 @@ class EngineSection(Section):
     use_cache: bool = _ENGINE.use_cache
     precision: Annotated[str, BeforeValidator(check_precision)] = _ENGINE.precision
     audio_context: Annotated[str, one_of(*AudioContext)] = _ENGINE.audio_context
+    idle_unload_s: Annotated[float | None, BeforeValidator(check_some_seconds)] = None
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskWord = _ENGINE.task

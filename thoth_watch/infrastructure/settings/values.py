@@ -169,7 +169,25 @@ def check_max_wait(value: object) -> float | None:
     return float(value)
 
 
-def check_max_batch(value: object) -> float | None:
+def check_max_files(value: object) -> int | None:
+    """How many, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
+        raise NotAllowedError("allowed: auto, or a whole number from 1 up")
+    return value
+
+
+def check_max_audio(value: object) -> float | None:
+    """Seconds, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
+        raise NotAllowedError("allowed: auto, or seconds above 0")
+    return float(value)
+
+
+def check_some_seconds(value: object) -> float | None:
     """Seconds, or None for no limit."""
     if value in (None, "null"):
         return None
