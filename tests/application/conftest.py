@@ -25,7 +25,7 @@ from tests.fakes import (
 )
 from thoth_watch.application.ports import Claim
 from thoth_watch.application.publish_transcript import PublishTranscript
-from thoth_watch.application.serve import Serve, ServePolicy
+from thoth_watch.application.serve import EndedBatch, Serve, ServePolicy
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
@@ -134,24 +134,29 @@ class House:
         house = self
 
         class InThisThread:
+            engines = 1
+            under_way = ()
             is_busy = False
             is_idle = True
-            broken: TryLater | None = None
+
+            def __init__(self) -> None:
+                self.batches: list[EndedBatch] = []
 
             def dispatch(self, claim: Claim) -> None:
                 house.batches.append([w.file.path.name for w in claim.batch.files])
+                error: TryLater | None = None
                 try:
                     house.transcribe(claim, should_stop=lambda: False)
-                except TryLater as error:
-                    self.broken = error
+                except TryLater as raised:
+                    error = raised
+                self.batches.append(EndedBatch(claim, error))
 
             def wait(self, timeout_s: float) -> bool:
                 return True
 
-            def raise_if_broken(self) -> None:
-                broken, self.broken = self.broken, None
-                if broken is not None:
-                    raise broken
+            def ended(self) -> list[EndedBatch]:
+                batches, self.batches = self.batches, []
+                return batches
 
         Serve(
             inboxes=[self.watch],

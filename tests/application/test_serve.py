@@ -111,7 +111,7 @@ def test_what_was_done_stays_done_after_a_restart(house: House):
 
 def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
     house.inbox.put("a.wav")
-    recorded, failures = house.ledger.record_result, [1, 1]
+    recorded, failures = house.ledger.record_results, [1, 1]
 
     def sometimes_full(*arguments, **named):
         if failures:
@@ -119,7 +119,7 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
             raise TryLater("ledger: the disk is full")
         return recorded(*arguments, **named)
 
-    house.ledger.record_result = sometimes_full  # type: ignore[method-assign]
+    house.ledger.record_results = sometimes_full  # type: ignore[method-assign]
     house.ledger.record_failure = sometimes_full  # type: ignore[method-assign]
     house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
 

@@ -185,7 +185,7 @@ def test_files_that_do_not_say_their_length_fill_a_batch_too():
 def test_several_engines_share_what_is_left_in_ever_smaller_batches():
     backlog, sizes = [waiting(n, audio_s=10) for n in range(64)], []
     while backlog:
-        load = Load(realtime_factor=100.0, engines=4)
+        load = Load(realtime_factor=100.0, engines=4, backlog_s=10.0 * len(backlog))
         first = form_batches(backlog, BatchPolicy(), now_s=1.0, load=load)[0]
         sizes.append(len(first.files))
         backlog = backlog[len(first.files) :]

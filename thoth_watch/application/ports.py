@@ -17,11 +17,13 @@ from thoth_watch.application.ledger_port import (
     FinishedFile,
     KnownFile,
     Ledger,
+    ResultToRecord,
     StoredResult,
     Unpublished,
 )
 from thoth_watch.domain.audio import AudioFile, Listing, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
+from thoth_watch.domain.errors import NameTaken, TryLater
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import SoFar, Transcript
@@ -42,6 +44,7 @@ __all__ = [
     "Progress",
     "Recording",
     "RecordingMover",
+    "ResultToRecord",
     "StoredResult",
     "Transcribed",
     "TranscriptPublisher",
@@ -267,6 +270,9 @@ class TranscriptPublisher(Protocol):
 
         Raises NameTaken if a file that is not ours has the name, TryLater for a full or read-only disk.
         """
+
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+        """As `publish`, of many files side by side; what was in the way of each."""
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         """Whether something lies at that path that is not ours (`ours_sha256`: what may lie there).

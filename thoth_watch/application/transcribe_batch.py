@@ -30,7 +30,12 @@ from thoth_watch.application.ports import (
     Whereabouts,
 )
 from thoth_watch.application.provenance import provenance_of
-from thoth_watch.application.publish_transcript import Destination, PublishTranscript
+from thoth_watch.application.publish_transcript import (
+    Destination,
+    NewTranscript,
+    PublishTranscript,
+)
+from thoth_watch.application.write_behind import WriteBehind
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import (
@@ -63,6 +68,16 @@ class _Work:
     audio_s: float = 0.0
     is_cut: bool = False  # what is left of it waits for another batch, as configured
     skipped_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A recording that has its transcript."""
+
+    item: WaitingFile
+    recording: Recording
+    result: StoredResult
+    reused: bool
 
 
 class TranscribeBatch:
@@ -144,21 +159,24 @@ class TranscribeBatch:
 
     def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
-        done = transcribe_channels(
-            work.engine,
-            self._recordings(work, should_stop),
-            seconds=work.seconds,
-            on_progress=self._progress.advance,
-            should_stop=should_stop,
-        )
-        try:
-            for finished in done:
-                work.long.finished(finished.key)
-                self._finish(work, waiting[finished.key], finished)
-        finally:
-            work.long.write_all()
+        with WriteBehind[_Heard](lambda some: self._put(work, some)) as heard:
+            done = transcribe_channels(
+                work.engine,
+                self._recordings(work, heard, should_stop),
+                seconds=work.seconds,
+                on_progress=self._progress.advance,
+                should_stop=should_stop,
+            )
+            try:
+                for finished in done:
+                    work.long.finished(finished.key)
+                    self._finish(work, heard, waiting[finished.key], finished)
+            finally:
+                work.long.write_all()
 
-    def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
+    def _recordings(
+        self, work: _Work, heard: WriteBehind[_Heard], should_stop: Callable[[], bool]
+    ) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
         begun_s = self._clock.monotonic_s()
@@ -187,7 +205,7 @@ class TranscribeBatch:
             if known is not None:
                 recording.close()
                 self._progress.advance(recording.duration_s)
-                self._put(work, item, recording, known, reused=True)
+                heard.put(_Heard(item, recording, known, reused=True))
                 continue
             treatment = item.treatment
             asked = replace(
@@ -212,7 +230,9 @@ class TranscribeBatch:
             recording.close()
             raise CutShort(cut)
 
-    def _finish(self, work: _Work, item: WaitingFile, finished: Transcribed) -> None:
+    def _finish(
+        self, work: _Work, heard: WriteBehind[_Heard], item: WaitingFile, finished: Transcribed
+    ) -> None:
         recording = work.recordings.pop(item.file_id)
         recording.close()
         if finished.transcript is None:
@@ -223,43 +243,39 @@ class TranscribeBatch:
             transcript=finished.transcript,
             provenance=provenance_of(self._provenance, work.engine, recording, finished.transcript),
         )
-        self._put(work, item, recording, result, reused=False)
+        heard.put(_Heard(item, recording, result, reused=False))
 
-    def _put(
-        self,
-        work: _Work,
-        item: WaitingFile,
-        recording: Recording,
-        result: StoredResult,
-        *,
-        reused: bool,
-    ) -> None:
-        """Make the result durable, then put the transcripts beside the recording."""
+    def _put(self, work: _Work, heard: list[_Heard]) -> None:
+        """Make results durable, then put the transcripts beside the recordings."""
         begun_s = self._clock.monotonic_s()
-        try:
-            match self._files.whereabouts(item.file):
-                case Whereabouts.GONE:
-                    raise FileGone("the recording was removed while it was transcribed")
-                case Whereabouts.CHANGED:
-                    raise FileChanged("the recording changed while it was transcribed")
-                case Whereabouts.SAME:
-                    pass
-            destination = Destination(item, sha256=recording.sha256, claim_no=work.claim.claim_no)
-            outcome = self._publish.new(
-                destination,
-                claim=work.claim,
-                run_id=work.run_id,
-                fingerprint=self._fingerprint(work, item),
-                result=result,
-                reused=reused,
+        there = []
+        for one in heard:
+            try:
+                match self._files.whereabouts(one.item.file):
+                    case Whereabouts.GONE:
+                        raise FileGone("the recording was removed while it was transcribed")
+                    case Whereabouts.CHANGED:
+                        raise FileChanged("the recording changed while it was transcribed")
+                    case Whereabouts.SAME:
+                        there.append(one)
+            except (AudioError, TryLater) as error:
+                self._fail(work, one.item, error, sha256=one.recording.sha256)
+        new = [
+            NewTranscript(
+                Destination(one.item, one.recording.sha256, claim_no=work.claim.claim_no),
+                fingerprint=self._fingerprint(work, one.item),
+                result=one.result,
+                reused=one.reused,
             )
-        except (AudioError, TryLater) as error:
-            self._fail(work, item, error, sha256=recording.sha256)
-            return
-        finally:
-            work.stages.write_s += self._clock.monotonic_s() - begun_s
-        if outcome is not None:
-            self._settle_outcome(work, item, outcome)
+            for one in there
+        ]
+        outcomes = self._publish.new(new, claim=work.claim, run_id=work.run_id)
+        for one, outcome in zip(there, outcomes, strict=True):
+            if isinstance(outcome, TryLater):
+                self._fail(work, one.item, outcome, sha256=one.recording.sha256)
+            elif outcome is not None:
+                self._settle_outcome(work, one.item, outcome)
+        work.stages.write_s += self._clock.monotonic_s() - begun_s
 
     def _fail(
         self, work: _Work, item: WaitingFile, error: Exception, *, sha256: str | None = None

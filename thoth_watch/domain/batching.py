@@ -52,6 +52,7 @@ class Load:
 
     realtime_factor: float | None = None  # seconds of audio per second of late; None: not known
     engines: int = 1  # that take batches side by side
+    backlog_s: float = 0.0  # seconds of sound that wait, for all of them
     expects_more: bool = False  # files are settling
 
     def wait_s(self, policy: BatchPolicy) -> float:
@@ -60,7 +61,7 @@ class Load:
             return policy.max_wait_s
         return COMPANY_S if self.expects_more else 0.0
 
-    def audio_s(self, policy: BatchPolicy, *, backlog_s: float) -> float:
+    def audio_s(self, policy: BatchPolicy) -> float:
         """Seconds of sound that fill a batch: work for TARGET_S, or less where engines share the rest."""
         if policy.max_audio_s is not None:
             full_s = policy.max_audio_s
@@ -69,7 +70,7 @@ class Load:
         else:
             full_s = max(LEAST_AUDIO_S, TARGET_S * self.realtime_factor)
         if self.engines > 1 and policy.max_wait_s is None:
-            full_s = min(full_s, backlog_s / (SHARES * self.engines))
+            full_s = min(full_s, self.backlog_s / (SHARES * self.engines))
         return full_s
 
 
@@ -132,10 +133,10 @@ def form_batches(
     long enough; with `drain` it leaves at once. What must not share a run never does:
     another model, task or output, the keys of `group_by`, and a file that killed a worker.
     """
-    max_audio_s = load.audio_s(policy, backlog_s=sum(item.weight_s for item in waiting))
+    max_audio_s = load.audio_s(policy)
     wait_s = load.wait_s(policy)
     groups: dict[tuple[Any, ...], list[WaitingFile]] = {}
-    for item in sorted(waiting, key=_sort_key(policy.order)):
+    for item in in_order(waiting, policy):
         groups.setdefault(_group_key(item, policy), []).append(item)
     leaving = []
     for members in groups.values():
@@ -145,6 +146,11 @@ def form_batches(
                 leaving.append(batch)
     rank = _sort_key(policy.order)
     return sorted(leaving, key=lambda batch: rank(batch.files[0]))
+
+
+def in_order(waiting: Collection[WaitingFile], policy: BatchPolicy) -> list[WaitingFile]:
+    """The files that wait, who goes first first."""
+    return sorted(waiting, key=_sort_key(policy.order))
 
 
 def next_departure_s(

@@ -12,7 +12,7 @@ from thoth_watch.application.ports import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.states import LONGEST_WAIT_S, State
-from thoth_watch.infrastructure.ledger import rows
+from thoth_watch.infrastructure.ledger import recovery, rows
 from thoth_watch.infrastructure.ledger.backlog import speed_of
 from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
@@ -129,4 +129,14 @@ class Claims(Transactions):
                 now=now,
             )
             close_batch(connection, claim.batch_id, BatchState.RELEASED)
+        return released
+
+    def take_back(self, claim: Claim, *, died: bool, now: datetime) -> int:
+        """A batch has ended without a word: what is CLAIMED waits again, its run is INTERRUPTED."""
+        if not died:
+            released = self.release(claim, now=now)
+        with self._writing() as connection:
+            recovery.close_dead_runs(connection, batch_id=claim.batch_id, now=now)
+            if died:
+                return recovery.take_back_files(connection, batch_id=claim.batch_id, now=now)
         return released

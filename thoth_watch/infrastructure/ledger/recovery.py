@@ -15,11 +15,13 @@ from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files,
 DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
 
 
-def take_back_files(connection: Connection, *, now: datetime) -> int:
-    """CLAIMED files wait again, their attempt counted as a death instead; the tenth is the last."""
+def take_back_files(connection: Connection, *, batch_id: int | None = None, now: datetime) -> int:
+    """CLAIMED files (of one batch) wait again, their attempt counted as a death; the tenth is the last."""
     columns = (files.c.id, files.c.claim_no, files.c.attempts, files.c.deaths)
     steps = []
     claimed = select(*columns).where(files.c.state == State.CLAIMED).with_for_update()
+    if batch_id is not None:
+        claimed = claimed.where(files.c.batch_id == batch_id)
     for row in connection.execute(claimed):
         deaths = row.deaths + 1
         if deaths >= DEATH_LIMIT:
@@ -34,14 +36,16 @@ def take_back_files(connection: Connection, *, now: datetime) -> int:
     return len(steps)
 
 
-def close_dead_runs(connection: Connection, *, now: datetime) -> None:
-    """RUNNING runs are INTERRUPTED, with what their files had come to; their batches are closed."""
+def close_dead_runs(connection: Connection, *, batch_id: int | None = None, now: datetime) -> None:
+    """RUNNING runs (of one batch) are INTERRUPTED, with what their files had come to; batches are closed."""
     running = select(runs.c.id).where(runs.c.status == RunStatus.RUNNING)
+    open_ones = update(batches).where(batches.c.state == BatchState.OPEN)
+    if batch_id is not None:
+        running = running.where(runs.c.batch_id == batch_id)
+        open_ones = open_ones.where(batches.c.id == batch_id)
     for run_id in connection.scalars(running).all():
         _close_dead_run(connection, run_id, now=now)
-    connection.execute(
-        update(batches).where(batches.c.state == BatchState.OPEN).values(state=str(BatchState.DEAD))
-    )
+    connection.execute(open_ones.values(state=str(BatchState.DEAD)))
 
 
 def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> None:

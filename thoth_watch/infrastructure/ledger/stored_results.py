@@ -40,20 +40,26 @@ def keep(
     )
     if connection.scalar(known) is not None:
         return
+    row = row_of(result, sha256=sha256, fingerprint=fingerprint, run_id=run_id, now=now)
+    connection.execute(insert(results).values(**row))
+
+
+def row_of(
+    result: StoredResult, *, sha256: str, fingerprint: str, run_id: int, now: datetime
+) -> dict[str, Any]:
+    """The row of a result."""
     transcript = result.transcript
-    connection.execute(
-        insert(results).values(
-            sha256=sha256,
-            fingerprint=fingerprint,
-            transcript=transcripts.to_document(transcript),
-            provenance=dict(result.provenance),
-            run_id=run_id,
-            created_at=now,
-            language=transcript.language,
-            verdict=str(transcript.verdict),
-            duration_s=transcript.duration_s,
-        )
-    )
+    return {
+        "sha256": sha256,
+        "fingerprint": fingerprint,
+        "transcript": transcripts.to_document(transcript),
+        "provenance": dict(result.provenance),
+        "run_id": run_id,
+        "created_at": now,
+        "language": transcript.language,
+        "verdict": str(transcript.verdict),
+        "duration_s": transcript.duration_s,
+    }
 
 
 def unpublished(
