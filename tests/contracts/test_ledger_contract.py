@@ -1,8 +1,7 @@
-"""What every ledger must do. A fake joins by adding itself to `LEDGERS`."""
+"""What every ledger must do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,6 @@ from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
 from thoth_watch.domain.treatment import Treatment
-from thoth_watch.infrastructure.ledger import SqlLedger
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 INBOX = Path("/in")
@@ -53,28 +51,6 @@ TRANSCRIPT = Transcript(
     n_tokens=7,
 )
 RESULT = StoredResult(TRANSCRIPT, {"program": "thoth-watch", "duration": 2.5})
-
-
-def on_sqlite(request: pytest.FixtureRequest) -> str:
-    return f"sqlite:///{request.getfixturevalue('tmp_path') / 'ledger.db'}"
-
-
-def on_postgresql(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("new_postgres_ledger")())
-
-
-LEDGERS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
-    "sqlite": on_sqlite,
-    "postgresql": on_postgresql,
-}
-BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.scale)]
-
-
-@pytest.fixture(params=BOTH)
-def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    made = SqlLedger.open(LEDGERS[request.param](request))
-    yield made
-    made.close()
 
 
 def recording(name: str = "a.wav", *, size: int = 100, version: int = 1) -> AudioFile:

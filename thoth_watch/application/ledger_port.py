@@ -231,9 +231,10 @@ class Ledger(Protocol):
         False if it is no longer DONE.
         """
 
-    def recover(self, *, now: datetime) -> int:
-        """At the start of the only process that works on this ledger: take back what a dead one held.
+    def recover(self, *, now: datetime, death_limit: int = 10) -> int:
+        """Take back what dead processes held, by the only process that forms batches on this ledger.
 
-        CLAIMED files become READY with one death more, and travel alone from then on; the tenth death
-        makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
+        CLAIMED files become READY with one death more, and travel alone from then on; the death that
+        reaches the limit makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
+        What workers elsewhere have under a lease that holds, or are sent, is left alone.
         """

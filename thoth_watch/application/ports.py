@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from thoth_watch.application.lease_port import Leases, OpenBatches, WorkerFacts
 from thoth_watch.application.ledger_port import (
     Claim,
     FinishedFile,
@@ -39,7 +40,9 @@ __all__ = [
     "FinishedFile",
     "Inbox",
     "KnownFile",
+    "Leases",
     "Ledger",
+    "OpenBatches",
     "Output",
     "Progress",
     "Recording",
@@ -52,6 +55,7 @@ __all__ = [
     "TranscriptionEngine",
     "Unpublished",
     "Whereabouts",
+    "WorkerFacts",
 ]
 
 

@@ -104,6 +104,8 @@ class PublishTranscript:
             together = self._together(items, claim=claim, run_id=run_id)
         except TryLater as error:  # of the ledger
             return [error] * len(items)
+        except NameTaken:  # another worker was faster: nothing is recorded yet
+            together = [{} for _ in items]
         return [
             self._one(item, claim=claim, run_id=run_id, written=outcome)
             if isinstance(outcome, dict)

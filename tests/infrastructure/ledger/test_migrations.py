@@ -8,7 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
 
-from tests.contracts.test_ledger_contract import BOTH, LEDGERS, make_ready, recording
+from tests.contracts.test_ledger_contract import make_ready, recording
+from tests.ledgers import BOTH, LEDGERS
 from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.ledger.migrations import upgrade
 from thoth_watch.infrastructure.ledger.tables import metadata

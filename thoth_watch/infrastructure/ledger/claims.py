@@ -82,7 +82,7 @@ class Claims(Transactions):
                 for row in connection.execute(
                     select(*columns)
                     .where(files.c.id.in_(some), files.c.state == State.READY)
-                    .with_for_update()
+                    .with_for_update(skip_locked=True)
                 )
                 if rows.signature(row) == wanted[row.id]
             ]
@@ -136,7 +136,13 @@ class Claims(Transactions):
         if not died:
             released = self.release(claim, now=now)
         with self._writing() as connection:
+            recovery.close_dead_batches(connection, batch_id=claim.batch_id)
             recovery.close_dead_runs(connection, batch_id=claim.batch_id, now=now)
             if died:
-                return recovery.take_back_files(connection, batch_id=claim.batch_id, now=now)
+                return recovery.take_back_files(
+                    connection,
+                    batch_id=claim.batch_id,
+                    now=now,
+                    death_limit=recovery.DEATH_LIMIT,
+                )
         return released

@@ -7,13 +7,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.application.ports import Claim, ResultToRecord
+from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import stored_results
 from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
-from thoth_watch.infrastructure.ledger.tables import files, publications, results, unfinished
+from thoth_watch.infrastructure.ledger.tables import (
+    files,
+    hearings,
+    publications,
+    results,
+    unfinished,
+)
 from thoth_watch.infrastructure.ledger.transactions import Transactions
 
 NOT_YET = "transcript is in the ledger, not yet beside the recording"
@@ -112,6 +120,7 @@ def _held(
         for row in connection.execute(
             select(files.c.id, files.c.generation)
             .where(files.c.id.in_(some), files.c.state == state, files.c.claim_no == claim_no)
+            .order_by(files.c.id)  # all who lock several do so in this order
             .with_for_update()
         )
     }
@@ -154,8 +163,16 @@ def _reserve(
                 new.append({**whole, "format": format_name, **common})
     if known:
         connection.execute(_update_names("format", "name_kind"), known)
-    if new:
-        connection.execute(insert(publications), new)
+    for row in new:
+        names = _insert(connection, publications).values(**row).on_conflict_do_nothing()
+        if connection.execute(names.returning(publications.c.id)).first() is None:
+            raise NameTaken(f"{row['path']}: another worker took that name just now")
+
+
+def _insert(connection: Connection, table: Any) -> Any:
+    """An INSERT that may be told what to do where there is such a row."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
 
 
 def _update_names(*columns: str) -> Any:
@@ -189,7 +206,7 @@ def _keep(
     """Store the results whose key is new; what was kept of the recordings half heard is forgotten."""
     by_key = {(r.sha256, r.fingerprint): r.result for r in taken}
     for some in chunks(list({sha256 for sha256, _ in by_key})):
-        for table in (results, unfinished):
+        for table in (results, unfinished, hearings):
             there = connection.execute(
                 select(table.c.sha256, table.c.fingerprint).where(table.c.sha256.in_(some))
             ).all()
@@ -206,4 +223,5 @@ def _keep(
             stored_results.row_of(result, sha256=key[0], fingerprint=key[1], run_id=run_id, now=now)
             for key, result in by_key.items()
         ]
-        connection.execute(insert(results), new)
+        # another worker may have been as far at the same moment
+        connection.execute(_insert(connection, results).on_conflict_do_nothing(), new)

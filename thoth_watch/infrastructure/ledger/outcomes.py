@@ -14,7 +14,12 @@ from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import SoFar
-from thoth_watch.infrastructure.ledger import publications, stored_results, unfinished_results
+from thoth_watch.infrastructure.ledger import (
+    leases,
+    publications,
+    stored_results,
+    unfinished_results,
+)
 from thoth_watch.infrastructure.ledger.moves import Move, move
 from thoth_watch.infrastructure.ledger.tables import BatchState, files
 from thoth_watch.infrastructure.ledger.tables import publications as names_table
@@ -101,6 +106,7 @@ class Outcomes(Transactions):
                 now=now,
             )
             unfinished_results.forget(connection, sha256, fingerprint)
+            leases.forget_hearing(connection, sha256, fingerprint)
         return True
 
     def record_published(

@@ -5,26 +5,52 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, not_, or_, select, update
 
 from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import leases
+from thoth_watch.infrastructure.ledger.database_clock import now_of
 from thoth_watch.infrastructure.ledger.moves import Move, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files, run_files, runs
 
 DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
 
 
-def take_back_files(connection: Connection, *, batch_id: int | None = None, now: datetime) -> int:
-    """CLAIMED files (of one batch) wait again, their attempt counted as a death; the tenth is the last."""
+def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -> None:
+    """Batches that nobody works on, and that no worker is to take, are DEAD: their leases are over.
+
+    batch_id: this one, which is known to have ended.
+    First of all: whoever renews a lease at this very moment finds it gone, or is waited for.
+    """
+    is_over = not_(leases.is_alive(now_of(connection)))
+    if batch_id is not None:
+        is_over = batches.c.id == batch_id
+    connection.execute(
+        update(batches).where(leases.IS_OPEN, is_over).values(state=str(BatchState.DEAD))
+    )
+
+
+def take_back_files(
+    connection: Connection, *, batch_id: int | None = None, now: datetime, death_limit: int
+) -> int:
+    """CLAIMED files of no open batch (of that one) wait again, their attempt counted as a death instead.
+
+    The one that reaches the limit is the last.
+    """
     columns = (files.c.id, files.c.claim_no, files.c.attempts, files.c.deaths)
     steps = []
-    claimed = select(*columns).where(files.c.state == State.CLAIMED).with_for_update()
+    claimed = (
+        select(*columns)
+        .where(files.c.state == State.CLAIMED, _is_of_no_open_batch(files.c.batch_id))
+        .order_by(files.c.id)
+        .with_for_update()
+    )
     if batch_id is not None:
         claimed = claimed.where(files.c.batch_id == batch_id)
     for row in connection.execute(claimed):
         deaths = row.deaths + 1
-        if deaths >= DEATH_LIMIT:
+        if deaths >= death_limit:
             after = State.QUARANTINED
             reason = f"the program died {deaths} times while it worked on this file"
         else:
@@ -37,15 +63,18 @@ def take_back_files(connection: Connection, *, batch_id: int | None = None, now:
 
 
 def close_dead_runs(connection: Connection, *, batch_id: int | None = None, now: datetime) -> None:
-    """RUNNING runs (of one batch) are INTERRUPTED, with what their files had come to; batches are closed."""
-    running = select(runs.c.id).where(runs.c.status == RunStatus.RUNNING)
-    open_ones = update(batches).where(batches.c.state == BatchState.OPEN)
+    """RUNNING runs of no open batch (of that one) are INTERRUPTED, with what their files had come to."""
+    running = select(runs.c.id).where(
+        runs.c.status == RunStatus.RUNNING, _is_of_no_open_batch(runs.c.batch_id)
+    )
     if batch_id is not None:
         running = running.where(runs.c.batch_id == batch_id)
-        open_ones = open_ones.where(batches.c.id == batch_id)
     for run_id in connection.scalars(running).all():
         _close_dead_run(connection, run_id, now=now)
-    connection.execute(open_ones.values(state=str(BatchState.DEAD)))
+
+
+def _is_of_no_open_batch(batch_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    return or_(batch_id.is_(None), batch_id.not_in(select(batches.c.id).where(leases.IS_OPEN)))
 
 
 def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> None:
@@ -58,6 +87,7 @@ def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> No
         files.c.duration_s,
     )
     left = connection.execute(select(*columns).where(files.c.run_id == run_id)).all()
+    connection.execute(delete(run_files).where(run_files.c.run_id == run_id))
     finished = [row for row in left if row.state in {State.RESULT, State.DONE}]
     if left:
         connection.execute(insert(run_files), [_left_by(run_id, row) for row in left])

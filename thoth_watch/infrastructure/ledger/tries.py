@@ -23,15 +23,17 @@ TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 class Tries(Transactions):
     """What was held or has failed may be tried again."""
 
-    def recover(self, *, now: datetime) -> int:
-        """At the start of the only process that works on this ledger: take back what a dead one held.
+    def recover(self, *, now: datetime, death_limit: int = recovery.DEATH_LIMIT) -> int:
+        """Take back what dead processes held: files, runs and batches that nobody works on any more.
 
-        CLAIMED files become READY with one death more (QUARANTINED at the tenth), RUNNING runs
-        INTERRUPTED. How many files.
+        CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs
+        INTERRUPTED. Batches under a lease that holds, and those sent to a worker, are left alone.
+        How many files.
         """
         with self._writing() as connection:
+            recovery.close_dead_batches(connection)
             recovery.close_dead_runs(connection, now=now)
-            return recovery.take_back_files(connection, now=now)
+            return recovery.take_back_files(connection, now=now, death_limit=death_limit)
 
     def retry(
         self,
