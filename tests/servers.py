@@ -86,7 +86,7 @@ class Server:
         """Start it and wait until it answers."""
         arguments, environment = self.command()
         self.process = self.launch(*arguments, **environment)
-        wait_until(self.is_up, f"{self.name} does not answer; see {self.folder}/log.txt")
+        wait_until(self.is_up, lambda: f"{self.name}: {(self.folder / 'log.txt').read_text()}")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it, and all that it started."""
@@ -114,13 +114,13 @@ class Server:
 
 
 def wait_until(
-    is_so: Callable[[], bool], otherwise: str, *, patience_s: float = PATIENCE_S
+    is_so: Callable[[], bool], otherwise: Callable[[], str], *, patience_s: float = PATIENCE_S
 ) -> None:
     """Ask again and again; fail with these words when patience is over."""
     end = time.monotonic() + patience_s
     while not is_so():
         if time.monotonic() > end:
-            pytest.fail(otherwise)
+            pytest.fail(otherwise())
         time.sleep(0.05)
 
 

@@ -105,12 +105,13 @@ def test_a_lease_holds_as_long_as_it_is_renewed_and_by_its_owner_only(ledger: Sq
 
 
 def test_a_file_that_kills_its_workers_is_quarantined_at_the_limit(ledger: SqlLedger) -> None:
+    ledger.death_limit = 3
     make_ready(ledger, recording())
     for deaths in (1, 2, 3):
         claim = ledger.claim(Batch(tuple(waiting(ledger))), owner="d", now=NOW)
         ledger.send([claim.batch_id])
         take_some(ledger, claim.batch_id, lease_s=OVER_S)
-        assert ledger.recover(now=NOW, death_limit=3) == 1
+        assert ledger.recover(now=NOW) == 1
         assert state_of(ledger) is (State.QUARANTINED if deaths == 3 else State.READY)
 
 

@@ -231,10 +231,10 @@ class Ledger(Protocol):
         False if it is no longer DONE.
         """
 
-    def recover(self, *, now: datetime, death_limit: int = 10) -> int:
+    def recover(self, *, now: datetime) -> int:
         """Take back what dead processes held, by the only process that forms batches on this ledger.
 
-        CLAIMED files become READY with one death more, and travel alone from then on; the death that
-        reaches the limit makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
+        CLAIMED files become READY with one death more, and travel alone from then on; the tenth death (or
+        another, as configured) makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
         What workers elsewhere have under a lease that holds, or are sent, is left alone.
         """

@@ -50,6 +50,7 @@ __all__ = [
     "ResultToRecord",
     "StoredResult",
     "Transcribed",
+    "TranscriptCache",
     "TranscriptPublisher",
     "TranscriptRenderer",
     "TranscriptionEngine",
@@ -294,6 +295,16 @@ class TranscriptRenderer(Protocol):
         self, transcript: Transcript, format_name: str, *, provenance: Mapping[str, Any]
     ) -> bytes:
         """The whole content of the file. The same transcript and provenance give the same bytes."""
+
+
+class TranscriptCache(Protocol):
+    """Transcripts that machines without a common ledger share. Never raises: it may forget, and be away."""
+
+    def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
+        """A transcript of the same bytes by the same engine and options."""
+
+    def keep(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
+        """Let the others find it, for some time."""
 
 
 class RecordingMover(Protocol):

@@ -74,7 +74,7 @@ class Dispatcher(Protocol):
         """The batches that ended since this was asked last."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether nothing is under way any more within that time."""
+        """Whether nothing is under way in this process any more within that time."""
 
 
 class Ending(StrEnum):
@@ -95,6 +95,7 @@ class ServePolicy:
     drain: bool = False  # end when nothing is left to do
     beat_s: float | None = None  # `heartbeat` at least so often
     idle_unload_s: float | None = None  # `unload` when nothing was under way for so long
+    tend_s: float | None = None  # `tend` at least so often
 
 
 class Serve:
@@ -115,13 +116,17 @@ class Serve:
         owner: str,
         ensure_engine: Callable[[], None],
         unload: Callable[[], None] = lambda: None,
+        tend: Callable[[], None] = lambda: None,
         tidy: Callable[[], bool] = lambda: False,
         quiet_until: Callable[[datetime], datetime | None] = lambda _: None,
         heartbeat: Callable[[], None] = lambda: None,
         on_ready: Callable[[], None] = lambda: None,
         wants_reload: Callable[[], bool] = lambda: False,
     ) -> None:
-        """tidy: moves what is done, where that is asked; whether there is more to move at once."""
+        """tidy: moves what is done, where that is asked; whether there is more to move at once.
+
+        tend: looks after batches that are carried out elsewhere.
+        """
         self._inboxes = inboxes
         self._ledger = ledger
         self._dispatcher = dispatcher
@@ -134,6 +139,7 @@ class Serve:
         self._owner = owner
         self._ensure_engine = ensure_engine
         self._unload = unload
+        self._tend = tend
         self._tidy = tidy
         self._quiet_until = quiet_until
         self._heartbeat = heartbeat
@@ -158,7 +164,7 @@ class Serve:
         while not should_stop():
             self._heartbeat()
             self._is_reloading = self._is_reloading or self._wants_reload()
-            if self._is_reloading and self._dispatcher.is_idle:
+            if self._is_reloading and self._dispatcher.wait(0.0):
                 return Ending.RELOAD
             try:
                 if begun_s is None:
@@ -236,6 +242,7 @@ class Serve:
     def _step(self, *, patience_over: bool) -> float | None:
         """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
         self._take_back()
+        self._tend()
         is_tidy = not self._tidy()
         has_looked = self._look()
         if self._ledger.wake_retries(now=self._clock.now()):
@@ -369,8 +376,11 @@ class Serve:
         return None
 
     def _publish_leftovers(self, away: Collection[Path]) -> None:
-        """Publish from the ledger what has a result but no file yet, unless a batch is at it."""
-        if self._dispatcher.engines == 1 and not self._dispatcher.is_idle:
+        """Publish from the ledger what has a result but no file yet, unless a batch is at it.
+
+        What a worker elsewhere is at the ledger does not give.
+        """
+        if self._dispatcher.engines == 1 and not self._dispatcher.wait(0.0):
             return
         at_it = {f.file_id for claim in self._dispatcher.under_way for f in claim.batch.files}
         for item in self._ledger.unpublished(self._treatment_of):
@@ -390,6 +400,8 @@ class Serve:
         """Seconds to the next thing that is due."""
         now_s = self._clock.monotonic_s()
         due = [self._policy.rescan_s]
+        if self._policy.tend_s is not None:
+            due.append(self._policy.tend_s)
         if any(inbox.has_more for inbox in self._inboxes):
             return 0.0
         settles_s = [at_s for inbox in self._inboxes if (at_s := inbox.next_s()) is not None]

@@ -12,6 +12,7 @@ from typing import Any
 from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
+from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.long_recordings import LongRecordings
 from thoth_watch.application.ports import (
     AudioDecoder,
@@ -44,6 +45,7 @@ from thoth_watch.domain.errors import (
     EngineUnavailable,
     FileChanged,
     FileGone,
+    HeardElsewhere,
     TryLater,
 )
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
@@ -98,6 +100,7 @@ class TranscribeBatch:
         provenance: Mapping[str, Any],
         may_begin_another: Callable[[float], bool] = lambda _: True,
         voice: VoiceActivity | None = None,
+        known: KnownResults | None = None,
     ) -> None:
         """may_begin_another: whether a batch that works since so many seconds may take up another file."""
         self._ledger = ledger
@@ -112,6 +115,7 @@ class TranscribeBatch:
         self._provenance = provenance
         self._may_begin_another = may_begin_another
         self._voice = voice
+        self._known = known or KnownResults(ledger)
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -200,7 +204,12 @@ class TranscribeBatch:
                 self._fail(work, item, error)
                 continue
             fingerprint = self._fingerprint(work, item)
-            known = self._ledger.find_result(recording.sha256, fingerprint)
+            try:
+                known = self._known.find(work.claim, recording.sha256, fingerprint)
+            except HeardElsewhere as error:
+                recording.close()
+                self._fail(work, item, error, sha256=recording.sha256)
+                continue
             work.audio_s += recording.duration_s
             if known is not None:
                 recording.close()
@@ -273,8 +282,14 @@ class TranscribeBatch:
         for one, outcome in zip(there, outcomes, strict=True):
             if isinstance(outcome, TryLater):
                 self._fail(work, one.item, outcome, sha256=one.recording.sha256)
-            elif outcome is not None:
+            elif outcome is None:
+                text = "a late result is thrown away: its file is another's, or another one, by now"
+                log.warning(text, extra={"event": "fenced", "path": str(one.item.file.path)})
+            else:
                 self._settle_outcome(work, one.item, outcome)
+                if not one.reused:
+                    key = one.recording.sha256, self._fingerprint(work, one.item)
+                    self._known.keep(*key, one.result)
         work.stages.write_s += self._clock.monotonic_s() - begun_s
 
     def _fail(

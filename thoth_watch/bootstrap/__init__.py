@@ -21,6 +21,7 @@ from thoth_watch.bootstrap.looking import build_report, figures_finder, this_mac
 from thoth_watch.bootstrap.named_files import build_transcribe_files
 from thoth_watch.bootstrap.rebuilding import Rebuilt, rebuild_ledger
 from thoth_watch.bootstrap.service import Silence, build_service
+from thoth_watch.bootstrap.worker import run_worker
 
 __all__ = [
     "BUILTIN_MODEL",
@@ -42,6 +43,7 @@ __all__ = [
     "inbox_of",
     "provenance",
     "rebuild_ledger",
+    "run_worker",
     "this_machine",
     "treatment_finder",
 ]

@@ -45,8 +45,8 @@ def reserve(
                 .values(format=format_name, **common)
             )
         else:
-            names = {"format": format_name, "path": path, "path_raw": path}
-            _insert(connection, file_id=file_id, **names, **common)
+            place: dict[str, Any] = {"format": format_name, "path": path, "path_raw": path}
+            _insert(connection, file_id=file_id, **place, **common)
 
 
 def mark_published(

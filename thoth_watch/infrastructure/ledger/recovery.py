@@ -14,8 +14,6 @@ from thoth_watch.infrastructure.ledger.database_clock import now_of
 from thoth_watch.infrastructure.ledger.moves import Move, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files, run_files, runs
 
-DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
-
 
 def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -> None:
     """Batches that nobody works on, and that no worker is to take, are DEAD: their leases are over.

@@ -21,24 +21,34 @@ from thoth_watch.infrastructure.ledger.failures import translated
 from thoth_watch.infrastructure.ledger.moves import Move, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
 
+DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
+
 
 class Transactions:
     """An open ledger: each use of it is one durable transaction."""
 
-    def __init__(self, engine: Engine, place: Place) -> None:
+    def __init__(self, engine: Engine, place: Place, *, death_limit: int = DEATH_LIMIT) -> None:
         self.engine = engine
+        self.death_limit = death_limit
         self._place = place
 
     @classmethod
     def open(
-        cls, url: str | URL, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S
+        cls,
+        url: str | URL,
+        *,
+        create: bool = True,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        death_limit: int = DEATH_LIMIT,
     ) -> Self:
         """The ledger at a database URL, brought to the newest schema.
 
+        death_limit: the death of a process that quarantines the file it worked on.
         Raises LedgerBroken for what is not a sound ledger of ours, TryLater for what is in the way,
         ConfigError for a URL that names no database.
         """
-        return cls(*open_for_writing(url, create=create, busy_timeout_s=busy_timeout_s))
+        found = open_for_writing(url, create=create, busy_timeout_s=busy_timeout_s)
+        return cls(*found, death_limit=death_limit)
 
     def close(self) -> None:
         """Close all connections."""

@@ -23,7 +23,7 @@ TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 class Tries(Transactions):
     """What was held or has failed may be tried again."""
 
-    def recover(self, *, now: datetime, death_limit: int = recovery.DEATH_LIMIT) -> int:
+    def recover(self, *, now: datetime) -> int:
         """Take back what dead processes held: files, runs and batches that nobody works on any more.
 
         CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs
@@ -33,7 +33,7 @@ class Tries(Transactions):
         with self._writing() as connection:
             recovery.close_dead_batches(connection)
             recovery.close_dead_runs(connection, now=now)
-            return recovery.take_back_files(connection, now=now, death_limit=death_limit)
+            return recovery.take_back_files(connection, now=now, death_limit=self.death_limit)
 
     def retry(
         self,

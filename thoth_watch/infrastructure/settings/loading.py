@@ -30,6 +30,13 @@ from thoth_watch.infrastructure.settings.layers import (
 )
 from thoth_watch.infrastructure.settings.precision import strongest_precision
 from thoth_watch.infrastructure.settings.problems import explain, without_password
+from thoth_watch.infrastructure.settings.scale_out import (
+    CacheSettings,
+    DispatchSettings,
+    cache_of,
+    check_scale_out,
+    dispatch_of,
+)
 from thoth_watch.infrastructure.settings.schema import (
     LEAVE,
     Document,
@@ -83,6 +90,8 @@ class Settings:
     rules: tuple[Rule, ...]
     subtitles: SubtitleLayout
     ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
+    dispatch: DispatchSettings
+    cache: CacheSettings
     log_level: str  # debug, info, warning or error
     log_format: str  # text or json
     hooks: HookSettings
@@ -145,6 +154,12 @@ class _Builder:
             at=("inbox",) if document.inboxes is None else ("inboxes",),
             places=[(inbox.path, inbox.recursive, inbox.after) for inbox in inboxes],
         )
+        check_scale_out(document, self._request)
+        for at, url in (
+            (("dispatch", "broker"), document.dispatch.broker),
+            (("cache", "url"), document.cache.url),
+        ):
+            self._values[at] = None if url is None else without_password(url)
         self._request.stop_if_refused()
         batch = document.batch
         return Settings(
@@ -165,6 +180,8 @@ class _Builder:
             rules=rules,
             subtitles=_layout(document.transcript),
             ledger_url=ledger_url,
+            dispatch=dispatch_of(document),
+            cache=cache_of(document),
             log_level=document.log.level,
             log_format=document.log.format,
             hooks=self._hooks(),

@@ -21,6 +21,8 @@ from thoth_watch.domain.engine import (
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
+    check_broker,
+    check_cache_url,
     check_extensions,
     check_language,
     check_ledger_url,
@@ -192,6 +194,23 @@ class LedgerSection(Section):
     url: Annotated[str, BeforeValidator(check_ledger_url)] = DEFAULT_LEDGER_URL
 
 
+class DispatchSection(Section):
+    """`dispatch:`."""
+
+    kind: Annotated[str, one_of("local", "celery")] = "local"
+    broker: Annotated[str | None, BeforeValidator(check_broker)] = None
+    window_per_worker: int = Field(default=2, ge=1, le=1000)
+    lease_s: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 90.0
+    max_attempts: int = Field(default=3, ge=1, le=100)
+
+
+class CacheSection(Section):
+    """`cache:`."""
+
+    url: Annotated[str | None, BeforeValidator(check_cache_url)] = None
+    lifetime_s: SomeSeconds = 2_592_000.0
+
+
 class LogSection(Section):
     """`log:`."""
 
@@ -238,6 +257,8 @@ class Document(Section):
     performance: PerformanceSection = PerformanceSection()
     transcript: TranscriptSection = TranscriptSection()
     ledger: LedgerSection = LedgerSection()
+    dispatch: DispatchSection = DispatchSection()
+    cache: CacheSection = CacheSection()
     rules: list[RuleSection] = []
     log: LogSection = LogSection()
     hooks: HooksSection = HooksSection()

@@ -291,3 +291,23 @@ def check_ledger_url(value: object) -> str:
     ):
         raise NotAllowedError("allowed: sqlite:///FILE (a ledger in memory forgets everything)")
     return text
+
+
+def check_broker(value: object) -> str | None:
+    """The URL of a broker, or None."""
+    return _url(value, ("redis", "rediss", "amqp", "amqps"), "redis://HOST/0 or amqp://USER@HOST//")
+
+
+def check_cache_url(value: object) -> str | None:
+    """The URL of a Redis server, or None."""
+    return _url(value, ("redis", "rediss"), "redis://HOST/1")
+
+
+def _url(value: object, schemes: tuple[str, ...], example: str) -> str | None:
+    if value in (None, "null"):
+        return None
+    text = check_text(value)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme not in schemes or not rest:
+        raise NotAllowedError(f"allowed: null, or a URL such as {example}")
+    return text
