@@ -111,7 +111,7 @@ class Fleet:
         return [(float(at), int(pid), text) for at, pid, kind, text in lines if kind == what]
 
     def transcripts(self) -> dict[str, str]:
-        return {path.stem: path.read_text() for path in sorted(self.inbox.glob("*.txt"))}
+        return {path.stem: path.read_text().strip() for path in sorted(self.inbox.glob("*.txt"))}
 
     def wait(self, what: Callable[[], bool], name: str) -> None:
         wait_until(what, lambda: f"waited in vain for {name}: {self}", patience_s=PATIENCE_S)

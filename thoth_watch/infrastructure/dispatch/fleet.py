@@ -116,6 +116,15 @@ class FleetDispatcher:
         self._sent_now += 1
         self._wire.send(claim.batch_id)
 
+    @property
+    def under_way(self) -> tuple[Claim, ...]:
+        """No batch is this process's own."""
+        return ()
+
+    def ended(self) -> tuple[()]:
+        """Nor does one end here."""
+        return ()
+
     def raise_if_broken(self) -> None:
         """Nothing ends here that could not be recorded."""
 

@@ -143,6 +143,6 @@ class Claims(Transactions):
                     connection,
                     batch_id=claim.batch_id,
                     now=now,
-                    death_limit=recovery.DEATH_LIMIT,
+                    death_limit=self.death_limit,
                 )
         return released

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, not_, or_, select, update
 
 from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import State
@@ -61,9 +61,15 @@ def take_back_files(
 
 
 def close_dead_runs(connection: Connection, *, batch_id: int | None = None, now: datetime) -> None:
-    """RUNNING runs of no open batch (of that one) are INTERRUPTED, with what their files had come to."""
+    """RUNNING runs of no open batch (of that one) are INTERRUPTED, with what their files had come to.
+
+    Not those whose worker closed the batch a moment ago, and is about to close the run.
+    """
+    held = select(batches.c.id).where(batches.c.lease_until >= now_of(connection))
     running = select(runs.c.id).where(
-        runs.c.status == RunStatus.RUNNING, _is_of_no_open_batch(runs.c.batch_id)
+        runs.c.status == RunStatus.RUNNING,
+        _is_of_no_open_batch(runs.c.batch_id),
+        or_(runs.c.batch_id.is_(None), runs.c.batch_id.not_in(held)),
     )
     if batch_id is not None:
         running = running.where(runs.c.batch_id == batch_id)
@@ -85,13 +91,10 @@ def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> No
         files.c.duration_s,
     )
     left = connection.execute(select(*columns).where(files.c.run_id == run_id)).all()
-    connection.execute(delete(run_files).where(run_files.c.run_id == run_id))
     finished = [row for row in left if row.state in {State.RESULT, State.DONE}]
-    if left:
-        connection.execute(insert(run_files), [_left_by(run_id, row) for row in left])
-    connection.execute(
+    closed = connection.execute(
         update(runs)
-        .where(runs.c.id == run_id)
+        .where(runs.c.id == run_id, runs.c.status == RunStatus.RUNNING)
         .values(
             status=str(RunStatus.INTERRUPTED),
             finished_at=now,
@@ -101,6 +104,8 @@ def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> No
             error="the program was killed or the machine stopped before the run ended",
         )
     )
+    if left and closed.rowcount:
+        connection.execute(insert(run_files), [_left_by(run_id, row) for row in left])
 
 
 def _left_by(run_id: int, row: Any) -> dict[str, Any]:
