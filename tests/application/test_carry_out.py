@@ -112,10 +112,10 @@ def test_one_who_has_lost_the_lease_stops_and_records_nothing_more(
 def test_where_the_ledger_goes_away_the_batch_is_given_back_when_it_answers(
     house: House, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, release = house.ledger.record_result, house.ledger.release
+    release = house.ledger.release
     times_away = 3
 
-    def away(*_: object, **__: object) -> bool:
+    def away(*_: object, **__: object) -> None:
         raise TryLater("away")
 
     def release_later(claim: Claim, **facts: object) -> int:
@@ -125,12 +125,11 @@ def test_where_the_ledger_goes_away_the_batch_is_given_back_when_it_answers(
             raise TryLater("still away")
         return release(claim, **facts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(house.ledger, "record_result", away)
+    monkeypatch.setattr(house.ledger, "record_results", away)
     monkeypatch.setattr(house.ledger, "record_failure", away)
     monkeypatch.setattr(house.ledger, "release", release_later)
     with pytest.raises(TryLater):
         worker(house, keeper)(sent(house, "a.wav").batch_id)
-    monkeypatch.setattr(house.ledger, "record_result", record)
     (waiting,) = house.ledger.waiting(house.treatment_of)
     assert (waiting.deaths, waiting.attempts) == (0, 0)
 

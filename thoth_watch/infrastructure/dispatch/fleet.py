@@ -125,9 +125,6 @@ class FleetDispatcher:
         """Nor does one end here."""
         return ()
 
-    def raise_if_broken(self) -> None:
-        """Nothing ends here that could not be recorded."""
-
     def wait(self, timeout_s: float) -> bool:  # noqa: ARG002
         """There is nothing here to wait for: workers go on without us."""
         return True
