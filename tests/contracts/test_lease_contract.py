@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.contracts.test_ledger_contract import (
+    INBOX,
     NOW,
+    RESULT,
     fail,
     make_claim,
     make_ready,
@@ -18,8 +22,9 @@ from tests.contracts.test_ledger_contract import (
     state_of,
     waiting,
 )
-from thoth_watch.application.ports import Claim, WorkerFacts
+from thoth_watch.application.ports import Claim, ResultToRecord, WorkerFacts
 from thoth_watch.domain.batching import Batch
+from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
@@ -210,3 +215,36 @@ def test_a_race_gives_each_batch_to_exactly_one(ledger: SqlLedger) -> None:
         assert len(batch_ids) == len(set(batch_ids)) == len(files)
         taken = sorted(b for won in threads.map(take_all, range(n_threads)) for b in won)
     assert taken == batch_ids
+
+
+def test_of_two_workers_who_want_a_name_at_once_one_gets_it(ledger: SqlLedger) -> None:
+    n_pairs = 12
+    names = [f"{number}.{ending}" for number in range(n_pairs) for ending in ("wav", "mp3")]
+    ready = {w.file.path.name: w for w in make_ready(ledger, *map(recording, names))}
+    at_once = threading.Barrier(2)
+
+    def record_all(ending: str) -> list[int]:
+        """The numbers of those whose name it got."""
+        won = []
+        for number in range(n_pairs):
+            batch = Batch((ready[f"{number}.{ending}"],))
+            claim = ledger.claim(batch, owner=ending, now=NOW)
+            assert claim is not None
+            run_id = open_run(ledger, claim)
+            wanted = ResultToRecord(
+                file_id=batch.files[0].file_id,
+                sha256=f"{number}",  # both sound alike
+                fingerprint="f1",
+                result=RESULT,
+                names=(("txt", INBOX / f"{number}.txt"),),
+                name_kind="stem",
+            )
+            at_once.wait(60)
+            with contextlib.suppress(NameTaken):
+                if ledger.record_results(claim, [wanted], run_id=run_id, now=NOW):
+                    won.append(number)
+        return won
+
+    with ThreadPoolExecutor(2) as threads:
+        won = [number for some in threads.map(record_all, ("wav", "mp3")) for number in some]
+    assert sorted(won) == list(range(n_pairs))
