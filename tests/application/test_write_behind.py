@@ -50,3 +50,11 @@ def test_a_writer_that_fails_is_told_to_whoever_hands_over_and_writes_no_more():
             behind.put(number)
 
     assert len(calls) == 1
+
+
+def test_one_that_writes_at_once_has_written_when_it_returns() -> None:
+    written: list[int] = []
+    with WriteBehind[int](written.extend, at_once=True) as behind:
+        for number in range(3):
+            behind.put(number)
+            assert written == list(range(number + 1))

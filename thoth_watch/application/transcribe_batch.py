@@ -101,8 +101,13 @@ class TranscribeBatch:
         may_begin_another: Callable[[float], bool] = lambda _: True,
         voice: VoiceActivity | None = None,
         known: KnownResults | None = None,
+        writes_at_once: bool = False,
     ) -> None:
-        """may_begin_another: whether a batch that works since so many seconds may take up another file."""
+        """may_begin_another: whether a batch that works since so many seconds may take up another file.
+
+        writes_at_once: no other file is taken up before one is written, so that a kill costs only those
+        under way; else they are written beside the engine's work.
+        """
         self._ledger = ledger
         self._decoder = decoder
         self._engines = engines
@@ -116,6 +121,7 @@ class TranscribeBatch:
         self._may_begin_another = may_begin_another
         self._voice = voice
         self._known = known or KnownResults(ledger)
+        self._writes_at_once = writes_at_once
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -163,7 +169,9 @@ class TranscribeBatch:
 
     def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
-        with WriteBehind[_Heard](lambda some: self._put(work, some)) as heard:
+        with WriteBehind[_Heard](
+            lambda some: self._put(work, some), at_once=self._writes_at_once
+        ) as heard:
             done = transcribe_channels(
                 work.engine,
                 self._recordings(work, heard, should_stop),

@@ -20,8 +20,10 @@ class WriteBehind(Generic[T]):
     hands over next, or at the end.
     """
 
-    def __init__(self, write: Callable[[list[T]], None]) -> None:
+    def __init__(self, write: Callable[[list[T]], None], *, at_once: bool = False) -> None:
+        """at_once: whoever hands over waits until it is written, and a kill costs no finished work."""
         self._write = write
+        self._at_once = at_once
         self._queue: Queue[T | None] = Queue(MOST_WAITING)
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="write-behind", daemon=True)
@@ -45,7 +47,10 @@ class WriteBehind(Generic[T]):
         """Hand something over to be written."""
         if self._error is not None:
             raise self._error
-        self._queue.put(item)
+        if self._at_once:
+            self._write([item])
+        else:
+            self._queue.put(item)
 
     def _work(self) -> None:
         is_over = False

@@ -130,6 +130,7 @@ class Hands:
             ),
             voice=Voice(),
             known=KnownResults(ledger, leases=ledger, cache=build_cache(settings)),
+            writes_at_once=True,
         )
         return CarryOut(
             ledger=ledger,
