@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.servers import RabbitMQ, Redis, need, running, wait_until
@@ -97,6 +96,8 @@ class Fleet:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the ledger; none while it does not answer."""
+        import psycopg
+
         address = self.ledger_url.replace("+psycopg", "")
         with suppress(psycopg.Error), psycopg.connect(address, connect_timeout=5) as connection:
             return connection.execute(sql).fetchall()

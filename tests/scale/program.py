@@ -19,7 +19,7 @@ from thoth_watch.application.ports import Recording
 from thoth_watch.bootstrap import engines, service, worker
 from thoth_watch.domain.audio import AudioFile, SoundInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig
-from thoth_watch.domain.errors import FileChanged
+from thoth_watch.domain.errors import EngineUnavailable, FileChanged
 
 SECONDS = float(os.environ.get("THOTH_TEST_SECONDS", "0"))
 
@@ -62,6 +62,8 @@ class PacedEngine(FakeEngine):
 
 
 def build_engine(config: TranscriptionEngineConfig, **_: Any) -> PacedEngine:
+    if config.model == "missing":
+        raise EngineUnavailable("missing: no such model")
     note("load", Path(config.model).name)
     return PacedEngine()
 
