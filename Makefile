@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-reliability test-nightly test-mutants evaluate bench bench-peers format lint type test-deps reference clean
+.PHONY: help install demo test test-reliability test-nightly test-scale test-mutants evaluate bench bench-peers format lint type test-deps reference clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,6 +32,13 @@ test-reliability: install ## kills, power cuts, full disks, hostile files: the l
 
 test-nightly: install ## the same, for hours
 	@$(BIN)/python -m pytest -m nightly
+
+$(VENV)/.installed-scale: $(VENV)/.installed
+	$(PIP) install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[dev,celery,postgres,redis]'
+	@touch $@
+
+test-scale: $(VENV)/.installed-scale ## several machines: faults of workers, Redis, RabbitMQ and PostgreSQL (make test-deps has them)
+	@$(BIN)/python -m pytest -m "scale and not nightly"
 
 test-mutants: install ## bugs put in on purpose: each must turn a test red
 	@$(BIN)/python -m tests.reliability.mutants

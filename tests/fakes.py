@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,13 @@ from thoth_watch.application.ports import (
 )
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import EngineUnavailable, FileGone, NameTaken, SpeakersUnknown
+from thoth_watch.domain.errors import (
+    EngineUnavailable,
+    FileGone,
+    NameTaken,
+    SpeakersUnknown,
+    TryLater,
+)
 from thoth_watch.domain.speakers import Turn
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
@@ -258,6 +264,16 @@ class FakePublisher:
         if output.path in self.foreign:
             raise NameTaken(str(output.path))
         self.disk[output.path] = output.content
+
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+        problems: list[NameTaken | TryLater | None] = []
+        for output in outputs:
+            try:
+                self.publish(output)
+                problems.append(None)
+            except (NameTaken, TryLater) as error:
+                problems.append(error)
+        return problems
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         return path in self.foreign

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that tests and training use. Tests that miss one skip with a reason.
 set -eu
-packages="espeak-ng libespeak-ng1 flite festival festvox-kallpc16k festvox-us-slt-hts ffmpeg sqlite3 strace e2fsprogs systemd tmux chromium"
+packages="espeak-ng libespeak-ng1 flite festival festvox-kallpc16k festvox-us-slt-hts ffmpeg sqlite3 strace e2fsprogs systemd tmux chromium postgresql redis-server rabbitmq-server"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.infrastructure.whisper.conftest import make_whisper
-from thoth_watch.bootstrap import Engines, build_engine
+from thoth_watch.bootstrap import BUILTIN_MODEL, Engines, build_engine
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.audio import WorkerDecoder
@@ -84,3 +87,24 @@ def test_another_configuration_keeps_the_engine_unless_it_asks_for_another(model
     assert engines.engine(model) is engine
     engines.reconfigure(replace(asked, batch_size=3))
     assert engines.engine(model).placement.batch_size == 3
+
+
+def test_an_unloaded_engine_is_gone_from_memory_and_comes_back_when_it_is_asked_for(
+    caplog: pytest.LogCaptureFixture,
+):
+    asked = TranscriptionEngineConfig(engine_type="batch", device="cpu", precision="float32")
+    engines, process = Engines(asked), psutil.Process()
+    with caplog.at_level(logging.INFO, "thoth_watch.bootstrap.engines"):
+        engines.engine("builtin")
+        engines.unload()  # what stays from here on are libraries
+        loaded = weakref.ref(engines.engine("builtin"))
+        full_bytes = process.memory_info().rss
+        engines.unload()
+        engines.unload()
+
+    assert loaded() is None
+    weights = (BUILTIN_MODEL / "model.safetensors").stat().st_size
+    assert full_bytes - process.memory_info().rss > weights / 2
+    told = [record.event for record in caplog.records]  # type: ignore[attr-defined]
+    assert told == ["engine_loaded", "engine_unloaded"] * 2
+    assert engines.load_s_of_first_use(engines.engine("builtin")) > 0

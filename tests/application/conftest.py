@@ -26,7 +26,7 @@ from tests.fakes import (
 )
 from thoth_watch.application.ports import Claim
 from thoth_watch.application.publish_transcript import PublishTranscript
-from thoth_watch.application.serve import Serve, ServePolicy
+from thoth_watch.application.serve import EndedBatch, Serve, ServePolicy
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
@@ -67,6 +67,8 @@ class House:
     stop_after: int | None = None  # engine stops before that many recordings
     tidy: Callable[[], bool] = field(default=lambda: False)
     quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
+    idle_unload_s: float | None = None
+    unload: Callable[[], None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
         self.publish = PublishTranscript(
@@ -135,24 +137,29 @@ class House:
         house = self
 
         class InThisThread:
+            engines = 1
+            under_way = ()
             is_busy = False
             is_idle = True
-            broken: TryLater | None = None
+
+            def __init__(self) -> None:
+                self.batches: list[EndedBatch] = []
 
             def dispatch(self, claim: Claim) -> None:
                 house.batches.append([w.file.path.name for w in claim.batch.files])
+                error: TryLater | None = None
                 try:
                     house.transcribe(claim, should_stop=lambda: False)
-                except TryLater as error:
-                    self.broken = error
+                except TryLater as raised:
+                    error = raised
+                self.batches.append(EndedBatch(claim, error))
 
             def wait(self, timeout_s: float) -> bool:
                 return True
 
-            def raise_if_broken(self) -> None:
-                broken, self.broken = self.broken, None
-                if broken is not None:
-                    raise broken
+            def ended(self) -> list[EndedBatch]:
+                batches, self.batches = self.batches, []
+                return batches
 
         Serve(
             inboxes=[self.watch],
@@ -163,9 +170,15 @@ class House:
             files=self.files,
             treatment_of=self.treatment_of,
             clock=self.clock,
-            policy=ServePolicy(batch=self.policy, rescan_s=rescan_s, drain=drain),
+            policy=ServePolicy(
+                batch=self.policy,
+                rescan_s=rescan_s,
+                drain=drain,
+                idle_unload_s=self.idle_unload_s,
+            ),
             owner="me",
             ensure_engine=lambda: None,
+            unload=self.unload,
             tidy=self.tidy,
             quiet_until=self.quiet_until,
         ).run(should_stop=until)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from tests.application.conftest import House
 from tests.fakes import FakeEngine, FakeInbox
 from thoth_watch.application.ports import Output, Recording
+from thoth_watch.domain.errors import NameTaken, TryLater
 from thoth_watch.domain.states import State
 from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import SqlLedger
@@ -46,6 +47,9 @@ class DyingPublisher(DurablePublisher):
             raise Killed
         self.left -= 1
         super().publish(output)
+
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+        return [self.publish(output) for output in outputs]  # type: ignore[func-returns-value]
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_what_was_done_stays_done_after_a_restart(house: House):
 
 def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
     house.inbox.put("a.wav")
-    recorded, failures = house.ledger.record_result, [1, 1]
+    recorded, failures = house.ledger.record_results, [1, 1]
 
     def sometimes_full(*arguments, **named):
         if failures:
@@ -119,7 +119,7 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
             raise TryLater("ledger: the disk is full")
         return recorded(*arguments, **named)
 
-    house.ledger.record_result = sometimes_full  # type: ignore[method-assign]
+    house.ledger.record_results = sometimes_full  # type: ignore[method-assign]
     house.ledger.record_failure = sometimes_full  # type: ignore[method-assign]
     house.serve(drain=False, until=lambda: house.states() == {"a.wav": State.DONE})
 
@@ -158,3 +158,29 @@ def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(house: 
         house.serve()
 
     assert house.states() == {"a.wav": State.READY}
+
+
+def test_an_engine_without_work_is_unloaded_once_and_again_after_the_next_batch(house: House):
+    unloaded: list[float] = []
+    house.idle_unload_s, house.unload = 100.0, lambda: unloaded.append(house.clock.seconds)
+
+    def two_batches_and_a_while() -> bool:
+        if house.clock.seconds > 500 and len(house.inbox.files) < 2:
+            house.inbox.put("b.wav")
+        return house.clock.seconds > 1_000
+
+    house.inbox.put("a.wav")
+    house.serve(drain=False, until=two_batches_and_a_while)
+
+    assert len(house.batches) == len(unloaded) == 2
+    assert 100 <= unloaded[0] < 200
+    assert 600 <= unloaded[1] < 700
+
+
+def test_an_engine_that_is_to_stay_stays(house: House):
+    unloaded: list[float] = []
+    house.unload = lambda: unloaded.append(house.clock.seconds)
+    house.inbox.put("a.wav")
+    house.serve(drain=False, until=lambda: house.clock.seconds > 100_000)
+
+    assert unloaded == []

@@ -1,8 +1,7 @@
-"""What every ledger must do. A fake joins by adding itself to `LEDGERS`."""
+"""What every ledger must do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,6 @@ from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
 from thoth_watch.domain.treatment import Treatment
-from thoth_watch.infrastructure.ledger import SqlLedger
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 INBOX = Path("/in")
@@ -53,20 +51,6 @@ TRANSCRIPT = Transcript(
     n_tokens=7,
 )
 RESULT = StoredResult(TRANSCRIPT, {"program": "thoth-watch", "duration": 2.5})
-
-
-def sql_ledger(folder: Path) -> SqlLedger:
-    return SqlLedger.open(f"sqlite:///{folder / 'ledger.db'}")
-
-
-LEDGERS: dict[str, Callable[[Path], SqlLedger]] = {"sqlite": sql_ledger}
-
-
-@pytest.fixture(params=LEDGERS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    made = LEDGERS[request.param](tmp_path)
-    yield made
-    made.close()
 
 
 def recording(name: str = "a.wav", *, size: int = 100, version: int = 1) -> AudioFile:

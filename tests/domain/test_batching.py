@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from tests.fakes import a_file
 from thoth_watch.domain.batching import (
+    IDLE,
     BatchPolicy,
+    Load,
     Order,
     WaitingFile,
     form_batches,
@@ -133,8 +135,67 @@ def test_the_next_departure_is_that_of_the_file_that_waits_longest():
     assert next_departure_s([], policy) is None
 
 
+def test_where_the_policy_leaves_it_open_a_lone_file_leaves_at_once():
+    lone = [waiting(1, ready_at_s=5)]
+
+    assert ids(form_batches(lone, BatchPolicy(), now_s=5.0)) == [[1]]
+    assert next_departure_s(lone, BatchPolicy()) == 5
+
+
+def test_where_the_policy_leaves_it_open_a_file_waits_a_second_for_those_that_settle():
+    first, load = [waiting(1, ready_at_s=5)], Load(expects_more=True)
+
+    assert form_batches(first, BatchPolicy(), now_s=5.9, load=load) == []
+    assert ids(form_batches(first, BatchPolicy(), now_s=6.0, load=load)) == [[1]]
+    assert next_departure_s(first, BatchPolicy(), load=load) == 6
+
+
+def test_a_number_of_seconds_to_wait_is_kept_whatever_the_load():
+    policy, lone = BatchPolicy(max_wait_s=60), [waiting(1)]
+
+    for load in (IDLE, Load(realtime_factor=1e6, engines=8)):
+        assert form_batches(lone, policy, now_s=59.0, load=load) == []
+
+
+@pytest.mark.parametrize(
+    ("realtime_factor", "n_first"),
+    [(None, 30), (0.1, 6), (10.0, 30), (100.0, 200)],  # 300 s, 60 s, 300 s, all 2000 s
+)
+def test_a_batch_holds_what_half_a_minute_is_enough_for(realtime_factor, n_first: int):
+    backlog = [waiting(n, audio_s=10) for n in range(200)]
+    load = Load(realtime_factor=realtime_factor)
+
+    assert len(form_batches(backlog, BatchPolicy(), now_s=1.0, load=load)[0].files) == n_first
+
+
+def test_a_batch_whose_size_is_given_is_of_that_size_whatever_the_speed():
+    backlog = [waiting(n, audio_s=10) for n in range(200)]
+    load = Load(realtime_factor=1e6)
+
+    for policy in (BatchPolicy(max_files=16), BatchPolicy(max_audio_s=160)):
+        assert len(form_batches(backlog, policy, now_s=1.0, load=load)[0].files) == 16
+
+
+def test_files_that_do_not_say_their_length_fill_a_batch_too():
+    backlog = [waiting(n, audio_s=0) for n in range(200)]
+
+    assert len(form_batches(backlog, BatchPolicy(), now_s=1.0)[0].files) == 10
+
+
+def test_several_engines_share_what_is_left_in_ever_smaller_batches():
+    backlog, sizes = [waiting(n, audio_s=10) for n in range(64)], []
+    while backlog:
+        load = Load(realtime_factor=100.0, engines=4, backlog_s=10.0 * len(backlog))
+        first = form_batches(backlog, BatchPolicy(), now_s=1.0, load=load)[0]
+        sizes.append(len(first.files))
+        backlog = backlog[len(first.files) :]
+
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-4:]) == (8, [1, 1, 1, 1])
+
+
 @given(
-    lengths=st.lists(st.floats(min_value=0, max_value=4000), max_size=40),
+    lengths=st.lists(st.floats(min_value=0.1, max_value=4000), max_size=40),
     max_files=st.integers(1, 8),
     max_audio_s=st.floats(1, 3600),
 )

@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     Mutant(
         "attempts are not counted before a file is opened",
-        f"{INFRASTRUCTURE}/ledger/sql_ledger.py",
+        f"{INFRASTRUCTURE}/ledger/claims.py",
         (('"attempts": row.attempts + 1,', '"attempts": row.attempts,'),),
         "tests/contracts/test_ledger_contract.py",
     ),

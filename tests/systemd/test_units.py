@@ -18,6 +18,7 @@ NAMES = [
     "thoth-watch-once.timer",
     "thoth-watch@.service",
     "thoth-watch-hooks.service",
+    "thoth-watch-worker@.service",
 ]
 FOR_USER = [f"user/{name}" for name in (*NAMES[:3], NAMES[4])]
 
@@ -88,6 +89,7 @@ def test_a_typo_in_a_unit_is_found(name: str, typo: tuple[str, str], tmp_path: P
         ("thoth-watch.service", "gpu.conf", 1.0),
         ("thoth-watch.service", "downloads.conf", 1.5),
         ("thoth-watch-hooks.service", None, 1.5),
+        ("thoth-watch-worker@.service", None, 1.5),
     ],
 )
 def test_a_service_can_do_little_harm(
@@ -173,6 +175,15 @@ def test_all_daemons_differ_in_nothing_but_their_configuration() -> None:
     many = (UNITS / "thoth-watch@.service").read_text().partition("[Unit]")[2]
     many = many.replace("%i.yaml", "config.yaml").replace("%i.db", "thoth-watch.db")
     assert many.replace(" (%i)", "") == one
+
+
+def test_a_worker_is_told_alone_to_stop_and_has_time_for_it() -> None:
+    daemon, worker = unit("thoth-watch@.service")["Service"], unit(NAMES[5])["Service"]
+    assert worker["ExecStart"].startswith("/usr/bin/thoth-watch worker --name gpu%i -c ")
+    assert (worker["KillMode"], worker["TimeoutStopSec"]) == ("mixed", "15min")
+    for key in ("User", "Group", "StateDirectory", "RestartPreventExitStatus", "ReadWritePaths"):
+        assert worker[key] == daemon[key]
+    assert "CUDA_VISIBLE_DEVICES=%i" in (UNITS / NAMES[5]).read_text()
 
 
 def test_who_tells_the_hooks_finds_the_daemons_ledger_and_waits_for_one() -> None:

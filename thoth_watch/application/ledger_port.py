@@ -43,6 +43,18 @@ class StoredResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultToRecord:
+    """A new result of one file, and the output names that it is to have."""
+
+    file_id: int
+    sha256: str
+    fingerprint: str
+    result: StoredResult
+    names: tuple[tuple[str, Path], ...]  # format, path
+    name_kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unpublished:
     """A file whose transcript is durable in the ledger but not yet beside it, with the planned names."""
 
@@ -109,6 +121,9 @@ class Ledger(Protocol):
     def waiting(self, treatment_of: Callable[[AudioFile], Any]) -> list[WaitingFile]:
         """All READY files."""
 
+    def realtime_factor(self) -> float | None:
+        """Seconds of audio per second that the newest runs came to; None before the first."""
+
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
         """Take all files of the batch or none (None: some file is no longer READY); attempts are counted."""
 
@@ -136,6 +151,17 @@ class Ledger(Protocol):
 
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
         """(file id, sha256 of the content written there) of the recording that has that output name."""
+
+    def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
+        """As `owner_of`, of many paths; those that nobody has are left out."""
+
+    def record_results(
+        self, claim: Claim, results: Sequence[ResultToRecord], *, run_id: int, now: datetime
+    ) -> dict[int, dict[Path, str]]:
+        """As `record_result`, of those that are CLAIMED by us and whose names no other recording has.
+
+        By file id: what we have written under its names before, by path. The others are left out.
+        """
 
     def record_result(
         self,
@@ -167,6 +193,15 @@ class Ledger(Protocol):
     ) -> bool:
         """RESULT becomes DONE (or CONFLICT): (path, sha256 of content) of each file that lies there now."""
 
+    def record_all_published(
+        self,
+        published: Mapping[int, Sequence[tuple[Path, str]]],
+        *,
+        claim_no: int,
+        now: datetime,
+    ) -> None:
+        """As `record_published` in DONE, of many files by id; those that are no longer ours are left out."""
+
     def record_failure(
         self, claim: Claim, *, outcome: FileOutcome, run_id: int, now: datetime
     ) -> bool:
@@ -174,6 +209,12 @@ class Ledger(Protocol):
 
     def release(self, claim: Claim, *, now: datetime) -> int:
         """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
+
+    def take_back(self, claim: Claim, *, died: bool, now: datetime) -> int:
+        """A batch has ended without a word: what is CLAIMED of it is READY, its run INTERRUPTED; how many.
+
+        died: with the process that worked on it: counted as in `recover`. Else the attempt is not counted.
+        """
 
     def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
         """Finish the run row and write its `run_files`."""
@@ -194,8 +235,9 @@ class Ledger(Protocol):
         """
 
     def recover(self, *, now: datetime) -> int:
-        """At the start of the only process that works on this ledger: take back what a dead one held.
+        """Take back what dead processes held, by the only process that forms batches on this ledger.
 
-        CLAIMED files become READY with one death more, and travel alone from then on; the tenth death
-        makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
+        CLAIMED files become READY with one death more, and travel alone from then on; the tenth death (or
+        another, as configured) makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
+        What workers elsewhere have under a lease that holds, or are sent, is left alone.
         """

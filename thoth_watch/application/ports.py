@@ -12,16 +12,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from thoth_watch.application.lease_port import Leases, OpenBatches, WorkerFacts
 from thoth_watch.application.ledger_port import (
     Claim,
     FinishedFile,
     KnownFile,
     Ledger,
+    ResultToRecord,
     StoredResult,
     Unpublished,
 )
 from thoth_watch.domain.audio import AudioFile, Listing, Signature, SoundInfo
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
+from thoth_watch.domain.errors import NameTaken, TryLater
 from thoth_watch.domain.speakers import Turn
 from thoth_watch.domain.speech import Stretches, Vad
 from thoth_watch.domain.states import State
@@ -38,20 +41,25 @@ __all__ = [
     "FinishedFile",
     "Inbox",
     "KnownFile",
+    "Leases",
     "Ledger",
+    "OpenBatches",
     "Output",
     "Progress",
     "Recording",
     "RecordingMover",
+    "ResultToRecord",
     "SpeakerDiarization",
     "StoredResult",
     "Transcribed",
+    "TranscriptCache",
     "TranscriptPublisher",
     "TranscriptRenderer",
     "TranscriptionEngine",
     "Unpublished",
     "VoiceActivity",
     "Whereabouts",
+    "WorkerFacts",
 ]
 
 
@@ -290,6 +298,9 @@ class TranscriptPublisher(Protocol):
         Raises NameTaken if a file that is not ours has the name, TryLater for a full or read-only disk.
         """
 
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+        """As `publish`, of many files side by side; what was in the way of each."""
+
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         """Whether something lies at that path that is not ours (`ours_sha256`: what may lie there).
 
@@ -306,6 +317,16 @@ class TranscriptRenderer(Protocol):
         self, transcript: Transcript, format_name: str, *, provenance: Mapping[str, Any]
     ) -> bytes:
         """The whole content of the file. The same transcript and provenance give the same bytes."""
+
+
+class TranscriptCache(Protocol):
+    """Transcripts that machines without a common ledger share. Never raises: it may forget, and be away."""
+
+    def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
+        """A transcript of the same bytes by the same engine and options."""
+
+    def keep(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
+        """Let the others find it, for some time."""
 
 
 class RecordingMover(Protocol):

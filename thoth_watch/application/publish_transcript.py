@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from thoth_watch.application.ports import (
     Clock,
     Ledger,
     Output,
+    ResultToRecord,
     StoredResult,
     TranscriptPublisher,
     TranscriptRenderer,
@@ -19,7 +20,7 @@ from thoth_watch.application.ports import (
 )
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import WaitingFile
-from thoth_watch.domain.errors import NameTaken
+from thoth_watch.domain.errors import NameTaken, TryLater
 from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
@@ -57,6 +58,16 @@ def destination_of(file: AudioFile, treatment: Treatment) -> tuple[Path, Path]:
 
 
 @dataclass(frozen=True, slots=True)
+class NewTranscript:
+    """A transcript that is neither in the ledger nor on disk yet."""
+
+    to: Destination
+    fingerprint: str
+    result: StoredResult
+    reused: bool  # of an earlier recording of the same sound
+
+
+@dataclass(frozen=True, slots=True)
 class NamePlan:
     """The output names of one recording, one per format."""
 
@@ -82,54 +93,157 @@ class PublishTranscript:
         self._clock = clock
 
     def new(
+        self, items: Sequence[NewTranscript], *, claim: Claim, run_id: int
+    ) -> list[FileOutcome | TryLater | None]:
+        """Store new results, reserve their names, write them; what became of each.
+
+        None where the claim is no longer ours, TryLater where the disk is full or a folder may not be
+        written. What goes as it mostly does goes together, in two transactions for all.
+        """
+        try:
+            together = self._together(items, claim=claim, run_id=run_id)
+        except TryLater as error:  # of the ledger
+            return [error] * len(items)
+        except NameTaken:  # another worker was faster: nothing is recorded yet
+            together = [{} for _ in items]
+        return [
+            self._one(item, claim=claim, run_id=run_id, written=outcome)
+            if isinstance(outcome, dict)
+            else outcome
+            for item, outcome in zip(items, together, strict=True)
+        ]
+
+    def _together(
+        self, items: Sequence[NewTranscript], *, claim: Claim, run_id: int
+    ) -> list[FileOutcome | TryLater | dict[str, tuple[Path, str]]]:
+        """What became of each item whose first choice of names is free; of the others, what is written."""
+        plans, contents = self._first_choices(items)
+        reserved = self._ledger.record_results(
+            claim,
+            [
+                ResultToRecord(
+                    file_id=items[n].to.item.file_id,
+                    sha256=items[n].to.sha256,
+                    fingerprint=items[n].fingerprint,
+                    result=items[n].result,
+                    names=plan.names,
+                    name_kind=plan.kind,
+                )
+                for n, plan in plans.items()
+            ],
+            run_id=run_id,
+            now=self._clock.now(),
+        )
+        ours = [n for n in plans if items[n].to.item.file_id in reserved]
+        outputs = [(n, name, path) for n in ours for name, path in plans[n].names]
+        problems = self._publisher.publish_all(
+            [
+                self._output(
+                    items[n].to,
+                    path,
+                    contents[n][name],
+                    replaces_sha256=reserved[items[n].to.item.file_id].get(path),
+                )
+                for n, name, path in outputs
+            ]
+        )
+        written: list[dict[str, tuple[Path, str]]] = [{} for _ in items]
+        failed: dict[int, TryLater] = {}
+        for (n, name, path), problem in zip(outputs, problems, strict=True):
+            if problem is None:
+                written[n][name] = (path, _sha256(contents[n][name]))
+            elif isinstance(problem, TryLater):
+                failed[n] = problem
+        whole = [n for n in ours if len(written[n]) == len(plans[n].names)]
+        self._ledger.record_all_published(
+            {items[n].to.item.file_id: list(written[n].values()) for n in whole},
+            claim_no=claim.claim_no,
+            now=self._clock.now(),
+        )
+        done = {n: _outcome(items[n], State.DONE, "") for n in whole}
+        return [done.get(n) or failed.get(n) or written[n] for n in range(len(items))]
+
+    def _first_choices(
+        self, items: Sequence[NewTranscript]
+    ) -> tuple[dict[int, NamePlan], dict[int, dict[str, bytes]]]:
+        """The plans of those items whose first choice of names nobody has, and every item's content."""
+        contents = {n: self._contents(item.to, item.result) for n, item in enumerate(items)}
+        wanted: dict[int, NamePlan] = {}
+        taken: set[Path] = set()
+        for n, item in enumerate(items):
+            base, kind = next(iter(self._candidates(item)))
+            plan = NamePlan(tuple(_names(item.to, base).items()), kind, foreign=None)
+            paths = {path for _, path in plan.names}
+            if not paths & taken and len(paths) == len(plan.names):
+                wanted[n] = plan
+            taken |= paths
+        owners = self._ledger.owners_of([path for p in wanted.values() for _, path in p.names])
+        free = {
+            n: plan
+            for n, plan in wanted.items()
+            if all(
+                self._is_free(items[n].to, path, contents[n][name], owners.get(path))
+                for name, path in plan.names
+            )
+        }
+        return free, contents
+
+    def _is_free(
+        self, to: Destination, path: Path, content: bytes, owner: tuple[int, str | None] | None
+    ) -> bool:
+        if owner is not None and owner[0] != to.item.file_id:
+            return False
+        ours = {_sha256(content)} | ({owner[1]} if owner and owner[1] else set())
+        try:
+            return not self._publisher.is_foreign(path, below=to.below, ours_sha256=ours)
+        except TryLater:
+            return False  # told by the longer way
+
+    def _one(
         self,
-        to: Destination,
+        item: NewTranscript,
         *,
         claim: Claim,
         run_id: int,
-        fingerprint: str,
-        result: StoredResult,
-        reused: bool,
-    ) -> FileOutcome | None:
-        """Store a new result, reserve its names, write it. None if the claim is no longer ours.
-
-        Raises TryLater where the disk is full or the folder may not be written.
-        """
-        contents = self._contents(to, result)
-        written: dict[str, tuple[Path, str]] = {}
-        language = language_in_name(result.transcript.language, to.item.treatment.task)
-        for plan in self._plans(to, contents, written, language=language):
-            try:
-                is_ours = self._ledger.record_result(
-                    claim,
-                    file_id=to.item.file_id,
-                    run_id=run_id,
-                    sha256=to.sha256,
-                    fingerprint=fingerprint,
-                    result=result,
-                    names=plan.names,
-                    name_kind=plan.kind,
-                    now=self._clock.now(),
-                )
-                if not is_ours:
-                    return None
-                self._write(to, plan, contents, written)
-            except NameTaken:
-                continue  # somebody was faster: the next name for what is not yet written
-            return self._published(to, plan, result, written, reused=reused)
-        return self._without_name(to, result, written)
+        written: dict[str, tuple[Path, str]],
+    ) -> FileOutcome | TryLater | None:
+        """The longer way, plan by plan, for one whose first choice of names is not free."""
+        contents = self._contents(item.to, item.result)
+        try:
+            for plan in self._plans(item, contents, written):
+                try:
+                    is_ours = self._ledger.record_result(
+                        claim,
+                        file_id=item.to.item.file_id,
+                        run_id=run_id,
+                        sha256=item.to.sha256,
+                        fingerprint=item.fingerprint,
+                        result=item.result,
+                        names=plan.names,
+                        name_kind=plan.kind,
+                        now=self._clock.now(),
+                    )
+                    if not is_ours:
+                        return None
+                    self._write(item.to, plan, contents, written)
+                except NameTaken:
+                    continue  # somebody was faster: the next name for what is not yet written
+                return self._published(item, plan, written)
+            return self._without_name(item, written)
+        except TryLater as error:
+            return error
 
     def again(self, unpublished: Unpublished) -> FileOutcome | None:
         """Publish a result that a killed process left in the ledger; what it had written is adopted."""
         to = Destination(unpublished.waiting, unpublished.sha256, unpublished.claim_no)
-        result = unpublished.result
+        item = NewTranscript(to, fingerprint="", result=unpublished.result, reused=True)
         plan = NamePlan(unpublished.names, unpublished.name_kind, foreign=None)
         written: dict[str, tuple[Path, str]] = {}
         try:
-            self._write(to, plan, self._contents(to, result), written)
+            self._write(to, plan, self._contents(to, item.result), written)
         except NameTaken:
-            return self._without_name(to, result, written)
-        return self._published(to, plan, result, written, reused=True)
+            return self._without_name(item, written)
+        return self._published(item, plan, written)
 
     def _contents(self, to: Destination, result: StoredResult) -> dict[str, bytes]:
         """Each format's whole file."""
@@ -138,31 +252,32 @@ class PublishTranscript:
             for name in to.item.treatment.formats
         }
 
+    def _candidates(self, item: NewTranscript) -> Iterator[tuple[str, str]]:
+        """Names without their format, and what kind each is, best first."""
+        treatment = item.to.item.treatment
+        return candidate_names(
+            item.to.item.file.path,
+            pattern=treatment.name,
+            sha256=item.to.sha256,
+            language=language_in_name(item.result.transcript.language, treatment.task),
+        )
+
     def _plans(
         self,
-        to: Destination,
+        item: NewTranscript,
         contents: Mapping[str, bytes],
         written: Mapping[str, tuple[Path, str]],
-        *,
-        language: str,
     ) -> Iterator[NamePlan]:
         """Name plans, best first, leaving out those that another recording or a foreign file has.
 
         A format that is written already keeps the name that it has.
         """
-        treatment = to.item.treatment
+        to = item.to
         foreign: Path | None = None
-        for base, kind in candidate_names(
-            to.item.file.path, pattern=treatment.name, sha256=to.sha256, language=language
-        ):
+        for base, kind in self._candidates(item):
             if foreign is not None and kind != ALTERNATE:
                 continue
-            wanted = {
-                name: written[name][0]
-                if name in written
-                else to.folder / base.replace("{format}", name)
-                for name in treatment.formats
-            }
+            wanted = _names(to, base) | {name: path for name, (path, _) in written.items()}
             taken, alien = self._who_has(to, wanted, contents)
             if taken:
                 continue
@@ -204,32 +319,35 @@ class PublishTranscript:
                 continue
             content = contents[format_name]
             owner = self._ledger.owner_of(path)
+            replaces_sha256 = owner[1] if owner is not None else None
             self._publisher.publish(
-                Output(
-                    path,
-                    content,
-                    below=to.below,
-                    replaces_sha256=owner[1] if owner is not None else None,
-                    makes_folder=to.item.treatment.output_dir != BESIDE_THE_SOURCE,
-                )
+                self._output(to, path, content, replaces_sha256=replaces_sha256)
             )
             written[format_name] = (path, _sha256(content))
 
+    @staticmethod
+    def _output(
+        to: Destination, path: Path, content: bytes, *, replaces_sha256: str | None
+    ) -> Output:
+        return Output(
+            path,
+            content,
+            below=to.below,
+            replaces_sha256=replaces_sha256,
+            makes_folder=to.item.treatment.output_dir != BESIDE_THE_SOURCE,
+        )
+
     def _published(
-        self,
-        to: Destination,
-        plan: NamePlan,
-        result: StoredResult,
-        written: Mapping[str, tuple[Path, str]],
-        *,
-        reused: bool,
+        self, item: NewTranscript, plan: NamePlan, written: Mapping[str, tuple[Path, str]]
     ) -> FileOutcome:
         state, reason = State.DONE, ""
         if plan.kind == ALTERNATE:
             state = State.CONFLICT
             alternate = plan.names[-1][1].name
-            reason = f"{self._blocker(to, plan)} and was left alone; the transcript is {alternate}"
-        return self._record(to, state, reason, list(written.values()), result, reused=reused)
+            reason = (
+                f"{self._blocker(item.to, plan)} and was left alone; the transcript is {alternate}"
+            )
+        return self._record(item, state, reason, list(written.values()))
 
     def _blocker(self, to: Destination, plan: NamePlan) -> str:
         """What is in the way of the name that the transcript should have had."""
@@ -240,38 +358,39 @@ class PublishTranscript:
         return f"{plan.foreign.name} {'was edited' if is_edited else 'is not ours'}"
 
     def _without_name(
-        self, to: Destination, result: StoredResult, written: Mapping[str, tuple[Path, str]]
+        self, item: NewTranscript, written: Mapping[str, tuple[Path, str]]
     ) -> FileOutcome:
         reason = "files that are not ours have every name this transcript could have; move them, then retry"
-        left = list(written.values())
-        return self._record(to, State.CONFLICT, reason, left, result, reused=False)
+        return self._record(item, State.CONFLICT, reason, list(written.values()))
 
     def _record(
-        self,
-        to: Destination,
-        state: State,
-        reason: str,
-        published: list[tuple[Path, str]],
-        result: StoredResult,
-        *,
-        reused: bool,
+        self, item: NewTranscript, state: State, reason: str, published: list[tuple[Path, str]]
     ) -> FileOutcome:
         self._ledger.record_published(
-            file_id=to.item.file_id,
-            claim_no=to.claim_no,
+            file_id=item.to.item.file_id,
+            claim_no=item.to.claim_no,
             state=state,
             reason=reason,
             published=published,
             now=self._clock.now(),
         )
-        return FileOutcome(
-            to.item.file_id,
-            state,
-            reason,
-            sha256=to.sha256,
-            duration_s=result.transcript.duration_s,
-            reused=reused,
-        )
+        return _outcome(item, state, reason)
+
+
+def _names(to: Destination, base: str) -> dict[str, Path]:
+    """The path of each format."""
+    return {name: to.folder / base.replace("{format}", name) for name in to.item.treatment.formats}
+
+
+def _outcome(item: NewTranscript, state: State, reason: str) -> FileOutcome:
+    return FileOutcome(
+        item.to.item.file_id,
+        state,
+        reason,
+        sha256=item.to.sha256,
+        duration_s=item.result.transcript.duration_s,
+        reused=item.reused,
+    )
 
 
 def _sha256(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,14 @@ from thoth_watch.application.ports import AudioFiles, Claim, Clock, Doorbell, Le
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.batching import BatchPolicy, WaitingFile, form_batches, next_departure_s
+from thoth_watch.domain.batching import (
+    BatchPolicy,
+    Load,
+    WaitingFile,
+    form_batches,
+    in_order,
+    next_departure_s,
+)
 from thoth_watch.domain.errors import TryLater
 from thoth_watch.domain.treatment import Treatment
 
@@ -24,11 +32,32 @@ SOON_S = 5.0  # `once` waits for a retry that is due within this
 PATIENCE_S = 600.0  # `once` waits at most so long for a file that never stops changing
 PAUSE_FIRST_S, PAUSE_MAX_S = 5.0, 300.0  # after the surroundings got in the way
 LEAST_WAIT_S = 0.05
+PAUSES = (
+    4  # times as long as a look took there is no other one: a huge inbox costs a fifth of the time
+)
+NEAREST_FILES = 4_000  # of those that wait, in order, are formed into batches at a time
 STOP_WITHIN_S = 6.0  # of the ten seconds that a stop may take
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """A batch that came to its end: recorded, or with what kept it from that."""
+
+    claim: Claim
+    error: Exception | None = None  # TryLater, LedgerBroken, EngineUnavailable
+    died: bool = False  # with the process that worked on it
 
 
 class Dispatcher(Protocol):
     """Carries out claimed batches, one or more at a time."""
+
+    @property
+    def engines(self) -> int:
+        """How many batches it works on side by side."""
+
+    @property
+    def under_way(self) -> Sequence[Claim]:
+        """The batches that it has and that `ended` has not told of, oldest first."""
 
     @property
     def is_busy(self) -> bool:
@@ -41,11 +70,11 @@ class Dispatcher(Protocol):
     def dispatch(self, claim: Claim) -> None:
         """Start on a batch; the doorbell is woken when it is finished."""
 
-    def raise_if_broken(self) -> None:
-        """Raise what ended a batch that could not even be recorded (TryLater, LedgerBroken)."""
+    def ended(self) -> Sequence[EndedBatch]:
+        """The batches that ended since this was asked last."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether nothing is under way any more within that time."""
+        """Whether nothing is under way in this process any more within that time."""
 
 
 class Ending(StrEnum):
@@ -65,6 +94,8 @@ class ServePolicy:
     rescan_s: float  # a look at least so often, whatever the bell says
     drain: bool = False  # end when nothing is left to do
     beat_s: float | None = None  # `heartbeat` at least so often
+    idle_unload_s: float | None = None  # `unload` when nothing was under way for so long
+    tend_s: float | None = None  # `tend` at least so often
 
 
 class Serve:
@@ -84,13 +115,18 @@ class Serve:
         policy: ServePolicy,
         owner: str,
         ensure_engine: Callable[[], None],
+        unload: Callable[[], None] = lambda: None,
+        tend: Callable[[], None] = lambda: None,
         tidy: Callable[[], bool] = lambda: False,
         quiet_until: Callable[[datetime], datetime | None] = lambda _: None,
         heartbeat: Callable[[], None] = lambda: None,
         on_ready: Callable[[], None] = lambda: None,
         wants_reload: Callable[[], bool] = lambda: False,
     ) -> None:
-        """tidy: moves what is done, where that is asked; whether there is more to move at once."""
+        """tidy: moves what is done, where that is asked; whether there is more to move at once.
+
+        tend: looks after batches that are carried out elsewhere.
+        """
         self._inboxes = inboxes
         self._ledger = ledger
         self._dispatcher = dispatcher
@@ -102,6 +138,8 @@ class Serve:
         self._policy = policy
         self._owner = owner
         self._ensure_engine = ensure_engine
+        self._unload = unload
+        self._tend = tend
         self._tidy = tidy
         self._quiet_until = quiet_until
         self._heartbeat = heartbeat
@@ -110,8 +148,12 @@ class Serve:
         self._is_reloading = False
         self._is_quiet = False
         self._pause_s = 0.0
-        self._last_claim: Claim | None = None
-        self._stranded: Claim | None = None  # its batch ended without being recorded
+        self._stranded: list[EndedBatch] = []  # they ended without being recorded
+        self._waiting: list[WaitingFile] = []  # in order, as the ledger had them
+        self._is_stale = True
+        self._next_look_s = self._next_read_s = -math.inf  # not before: the last one took long
+        self._idle_since_s: float | None = None  # None: not noted since the last batch
+        self._is_unloaded = False
 
     def run(self, *, should_stop: Callable[[], bool]) -> Ending:
         """Work until should_stop, or until drained. Raises EngineUnavailable, LedgerBroken, TryLater.
@@ -122,7 +164,7 @@ class Serve:
         while not should_stop():
             self._heartbeat()
             self._is_reloading = self._is_reloading or self._wants_reload()
-            if self._is_reloading and self._dispatcher.is_idle:
+            if self._is_reloading and self._dispatcher.wait(0.0):
                 return Ending.RELOAD
             try:
                 if begun_s is None:
@@ -136,6 +178,7 @@ class Serve:
                 wait_s = self._pause(error)
             if wait_s is None:
                 return Ending.DRAINED
+            wait_s = min(wait_s, self._unload_in_s())
             self._wait(wait_s, should_stop)
         return self._stopped()
 
@@ -162,45 +205,90 @@ class Serve:
             if wait_s > 0:
                 self._heartbeat()
 
-    def _stopped(self) -> Ending:
-        """Let the batch under way end at its next window; give back one that takes too long.
+    def _unload_in_s(self) -> float:
+        """Unload an engine that had nothing to do for long enough; else the seconds until then."""
+        limit_s, now_s = self._policy.idle_unload_s, self._clock.monotonic_s()
+        if limit_s is None or self._is_unloaded or not self._dispatcher.is_idle:
+            return math.inf
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+        left_s = self._idle_since_s + limit_s - now_s
+        if left_s > 0:
+            return left_s
+        self._unload()
+        self._is_unloaded = True
+        return math.inf
 
-        What it still wants to record is fenced off then: its files are no longer CLAIMED.
+    def _stopped(self) -> Ending:
+        """Let the batches under way end at their next window; give back those that take too long.
+
+        What they still want to record is fenced off then: their files are no longer CLAIMED.
         """
-        if self._dispatcher.wait(STOP_WITHIN_S) or self._last_claim is None:
-            return Ending.STOPPED
+        is_over = self._dispatcher.wait(STOP_WITHIN_S)
         now = self._clock.now()
-        released = self._ledger.release(self._last_claim, now=now)
-        self._ledger.recover(now=now)  # its run is INTERRUPTED
-        log.warning(
-            "the batch under way did not end in time and is given back",
-            extra={"event": "batch_abandoned", "files": released},
-        )
+        for batch in (*self._stranded, *self._dispatcher.ended()):
+            if batch.error is not None or batch.died:
+                self._ledger.take_back(batch.claim, died=batch.died, now=now)
+        if is_over:
+            return Ending.STOPPED
+        for claim in self._dispatcher.under_way:
+            released = self._ledger.take_back(claim, died=False, now=now)
+            log.warning(
+                "the batch under way did not end in time and is given back",
+                extra={"event": "batch_abandoned", "files": released},
+            )
         return Ending.ABANDONED
 
     def _step(self, *, patience_over: bool) -> float | None:
         """One turn; how long to wait for the next, or None when a drain has nothing left to do."""
         self._take_back()
+        self._tend()
         is_tidy = not self._tidy()
-        self._look()
-        self._ledger.wake_retries(now=self._clock.now())
+        has_looked = self._look()
+        if self._ledger.wake_retries(now=self._clock.now()):
+            self._is_stale = True
         away = {inbox.root for inbox in self._inboxes if inbox.is_away}
         self._publish_leftovers(away)
         unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
-        waiting = [w for w in self._ledger.waiting(self._treatment_of) if w.file.inbox not in away]
+        waiting = self._who_waits(away)
         quiet_until = self._quiet(waiting)
-        may_begin = quiet_until is None and not self._is_reloading
-        if waiting and may_begin and not self._dispatcher.is_busy:
-            waiting = self._dispatch_first(waiting, drain=self._policy.drain and not unsettled)
+        if quiet_until is None and not self._is_reloading:
+            waiting = self._dispatch(waiting, away, drain=self._policy.drain and not unsettled)
         retry_at = self._ledger.next_retry_at()
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=SOON_S)
         if self._policy.drain and is_drained and (retry_at is None or retry_at > soon):
             if self._tidy():  # what was finished since this step began
                 return LEAST_WAIT_S
-            self._raise_if_not_seen_whole()
-            return None
-        return self._wait_s(waiting, retry_at, quiet_until) if is_tidy else LEAST_WAIT_S
+            if has_looked:
+                self._raise_if_not_seen_whole()
+                return None
+        if not is_tidy:
+            return LEAST_WAIT_S
+        return self._wait_s(waiting, retry_at, quiet_until, has_looked=has_looked)
+
+    def _who_waits(self, away: Collection[Path]) -> list[WaitingFile]:
+        """The files that wait for a batch, in order; a long list is read anew only now and then."""
+        began_s = self._clock.monotonic_s()
+        if not self._waiting or (self._is_stale and began_s >= self._next_read_s):
+            found = self._ledger.waiting(self._treatment_of)
+            self._waiting, self._is_stale = in_order(found, self._policy.batch), False
+            self._next_read_s = self._pause_after(began_s)
+        return [w for w in self._waiting if w.file.inbox not in away] if away else self._waiting
+
+    def _pause_after(self, began_s: float) -> float:
+        """When to do again what began then: so much later as it took long."""
+        now_s = self._clock.monotonic_s()
+        return now_s + PAUSES * (now_s - began_s)
+
+    def _load(self, waiting: Sequence[WaitingFile]) -> Load:
+        """What the size of the next batch depends on."""
+        return Load(
+            realtime_factor=self._ledger.realtime_factor(),
+            engines=self._dispatcher.engines,
+            backlog_s=sum(item.weight_s for item in waiting),
+            expects_more=any(inbox.unsettled for inbox in self._inboxes),
+        )
 
     def _quiet(self, waiting: Sequence[WaitingFile]) -> datetime | None:
         """When the quiet hours end, if they hold now; said once where something waits for that.
@@ -224,41 +312,79 @@ class Serve:
             raise TryLater("; ".join(problems))
 
     def _take_back(self) -> None:
-        """Give back what a batch held that could not be recorded; raise what was in its way."""
-        try:
-            self._dispatcher.raise_if_broken()
-        except TryLater:
-            self._stranded = self._last_claim
-            raise
-        if self._stranded is not None and self._dispatcher.is_idle:
-            self._ledger.release(self._stranded, now=self._clock.now())
-            self._ledger.recover(now=self._clock.now())  # its run is INTERRUPTED
-            self._stranded = None
+        """Give back what batches held that could not be recorded; raise what was in their way."""
+        ended = self._dispatcher.ended()
+        self._stranded += [batch for batch in ended if batch.error is not None or batch.died]
+        for batch in ended:
+            if batch.error is not None:
+                raise batch.error
+        while self._stranded:
+            batch = self._stranded[0]
+            n_files = self._ledger.take_back(batch.claim, died=batch.died, now=self._clock.now())
+            self._stranded.remove(batch)
+            self._is_stale = True
+            if batch.died:
+                log.warning(
+                    "an engine's process died; the files that it worked on are taken back",
+                    extra={"event": "recovered", "files": n_files},
+                )
 
-    def _look(self) -> None:
-        for inbox in self._inboxes:
+    def _look(self) -> bool:
+        """Look at the inboxes, unless that took long and was not long ago; whether it was done."""
+        began_s = self._clock.monotonic_s()
+        has_more = [inbox for inbox in self._inboxes if inbox.has_more]
+        if not has_more and began_s < self._next_look_s:
+            return False
+        for inbox in has_more or self._inboxes:
             inbox.tick()
+        self._is_stale = True
+        if not has_more:
+            self._next_look_s = self._pause_after(began_s)
+        return not has_more
 
-    def _dispatch_first(self, waiting: list[WaitingFile], *, drain: bool) -> list[WaitingFile]:
+    def _dispatch(
+        self, waiting: list[WaitingFile], away: Collection[Path], *, drain: bool
+    ) -> list[WaitingFile]:
+        """Claim and start batches that should leave while there is room; those that wait on."""
+        is_known_anew = False
+        while waiting and not self._dispatcher.is_busy:
+            left = self._dispatch_first(waiting, drain=drain)
+            if left is not None:
+                waiting = left
+                self._waiting = [item for item in waiting if item.file.inbox not in away]
+            elif is_known_anew:
+                break
+            else:  # others may be READY by now, or what was read before no longer is
+                is_known_anew, self._waiting = True, []
+                waiting = self._who_waits(away)
+        return waiting
+
+    def _dispatch_first(
+        self, waiting: list[WaitingFile], *, drain: bool
+    ) -> list[WaitingFile] | None:
         """Claim and start the first batch that should leave; the others wait and get fuller."""
-        batches = form_batches(
-            waiting, self._policy.batch, now_s=self._clock.now().timestamp(), drain=drain
-        )
+        now_s, load = self._clock.now().timestamp(), self._load(waiting)
+        nearest = waiting[:NEAREST_FILES]
+        batches = form_batches(nearest, self._policy.batch, now_s=now_s, drain=drain, load=load)
         for batch in batches:
             claim = self._ledger.claim(batch, owner=self._owner, now=self._clock.now())
             if claim is not None:
-                self._last_claim = claim
+                self._idle_since_s, self._is_unloaded = None, False
                 self._dispatcher.dispatch(claim)
                 left = {item.file_id for item in batch.files}
                 return [item for item in waiting if item.file_id not in left]
-        return waiting
+        return None
 
     def _publish_leftovers(self, away: Collection[Path]) -> None:
-        """Publish from the ledger what has a result but no file yet; only when no batch is at it."""
-        if not self._dispatcher.is_idle:
+        """Publish from the ledger what has a result but no file yet, unless a batch is at it.
+
+        What a worker elsewhere is at the ledger does not give.
+        """
+        if self._dispatcher.engines == 1 and not self._dispatcher.wait(0.0):
             return
+        at_it = {f.file_id for claim in self._dispatcher.under_way for f in claim.batch.files}
         for item in self._ledger.unpublished(self._treatment_of):
-            if item.waiting.file.inbox in away:
+            if item.waiting.file.inbox in away or item.waiting.file_id in at_it:
                 continue
             if self._files.whereabouts(item.waiting.file) is Whereabouts.SAME:
                 self._publish.again(item)
@@ -268,12 +394,21 @@ class Serve:
         waiting: list[WaitingFile],
         retry_at: datetime | None,
         quiet_until: datetime | None,
+        *,
+        has_looked: bool,
     ) -> float:
         """Seconds to the next thing that is due."""
         now_s = self._clock.monotonic_s()
         due = [self._policy.rescan_s]
-        due += [at_s - now_s for i in self._inboxes if (at_s := i.next_s()) is not None]
-        departure_s = next_departure_s(waiting, self._policy.batch)
+        if self._policy.tend_s is not None:
+            due.append(self._policy.tend_s)
+        if any(inbox.has_more for inbox in self._inboxes):
+            return 0.0
+        settles_s = [at_s for inbox in self._inboxes if (at_s := inbox.next_s()) is not None]
+        due += [max(at_s, self._next_look_s) - now_s for at_s in settles_s]
+        if not has_looked:
+            due.append(self._next_look_s - now_s)
+        departure_s = next_departure_s(waiting, self._policy.batch, load=self._load(waiting))
         if quiet_until is not None:
             due.append((quiet_until - self._clock.now()).total_seconds())
         elif departure_s is not None and not self._dispatcher.is_busy:

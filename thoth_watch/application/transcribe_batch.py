@@ -12,6 +12,7 @@ from typing import Any
 from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
+from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.long_recordings import LongRecordings
 from thoth_watch.application.ports import (
     AudioDecoder,
@@ -31,7 +32,12 @@ from thoth_watch.application.ports import (
     Whereabouts,
 )
 from thoth_watch.application.provenance import provenance_of
-from thoth_watch.application.publish_transcript import Destination, PublishTranscript
+from thoth_watch.application.publish_transcript import (
+    Destination,
+    NewTranscript,
+    PublishTranscript,
+)
+from thoth_watch.application.write_behind import WriteBehind
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import (
@@ -40,6 +46,7 @@ from thoth_watch.domain.errors import (
     EngineUnavailable,
     FileChanged,
     FileGone,
+    HeardElsewhere,
     TryLater,
 )
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
@@ -68,6 +75,16 @@ class _Work:
     diarization: str | None = None  # what told speakers apart, once it did
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A recording that has its transcript."""
+
+    item: WaitingFile
+    recording: Recording
+    result: StoredResult
+    reused: bool
+
+
 class TranscribeBatch:
     """Runs claimed batches, one at a time."""
 
@@ -87,8 +104,14 @@ class TranscribeBatch:
         may_begin_another: Callable[[float], bool] = lambda _: True,
         voice: VoiceActivity | None = None,
         speakers: SpeakerDiarization | None = None,
+        known: KnownResults | None = None,
+        writes_at_once: bool = False,
     ) -> None:
-        """may_begin_another: whether a batch that works since so many seconds may take up another file."""
+        """may_begin_another: whether a batch that works since so many seconds may take up another file.
+
+        writes_at_once: no other file is taken up before one is written, so that a kill costs only those
+        under way; else they are written beside the engine's work.
+        """
         self._ledger = ledger
         self._decoder = decoder
         self._engines = engines
@@ -102,6 +125,8 @@ class TranscribeBatch:
         self._may_begin_another = may_begin_another
         self._voice = voice
         self._speakers = speakers
+        self._known = known or KnownResults(ledger)
+        self._writes_at_once = writes_at_once
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -149,21 +174,26 @@ class TranscribeBatch:
 
     def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
-        done = transcribe_channels(
-            work.engine,
-            self._recordings(work, should_stop),
-            seconds=work.seconds,
-            on_progress=self._progress.advance,
-            should_stop=should_stop,
-        )
-        try:
-            for finished in done:
-                work.long.finished(finished.key)
-                self._finish(work, waiting[finished.key], finished)
-        finally:
-            work.long.write_all()
+        with WriteBehind[_Heard](
+            lambda some: self._put(work, some), at_once=self._writes_at_once
+        ) as heard:
+            done = transcribe_channels(
+                work.engine,
+                self._recordings(work, heard, should_stop),
+                seconds=work.seconds,
+                on_progress=self._progress.advance,
+                should_stop=should_stop,
+            )
+            try:
+                for finished in done:
+                    work.long.finished(finished.key)
+                    self._finish(work, heard, waiting[finished.key], finished)
+            finally:
+                work.long.write_all()
 
-    def _recordings(self, work: _Work, should_stop: Callable[[], bool]) -> Iterator[Recording]:
+    def _recordings(
+        self, work: _Work, heard: WriteBehind[_Heard], should_stop: Callable[[], bool]
+    ) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
         begun_s = self._clock.monotonic_s()
@@ -192,12 +222,17 @@ class TranscribeBatch:
                 self._fail(work, item, error)
                 continue
             fingerprint = self._fingerprint(work, item)
-            known = self._ledger.find_result(recording.sha256, fingerprint)
+            try:
+                known = self._known.find(work.claim, recording.sha256, fingerprint)
+            except HeardElsewhere as error:
+                recording.close()
+                self._fail(work, item, error, sha256=recording.sha256)
+                continue
             work.audio_s += recording.duration_s
             if known is not None:
                 recording.close()
                 self._progress.advance(recording.duration_s)
-                self._put(work, item, recording, known, reused=True)
+                heard.put(_Heard(item, recording, known, reused=True))
                 continue
             treatment = item.treatment
             asked = replace(
@@ -222,7 +257,9 @@ class TranscribeBatch:
             recording.close()
             raise CutShort(cut)
 
-    def _finish(self, work: _Work, item: WaitingFile, finished: Transcribed) -> None:
+    def _finish(
+        self, work: _Work, heard: WriteBehind[_Heard], item: WaitingFile, finished: Transcribed
+    ) -> None:
         recording = work.recordings.pop(item.file_id)
         recording.close()
         if finished.transcript is None:
@@ -237,43 +274,45 @@ class TranscribeBatch:
             self._provenance, work.engine, recording, transcript, speakers=self._speakers
         )
         result = StoredResult(transcript=transcript, provenance=provenance)
-        self._put(work, item, recording, result, reused=False)
+        heard.put(_Heard(item, recording, result, reused=False))
 
-    def _put(
-        self,
-        work: _Work,
-        item: WaitingFile,
-        recording: Recording,
-        result: StoredResult,
-        *,
-        reused: bool,
-    ) -> None:
-        """Make the result durable, then put the transcripts beside the recording."""
+    def _put(self, work: _Work, heard: list[_Heard]) -> None:
+        """Make results durable, then put the transcripts beside the recordings."""
         begun_s = self._clock.monotonic_s()
-        try:
-            match self._files.whereabouts(item.file):
-                case Whereabouts.GONE:
-                    raise FileGone("the recording was removed while it was transcribed")
-                case Whereabouts.CHANGED:
-                    raise FileChanged("the recording changed while it was transcribed")
-                case Whereabouts.SAME:
-                    pass
-            destination = Destination(item, sha256=recording.sha256, claim_no=work.claim.claim_no)
-            outcome = self._publish.new(
-                destination,
-                claim=work.claim,
-                run_id=work.run_id,
-                fingerprint=self._fingerprint(work, item),
-                result=result,
-                reused=reused,
+        there = []
+        for one in heard:
+            try:
+                match self._files.whereabouts(one.item.file):
+                    case Whereabouts.GONE:
+                        raise FileGone("the recording was removed while it was transcribed")
+                    case Whereabouts.CHANGED:
+                        raise FileChanged("the recording changed while it was transcribed")
+                    case Whereabouts.SAME:
+                        there.append(one)
+            except (AudioError, TryLater) as error:
+                self._fail(work, one.item, error, sha256=one.recording.sha256)
+        new = [
+            NewTranscript(
+                Destination(one.item, one.recording.sha256, claim_no=work.claim.claim_no),
+                fingerprint=self._fingerprint(work, one.item),
+                result=one.result,
+                reused=one.reused,
             )
-        except (AudioError, TryLater) as error:
-            self._fail(work, item, error, sha256=recording.sha256)
-            return
-        finally:
-            work.stages.write_s += self._clock.monotonic_s() - begun_s
-        if outcome is not None:
-            self._settle_outcome(work, item, outcome)
+            for one in there
+        ]
+        outcomes = self._publish.new(new, claim=work.claim, run_id=work.run_id)
+        for one, outcome in zip(there, outcomes, strict=True):
+            if isinstance(outcome, TryLater):
+                self._fail(work, one.item, outcome, sha256=one.recording.sha256)
+            elif outcome is None:
+                text = "a late result is thrown away: its file is another's, or another one, by now"
+                log.warning(text, extra={"event": "fenced", "path": str(one.item.file.path)})
+            else:
+                self._settle_outcome(work, one.item, outcome)
+                if not one.reused:
+                    key = one.recording.sha256, self._fingerprint(work, one.item)
+                    self._known.keep(*key, one.result)
+        work.stages.write_s += self._clock.monotonic_s() - begun_s
 
     def _fail(
         self, work: _Work, item: WaitingFile, error: Exception, *, sha256: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ REASON_WRITER = "a program still has it open for writing"
 REASON_UNANNOUNCED = "its writer has not said that it is whole: no {sentinel} of its name beside it"
 REASON_EMPTY = "empty: 0 bytes; given up after an hour if nothing is written to it"
 GONE_AFTER_LOOKS = 2
+TAKEN_AT_ONCE = 1_000  # settled files whose headers are read before others may be begun
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class WatchInbox:
         self._known: dict[Path, KnownFile] = {}
         self._is_loaded = False
         self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
+        self._settled: deque[AudioFile] = deque()
         self._missing: dict[Path, int] = {}
         self._identity: tuple[int, int] | None = None
         self._found_here: set[Path] | None = (
@@ -77,7 +80,13 @@ class WatchInbox:
         self.last = Listing(inbox.root)
 
     def tick(self) -> None:
-        """Look once and record all that changed."""
+        """Look once and record all that changed; or, of the look before, more of what has settled."""
+        if self._settled and not self.is_away:
+            changes = _Changes()
+            self._take_settled(changes)
+            self._record(changes)
+            self.unsettled -= len(changes.ready)
+            return
         if not self._is_loaded:
             self._known = self._ledger.known(self._inbox.root)
             self._is_loaded = True
@@ -86,6 +95,7 @@ class WatchInbox:
         self.last = listing
         if self.is_away:
             self.unsettled = 0
+            self._settled.clear()
             return
         changes = _Changes(refused=self._new_refusals(listing), gone=self._vanished(listing))
         settling = self._ledger.settling(self._inbox.root)
@@ -103,6 +113,11 @@ class WatchInbox:
             if file.path in listing.unannounced:
                 self._note(file, self._unannounced, changes)
         self._settle(announced, changes)
+        self._record(changes)
+        n_empty = sum(1 for file in announced if file.signature.size_bytes == 0)
+        self.unsettled = len(announced) - len(changes.ready) - n_empty
+
+    def _record(self, changes: _Changes) -> None:
         now = self._clock.now()
         if changes:
             self._ledger.record_listing(
@@ -115,8 +130,11 @@ class WatchInbox:
         if changes.given_up:
             self._ledger.fail_empty(changes.given_up, now=now)
         self._remember(changes)
-        n_empty = sum(1 for file in announced if file.signature.size_bytes == 0)
-        self.unsettled = len(announced) - len(changes.ready) - n_empty
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last look found more settled files than were taken up at once."""
+        return bool(self._settled)
 
     def forget(self, path: Path) -> None:
         """A recording was moved away by us: what lies at its path from now on is another one."""
@@ -147,7 +165,13 @@ class WatchInbox:
             self._note(file, REASON_EMPTY, changes)
             if file.signature.modified_ns < give_up_before.timestamp() * 1e9:
                 changes.given_up.append(file.path)
-        for file in self._tracker.look(pending, now_s=self._clock.monotonic_s()):
+        self._settled.extend(self._tracker.look(pending, now_s=self._clock.monotonic_s()))
+        self._take_settled(changes)
+
+    def _take_settled(self, changes: _Changes) -> None:
+        """Some of the settled files are READY; one that changed since is looked at again."""
+        for _ in range(min(TAKEN_AT_ONCE, len(self._settled))):
+            file = self._settled.popleft()
             if self._files.is_being_written(file):
                 self._note(file, REASON_WRITER, changes)
             else:

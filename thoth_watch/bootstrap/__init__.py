@@ -23,6 +23,7 @@ from thoth_watch.bootstrap.named_files import build_transcribe_files
 from thoth_watch.bootstrap.rebuilding import Rebuilt, rebuild_ledger
 from thoth_watch.bootstrap.service import Silence, build_service
 from thoth_watch.bootstrap.timing import ThisProgram, Timed
+from thoth_watch.bootstrap.worker import run_worker
 
 __all__ = [
     "BUILTIN_MODEL",
@@ -47,6 +48,7 @@ __all__ = [
     "inbox_of",
     "provenance",
     "rebuild_ledger",
+    "run_worker",
     "this_machine",
     "treatment_finder",
 ]

@@ -144,6 +144,20 @@ class Engines:
             )
         return self._loaded[1]
 
+    def unload(self) -> None:
+        """Forget the loaded engine and give its memory back; `engine` loads it again."""
+        if self._loaded is None:
+            return
+        from thoth_watch.infrastructure.whisper.unloading import give_back_memory
+
+        model = self._loaded[0].model
+        self._loaded = None
+        give_back_memory()
+        log.info(
+            "engine unloaded, as nothing was to be done; the next batch loads it again",
+            extra={"event": "engine_unloaded", "model": model},
+        )
+
     def load_s_of_first_use(self, engine: TranscriptionEngine) -> float:
         """Seconds that loading it took, the first time it is asked; 0 afterwards."""
         if self._is_load_told:

@@ -10,13 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thoth_watch.application.ports import Clock, Ledger, Progress
+from thoth_watch.application.ports import AudioDecoder, AudioFiles, Clock, Ledger, Progress
 from thoth_watch.bootstrap.configuring import inbox_of, provenance, treatment_finder
+from thoth_watch.bootstrap.dispatching import (
+    TEND_S,
+    build_cache,
+    build_fleet,
+    only_one,
+    open_ledger,
+)
 from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
     from thoth_watch.application.serve import Ending
+    from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
@@ -42,6 +50,10 @@ class Silence:
         """Nothing."""
 
 
+def nothing() -> None:
+    """Do it."""
+
+
 @contextmanager
 def build_service(
     settings: Settings,
@@ -59,18 +71,17 @@ def build_service(
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours, and
     ConfigError where speakers are to be told apart and what does it is missing.
     """
+    from thoth_watch.application.known_results import KnownResults
     from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.application.serve import Ending, Serve, ServePolicy
     from thoth_watch.application.transcribe_batch import TranscribeBatch
-    from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
     from thoth_watch.infrastructure.inbox import WatchdogDoorbell
     from thoth_watch.infrastructure.inbox.folder import LocalFiles
-    from thoth_watch.infrastructure.ledger import SqlLedger, lock_path
     from thoth_watch.infrastructure.publishing import DurablePublisher, RecordingMover, render
     from thoth_watch.infrastructure.service.clock import SystemClock
-    from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
+    from thoth_watch.infrastructure.service.lock import inbox_lock
     from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
     from thoth_watch.infrastructure.service.signals import stop_on_signals
@@ -79,10 +90,10 @@ def build_service(
     suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
     suffixes |= {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
     with ExitStack() as stack:
-        stack.enter_context(ProcessLock(lock_path(settings.ledger_url)))
+        check_lock = stack.enter_context(only_one(settings))
         for inbox in settings.inboxes:
             stack.enter_context(inbox_lock(inbox.path))
-        ledger = SqlLedger.open(settings.ledger_url)
+        ledger = open_ledger(settings)
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
         stack.callback(decoder.close)
@@ -111,15 +122,18 @@ def build_service(
             peak_rss_bytes=peak_rss_bytes,
             host=host_name(),
             provenance=provenance(settings),
-            may_begin_another=_batch_limit(settings, clock),
+            may_begin_another=batch_limit(settings, clock),
             voice=Voice(),
             speakers=build_diarization(settings),
+            known=KnownResults(ledger, cache=build_cache(settings)),
         )
         dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
         stack.callback(dispatcher.close)
+        fleet = build_fleet(settings, ledger) if settings.dispatch.is_celery else None
 
         def heartbeat() -> None:
             doorbell.check()
+            check_lock()
             ledger.check_identity()
             manager.alive(silent_s=dispatcher.silent_s)
 
@@ -133,19 +147,7 @@ def build_service(
                 manager.stopping()
             return ending
 
-        rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
-        watches = [
-            WatchInbox(
-                inbox_of(inbox),
-                ledger=ledger,
-                files=files,
-                decoder=decoder,
-                clock=clock,
-                settle_s=inbox.settle_s,
-                sentinel=inbox.sentinel,
-            )
-            for inbox in settings.inboxes
-        ]
+        watches = _watches(settings, ledger, files, decoder, clock)
         movers = [
             MoveFinished(watch, inbox.after, ledger=ledger, mover=RecordingMover(), clock=clock)
             for watch, inbox in zip(watches, settings.inboxes, strict=True)
@@ -155,7 +157,7 @@ def build_service(
         serve = Serve(
             inboxes=watches,
             ledger=ledger,
-            dispatcher=dispatcher,
+            dispatcher=fleet or dispatcher,
             doorbell=doorbell,
             publish=publish,
             files=files,
@@ -163,12 +165,18 @@ def build_service(
             clock=clock,
             policy=ServePolicy(
                 batch=settings.batch,
-                rescan_s=min(rescan_s, POLL_S) if doorbell.polls else rescan_s,
+                rescan_s=_rescan_s(settings, polls=doorbell.polls),
                 drain=drain,
                 beat_s=manager.beat_s,
+                idle_unload_s=settings.idle_unload_s,
+                tend_s=TEND_S if fleet else None,
             ),
             owner=owner_token(),
-            ensure_engine=_engine_check(settings, engines, ledger, clock, is_tried=not drain),
+            ensure_engine=nothing
+            if fleet  # it has none
+            else _engine_check(settings, engines, ledger, clock, is_tried=not drain),
+            tend=fleet.tend if fleet else nothing,
+            unload=engines.unload,
             tidy=lambda: any(move() for move in movers),
             quiet_until=_quiet_hours(settings),
             heartbeat=heartbeat,
@@ -176,6 +184,30 @@ def build_service(
             wants_reload=_reload_check(stop, reread, manager),
         )
         yield run
+
+
+def _rescan_s(settings: Settings, *, polls: bool) -> float:
+    rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
+    return min(rescan_s, POLL_S) if polls else rescan_s
+
+
+def _watches(
+    settings: Settings, ledger: Ledger, files: AudioFiles, decoder: AudioDecoder, clock: Clock
+) -> list[WatchInbox]:
+    from thoth_watch.application.watch_inbox import WatchInbox
+
+    return [
+        WatchInbox(
+            inbox_of(inbox),
+            ledger=ledger,
+            files=files,
+            decoder=decoder,
+            clock=clock,
+            settle_s=inbox.settle_s,
+            sentinel=inbox.sentinel,
+        )
+        for inbox in settings.inboxes
+    ]
 
 
 def _quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
@@ -187,7 +219,7 @@ def _quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
     return until
 
 
-def _batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
+def batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
     """Whether a batch that works since so many seconds may take up another file."""
     limit_s, quiet_until = settings.batch.max_batch_s, _quiet_hours(settings)
 

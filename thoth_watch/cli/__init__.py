@@ -14,6 +14,7 @@ from thoth_watch.domain.errors import EXIT_USAGE, ThothError
 COMMANDS = {
     "run": "serve",
     "once": "serve",
+    "worker": "worker",
     "transcribe": "transcribe",
     "demo": "demo",
     "init": "init",

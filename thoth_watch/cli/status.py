@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ BESIDES = {
     "ignored": "hidden or partial ignored",
     "other": "other files",
 }
+SILENT_S = 60.0  # a worker that was not heard of for so long is pointed out
 SHOWN = 20  # files that are named; the rest is counted
 
 
@@ -50,6 +51,7 @@ def status(config: Path | None, as_json: bool) -> None:
             "backlog": {**asdict(backlog), "finish_s": backlog.finish_s},
             "running": reader.runs(status="RUNNING"),
             "last_run": reader.last_run(),
+            "fleet": asdict(reader.fleet()) if settings.dispatch.is_celery else None,
             "unfinished": reader.files(states=set(State) - {State.DONE, State.GONE}),
         }
     print_json(document) if as_json else _print(document)
@@ -84,6 +86,8 @@ def _print(document: Mapping[str, Any]) -> None:
     counts = [f"{n} {state}" for state, n in document["counts"].items() if n]
     say("files", ", ".join(counts) or "none seen yet")
     say("backlog", _backlog(document["backlog"]))
+    for name, text, colour in _fleet(document["fleet"]):
+        say(name, text, colour)
     for run in document["running"]:
         say("running", f"run {run['id']} on {run['device'] or '-'}, began {ago(run['started_at'])}")
     last = document["last_run"]
@@ -92,19 +96,43 @@ def _print(document: Mapping[str, Any]) -> None:
         say("last run", _run(last), colour if colour in ("red", "yellow") else None)
         if last["error"]:
             say("", str(last["error"]), "red")
-    unfinished = document["unfinished"]
-    if unfinished:
-        click.echo()
-        print_files(unfinished[:SHOWN])
-        if len(unfinished) > SHOWN:
-            click.echo(f"and {len(unfinished) - SHOWN} more: thoth-watch files --by reason")
-        _print_way_out(unfinished)
+    _print_unfinished(document["unfinished"])
+
+
+def _print_unfinished(unfinished: list[Mapping[str, Any]]) -> None:
+    if not unfinished:
+        return
+    click.echo()
+    print_files(unfinished[:SHOWN])
+    if len(unfinished) > SHOWN:
+        click.echo(f"and {len(unfinished) - SHOWN} more: thoth-watch files --by reason")
+    _print_way_out(unfinished)
 
 
 def _service(document: Mapping[str, Any]) -> str:
     process, quiet_until = document["working_process"], document["quiet_until"]
     text = f"works (process {process})" if process else "does not work now"
+    if document["fleet"] is not None:
+        dispatcher = document["fleet"]["dispatcher"]
+        text = f"dispatches ({dispatcher})" if dispatcher else "nobody dispatches now"
     return f"{text}; nothing is begun until {quiet_until:%H:%M}" if quiet_until else text
+
+
+def _fleet(fleet: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str | None]]:
+    """Lines on workers elsewhere: what they do, and what waits for them."""
+    if fleet is None:
+        return
+    waits_s = fleet["oldest_wait_s"]
+    text = f"{fleet['sent']} batches sent, {fleet['leased']} worked on"
+    yield "queue", text + (f"; the oldest file waits for {about(waits_s)}" if waits_s else ""), None
+    if not fleet["workers"]:
+        yield "workers", "none; start some with `thoth-watch worker`", "red"
+    for number, row in enumerate(fleet["workers"]):
+        does = f"batch {row['batch_id']}, {row['files']} files left" if row["batch_id"] else "waits"
+        is_silent = row["silent_s"] > SILENT_S
+        does = f"not heard of for {about(row['silent_s'])}" if is_silent else does
+        text = f"{row['name']} on {row['device']}: {does}"
+        yield "workers" if number == 0 else "", text, "yellow" if is_silent else None
 
 
 def _print_way_out(unfinished: list[Mapping[str, Any]]) -> None:

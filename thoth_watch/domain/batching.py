@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,13 @@ from typing import Any
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.treatment import Treatment
 
-AUTO_MAX_WAIT_S = 1.0  # what `max_wait_s: auto` waits for company
+COMPANY_S = 1.0  # `max_wait_s: auto` waits so long, where others are known to come
+TARGET_S = 30.0  # of computing in a batch whose size is left open
+LEAST_AUDIO_S = 60.0  # and so much sound at least: windows of short files share a forward pass
+FIRST_AUDIO_S = 300.0  # before the speed is known
+MOST_FILES = 1_000  # of a batch whose size is left open
+UNKNOWN_AUDIO_S = 30.0  # what a file counts for that does not say its length
+SHARES = 2  # of several engines each takes a batch of a half of its share of what is left
 
 
 class Order(StrEnum):
@@ -27,19 +33,48 @@ GROUP_KEYS = ("language", "task", "model", "folder")
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """When a batch is full, how long it may wait and take, who may share it and who goes first."""
+    """When a batch is full, how long it may wait and take, who may share it and who goes first.
 
-    max_files: int = 16
-    max_audio_s: float = 1800.0
-    max_wait_s: float | None = None  # None: auto
+    What is None follows from the load.
+    """
+
+    max_files: int | None = None
+    max_audio_s: float | None = None
+    max_wait_s: float | None = None
     group_by: tuple[str, ...] = ("language",)
     order: str = Order.OLDEST
     max_batch_s: float | None = None  # then no other file of it is begun; None: no limit
 
-    @property
-    def wait_s(self) -> float:
-        """Seconds that a part-full batch waits for company."""
-        return AUTO_MAX_WAIT_S if self.max_wait_s is None else self.max_wait_s
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What decides how large a batch is and how long it waits, where the policy leaves that open."""
+
+    realtime_factor: float | None = None  # seconds of audio per second of late; None: not known
+    engines: int = 1  # that take batches side by side
+    backlog_s: float = 0.0  # seconds of sound that wait, for all of them
+    expects_more: bool = False  # files are settling
+
+    def wait_s(self, policy: BatchPolicy) -> float:
+        """Seconds that a part-full batch waits for company; a lone file does not wait."""
+        if policy.max_wait_s is not None:
+            return policy.max_wait_s
+        return COMPANY_S if self.expects_more else 0.0
+
+    def audio_s(self, policy: BatchPolicy) -> float:
+        """Seconds of sound that fill a batch: work for TARGET_S, or less where engines share the rest."""
+        if policy.max_audio_s is not None:
+            full_s = policy.max_audio_s
+        elif self.realtime_factor is None:
+            full_s = FIRST_AUDIO_S
+        else:
+            full_s = max(LEAST_AUDIO_S, TARGET_S * self.realtime_factor)
+        if self.engines > 1 and policy.max_wait_s is None:
+            full_s = min(full_s, self.backlog_s / (SHARES * self.engines))
+        return full_s
+
+
+IDLE = Load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +90,11 @@ class WaitingFile:
     crashes: int = 0  # times it killed or hung the decode worker
     deaths: int = 0  # times the whole program died while it was claimed
     setbacks: int = 0  # environment faults in a row
+
+    @property
+    def weight_s(self) -> float:
+        """Seconds of sound that it counts for in a batch."""
+        return self.audio_s or UNKNOWN_AUDIO_S
 
     @property
     def travels_alone(self) -> bool:
@@ -80,43 +120,60 @@ class Batch:
 
 
 def form_batches(
-    waiting: Iterable[WaitingFile], policy: BatchPolicy, *, now_s: float, drain: bool = False
+    waiting: Collection[WaitingFile],
+    policy: BatchPolicy,
+    *,
+    now_s: float,
+    drain: bool = False,
+    load: Load = IDLE,
 ) -> list[Batch]:
     """The batches that should leave now, first to leave first.
 
     A batch leaves when it is full (files, or seconds of audio) or when its oldest file has waited
-    `policy.wait_s`; with `drain` it leaves at once. What must not share a run never does:
+    long enough; with `drain` it leaves at once. What must not share a run never does:
     another model, task or output, the keys of `group_by`, and a file that killed a worker.
     """
+    max_audio_s = load.audio_s(policy)
+    wait_s = load.wait_s(policy)
     groups: dict[tuple[Any, ...], list[WaitingFile]] = {}
-    for item in sorted(waiting, key=_sort_key(policy.order)):
+    for item in in_order(waiting, policy):
         groups.setdefault(_group_key(item, policy), []).append(item)
     leaving = []
     for members in groups.values():
-        for batch, is_full in _cut(members, policy):
+        for batch, is_full in _cut(members, policy.max_files or MOST_FILES, max_audio_s):
             waited_s = now_s - batch.oldest_ready_at_s
-            if is_full or drain or waited_s >= policy.wait_s or waited_s < 0:
+            if is_full or drain or waited_s >= wait_s or waited_s < 0:
                 leaving.append(batch)
     rank = _sort_key(policy.order)
     return sorted(leaving, key=lambda batch: rank(batch.files[0]))
 
 
-def next_departure_s(waiting: Iterable[WaitingFile], policy: BatchPolicy) -> float | None:
+def in_order(waiting: Collection[WaitingFile], policy: BatchPolicy) -> list[WaitingFile]:
+    """The files that wait, who goes first first."""
+    return sorted(waiting, key=_sort_key(policy.order))
+
+
+def next_departure_s(
+    waiting: Iterable[WaitingFile], policy: BatchPolicy, *, load: Load = IDLE
+) -> float | None:
     """When the next part-full batch must leave, in epoch seconds; None if nobody waits."""
-    return min((item.ready_at_s + policy.wait_s for item in waiting), default=None)
+    oldest_s = min((item.ready_at_s for item in waiting), default=None)
+    return None if oldest_s is None else oldest_s + load.wait_s(policy)
 
 
-def _cut(members: list[WaitingFile], policy: BatchPolicy) -> Iterable[tuple[Batch, bool]]:
+def _cut(
+    members: list[WaitingFile], max_files: int, max_audio_s: float
+) -> Iterable[tuple[Batch, bool]]:
     """Seat files in order; a batch that the next file would overfill is full."""
     seated: list[WaitingFile] = []
     audio_s = 0.0
     for item in members:
-        if seated and audio_s + item.audio_s > policy.max_audio_s:
+        if seated and audio_s + item.weight_s > max_audio_s:
             yield Batch(tuple(seated)), True
             seated, audio_s = [], 0.0
         seated.append(item)
-        audio_s += item.audio_s
-        if len(seated) >= policy.max_files or audio_s >= policy.max_audio_s:
+        audio_s += item.weight_s
+        if len(seated) >= max_files or audio_s >= max_audio_s:
             yield Batch(tuple(seated)), True
             seated, audio_s = [], 0.0
     if seated:

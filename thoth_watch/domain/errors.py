@@ -43,6 +43,10 @@ class TryLater(ThothError):
     exit_code = EXIT_TRY_LATER
 
 
+class HeardElsewhere(TryLater):
+    """The same recording is being transcribed by another worker."""
+
+
 class AudioError(ThothError):
     """A recording could not be read; says nothing about the other files of its batch."""
 

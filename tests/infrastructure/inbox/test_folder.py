@@ -13,6 +13,7 @@ from thoth_watch.application.ports import Whereabouts
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import TryLater
 from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox, LocalFiles, signature_of
+from thoth_watch.infrastructure.inbox.from_here import seen_from_here
 
 
 def touch(path: Path, content: bytes = b"RIFF") -> Path:
@@ -201,3 +202,15 @@ def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
         assert not files.is_being_written(file)
     file.path.write_bytes(b"more")  # between the look and now
     assert files.is_being_written(file)
+
+
+def test_a_file_of_a_share_is_seen_with_this_machines_device_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"sound")
+    (there,) = FolderInbox(tmp_path, recursive=True, extensions=("wav",), ignore=()).look().files
+    elsewhere = replace(there, signature=replace(there.signature, device=12345))
+    assert seen_from_here(elsewhere) == there
+    other = replace(elsewhere, signature=replace(elsewhere.signature, size_bytes=1))
+    assert seen_from_here(other) == other
+    path.unlink()
+    assert seen_from_here(elsewhere) == elsewhere

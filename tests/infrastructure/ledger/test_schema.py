@@ -6,9 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
@@ -28,12 +26,6 @@ BINDING = {
     "run_files": "run_id file_id path state reason duration_s reused",
     "results": "sha256 fingerprint transcript",
 }
-
-
-def test_the_models_are_what_the_migrations_build(ledger: SqlLedger) -> None:
-    with ledger.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
 
 
 def test_even_the_constraints_are_the_same(ledger: SqlLedger) -> None:

@@ -123,7 +123,8 @@ def test_paths_of_the_file_are_beside_it_and_others_in_the_current_folder(
     }
 
 
-def test_an_absolute_ledger_and_a_server_stay_as_they_are(read) -> None:
+def test_an_absolute_ledger_and_a_server_stay_as_they_are(read, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())  # extras are there
     assert read("ledger: {url: 'sqlite:////var/l.db'}").ledger_url == "sqlite:////var/l.db"
     server = "postgresql+psycopg://me:secret@host/thoth"
     settings = read(f"ledger: {{url: '{server}'}}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from thoth_watch.application.ports import Claim
+from thoth_watch.application.serve import EndedBatch
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,17 @@ class LocalDispatcher:
         self._asked_s: float | None = None  # when the batch under way last asked whether to stop
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._running: Future[Any] | None = None
-        self._finished = threading.Event()
+        self._claim: Claim | None = None
+
+    @property
+    def engines(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def under_way(self) -> Sequence[Claim]:
+        """The batch in the engine's thread, until `ended` has told of its end."""
+        return () if self._claim is None else (self._claim,)
 
     @property
     def is_busy(self) -> bool:
@@ -58,7 +68,7 @@ class LocalDispatcher:
 
     def dispatch(self, claim: Claim) -> None:
         """Start on a batch in the engine's thread."""
-        self._asked_s = None
+        self._asked_s, self._claim = None, claim
         self._running = self._pool.submit(self._transcribe, claim, should_stop=self._is_to_stop)
         self._running.add_done_callback(lambda _: self._on_finished())
 
@@ -66,12 +76,16 @@ class LocalDispatcher:
         self._asked_s = self._monotonic_s()
         return self._should_stop()
 
-    def raise_if_broken(self) -> None:
-        """Raise, once, what a finished batch could not record in the ledger."""
-        running = self._running
-        if running is not None and running.done():
-            self._running = None
-            running.result()
+    def ended(self) -> Sequence[EndedBatch]:
+        """The batch that has ended, told once, with what it could not record in the ledger."""
+        running, claim = self._running, self._claim
+        if running is None or claim is None or not running.done():
+            return ()
+        self._running = self._claim = None
+        error = running.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        return (EndedBatch(claim, error),)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the batch that is under way came to its end within that time, or there was none."""
@@ -82,4 +96,6 @@ class LocalDispatcher:
     def close(self) -> None:
         """Wait for the batch that is under way (should_stop makes it short)."""
         self._pool.shutdown(wait=True)
-        self.raise_if_broken()
+        for batch in self.ended():
+            if batch.error is not None:
+                raise batch.error

@@ -39,13 +39,20 @@ def backlog_of(connection: Connection) -> Backlog:
             func.count(files.c.duration_s),
         ).where(files.c.state.in_(sorted(WAITING)))
     ).one()
-    newest = (
-        select(runs.c.audio_s, runs.c.wall_s)
+    speed = speed_of(connection, newest=RUNS_THAT_TELL)
+    return Backlog(left[0], float(left[1]), left[0] - left[2], speed)
+
+
+def speed_of(connection: Connection, *, newest: int) -> float | None:
+    """Seconds of audio per second of the newest runs, loading left out; None where nothing is known."""
+    told = (
+        select(runs.c.audio_s, (runs.c.wall_s - runs.c.load_s).label("worked_s"))
         .where(runs.c.status.in_([RunStatus.DONE, RunStatus.PARTIAL]), runs.c.wall_s > 0)
         .order_by(runs.c.id.desc())
-        .limit(RUNS_THAT_TELL)
+        .limit(newest)
         .subquery()
     )
-    heard = connection.execute(select(func.sum(newest.c.audio_s), func.sum(newest.c.wall_s))).one()
-    speed = float(heard[0]) / float(heard[1]) if heard[0] and heard[1] else None
-    return Backlog(left[0], float(left[1]), left[0] - left[2], speed)
+    heard = connection.execute(select(func.sum(told.c.audio_s), func.sum(told.c.worked_s))).one()
+    if not heard[0] or not heard[1] or heard[1] <= 0:
+        return None
+    return float(heard[0]) / float(heard[1])

@@ -1,14 +1,16 @@
-"""How values that databases take differently are stored: times, paths, text from file names, unsigned numbers."""
+"""How values that databases take differently are stored: times, paths, odd text, big numbers, JSON."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, LargeBinary, Text
+from sqlalchemy import BigInteger, DateTime, LargeBinary, Numeric, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -98,13 +100,16 @@ class Nanoseconds(TypeDecorator[int]):
     impl = BigInteger
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """64 bits on SQLite, any whole number elsewhere."""
+        kind: TypeEngine[Any] = BigInteger() if dialect.name == "sqlite" else Numeric(40, 0)
+        return dialect.type_descriptor(kind)
+
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """SQLite takes a text where the number is too big; others get the nearest number they have."""
-        if value is None or -TWO_TO_63 <= value < TWO_TO_63:
+        """SQLite takes a text where the number is too big."""
+        if value is None or dialect.name != "sqlite" or -TWO_TO_63 <= value < TWO_TO_63:
             return value
-        if dialect.name == "sqlite":
-            return f"{value} ns"
-        return min(max(value, -TWO_TO_63), TWO_TO_63 - 1)
+        return f"{value} ns"
 
     def process_result_value(
         self,
@@ -112,7 +117,9 @@ class Nanoseconds(TypeDecorator[int]):
         dialect: Dialect,  # noqa: ARG002
     ) -> int | None:
         """The same number."""
-        return int(value.removesuffix(" ns")) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return int(value.removesuffix(" ns"))
+        return None if value is None else int(value)
 
 
 @lru_cache(maxsize=64)  # thousands of rows of one look share their time
@@ -129,3 +136,25 @@ def plain(text: str) -> str:
     except UnicodeEncodeError:  # a surrogate that stands for no byte
         raw = text.encode("utf-8", "backslashreplace")
     return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def to_json(value: Any) -> str:
+    """JSON that people can read and every database takes: UTF-8, and no NaN or Infinity."""
+    value = _finite(value)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name's odd bytes
+        text = json.dumps(value, allow_nan=False)
+    return text
+
+
+def _finite(value: Any) -> Any:
+    """The same value with NaN and the infinities as words, which float() reads back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
 import os
 import shutil
 import sqlite3
@@ -18,9 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError
 
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
+from thoth_watch.infrastructure.ledger import server
+from thoth_watch.infrastructure.ledger.column_types import to_json
 from thoth_watch.infrastructure.ledger.failures import RESTORE, translated
 from thoth_watch.infrastructure.ledger.migrations import upgrade
 from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID, SCHEMA_REVISION
@@ -61,7 +61,8 @@ def open_for_writing(
     """An engine on a ledger of the newest schema; made whole, or not at all, where there is none."""
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        return _open_server(parsed)
+        engine = server.open_for_writing(parsed)
+        return engine, Place(parsed.render_as_string(hide_password=True))
     path = _sqlite_path(parsed)
     place = str(path)
     if not _lies_there(path):
@@ -86,7 +87,8 @@ def open_for_reading(
     """An engine that cannot write, on a ledger that is there; nothing is made or migrated."""
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        return _engine_of_server(parsed), Place(parsed.render_as_string(hide_password=True))
+        engine = server.open_for_reading(parsed)
+        return engine, Place(parsed.render_as_string(hide_password=True))
     path = _sqlite_path(parsed)
     place = str(path)
     if not _lies_there(path):
@@ -126,7 +128,7 @@ def _bring_up_to_date(engine: Engine, place: str) -> None:
 
 def _parse(url: str | URL) -> URL:
     try:
-        return make_url(url)
+        return server.with_driver(make_url(url))
     except ArgumentError as error:
         raise ConfigError(f"ledger.url {url!r}: use sqlite:///path/to/thoth-watch.db") from error
 
@@ -295,45 +297,3 @@ def _begin(connection: Connection) -> None:
     """Writers take the lock first: one that reads and then writes would fail at once if another wrote."""
     writes = connection.get_execution_options().get("thoth_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _engine_of_server(url: URL) -> Engine:
-    try:
-        return create_engine(url, json_serializer=to_json, pool_pre_ping=True)
-    except (ModuleNotFoundError, NoSuchModuleError, ArgumentError) as error:
-        shown = url.render_as_string(hide_password=True)
-        raise ConfigError(f"ledger.url {shown}: {error}; install its driver") from error
-
-
-def _open_server(url: URL) -> tuple[Engine, Place]:
-    engine = _engine_of_server(url)
-    place = url.render_as_string(hide_password=True)
-    try:
-        with translated(place):
-            _bring_up_to_date(engine, place)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine, Place(place)
-
-
-def to_json(value: Any) -> str:
-    """JSON that people can read and every database takes: UTF-8, and no NaN or Infinity."""
-    value = _finite(value)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name's odd bytes
-        text = json.dumps(value, allow_nan=False)
-    return text
-
-
-def _finite(value: Any) -> Any:
-    """The same value with NaN and the infinities as words, which float() reads back."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -136,7 +136,10 @@ def _known(connection: Connection, paths: Sequence[Path]) -> dict[Path, Any]:
         row.path_raw: row
         for some in chunks(paths)
         for row in connection.execute(
-            select(*columns).where(files.c.path_raw.in_(some)).with_for_update()
+            select(*columns)
+            .where(files.c.path_raw.in_(some))
+            .order_by(files.c.id)  # all who lock several do so in this order
+            .with_for_update()
         )
     }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.infrastructure.ledger.moves import chunks
@@ -43,11 +45,8 @@ def reserve(
                 .values(format=format_name, **common)
             )
         else:
-            connection.execute(
-                insert(publications).values(
-                    file_id=file_id, format=format_name, path=path, path_raw=path, **common
-                )
-            )
+            place: dict[str, Any] = {"format": format_name, "path": path, "path_raw": path}
+            _insert(connection, file_id=file_id, **place, **common)
 
 
 def mark_published(
@@ -69,15 +68,14 @@ def mark_published(
             "claim_no": claim_no,
         }
         if path not in holders:  # a name found while publishing
-            connection.execute(
-                insert(publications).values(
-                    file_id=file_id,
-                    format=path.suffix.removeprefix("."),
-                    path=path,
-                    path_raw=path,
-                    name_kind="alternate",
-                    **facts,
-                )
+            _insert(
+                connection,
+                file_id=file_id,
+                format=path.suffix.removeprefix("."),
+                path=path,
+                path_raw=path,
+                name_kind="alternate",
+                **facts,
             )
         elif holders[path] == file_id:
             connection.execute(
@@ -97,6 +95,14 @@ def drop_reserved(connection: Connection, *, file_id: int, but: Iterable[Path]) 
             publications.c.path_raw.not_in(list(but)),
         )
     )
+
+
+def _insert(connection: Connection, **row: Any) -> None:
+    """A name that nobody had a moment ago. Raises NameTaken if another worker was faster."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(publications).values(**row).on_conflict_do_nothing()
+    if connection.execute(statement.returning(publications.c.id)).first() is None:
+        raise NameTaken(f"{row['path']}: is the transcript of another recording")
 
 
 def _holders(connection: Connection, paths: Sequence[Path]) -> dict[Path, int]:

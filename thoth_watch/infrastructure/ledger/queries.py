@@ -25,6 +25,7 @@ from thoth_watch.infrastructure.ledger.connection import (
 from thoth_watch.infrastructure.ledger.events import Cursor, events_of
 from thoth_watch.infrastructure.ledger.failures import translated
 from thoth_watch.infrastructure.ledger.figures import figures_of
+from thoth_watch.infrastructure.ledger.fleet import FleetState, fleet_of
 from thoth_watch.infrastructure.ledger.history import history_of
 from thoth_watch.infrastructure.ledger.tables import (
     files,
@@ -157,6 +158,11 @@ class LedgerReader:
         """What is still to be transcribed, and how fast the newest runs were."""
         with self._reading() as connection:
             return backlog_of(connection)
+
+    def fleet(self) -> FleetState:
+        """Workers elsewhere, and what waits for them."""
+        with self._reading() as connection:
+            return fleet_of(connection)
 
     def events(self, after: Cursor | None, *, limit: int) -> tuple[list[dict[str, Any]], Cursor]:
         """What happened to files and runs, oldest first, and where to go on reading.

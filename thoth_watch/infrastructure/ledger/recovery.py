@@ -5,24 +5,50 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, not_, or_, select, update
 
 from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import leases
+from thoth_watch.infrastructure.ledger.database_clock import now_of
 from thoth_watch.infrastructure.ledger.moves import Move, move_all
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files, run_files, runs
 
-DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
+
+def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -> None:
+    """Batches that nobody works on, and that no worker is to take, are DEAD: their leases are over.
+
+    batch_id: this one, which is known to have ended.
+    First of all: whoever renews a lease at this very moment finds it gone, or is waited for.
+    """
+    is_over = not_(leases.is_alive(now_of(connection)))
+    if batch_id is not None:
+        is_over = batches.c.id == batch_id
+    connection.execute(
+        update(batches).where(leases.IS_OPEN, is_over).values(state=str(BatchState.DEAD))
+    )
 
 
-def take_back_files(connection: Connection, *, now: datetime) -> int:
-    """CLAIMED files wait again, their attempt counted as a death instead; the tenth is the last."""
+def take_back_files(
+    connection: Connection, *, batch_id: int | None = None, now: datetime, death_limit: int
+) -> int:
+    """CLAIMED files of no open batch (of that one) wait again, their attempt counted as a death instead.
+
+    The one that reaches the limit is the last.
+    """
     columns = (files.c.id, files.c.claim_no, files.c.attempts, files.c.deaths)
     steps = []
-    claimed = select(*columns).where(files.c.state == State.CLAIMED).with_for_update()
+    claimed = (
+        select(*columns)
+        .where(files.c.state == State.CLAIMED, _is_of_no_open_batch(files.c.batch_id))
+        .order_by(files.c.id)
+        .with_for_update()
+    )
+    if batch_id is not None:
+        claimed = claimed.where(files.c.batch_id == batch_id)
     for row in connection.execute(claimed):
         deaths = row.deaths + 1
-        if deaths >= DEATH_LIMIT:
+        if deaths >= death_limit:
             after = State.QUARANTINED
             reason = f"the program died {deaths} times while it worked on this file"
         else:
@@ -34,14 +60,25 @@ def take_back_files(connection: Connection, *, now: datetime) -> int:
     return len(steps)
 
 
-def close_dead_runs(connection: Connection, *, now: datetime) -> None:
-    """RUNNING runs are INTERRUPTED, with what their files had come to; their batches are closed."""
-    running = select(runs.c.id).where(runs.c.status == RunStatus.RUNNING)
+def close_dead_runs(connection: Connection, *, batch_id: int | None = None, now: datetime) -> None:
+    """RUNNING runs of no open batch (of that one) are INTERRUPTED, with what their files had come to.
+
+    Not those whose worker closed the batch a moment ago, and is about to close the run.
+    """
+    held = select(batches.c.id).where(batches.c.lease_until >= now_of(connection))
+    running = select(runs.c.id).where(
+        runs.c.status == RunStatus.RUNNING,
+        _is_of_no_open_batch(runs.c.batch_id),
+        or_(runs.c.batch_id.is_(None), runs.c.batch_id.not_in(held)),
+    )
+    if batch_id is not None:
+        running = running.where(runs.c.batch_id == batch_id)
     for run_id in connection.scalars(running).all():
         _close_dead_run(connection, run_id, now=now)
-    connection.execute(
-        update(batches).where(batches.c.state == BatchState.OPEN).values(state=str(BatchState.DEAD))
-    )
+
+
+def _is_of_no_open_batch(batch_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    return or_(batch_id.is_(None), batch_id.not_in(select(batches.c.id).where(leases.IS_OPEN)))
 
 
 def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> None:
@@ -55,11 +92,9 @@ def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> No
     )
     left = connection.execute(select(*columns).where(files.c.run_id == run_id)).all()
     finished = [row for row in left if row.state in {State.RESULT, State.DONE}]
-    if left:
-        connection.execute(insert(run_files), [_left_by(run_id, row) for row in left])
-    connection.execute(
+    closed = connection.execute(
         update(runs)
-        .where(runs.c.id == run_id)
+        .where(runs.c.id == run_id, runs.c.status == RunStatus.RUNNING)
         .values(
             status=str(RunStatus.INTERRUPTED),
             finished_at=now,
@@ -69,6 +104,8 @@ def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> No
             error="the program was killed or the machine stopped before the run ended",
         )
     )
+    if left and closed.rowcount:
+        connection.execute(insert(run_files), [_left_by(run_id, row) for row in left])
 
 
 def _left_by(run_id: int, row: Any) -> dict[str, Any]:

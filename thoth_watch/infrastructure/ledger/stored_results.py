@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select
+from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.application.ports import StoredResult, Unpublished
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import rows, transcripts
-from thoth_watch.infrastructure.ledger.tables import files, publications, results
+from thoth_watch.infrastructure.ledger import leases, rows, transcripts
+from thoth_watch.infrastructure.ledger.tables import batches, files, publications, results
 
 
 def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult | None:
@@ -35,32 +36,39 @@ def keep(
     now: datetime,
 ) -> None:
     """Store a result, unless there is one of that key already."""
-    known = select(results.c.sha256).where(
-        results.c.sha256 == sha256, results.c.fingerprint == fingerprint
-    )
-    if connection.scalar(known) is not None:
-        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    row = row_of(result, sha256=sha256, fingerprint=fingerprint, run_id=run_id, now=now)
+    # another worker may have been as far at the same moment
+    connection.execute(dialect.insert(results).values(**row).on_conflict_do_nothing())
+
+
+def row_of(
+    result: StoredResult, *, sha256: str, fingerprint: str, run_id: int, now: datetime
+) -> dict[str, Any]:
+    """The row of a result."""
     transcript = result.transcript
-    connection.execute(
-        insert(results).values(
-            sha256=sha256,
-            fingerprint=fingerprint,
-            transcript=transcripts.to_document(transcript),
-            provenance=dict(result.provenance),
-            run_id=run_id,
-            created_at=now,
-            language=transcript.language,
-            verdict=str(transcript.verdict),
-            duration_s=transcript.duration_s,
-        )
-    )
+    return {
+        "sha256": sha256,
+        "fingerprint": fingerprint,
+        "transcript": transcripts.to_document(transcript),
+        "provenance": dict(result.provenance),
+        "run_id": run_id,
+        "created_at": now,
+        "language": transcript.language,
+        "verdict": str(transcript.verdict),
+        "duration_s": transcript.duration_s,
+    }
 
 
 def unpublished(
     connection: Connection, treatment_of: Callable[[AudioFile], Any]
 ) -> list[Unpublished]:
-    """Files in RESULT with what is to be written, and the names that their last claim reserved."""
+    """Files in RESULT with what is to be written, and the names that their last claim reserved.
+
+    Not those that a worker has under a lease: it publishes them itself.
+    """
     is_its = and_(results.c.sha256 == files.c.sha256, results.c.fingerprint == files.c.fingerprint)
+    is_left = files.c.batch_id.not_in(select(batches.c.id).where(leases.IS_LEASED))
     found = connection.execute(
         select(
             *rows.WAITING,
@@ -70,7 +78,7 @@ def unpublished(
             results.c.provenance,
         )
         .join(results, is_its)
-        .where(files.c.state == State.RESULT)
+        .where(files.c.state == State.RESULT, or_(files.c.batch_id.is_(None), is_left))
         .order_by(files.c.id)
     ).all()
     names = _planned_names(connection)

@@ -30,7 +30,7 @@ from thoth_watch.infrastructure.ledger.column_types import (
 )
 
 APPLICATION_ID = 0x54484F54  # "THOT", in the header of every ledger file
-SCHEMA_REVISION = "0003"  # the newest migration; a reader asks for exactly this one
+SCHEMA_REVISION = "0004"  # the newest migration; a reader asks for exactly this one
 
 
 class BatchState(StrEnum):
@@ -64,7 +64,10 @@ batches = Table(
     Column("claimed_at", UtcDateTime, nullable=False),
     Column("claim_no", BigInteger, nullable=False),
     Column("state", PlainText, nullable=False),
+    Column("sent_at", UtcDateTime),  # to a worker elsewhere; NULL where its own process works on it
+    Column("lease_until", UtcDateTime),  # by the database's clock; NULL until a worker has it
     CheckConstraint(_one_of("state", BatchState), name="state"),
+    Index(None, "state"),
 )
 
 runs = Table(
@@ -196,6 +199,26 @@ unfinished = Table(
     Column("heard_s", Float, nullable=False),  # seconds of sound, from the start
     Column("so_far", JSON, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+)
+
+hearings = Table(  # who transcribes which sound just now, so that no other worker does
+    "hearings",
+    metadata,
+    Column("sha256", PlainText, primary_key=True),
+    Column("fingerprint", PlainText, primary_key=True),
+    Column("batch_id", ForeignKey("batches.id"), nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", PlainText, primary_key=True),
+    Column("host", PlainText, nullable=False),
+    Column("process_id", Integer, nullable=False),
+    Column("device", PlainText, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),  # these two by the database's clock
+    Column("batch_id", ForeignKey("batches.id")),  # what it works on; NULL: it waits
 )
 
 publications = Table(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from thoth_watch.application.ports import StoredResult
 from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
+from thoth_watch.infrastructure.ledger.column_types import to_json
 
 
 def to_document(transcript: Transcript) -> dict[str, Any]:
@@ -26,6 +29,21 @@ def from_document(document: Mapping[str, Any]) -> Transcript:
         n_tokens=document["n_tokens"],
         skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
     )
+
+
+def result_to_text(result: StoredResult) -> str:
+    """A transcript with its provenance, as JSON for others than the ledger."""
+    document = {
+        "transcript": to_document(result.transcript),
+        "provenance": dict(result.provenance),
+    }
+    return to_json(document)
+
+
+def result_from_text(text: str) -> StoredResult:
+    """What `result_to_text` was given. Raises ValueError, KeyError, TypeError for anything else."""
+    document = json.loads(text)
+    return StoredResult(from_document(document["transcript"]), document["provenance"])
 
 
 def so_far_to_document(so_far: SoFar) -> dict[str, Any]:

@@ -31,6 +31,11 @@ def host_name() -> str:
     return socket.gethostname()
 
 
+def process_id() -> int:
+    """This process's number."""
+    return os.getpid()
+
+
 def owner_token() -> str:
     """Names this process for good: boot, process id and start time. Source: proc(5)."""
     try:

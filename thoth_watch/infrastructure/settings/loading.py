@@ -31,6 +31,13 @@ from thoth_watch.infrastructure.settings.layers import (
 )
 from thoth_watch.infrastructure.settings.precision import strongest_precision
 from thoth_watch.infrastructure.settings.problems import explain, without_password
+from thoth_watch.infrastructure.settings.scale_out import (
+    CacheSettings,
+    DispatchSettings,
+    cache_of,
+    check_scale_out,
+    dispatch_of,
+)
 from thoth_watch.infrastructure.settings.schema import (
     LEAVE,
     Document,
@@ -39,6 +46,8 @@ from thoth_watch.infrastructure.settings.schema import (
     RuleSection,
     TranscriptSection,
 )
+
+AUTO = {"batch.max_files", "batch.max_audio_s", "batch.max_wait_s"}  # None is their auto
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +86,14 @@ class Settings:
     batch: BatchPolicy
     quiet_hours: QuietHours
     engine: TranscriptionEngineConfig
+    idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
     diarization: DiarizationConfig
     subtitles: SubtitleLayout
     ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
+    dispatch: DispatchSettings
+    cache: CacheSettings
     log_level: str  # debug, info, warning or error
     log_format: str  # text or json
     hooks: HookSettings
@@ -146,6 +158,12 @@ class _Builder:
             at=("inbox",) if document.inboxes is None else ("inboxes",),
             places=[(inbox.path, inbox.recursive, inbox.after) for inbox in inboxes],
         )
+        check_scale_out(document, self._request)
+        for at, url in (
+            (("dispatch", "broker"), document.dispatch.broker),
+            (("cache", "url"), document.cache.url),
+        ):
+            self._values[at] = None if url is None else without_password(url)
         self._request.stop_if_refused()
         batch = document.batch
         return Settings(
@@ -161,11 +179,14 @@ class _Builder:
             ),
             quiet_hours=QuietHours(tuple(parse_span(text) for text in batch.quiet_hours)),
             engine=engine,
+            idle_unload_s=document.engine.idle_unload_s,
             treatment=treatment,
             rules=rules,
             diarization=diarization,
             subtitles=_layout(document.transcript),
             ledger_url=ledger_url,
+            dispatch=dispatch_of(document),
+            cache=cache_of(document),
             log_level=document.log.level,
             log_format=document.log.format,
             hooks=self._hooks(),
@@ -334,7 +355,7 @@ class _Builder:
                 ]
             else:
                 shown = getattr(getattr(self._document, section), name)
-            if key == "batch.max_wait_s" and shown is None:
+            if key in AUTO and shown is None:
                 shown = "auto"
             at: Location = tuple(key.split("."))
             origins[key] = Origin(self._values.get(at, shown), self._request.said_at(at).source)

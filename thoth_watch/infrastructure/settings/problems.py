@@ -78,5 +78,7 @@ def _show(value: object, at: Location) -> str:
         return "a mapping"
     if isinstance(value, list):
         return f"the list {value!r}" if len(repr(value)) <= 60 else "a list"
-    text = repr(without_password(value) if isinstance(value, str) and at[-1] == "url" else value)
+    text = repr(
+        without_password(value) if isinstance(value, str) and at[-1] in ("url", "broker") else value
+    )
     return text if len(text) <= 60 else text[:57] + "..."

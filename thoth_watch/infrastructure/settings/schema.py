@@ -22,11 +22,14 @@ from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
+    check_broker,
+    check_cache_url,
     check_extensions,
     check_language,
     check_ledger_url,
     check_match,
-    check_max_batch,
+    check_max_audio,
+    check_max_files,
     check_max_wait,
     check_mixed_precision,
     check_name,
@@ -35,6 +38,7 @@ from thoth_watch.infrastructure.settings.values import (
     check_revision,
     check_sample_rate,
     check_sentinel,
+    check_some_seconds,
     check_temperatures,
     check_text,
     check_text_list,
@@ -113,12 +117,12 @@ class AudioSection(Section):
 class BatchSection(Section):
     """`batch:`."""
 
-    max_files: int = Field(default=_BATCH.max_files, ge=1, le=1_000_000)
-    max_audio_s: SomeSeconds = _BATCH.max_audio_s
+    max_files: Annotated[int | None, BeforeValidator(check_max_files)] = _BATCH.max_files
+    max_audio_s: Annotated[float | None, BeforeValidator(check_max_audio)] = _BATCH.max_audio_s
     max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
     group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
     order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
-    max_batch_s: Annotated[float | None, BeforeValidator(check_max_batch)] = _BATCH.max_batch_s
+    max_batch_s: Annotated[float | None, BeforeValidator(check_some_seconds)] = _BATCH.max_batch_s
     quiet_hours: Annotated[list[str], BeforeValidator(check_quiet_hours)] = []
 
 
@@ -135,6 +139,7 @@ class EngineSection(Section):
     use_cache: bool = _ENGINE.use_cache
     precision: Annotated[str, BeforeValidator(check_precision)] = _ENGINE.precision
     audio_context: Annotated[str, one_of(*AudioContext)] = _ENGINE.audio_context
+    idle_unload_s: Annotated[float | None, BeforeValidator(check_some_seconds)] = None
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskWord = _ENGINE.task
@@ -201,6 +206,23 @@ class LedgerSection(Section):
     url: Annotated[str, BeforeValidator(check_ledger_url)] = DEFAULT_LEDGER_URL
 
 
+class DispatchSection(Section):
+    """`dispatch:`."""
+
+    kind: Annotated[str, one_of("local", "celery")] = "local"
+    broker: Annotated[str | None, BeforeValidator(check_broker)] = None
+    window_per_worker: int = Field(default=2, ge=1, le=1000)
+    lease_s: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 90.0
+    max_attempts: int = Field(default=3, ge=1, le=100)
+
+
+class CacheSection(Section):
+    """`cache:`."""
+
+    url: Annotated[str | None, BeforeValidator(check_cache_url)] = None
+    lifetime_s: SomeSeconds = 2_592_000.0
+
+
 class LogSection(Section):
     """`log:`."""
 
@@ -249,6 +271,8 @@ class Document(Section):
     performance: PerformanceSection = PerformanceSection()
     transcript: TranscriptSection = TranscriptSection()
     ledger: LedgerSection = LedgerSection()
+    dispatch: DispatchSection = DispatchSection()
+    cache: CacheSection = CacheSection()
     rules: list[RuleSection] = []
     log: LogSection = LogSection()
     hooks: HooksSection = HooksSection()

@@ -169,7 +169,25 @@ def check_max_wait(value: object) -> float | None:
     return float(value)
 
 
-def check_max_batch(value: object) -> float | None:
+def check_max_files(value: object) -> int | None:
+    """How many, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
+        raise NotAllowedError("allowed: auto, or a whole number from 1 up")
+    return value
+
+
+def check_max_audio(value: object) -> float | None:
+    """Seconds, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
+        raise NotAllowedError("allowed: auto, or seconds above 0")
+    return float(value)
+
+
+def check_some_seconds(value: object) -> float | None:
     """Seconds, or None for no limit."""
     if value in (None, "null"):
         return None
@@ -272,4 +290,24 @@ def check_ledger_url(value: object) -> str:
         not rest.startswith("/") or rest.strip("/") in ("", ":memory:")
     ):
         raise NotAllowedError("allowed: sqlite:///FILE (a ledger in memory forgets everything)")
+    return text
+
+
+def check_broker(value: object) -> str | None:
+    """The URL of a broker, or None."""
+    return _url(value, ("redis", "rediss", "amqp", "amqps"), "redis://HOST/0 or amqp://USER@HOST//")
+
+
+def check_cache_url(value: object) -> str | None:
+    """The URL of a Redis server, or None."""
+    return _url(value, ("redis", "rediss"), "redis://HOST/1")
+
+
+def _url(value: object, schemes: tuple[str, ...], example: str) -> str | None:
+    if value in (None, "null"):
+        return None
+    text = check_text(value)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme not in schemes or not rest:
+        raise NotAllowedError(f"allowed: null, or a URL such as {example}")
     return text

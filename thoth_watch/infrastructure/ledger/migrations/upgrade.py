@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.sql import column, table
 
 from thoth_watch.domain.errors import LedgerBroken
 from thoth_watch.infrastructure.ledger.tables import SCHEMA_REVISION
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 HERE = Path(__file__).parent
 
@@ -25,18 +29,25 @@ def revision_of(connection: Connection) -> str | None:
 def to_newest(connection: Connection, *, place: str) -> None:
     """Apply every migration that is missing. Raises LedgerBroken for a ledger newer than the program."""
     from alembic import command
-    from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
-    config.set_main_option("path_separator", "newline")
-    config.attributes["connection"] = connection
+    config = configured(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     present = revision_of(connection)
     if present is not None and present not in known:
         raise wrong_version(place, present)
     command.upgrade(config, "head")
+
+
+def configured(connection: Connection) -> Config:
+    """Alembic's configuration for our migrations on that connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.attributes["connection"] = connection
+    return config
 
 
 def wrong_version(place: str, revision: str | None) -> LedgerBroken:

@@ -243,3 +243,19 @@ def upgrade() -> None:
     op.create_index(op.f("ix_transitions_file_id"), "transitions", ["file_id"], unique=False)
     for view in (RUN_SUMMARY, ENGINE_SUMMARY, FAILURES):
         op.execute(view)
+
+
+def downgrade() -> None:
+    """Drop all of it, those first that point to others."""
+    for view in ("failures", "engine_summary", "run_summary"):
+        op.execute(f"DROP VIEW {view}")
+    for table in (
+        "transitions",
+        "run_files",
+        "publications",
+        "results",
+        "files",
+        "runs",
+        "batches",
+    ):
+        op.drop_table(table)

@@ -12,3 +12,8 @@ down_revision = "0001"
 def upgrade() -> None:
     """One column more."""
     op.add_column("runs", sa.Column("skipped_share", sa.Float(), nullable=True))
+
+
+def downgrade() -> None:
+    """One less."""
+    op.drop_column("runs", "skipped_share")

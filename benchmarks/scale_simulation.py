@@ -1,0 +1,253 @@
+"""`python -m benchmarks.scale_simulation`: hundreds of workers on the real dispatcher, with faked engines.
+
+Dispatcher, batching, back-pressure, leases and ledger are the program's own; the broker is a queue in
+memory, and workers need no time but that of a clock that jumps from one event to the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import random
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from thoth_watch.application.ports import Claim, StoredResult, WorkerFacts
+from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.serve import Ending, Serve, ServePolicy
+from thoth_watch.domain.audio import AudioFile, Signature
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
+from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
+from thoth_watch.domain.states import State
+from thoth_watch.domain.transcript import Transcript
+from thoth_watch.domain.treatment import Treatment
+from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
+from thoth_watch.infrastructure.ledger import SqlLedger
+
+INBOX = Path("/in")
+LEASE_S = 7 * 86_400.0  # by the database's clock, which does not jump
+REALTIME_FACTOR = 90.0
+ENGINE = TranscriptionEngineConfig()
+PLACEMENT = Placement(
+    engine="batch",
+    model="fake",
+    model_revision="0",
+    device="cuda:0",
+    device_name="a faked GPU",
+    precision="float16",
+    mixed_precision="fp16",
+    batch_size=24,
+    versions={},
+)
+NOTHING_HEARD = Transcript((), "en", 1.0)
+
+
+@dataclass
+class JumpingClock:
+    """Seconds that pass only where somebody waits."""
+
+    seconds: float = 0.0
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        return self.begun + timedelta(seconds=self.seconds)
+
+    def monotonic_s(self) -> float:
+        """Seconds since it was made."""
+        return self.seconds
+
+
+@dataclass
+class FakedFleet:
+    """Queue, workers and doorbell at once: waiting lets the workers go on."""
+
+    ledger: SqlLedger
+    clock: JumpingClock
+    n_workers: int
+    queue: deque[int] = field(default_factory=deque)
+    most_queued: int = 0
+    busy_s: float = 0.0
+    batches: int = 0
+
+    def __post_init__(self) -> None:
+        self.idle = list(range(self.n_workers))
+        self.working: list[tuple[float, int, Claim]] = []  # until when, who, what
+        for number in self.idle:
+            worker = WorkerFacts(f"w{number}", "here", number, "cuda:0")
+            self.ledger.worker_seen(worker, batch_id=None)
+
+    def send(self, batch_id: int) -> None:
+        """To the queue."""
+        self.queue.append(batch_id)
+        self.most_queued = max(self.most_queued, len(self.queue))
+        self.take_up()
+
+    def depth(self) -> int:
+        """Of the queue."""
+        return len(self.queue)
+
+    def take_up(self) -> None:
+        """Idle workers take what waits."""
+        while self.queue and self.idle:
+            worker, batch_id = self.idle.pop(), self.queue.popleft()
+            claim = self.ledger.lease(
+                batch_id, owner=f"w{worker}", lease_s=LEASE_S, treatment_of=lambda _: Treatment()
+            )
+            if claim is None:
+                self.idle.append(worker)
+                continue
+            takes_s = claim.batch.audio_s / REALTIME_FACTOR
+            self.busy_s += takes_s
+            self.batches += 1
+            heapq.heappush(self.working, (self.clock.seconds + takes_s, worker, claim))
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until then, or until a worker has ended its batch."""
+        end_s = self.clock.seconds + timeout_s
+        while self.working and self.working[0][0] <= end_s:
+            self.clock.seconds, worker, claim = heapq.heappop(self.working)
+            record(self.ledger, claim, self.clock.now())
+            self.idle.append(worker)
+            self.take_up()
+        self.clock.seconds = end_s
+        return False
+
+    def wake(self) -> None:
+        """Nobody sleeps."""
+
+
+def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
+    """All that a worker writes for a batch."""
+    run_id = ledger.open_run(claim, asked=ENGINE, placement=PLACEMENT, now=now)
+    outcomes = []
+    for item in claim.batch.files:
+        path = item.file.path.with_suffix(".txt")
+        sha256 = f"{item.file_id:064}"
+        result = StoredResult(NOTHING_HEARD, {})
+        ledger.record_result(
+            claim,
+            file_id=item.file_id,
+            run_id=run_id,
+            sha256=sha256,
+            fingerprint="f",
+            result=result,
+            names=[("txt", path)],
+            name_kind="stem",
+            now=now,
+        )
+        ledger.record_published(
+            file_id=item.file_id,
+            claim_no=claim.claim_no,
+            state=State.DONE,
+            reason="",
+            published=[(path, sha256)],
+            now=now,
+        )
+        outcomes.append(FileOutcome(item.file_id, State.DONE))
+    ledger.release(claim, now=now)
+    wall_s = claim.batch.audio_s / REALTIME_FACTOR
+    ledger.close_run(run_id, finished_run(claim, now, wall_s), outcomes)
+
+
+def finished_run(claim: Claim, now: datetime, wall_s: float) -> Run:
+    """Its row."""
+    return Run(
+        asked=ENGINE,
+        placement=PLACEMENT,
+        started_at=now,
+        finished_at=now,
+        status=RunStatus.DONE,
+        stages=StageSeconds(),
+        audio_s=claim.batch.audio_s,
+        wall_s=wall_s,
+        files_ok=len(claim.batch.files),
+        files_failed=0,
+        tokens=0,
+        peak_rss_bytes=0,
+        peak_gpu_bytes=0,
+    )
+
+
+def fill(ledger: SqlLedger, n_files: int, now: datetime) -> list[float]:
+    """Files of mixed length (log-normal, five minutes in the middle), ready; their seconds."""
+    chance = random.Random(7)
+    lengths = [min(7200.0, 300.0 * chance.lognormvariate(0, 1)) for _ in range(n_files)]
+    files = [
+        (AudioFile(INBOX, INBOX / f"{number:07}.wav", Signature(1, 1, 1, 1, number)), seconds)
+        for number, seconds in enumerate(lengths)
+    ]
+    ledger.record_listing(seen=[], ready=files, refused=[], gone=[], now=now)
+    return lengths
+
+
+def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> str:
+    """The dispatcher's loop until all is done; what was seen."""
+    clock = JumpingClock()
+    with SqlLedger.open(url) as ledger:
+        lengths = fill(ledger, n_files, clock.now())
+        fleet = FakedFleet(ledger, clock, n_workers)
+        dispatcher = FleetDispatcher(
+            ledger,
+            fleet,
+            recover=lambda: ledger.recover(now=clock.now()),
+            window_per_worker=2,
+            lease_s=LEASE_S,
+            monotonic_s=clock.monotonic_s,
+        )
+        serve = Serve(
+            inboxes=[],
+            ledger=ledger,
+            dispatcher=dispatcher,
+            doorbell=fleet,
+            publish=PublishTranscript(
+                ledger=ledger,
+                publisher=None,  # type: ignore[arg-type]  # workers publish
+                render=None,  # type: ignore[arg-type]
+                clock=clock,
+            ),
+            files=None,  # type: ignore[arg-type]  # nothing is left over
+            treatment_of=lambda _: Treatment(),
+            clock=clock,
+            policy=ServePolicy(batch=policy, rescan_s=60.0, drain=True, tend_s=1.0),
+            owner="dispatcher",
+            ensure_engine=lambda: None,
+            tend=dispatcher.tend,
+        )
+        cpu, wall = time.process_time(), time.perf_counter()
+        ending = serve.run(should_stop=lambda: False)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        n_done = len([1 for known in ledger.known(INBOX).values() if known.state is State.DONE])
+    assert ending is Ending.DRAINED
+    assert n_done == n_files, f"{n_done} of {n_files}"
+    ideal_s = max(sum(lengths) / n_workers, *lengths) / REALTIME_FACTOR
+    return (
+        f"{n_workers} workers, {n_files} files, {sum(lengths) / 3600:.0f} h of audio, {fleet.batches} batches: "
+        f"makespan {clock.seconds:.0f} s, {clock.seconds / ideal_s:.2f} times the ideal; "
+        f"at most {fleet.most_queued} messages waited (window {2 * n_workers}); "
+        f"all of the ledger's work, workers' included: {1000 * cpu / fleet.batches:.1f} ms of CPU "
+        f"a batch, {1000 * cpu / n_files:.2f} ms a file ({wall:.0f} s of wall time)"
+    )
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=512)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--ledger", help="URL of an empty database; else SQLite in a new folder")
+    parser.add_argument("--order", default="longest", help="oldest, shortest, longest, priority")
+    asked = parser.parse_args()
+    policy = BatchPolicy(order=asked.order)
+    with tempfile.TemporaryDirectory() as folder:
+        url = asked.ledger or f"sqlite:///{folder}/ledger.db"
+        print(simulate(url, n_workers=asked.workers, n_files=asked.files, policy=policy))
+
+
+if __name__ == "__main__":
+    main()

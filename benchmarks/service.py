@@ -1,0 +1,256 @@
+"""Measures what stands around the engine: its overhead, a deep backlog, and how soon a lone file is begun.
+
+    python -m benchmarks.service [--files N] [--backlog N] [--lone N] [--only overhead backlog lone]
+
+overhead: short files through `once` with an engine of whisper-tiny's shape and full windows; processor
+seconds of all but the engine's own work (looks, ledger, decoding, voice activity, publishing) over the
+engine's. backlog: tiny files with the engine faked. lone: files dropped one by one before an idle daemon
+with the engine faked. Writes benchmarks/out/service.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.service_runs import Place, drain_faked, drain_real, watch_faked, write_wav
+
+OUT = Path("benchmarks/out")
+N_TOKENS = 48
+LIMITS = {"overhead_share": 0.10, "files_per_s": 300.0, "lone_ms": 50.0}
+SAMPLE_EVERY_S = 1.0
+
+Row = dict[str, Any]
+
+
+def overhead(folder: Path, n_files: int) -> Row:
+    """All but the engine's own work over the engine's, in processor seconds."""
+    import soundfile
+
+    from benchmarks.checkpoints import make_checkpoint
+    from benchmarks.recordings import make_recordings
+
+    place = Place(folder)
+    told = folder / "told.json"
+    model = make_checkpoint(OUT, "tiny", n_tokens=N_TOKENS)
+    config = place.configure(
+        engine={"engine_type": "batch", "model": str(model.resolve()), "device": "cpu", "language": "en"},
+        decoding={"temperature": 0.0, "logprob_threshold": None, "compression_ratio_threshold": None,
+                  "no_speech_threshold": None, "retry_suspect": False},  # random weights
+        transcript={"formats": ["txt", "json"]},
+    )  # fmt: skip
+    spoken = make_recordings(OUT / "recordings", n_short=32)["short"].files
+    rng, audio_s = np.random.default_rng(0), 0.0
+    for number in range(n_files):
+        samples, rate_hz = soundfile.read(spoken[number % len(spoken)], dtype="float32")
+        samples = samples + 1e-3 * rng.standard_normal(len(samples))  # each a recording of its own
+        soundfile.write(place.inbox / f"{number:05}.flac", samples, rate_hz)
+        audio_s += len(samples) / rate_hz
+    _in_a_process(drain_real, config, told).join()
+    spent = json.loads(told.read_text())
+    around_s = spent["total_cpu_s"] - spent["engine_cpu_s"]
+    _check_all_done(place, n_files)
+    return {
+        "row": "overhead",
+        "files": n_files,
+        "audio_s": audio_s,
+        **spent,
+        "overhead_share": around_s / spent["engine_cpu_s"],
+    }
+
+
+def backlog(folder: Path, n_files: int) -> Row:
+    """Files a second from the first claim to the last DONE, and the memory meanwhile."""
+    place = Place(folder)
+    config = place.configure(engine={"vad": "off"})
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, (256, 800))
+    for number in range(n_files):
+        below = place.inbox / f"{number // 1000:03}"
+        below.mkdir(exist_ok=True)
+        mark = np.array([number % 251, number // 251 % 251, number // 63001]) / 256
+        write_wav(below / f"{number:06}.wav", np.concatenate((noise[number % 256], mark)))
+    process = _in_a_process(drain_faked, config)
+    watched, samples = psutil.Process(process.pid), []
+    worked_s = 0.0
+    while process.is_alive():
+        time.sleep(SAMPLE_EVERY_S)
+        try:
+            family = [watched, *watched.children(recursive=True)]
+            worked_s = sum(sum(p.cpu_times()[:2]) for p in family)
+            resident = watched.memory_info().rss
+        except psutil.NoSuchProcess:
+            break
+        samples.append((_n_done(place), resident))
+    process.join()
+    _check_all_done(place, n_files)
+    first, last = _span(place)
+    under_way = [rss for done, rss in samples if 0.05 * n_files <= done < n_files]
+    half = len(under_way) // 2
+    return {
+        "row": "backlog",
+        "files": n_files,
+        "file_system": _file_system_of(folder),
+        "files_per_s": n_files / (last - first),
+        "cpu_ms_per_file": 1e3 * worked_s / n_files,
+        "rss_first_half_mb": max(under_way[:half], default=0) / 1e6,
+        "rss_second_half_mb": max(under_way[half:], default=0) / 1e6,
+        "samples": samples,
+    }
+
+
+def lone(folder: Path, n_files: int) -> Row:
+    """Milliseconds from settled (READY) to when the engine is given the recording."""
+    place = Place(folder)
+    config = place.configure(engine={"vad": "auto"})
+    told = folder / "told.json"
+    process = _in_a_process(watch_faked, config, told)
+    _wait_until(told.exists)
+    rng = np.random.default_rng(0)
+    dropped = []
+    for number in range(n_files + 1):  # the first one starts the decode worker
+        aside = place.folder / "aside"
+        write_wav(aside, rng.uniform(-0.3, 0.3, 48_000))
+        aside.rename(place.inbox / f"{number:03}.wav")
+        dropped.append(time.time())
+        _wait_until(lambda n=number: _n_done(place) == n + 1)
+        time.sleep(0.3)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    started = json.loads(told.read_text())[1:]  # the first was the trial of the engine
+    ready = [row[0] for row in _query(place, "SELECT ready_at FROM files ORDER BY id")]
+    settled = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in ready]
+    waits = [1e3 * (s - r) for s, r in zip(started, settled, strict=True)][1:]
+    since = [1e3 * (s - d) for s, d in zip(started, dropped, strict=True)][1:]
+    return {
+        "row": "lone",
+        "files": n_files,
+        "median_ms": statistics.median(waits),
+        "worst_ms": max(waits),
+        "median_ms_since_dropped": statistics.median(since),
+    }
+
+
+def _in_a_process(run: Callable[..., None], *given: Path) -> multiprocessing.process.BaseProcess:
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    process = multiprocessing.get_context("spawn").Process(target=run, args=given)
+    process.start()
+    return process
+
+
+def _query(place: Place, sql: str) -> list[Any]:
+    connection = sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=60)
+    try:
+        return connection.execute(sql).fetchall()
+    except sqlite3.OperationalError:
+        return []  # it is being made
+    finally:
+        connection.close()
+
+
+def _n_done(place: Place) -> int:
+    if not place.database.exists():
+        return 0
+    rows = _query(place, "SELECT count(*) FROM files WHERE state = 'DONE'")
+    return int(rows[0][0]) if rows else 0
+
+
+def _span(place: Place) -> tuple[float, float]:
+    first, last = _query(
+        place, "SELECT (SELECT min(claimed_at) FROM batches), (SELECT max(done_at) FROM files)"
+    )[0]
+    return tuple(datetime.fromisoformat(text).timestamp() for text in (first, last))  # type: ignore[return-value]
+
+
+def _check_all_done(place: Place, n_files: int) -> None:
+    states = dict(_query(place, "SELECT state, count(*) FROM files GROUP BY state"))
+    written = sum(1 for _ in place.inbox.rglob("*.txt"))
+    if states != {"DONE": n_files} or written != n_files:
+        raise SystemExit(f"{n_files} files were to be done: {states}, {written} transcripts")
+
+
+def _wait_until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not what():
+        if time.monotonic() > end:
+            raise SystemExit("waited in vain")
+        time.sleep(0.01)
+
+
+def _file_system_of(folder: Path) -> str:
+    whole = folder.resolve()
+    mounts = [p for p in psutil.disk_partitions(all=True) if whole.is_relative_to(p.mountpoint)]
+    return max(mounts, key=lambda p: len(p.mountpoint)).fstype
+
+
+def show(rows: list[Row], console: Console) -> None:
+    """Print the table."""
+    table = Table("what", "files", "measured", "to be", "beside it")
+    for row in rows:
+        match row["row"]:
+            case "overhead":
+                got = f"{100 * row['overhead_share']:.1f} % of the engine's CPU s"
+                wanted = f"at most {100 * LIMITS['overhead_share']:.0f} %"
+                beside = f"CPU s: engine {row['engine_cpu_s']:.1f}, all {row['total_cpu_s']:.1f}"
+            case "backlog":
+                got = f"{row['files_per_s']:.0f} files/s on {row['file_system']}"
+                wanted = f"at least {LIMITS['files_per_s']:.0f}"
+                beside = (
+                    f"{row['cpu_ms_per_file']:.2f} CPU ms/file; {row['rss_first_half_mb']:.0f} MB in "
+                    f"the first half, {row['rss_second_half_mb']:.0f} MB in the second"
+                )
+            case _:
+                got = f"{row['median_ms']:.0f} ms median"
+                wanted = f"at most {LIMITS['lone_ms']:.0f} ms"
+                beside = f"worst {row['worst_ms']:.0f}; {row['median_ms_since_dropped']:.0f} since it was dropped"
+        table.add_row(row["row"], str(row["files"]), got, wanted, beside)
+    console.print(table)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--files", type=int, default=1_000)
+    parser.add_argument("--backlog", type=int, default=100_000)
+    parser.add_argument("--lone", type=int, default=20)
+    parser.add_argument("--only", nargs="+", choices=["overhead", "backlog", "lone"])
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
+    given = parser.parse_args()
+    runs = {
+        "lone": (lone, given.lone),
+        "backlog": (backlog, given.backlog),
+        "overhead": (overhead, given.files),
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    console, rows = Console(width=150), []
+    for name, (measure, count) in runs.items():
+        if given.only is None or name in given.only:
+            folder = Path(tempfile.mkdtemp(prefix="thoth-bench-", dir=given.folder))
+            try:
+                rows.append(measure(folder, count))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    (OUT / "service.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    show(rows, console)
+    console.print(str(OUT / "service.json"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect
+
+from tests.contracts.test_ledger_contract import make_ready, recording
+from tests.ledgers import BOTH, LEDGERS
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.ledger.migrations import upgrade
+from thoth_watch.infrastructure.ledger.tables import metadata
+
+
+@pytest.fixture(params=BOTH)
+def url(request: pytest.FixtureRequest) -> str:
+    return LEDGERS[request.param](request)
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    with SqlLedger.open(url) as ledger:
+        yield ledger.engine
+
+
+def test_the_models_are_what_the_migrations_build(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_up_down_and_up_again(engine: Engine, url: str) -> None:
+    with engine.begin() as connection:
+        command.downgrade(upgrade.configured(connection), "base")
+        left = set(inspect(connection).get_table_names()) | set(
+            inspect(connection).get_view_names()
+        )
+        assert left == {"alembic_version"}
+        upgrade.to_newest(connection, place="here")
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    with SqlLedger.open(url) as ledger:
+        assert len(make_ready(ledger, recording())) == 1
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+def test_what_an_older_ledger_holds_is_kept(engine: Engine, url: str, revision: str) -> None:
+    with SqlLedger.open(url) as ledger:
+        make_ready(ledger, recording())
+    with engine.begin() as connection:
+        command.downgrade(upgrade.configured(connection), revision)
+    with SqlLedger.open(url) as ledger:
+        (waiting,) = ledger.waiting(lambda _: None)
+        assert waiting.file == recording()

@@ -1,0 +1,22 @@
+"""Where a test's ledger may be kept: on SQLite always, on PostgreSQL in `make test-scale`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+
+def on_sqlite(request: pytest.FixtureRequest) -> str:
+    return f"sqlite:///{request.getfixturevalue('tmp_path') / 'ledger.db'}"
+
+
+def on_postgresql(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("new_postgres_ledger")())
+
+
+LEDGERS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": on_sqlite,
+    "postgresql": on_postgresql,
+}
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.scale)]

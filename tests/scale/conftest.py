@@ -1,0 +1,162 @@
+"""A whole set-up on this machine: dispatcher, workers, broker and database, with a fake engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import RabbitMQ, Redis, need, running, wait_until
+
+PATIENCE_S = 240.0  # for machines that are busy with other things
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    need(binaries=("redis-server",), modules=("redis",))
+    with running(Redis) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    need(binaries=("rabbitmq-server", "epmd"), modules=("celery",))
+    with running(RabbitMQ) as server:
+        yield server
+
+
+@dataclass
+class Fleet:
+    """Files, configuration and processes of one test."""
+
+    folder: Path
+    broker_url: str
+    ledger_url: str
+    seconds: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.inbox = self.folder / "inbox"
+        self.inbox.mkdir(parents=True)
+        self.log = self.folder / "log.txt"
+        self.log.touch()
+        self.config = self.folder / "config.yaml"
+
+    def configure(self, **dispatch: Any) -> None:
+        dispatch = {"kind": "celery", "broker": self.broker_url, "lease_s": 8, **dispatch}
+        document = {
+            "inbox": {"path": "./inbox", "settle_s": 0.2},
+            "batch": {"max_files": 5, "group_by": []},
+            "transcript": {"formats": ["txt"]},
+            "ledger": {"url": self.ledger_url},
+            "dispatch": dispatch,
+            **self.settings,
+        }
+        self.config.write_text(json.dumps(document))
+
+    def put(self, *texts: str) -> None:
+        """Recordings that sound like these texts."""
+        for number, text in enumerate(texts):
+            (self.inbox / f"{number:05}.wav").write_text(text)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The program with the fake engine, in a process group of its own."""
+        with (self.folder / f"{arguments[0]}{len(self.processes)}.out").open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.scale.program", *arguments, "-c", str(self.config)],
+                env={
+                    **os.environ,
+                    "THOTH_TEST_LOG": str(self.log),
+                    "THOTH_TEST_SECONDS": str(self.seconds),
+                },
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def workers(self, n: int = 2) -> list[subprocess.Popen[bytes]]:
+        """So many workers, until the ledger knows them all."""
+        begun = [self.start("worker", "--name", f"w{number}") for number in range(n)]
+        self.wait(lambda: len(self.query("SELECT 1 FROM workers")) >= n, "workers that live")
+        return begun
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the ledger; none while it does not answer."""
+        import psycopg
+
+        address = self.ledger_url.replace("+psycopg", "")
+        with suppress(psycopg.Error), psycopg.connect(address, connect_timeout=5) as connection:
+            return connection.execute(sql).fetchall()
+        return []
+
+    def states(self) -> Counter[str]:
+        return Counter(state for (state,) in self.query("SELECT state FROM files"))
+
+    def notes(self, what: str) -> list[tuple[float, int, str]]:
+        """Time, process and text of all that was written down of that kind."""
+        lines = [line.split(" ", 3) for line in self.log.read_text().splitlines()]
+        return [(float(at), int(pid), text) for at, pid, kind, text in lines if kind == what]
+
+    def transcripts(self) -> dict[str, str]:
+        return {path.stem: path.read_text().strip() for path in sorted(self.inbox.glob("*.txt"))}
+
+    def wait(self, what: Callable[[], bool], name: str) -> None:
+        wait_until(what, lambda: f"waited in vain for {name}: {self}", patience_s=PATIENCE_S)
+
+    def wait_done(self, n: int) -> None:
+        """Until so many files are DONE and no batch is open."""
+        self.wait(lambda: self.states()["DONE"] >= n, f"{n} files done")
+        is_open = "SELECT 1 FROM batches WHERE state = 'OPEN'"
+        self.wait(lambda: not self.query(is_open), "the last batch")
+
+    def __str__(self) -> str:
+        outs = "\n".join(f"{p.name}:\n{p.read_text()[-3000:]}" for p in self.folder.glob("*.out"))
+        return f"{self.states()}\n{self.log.read_text()[-1500:]}\n{outs}"
+
+    def close(self) -> None:
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def child_of(process: subprocess.Popen[bytes]) -> int:
+    """The child of a worker that holds the engine."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return int(path.read_text().split()[-1])
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> Any:
+    """Either broker, with nothing on its queue."""
+    need(modules=("celery", "psycopg"))
+    server = request.getfixturevalue(request.param)
+    from thoth_watch.infrastructure.dispatch.celery_app import make_app
+
+    with make_app(server.url).connection_for_write() as connection, suppress(Exception):
+        connection.default_channel.queue_purge("thoth")
+    return server
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, broker: Any, new_postgres_ledger: Callable[[], str]) -> Iterator[Fleet]:
+    made = Fleet(tmp_path / "fleet", broker.url, new_postgres_ledger())
+    made.configure()
+    yield made
+    made.close()
+    time.sleep(0.1)

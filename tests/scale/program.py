@@ -1,0 +1,79 @@
+"""The program as it is, but for decoder, voice and engine: `python -m tests.scale.program worker -c config.yaml`.
+
+THOTH_TEST_LOG gets a line for each start of a file and each load; THOTH_TEST_SECONDS is what a file
+takes; a recording that says `poison` kills the process that hears it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.fakes import FakeDecoder, FakeEngine, FakeVoice
+from thoth_watch import cli
+from thoth_watch.application.ports import Recording
+from thoth_watch.bootstrap import engines, service, worker
+from thoth_watch.domain.audio import AudioFile, SoundInfo
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.errors import EngineUnavailable, FileChanged
+
+SECONDS = float(os.environ.get("THOTH_TEST_SECONDS", "0"))
+
+
+def note(what: str, name: str) -> None:
+    """One line, whole, whoever else writes."""
+    line = f"{time.time():.3f} {os.getpid()} {what} {name}\n"
+    handle = os.open(os.environ["THOTH_TEST_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(handle, line.encode())
+    os.close(handle)
+
+
+class TextDecoder(FakeDecoder):
+    """A recording sounds like the text that is in it."""
+
+    def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
+        facts = os.lstat(file.path)
+        if (facts.st_dev, facts.st_ino) != (file.signature.device, file.signature.inode):
+            raise FileChanged("not the file that was seen")
+        content = file.path.read_bytes()
+        info = SoundInfo(10.0, 10.0, 16000, 1, "pcm", "fake", ())
+        sha256 = hashlib.sha256(content).hexdigest()
+        return Recording(key, samples=content.decode(), sha256=sha256, info=info)
+
+
+class PacedEngine(FakeEngine):
+    """Takes its time for each recording."""
+
+    def hear(self, recording: Recording) -> str:
+        text = str(recording.samples)
+        note("start", text)
+        if "poison" in text:
+            note("death", text)
+            os.kill(os.getpid(), signal.SIGKILL)
+        end = time.monotonic() + SECONDS
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+        note("heard", text)
+        return text
+
+
+def build_engine(config: TranscriptionEngineConfig, **_: Any) -> PacedEngine:
+    if config.model == "missing":
+        raise EngineUnavailable("missing: no such model")
+    note("load", Path(config.model).name)
+    return PacedEngine()
+
+
+def main() -> None:
+    engines.build_engine = build_engine
+    service.Voice = worker.Voice = FakeVoice
+    service.build_decoder = worker.build_decoder = lambda *_: TextDecoder()
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

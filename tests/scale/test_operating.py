@@ -1,0 +1,80 @@
+"""What a person sees and does while a fleet works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scale.conftest import Fleet
+from tests.servers import Redis, need
+
+pytestmark = pytest.mark.scale
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, redis: Redis, new_postgres_ledger: Callable[[], str]) -> Iterator[Fleet]:
+    need(modules=("celery", "psycopg"))
+    made = Fleet(tmp_path / "fleet", redis.url, new_postgres_ledger())
+    made.configure()
+    yield made
+    made.close()
+
+
+def run(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.scale.program", *arguments, "-c", str(fleet.config)],
+        env={**os.environ, "THOTH_TEST_LOG": str(fleet.log)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_status_shows_who_works_on_what_and_what_waits(fleet: Fleet) -> None:
+    fleet.seconds = 1000.0
+    fleet.put(*(f"recording {number}" for number in range(40)))
+    text = run(fleet, "status").stdout
+    assert "nobody dispatches now" in text
+    assert "none; start some with `thoth-watch worker`" in text
+    fleet.workers()
+    fleet.start("run")
+    fleet.wait(lambda: len(fleet.notes("start")) == 2, "both to work")
+    text = run(fleet, "status").stdout
+    assert re.search(r"^service: +dispatches \(thoth-watch \S+:\d+\)$", text, re.MULTILINE)
+    assert re.search(
+        r"^queue: +\d+ batches sent, 2 worked on; the oldest file waits", text, re.MULTILINE
+    )
+    assert re.search(r"^workers: +w0@\S+ on auto: batch \d+, \d+ files? left$", text, re.MULTILINE)
+    assert re.search(r"^ +w1@\S+ on auto: batch \d+", text, re.MULTILINE)
+    document = json.loads(run(fleet, "status", "--json").stdout)["fleet"]
+    assert [row["device"] for row in document["workers"]] == ["auto", "auto"]
+    assert document["leased"] == 2
+
+
+def test_a_second_dispatcher_ends_and_comes_when_the_first_has_gone(fleet: Fleet) -> None:
+    first = fleet.start("run")
+    fleet.wait(lambda: "dispatches (" in run(fleet, "status").stdout, "the first one")
+    second = run(fleet, "run")
+    assert second.returncode == 75
+    assert "another process works on it" in second.stderr
+    first.kill()
+    first.wait()
+    assert run(fleet, "once").returncode == 0
+
+
+def test_a_worker_without_an_engine_ends_and_takes_no_batch(fleet: Fleet) -> None:
+    fleet.put("one", "two")
+    broken = fleet.start("worker", "--name", "broken", "--model", "missing")
+    fleet.start("run")
+    assert broken.wait(200) == 69
+    assert fleet.query("SELECT status FROM runs") == [("FAILED",)]
+    fleet.workers(1)
+    fleet.wait_done(2)
+    assert fleet.query("SELECT max(attempts), max(deaths) FROM files") == [(1, 0)]

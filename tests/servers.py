@@ -1,0 +1,243 @@
+"""PostgreSQL, Redis and RabbitMQ of their own for tests: from Debian's binaries, on loopback, gone afterwards."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PATIENCE_S = 120.0  # a broker in Erlang starts slowly on a busy machine
+EVERYWHERE = (*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/rabbitmq/bin"))
+
+
+def need(*, binaries: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> None:
+    """Skip with the reason where something is missing; with CI=true fail instead."""
+    missing = [name for name in binaries if find(name) is None]
+    missing += [name for name in modules if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    text = f"needs {', '.join(missing)} (make test-deps, make test-scale)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def find(name: str) -> str | None:
+    """Where a server's program lies; Debian keeps some of them apart."""
+    path = os.pathsep.join([*map(str, sorted(EVERYWHERE, reverse=True)), os.environ["PATH"]])
+    return shutil.which(name, path=path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A server in a folder of its own, as a user who may do nothing else; it keeps its port."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.port = free_port()
+        self.folder = Path(
+            tempfile.mkdtemp(prefix=f"thoth-{name}-")
+        )  # not pytest's: it is ours alone
+        self.user: dict[str, Any] = {}
+        if os.geteuid() == 0:  # these servers refuse root, and rightly
+            self.user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            shutil.chown(self.folder, "nobody", "nogroup")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start one of its programs; what it says goes to a file that a failed test may show."""
+        with (self.folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                arguments,
+                cwd=self.folder,
+                env={**os.environ, "HOME": str(self.folder), "LC_ALL": "C.UTF-8", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self.user,
+            )
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """What starts it, and the environment that it needs."""
+        raise NotImplementedError
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        arguments, environment = self.command()
+        self.process = self.launch(*arguments, **environment)
+        wait_until(self.is_up, lambda: f"{self.name}: {(self.folder / 'log.txt').read_text()}")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it, and all that it started."""
+        if self.process is None:
+            return
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process = None
+
+    def restart(self) -> None:
+        """As after an update of its package: what it had made durable is there again."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_until(
+    is_so: Callable[[], bool], otherwise: Callable[[], str], *, patience_s: float = PATIENCE_S
+) -> None:
+    """Ask again and again; fail with these words when patience is over."""
+    end = time.monotonic() + patience_s
+    while not is_so():
+        if time.monotonic() > end:
+            pytest.fail(otherwise())
+        time.sleep(0.05)
+
+
+class Postgres(Server):
+    """One cluster; each test gets a database."""
+
+    def __init__(self) -> None:
+        super().__init__("postgres")
+        self._count = 0
+        made = self.launch(
+            str(find("initdb")), "-D", "data", "-U", "thoth", "--auth=trust", "-E", "UTF8"
+        )
+        assert made.wait(PATIENCE_S) == 0, (self.folder / "log.txt").read_text()
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        settings = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "200"}
+        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        program = str(find("postgres"))
+        arguments = ["-D", "data", "-p", str(self.port), "-k", str(self.folder), *options]
+        return [program, *arguments], {}
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Fast: sessions are cut off."""
+        super().stop(number)
+
+    def is_up(self) -> bool:
+        asked = [str(find("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, check=False).returncode == 0
+
+    def new_database(self, *, like: str = "template1") -> str:
+        """The URL of a new database: an empty one, or like another one of ours, by its URL."""
+        import psycopg
+
+        self._count += 1
+        name, template = f"thoth{self._count}", like.rpartition("/")[2]
+        address = f"postgresql://thoth@127.0.0.1:{self.port}/postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return f"postgresql+psycopg://thoth@127.0.0.1:{self.port}/{name}"
+
+
+class Redis(Server):
+    """With an append-only file, as a broker needs it."""
+
+    def __init__(self) -> None:
+        super().__init__("redis")
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        settings += ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
+        return [str(find("redis-server")), *settings], {}
+
+    def is_up(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as line:
+            line.sendall(b"PING\r\n")
+            return line.recv(5) == b"+PONG"
+        return False
+
+
+class RabbitMQ(Server):
+    """One node, with a port mapper of its own that ends with it."""
+
+    def __init__(self) -> None:
+        super().__init__("rabbitmq")
+        self._mapper_port = free_port()
+        self._mapper = self.launch(
+            str(find("epmd")), "-port", str(self._mapper_port), "-address", "127.0.0.1"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        folder = str(self.folder)
+        own = self.folder / "rabbitmq.conf"  # not the one of a node that the machine may have
+        own.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        return [str(find("rabbitmq-server"))], {
+            "RABBITMQ_CONFIG_FILE": str(own),
+            "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "RABBITMQ_NODENAME": f"thoth{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_BASE": folder,
+            "RABBITMQ_MNESIA_BASE": f"{folder}/data",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
+        }
+
+    def is_up(self) -> bool:
+        """It greets whoever says the protocol's name."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as line:
+            line.settimeout(5)
+            line.sendall(b"AMQP\x00\x00\x09\x01")
+            return line.recv(1) == b"\x01"
+        return False
+
+    def close(self) -> None:
+        self.stop()
+        self._mapper.kill()
+        self._mapper.wait()
+        super().close()
+
+
+@contextmanager
+def running(make: Callable[[], Server]) -> Iterator[Any]:
+    """A server of that kind, from now until the end of the block."""
+    server = make()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

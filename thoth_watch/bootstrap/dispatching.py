@@ -1,0 +1,74 @@
+"""Who works on a ledger, and who carries its batches out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thoth_watch.application.ports import TranscriptCache
+    from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
+    from thoth_watch.infrastructure.ledger import SqlLedger
+    from thoth_watch.infrastructure.settings import Settings
+
+TEND_S = 1.0  # between looks after what is elsewhere
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Be the one process that looks and forms batches on this ledger; gives what checks that it still is.
+
+    Raises TryLater where another is: on this machine for SQLite, on any for a server.
+    """
+    from thoth_watch.infrastructure.ledger import lock_path
+    from thoth_watch.infrastructure.ledger.server import DispatcherLock
+    from thoth_watch.infrastructure.service.lock import ProcessLock
+
+    if settings.ledger_url.startswith("sqlite"):
+        with ProcessLock(lock_path(settings.ledger_url)):
+            yield lambda: None
+    else:
+        with DispatcherLock(settings.ledger_url) as lock:
+            yield lock.check
+
+
+def open_ledger(settings: Settings) -> SqlLedger:
+    """The ledger, with as much patience with deadly files as is configured."""
+    from thoth_watch.infrastructure.ledger import SqlLedger
+
+    if not settings.dispatch.is_celery:
+        return SqlLedger.open(settings.ledger_url)
+    return SqlLedger.open(settings.ledger_url, death_limit=settings.dispatch.max_attempts)
+
+
+def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
+    """Workers elsewhere, by Celery."""
+    from thoth_watch.infrastructure.dispatch.celery_app import make_app
+    from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
+    from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
+    from thoth_watch.infrastructure.service.clock import SystemClock
+
+    clock = SystemClock()
+    return FleetDispatcher(
+        ledger,
+        CeleryWire(make_app(str(settings.dispatch.broker))),
+        recover=lambda: ledger.recover(now=clock.now()),
+        window_per_worker=settings.dispatch.window_per_worker,
+        lease_s=settings.dispatch.lease_s,
+    )
+
+
+def build_cache(settings: Settings) -> TranscriptCache | None:
+    """The configured transcript cache."""
+    if settings.cache.url is None:
+        return None
+    from thoth_watch.infrastructure.cache import RedisCache
+    from thoth_watch.infrastructure.ledger.transcripts import result_from_text, result_to_text
+
+    return RedisCache(
+        settings.cache.url,
+        to_text=result_to_text,
+        from_text=result_from_text,
+        lifetime_s=settings.cache.lifetime_s,
+    )

@@ -1,0 +1,147 @@
+"""A worker that carries out batches for a dispatcher elsewhere, put together over ledger, queue and engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from thoth_watch.bootstrap.configuring import provenance, treatment_finder
+from thoth_watch.bootstrap.dispatching import build_cache, open_ledger
+from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
+from thoth_watch.bootstrap.service import Silence, batch_limit
+from thoth_watch.domain.errors import ConfigError, EngineUnavailable
+
+if TYPE_CHECKING:
+    from thoth_watch.application.carry_out import CarryOut
+    from thoth_watch.infrastructure.ledger import SqlLedger
+    from thoth_watch.infrastructure.settings import Settings
+
+
+def run_worker(settings: Settings, *, name: str) -> int:
+    """Work for the dispatcher of this configuration until SIGTERM; the exit code.
+
+    Raises ConfigError where the configuration has no workers elsewhere.
+    """
+    if not settings.dispatch.is_celery or settings.dispatch.broker is None:
+        raise ConfigError(
+            "this configuration has no workers elsewhere; set dispatch.kind: celery, "
+            "dispatch.broker, and ledger.url to a PostgreSQL database"
+        )
+    from thoth_watch.infrastructure.dispatch.celery_worker import work
+
+    return work(
+        settings.dispatch.broker,
+        name=name,
+        begin=lambda node, is_stopping: Hands(settings, node=node, is_stopping=is_stopping),
+    )
+
+
+class Hands:
+    """The child of a worker: one engine, loaded with the first batch, and a sign of life from the start."""
+
+    def __init__(self, settings: Settings, *, node: str, is_stopping: Callable[[], bool]) -> None:
+        from thoth_watch.application.ports import WorkerFacts
+        from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread
+        from thoth_watch.infrastructure.service.process import host_name, owner_token, process_id
+
+        self._settings = settings
+        self._is_stopping = is_stopping
+        self._owner = f"{node} {owner_token()}"
+        self._engines = Engines(settings.engine)
+        self._decoder = build_decoder(settings.audio)
+        self._ledger: SqlLedger | None = None
+        self._carry_out: CarryOut | None = None
+        self._keeper = LeaseKeeperThread(
+            self._open,
+            WorkerFacts(node, host_name(), process_id(), settings.engine.device),
+            owner=self._owner,
+            lease_s=settings.dispatch.lease_s,
+        )
+        self._keeper.start()
+
+    def carry_out(self, batch_id: int) -> None:
+        """One batch. Raises EngineUnavailable, TryLater."""
+        if self._carry_out is None:
+            self._ledger = self._ledger or self._open()
+            self._require_engine(self._ledger)
+            self._carry_out = self._build(self._ledger)
+        self._carry_out(batch_id)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._keeper.stop()
+        self._decoder.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _open(self) -> SqlLedger:
+        return open_ledger(self._settings)
+
+    def _require_engine(self, ledger: SqlLedger) -> None:
+        """Before a batch is taken: a worker without an engine would fail them all, fast."""
+        from thoth_watch.infrastructure.service.clock import SystemClock
+        from thoth_watch.infrastructure.service.process import host_name
+
+        try:
+            self._engines.engine(self._settings.engine.model)
+        except EngineUnavailable as error:
+            ledger.record_failed_start(
+                asked=self._settings.engine,
+                error=str(error),
+                host=host_name(),
+                now=SystemClock().now(),
+            )
+            raise
+
+    def _build(self, ledger: SqlLedger) -> CarryOut:
+        from thoth_watch.application.carry_out import CarryOut
+        from thoth_watch.application.known_results import KnownResults
+        from thoth_watch.application.publish_transcript import PublishTranscript
+        from thoth_watch.application.transcribe_batch import TranscribeBatch
+        from thoth_watch.infrastructure.inbox.folder import LocalFiles
+        from thoth_watch.infrastructure.inbox.from_here import seen_from_here
+        from thoth_watch.infrastructure.publishing import DurablePublisher, render
+        from thoth_watch.infrastructure.service.clock import SystemClock
+        from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
+
+        settings, clock = self._settings, SystemClock()
+        may_begin_another = batch_limit(settings, clock)
+        publish = PublishTranscript(
+            ledger=ledger,
+            publisher=DurablePublisher(),
+            render=partial(render, layout=settings.subtitles),
+            clock=clock,
+        )
+        transcribe = TranscribeBatch(
+            ledger=ledger,
+            decoder=self._decoder,
+            engines=self._engines,
+            publish=publish,
+            files=LocalFiles(),
+            clock=clock,
+            progress=Silence(),
+            peak_rss_bytes=peak_rss_bytes,
+            host=host_name(),
+            provenance=provenance(settings),
+            may_begin_another=lambda batch_s: (
+                not self._is_stopping() and may_begin_another(batch_s)
+            ),
+            voice=Voice(),
+            speakers=build_diarization(settings),
+            known=KnownResults(ledger, leases=ledger, cache=build_cache(settings)),
+            writes_at_once=True,
+        )
+        return CarryOut(
+            ledger=ledger,
+            leases=ledger,
+            keeper=self._keeper,
+            transcribe=transcribe,
+            treatment_of=treatment_finder(settings),
+            seen_from_here=seen_from_here,
+            clock=clock,
+            sleep=time.sleep,
+            owner=self._owner,
+            lease_s=settings.dispatch.lease_s,
+        )

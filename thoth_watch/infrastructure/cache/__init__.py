@@ -1,0 +1,5 @@
+"""Transcripts shared by machines that share no ledger."""
+
+from thoth_watch.infrastructure.cache.redis_cache import RedisCache
+
+__all__ = ["RedisCache"]

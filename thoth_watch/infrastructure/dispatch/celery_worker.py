@@ -1,0 +1,83 @@
+"""A Celery worker for one device: a parent that listens, and one child that transcribes.
+
+The parent imports nothing that touches a GPU, since the child is forked from it; a child that dies
+is replaced, and what it held comes back by its lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from celery import signals
+from celery.exceptions import Reject
+from celery.utils.nodenames import host_format
+
+from thoth_watch.domain.errors import EXIT_OK, EXIT_UNAVAILABLE, EngineUnavailable, TryLater
+from thoth_watch.infrastructure.dispatch.celery_app import QUEUE, RUN_BATCH, make_app
+
+log = logging.getLogger(__name__)
+
+
+class Hands(Protocol):
+    """What the child does."""
+
+    def carry_out(self, batch_id: int) -> None:
+        """One batch. Raises EngineUnavailable where it cannot go on, TryLater for the ledger."""
+
+    def close(self) -> None:
+        """The child ends."""
+
+
+def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], Hands]) -> int:
+    """Work off the queue until SIGTERM, which lets the file under way end; the exit code.
+
+    name: of this worker on this machine. begin(node, is_stopping) is called in each child at its
+    start and must be quick. Exits 69 where the engine cannot be had: others take the batches.
+    """
+    app = make_app(broker)
+    is_stopping, is_broken = multiprocessing.Event(), multiprocessing.Event()  # shared by the fork
+    node = host_format(f"{name}@%h")
+    hands: list[Hands] = []
+
+    def run_batch(batch_id: int) -> None:
+        try:
+            hands[0].carry_out(batch_id)
+        except EngineUnavailable as error:
+            log.exception("this worker has no engine", extra={"event": "no_engine"})
+            is_broken.set()
+            os.kill(os.getppid(), signal.SIGTERM)
+            raise Reject(error, requeue=True) from error
+        except TryLater as error:
+            text = "the batch is left to others"
+            log.warning(text, extra={"event": "batch_left", "error": str(error)})
+
+    def child_begins(**_: Any) -> None:
+        hands[:] = [begin(node, is_stopping.is_set)]
+
+    def child_ends(**_: Any) -> None:
+        for each in hands:
+            each.close()
+
+    def parent_stops(**_: Any) -> None:
+        is_stopping.set()
+
+    app.task(name=RUN_BATCH)(run_batch)
+    signals.worker_process_init.connect(child_begins, weak=False)
+    signals.worker_process_shutdown.connect(child_ends, weak=False)
+    signals.worker_shutting_down.connect(parent_stops, weak=False)
+    worker = app.Worker(
+        hostname=node,
+        pool_cls="prefork",
+        concurrency=1,
+        queues=QUEUE,
+        without_gossip=True,  # with hundreds of workers they would talk of nothing else
+        without_mingle=True,
+        quiet=True,
+    )
+    worker.start()
+    return EXIT_UNAVAILABLE if is_broken.is_set() else int(worker.exitcode or EXIT_OK)

@@ -1,0 +1,148 @@
+"""Who waits, who is taken up, and what is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+
+from thoth_watch.application.ports import Claim
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.batching import Batch, WaitingFile
+from thoth_watch.domain.states import LONGEST_WAIT_S, State
+from thoth_watch.infrastructure.ledger import recovery, rows
+from thoth_watch.infrastructure.ledger.backlog import speed_of
+from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
+from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
+from thoth_watch.infrastructure.ledger.transactions import (
+    Transactions,
+    close_batch,
+    insert_row,
+    move_where,
+)
+
+RUNS_THAT_TELL_OF_NOW = 5  # of the speed: the device may have changed since the ones before
+
+
+class Claims(Transactions):
+    """Files that wait, and batches that were claimed."""
+
+    def wake_retries(self, *, now: datetime) -> int:
+        """RETRY files whose time has come become READY; how many."""
+        too_late = now + timedelta(seconds=LONGEST_WAIT_S)  # the clock was set back
+        due = and_(
+            files.c.state == State.RETRY,
+            or_(files.c.next_try_at <= now, files.c.next_try_at > too_late),
+        )
+        with self._reading() as connection:
+            if connection.scalar(select(files.c.id).where(due).limit(1)) is None:
+                return 0
+        with self._writing() as connection:
+            return move_where(
+                connection,
+                due,
+                lambda row: (
+                    State.READY,
+                    f"is tried again after: {row.reason}",
+                    {"ready_at": now, "next_try_at": None},
+                ),
+                now=now,
+            )
+
+    def next_retry_at(self) -> datetime | None:
+        """When the next RETRY is due."""
+        with self._reading() as connection:
+            due: datetime | None = connection.scalar(
+                select(func.min(files.c.next_try_at)).where(files.c.state == State.RETRY)
+            )
+        return due
+
+    def waiting(self, treatment_of: Callable[[AudioFile], Any]) -> list[WaitingFile]:
+        """All READY files."""
+        query = select(*rows.WAITING).where(files.c.state == State.READY).order_by(files.c.id)
+        with self._reading() as connection:
+            found = connection.execute(query).all()
+        return [rows.waiting_file(row, treatment_of) for row in found]
+
+    def realtime_factor(self) -> float | None:
+        """Seconds of audio per second of the newest runs; None before the first."""
+        with self._reading() as connection:
+            return speed_of(connection, newest=RUNS_THAT_TELL_OF_NOW)
+
+    def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
+        """Take all files of the batch or none (None: one is no longer READY, or another version)."""
+        wanted = {waiting.file_id: waiting.file.signature for waiting in batch.files}
+        columns = (files.c.id, files.c.claim_no, files.c.attempts, *rows.SIGNATURE)
+        with self._writing() as connection:
+            found = [
+                row
+                for some in chunks(list(wanted))
+                for row in connection.execute(
+                    select(*columns)
+                    .where(files.c.id.in_(some), files.c.state == State.READY)
+                    .with_for_update(skip_locked=True)
+                )
+                if rows.signature(row) == wanted[row.id]
+            ]
+            if not found or len(found) < len(wanted):
+                return None
+            claim_no = 1 + max(row.claim_no for row in found)
+            batch_id = insert_row(
+                connection,
+                batches,
+                owner=owner,
+                claimed_at=now,
+                claim_no=claim_no,
+                state=str(BatchState.OPEN),
+            )
+            steps = [
+                Move(
+                    row.id,
+                    row.claim_no,
+                    State.READY,
+                    State.CLAIMED,
+                    f"in batch {batch_id}",
+                    {
+                        "attempts": row.attempts + 1,
+                        "claim_no": claim_no,
+                        "batch_id": batch_id,
+                    },
+                )
+                for row in found
+            ]
+            move_all(connection, steps, now=now)
+        return Claim(batch_id, claim_no, batch)
+
+    def release(self, claim: Claim, *, now: datetime) -> int:
+        """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
+        with self._writing() as connection:
+            released = move_where(
+                connection,
+                and_(files.c.batch_id == claim.batch_id, files.c.state == State.CLAIMED),
+                lambda row: (
+                    State.READY,
+                    "was given back before it was begun; waits for a batch",
+                    {"attempts": max(0, row.attempts - 1)},
+                ),
+                now=now,
+            )
+            close_batch(connection, claim.batch_id, BatchState.RELEASED)
+        return released
+
+    def take_back(self, claim: Claim, *, died: bool, now: datetime) -> int:
+        """A batch has ended without a word: what is CLAIMED waits again, its run is INTERRUPTED."""
+        if not died:
+            released = self.release(claim, now=now)
+        with self._writing() as connection:
+            recovery.close_dead_batches(connection, batch_id=claim.batch_id)
+            recovery.close_dead_runs(connection, batch_id=claim.batch_id, now=now)
+            if died:
+                return recovery.take_back_files(
+                    connection,
+                    batch_id=claim.batch_id,
+                    now=now,
+                    death_limit=self.death_limit,
+                )
+        return released

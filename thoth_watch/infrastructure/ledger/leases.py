@@ -1,0 +1,175 @@
+"""Batches that workers elsewhere carry out: sent, taken by one of them under a lease, renewed, lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from thoth_watch.application.ports import Claim, OpenBatches, WorkerFacts
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.batching import Batch
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import rows
+from thoth_watch.infrastructure.ledger.database_clock import now_of
+from thoth_watch.infrastructure.ledger.tables import (
+    BatchState,
+    batches,
+    files,
+    hearings,
+    workers,
+)
+from thoth_watch.infrastructure.ledger.transactions import Transactions
+
+FORGOTTEN_AFTER = timedelta(days=1)  # a worker that was not seen for so long
+IS_OPEN = batches.c.state == BatchState.OPEN
+IS_LEASED = and_(IS_OPEN, batches.c.lease_until.is_not(None))
+IS_SENT = and_(IS_OPEN, batches.c.lease_until.is_(None), batches.c.sent_at.is_not(None))
+
+
+def is_alive(now: datetime) -> ColumnElement[bool]:
+    """A batch that somebody works on under a lease that holds, or that waits to be taken."""
+    return or_(IS_SENT, and_(IS_LEASED, batches.c.lease_until >= now))
+
+
+class Leases(Transactions):
+    """A batch is taken once at most; what an expired lease held goes back to the files that wait."""
+
+    def send(self, batch_ids: Collection[int]) -> None:
+        """These batches are on their way to a worker, from now on."""
+        with self._writing() as connection:
+            connection.execute(
+                update(batches)
+                .where(batches.c.id.in_(batch_ids), IS_OPEN, batches.c.lease_until.is_(None))
+                .values(sent_at=now_of(connection))
+            )
+
+    def open_batches(self) -> OpenBatches:
+        """Those that are on their way, and how many are worked on."""
+        with self._reading() as connection:
+            now = now_of(connection)
+            found = connection.execute(
+                select(batches.c.id, batches.c.sent_at, batches.c.lease_until)
+                .where(or_(IS_SENT, IS_LEASED))
+                .order_by(batches.c.sent_at, batches.c.id)
+            ).all()
+        sent = [row for row in found if row.lease_until is None]
+        return OpenBatches(
+            sent=tuple((row.id, (now - row.sent_at).total_seconds()) for row in sent),
+            leased=len(found) - len(sent),
+            expired=sum(row.lease_until < now for row in found if row.lease_until is not None),
+        )
+
+    def lease(
+        self,
+        batch_id: int,
+        *,
+        owner: str,
+        lease_s: float,
+        treatment_of: Callable[[AudioFile], Any],
+    ) -> Claim | None:
+        """Take a batch that was sent; None if another worker took it, or it is over."""
+        with self._writing() as connection:
+            taken = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, IS_SENT)
+                .values(owner=owner, lease_until=_in(now_of(connection), lease_s))
+                .returning(batches.c.claim_no)
+            ).scalar_one_or_none()
+            if taken is None:
+                return None
+            members = connection.execute(
+                select(*rows.WAITING)
+                .where(
+                    files.c.batch_id == batch_id,
+                    files.c.state == State.CLAIMED,
+                    files.c.claim_no == taken,
+                )
+                .order_by(files.c.id)
+            ).all()
+            if not members:
+                connection.execute(
+                    update(batches)
+                    .where(batches.c.id == batch_id)
+                    .values(state=str(BatchState.RELEASED))
+                )
+                return None
+        found = (rows.waiting_file(row, treatment_of) for row in members)
+        # the attempt under way was counted when the batch was claimed
+        as_claimed = tuple(replace(item, attempts=item.attempts - 1) for item in found)
+        return Claim(batch_id, taken, Batch(as_claimed))
+
+    def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
+        """Hold it for so long from now on; False if it is no longer ours."""
+        with self._writing() as connection:
+            done = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.owner == owner, IS_LEASED)
+                .values(lease_until=_in(now_of(connection), lease_s))
+            )
+        return done.rowcount == 1
+
+    def may_hear(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
+        """Whether no other batch that is open, nor another file of this one, transcribes that sound."""
+        key = {"sha256": sha256, "fingerprint": fingerprint}
+        with self._writing() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            statement = dialect.insert(hearings).values(batch_id=claim.batch_id, **key)
+            is_over = hearings.c.batch_id.not_in(select(batches.c.id).where(IS_OPEN))
+            ours = connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["sha256", "fingerprint"],
+                    set_={"batch_id": claim.batch_id},
+                    where=is_over,
+                ).returning(hearings.c.batch_id)
+            )
+            return ours.first() is not None
+
+    # Who works
+
+    def worker_seen(self, worker: WorkerFacts, *, batch_id: int | None) -> None:
+        """A worker lives, and works on that batch."""
+        with self._writing() as connection:
+            now = now_of(connection)
+            facts = {
+                "host": worker.host,
+                "process_id": worker.process_id,
+                "device": worker.device,
+                "seen_at": now,
+                "batch_id": batch_id,
+            }
+            known = connection.execute(
+                update(workers).where(workers.c.name == worker.name).values(**facts)
+            )
+            if known.rowcount == 0:
+                connection.execute(
+                    insert(workers).values(name=worker.name, started_at=now, **facts)
+                )
+            connection.execute(delete(workers).where(workers.c.seen_at < now - FORGOTTEN_AFTER))
+
+    def worker_gone(self, name: str) -> None:
+        """A worker has ended on purpose."""
+        with self._writing() as connection:
+            connection.execute(delete(workers).where(workers.c.name == name))
+
+    def live_workers(self, *, within_s: float) -> int:
+        """How many were seen within that time."""
+        with self._reading() as connection:
+            since = now_of(connection) - timedelta(seconds=within_s)
+            count = select(func.count()).where(workers.c.seen_at >= since)
+            return int(connection.execute(count).scalar_one())
+
+
+def forget_hearing(connection: Connection, sha256: str, fingerprint: str) -> None:
+    """That sound has a result now."""
+    connection.execute(
+        delete(hearings).where(hearings.c.sha256 == sha256, hearings.c.fingerprint == fingerprint)
+    )
+
+
+def _in(now: datetime, seconds: float) -> datetime:
+    return now + timedelta(seconds=seconds)

@@ -1,0 +1,197 @@
+"""What became of a claimed file: a durable result, published transcripts, or a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, select
+
+from thoth_watch.application.ports import Claim, StoredResult, Unpublished
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.run import FileOutcome
+from thoth_watch.domain.states import State
+from thoth_watch.domain.transcript import SoFar
+from thoth_watch.infrastructure.ledger import (
+    leases,
+    publications,
+    stored_results,
+    unfinished_results,
+)
+from thoth_watch.infrastructure.ledger.moves import Move, move
+from thoth_watch.infrastructure.ledger.tables import BatchState, files
+from thoth_watch.infrastructure.ledger.tables import publications as names_table
+from thoth_watch.infrastructure.ledger.transactions import Transactions, close_batch, move_where
+
+FAILURE_STATES = frozenset({State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE})
+
+
+class Outcomes(Transactions):
+    """Results, their names, and failures; late ones are fenced off by the claim number."""
+
+    def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
+        """An earlier transcript of the same bytes by the same engine and options."""
+        with self._reading() as connection:
+            return stored_results.find(connection, sha256, fingerprint)
+
+    def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
+        """See the port."""
+        with self._reading() as connection:
+            return unfinished_results.find(connection, sha256, fingerprint)
+
+    def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
+        """See the port."""
+        with self._writing() as connection:
+            unfinished_results.keep(
+                connection, so_far, sha256=sha256, fingerprint=fingerprint, now=now
+            )
+
+    def owner_of(self, path: Path) -> tuple[int, str | None] | None:
+        """(file id, sha256 of the content written there) of the recording that has that output name."""
+        names = names_table
+        query = select(names.c.file_id, names.c.sha256).where(names.c.path_raw == path)
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.file_id, row.sha256)
+
+    def record_result(
+        self,
+        claim: Claim,
+        *,
+        file_id: int,
+        run_id: int,
+        sha256: str,
+        fingerprint: str,
+        result: StoredResult,
+        names: Sequence[tuple[str, Path]],
+        name_kind: str,
+        now: datetime,
+    ) -> bool:
+        """CLAIMED becomes RESULT: transcript durable, output names reserved, before anything is written.
+
+        A file that is RESULT by the same claim gets other names. False if the claim is no longer
+        ours or the file changed meanwhile: throw the work away. Raises NameTaken, with nothing
+        recorded, if another recording has one of the names.
+        """
+        values = {
+            "sha256": sha256,
+            "fingerprint": fingerprint,
+            "run_id": run_id,
+            "duration_s": result.transcript.duration_s,
+        }
+        reason = "transcript is in the ledger, not yet beside the recording"
+        steps = [
+            Move(file_id, claim.claim_no, before, State.RESULT, reason, values)
+            for before in (State.CLAIMED, State.RESULT)
+        ]
+        with self._writing() as connection:
+            if not any(move(connection, step, now=now) for step in steps):
+                return False
+            publications.reserve(
+                connection,
+                names,
+                file_id=file_id,
+                generation=_generation(connection, file_id),
+                claim_no=claim.claim_no,
+                name_kind=name_kind,
+            )
+            stored_results.keep(
+                connection,
+                result,
+                sha256=sha256,
+                fingerprint=fingerprint,
+                run_id=run_id,
+                now=now,
+            )
+            unfinished_results.forget(connection, sha256, fingerprint)
+            leases.forget_hearing(connection, sha256, fingerprint)
+        return True
+
+    def record_published(
+        self,
+        *,
+        file_id: int,
+        claim_no: int,
+        state: State,
+        reason: str,
+        published: Sequence[tuple[Path, str]],
+        now: datetime,
+    ) -> bool:
+        """RESULT becomes DONE (or CONFLICT): (path, sha256 of content) of each file that lies there now.
+
+        CONFLICT may also come from CLAIMED: a recording for whose transcript there is no name at all.
+        """
+        if state not in {State.DONE, State.CONFLICT}:
+            raise ValueError(f"file {file_id}: publishing ends in DONE or CONFLICT, not {state}")
+        values = {
+            "done_at": now if state == State.DONE else None,
+            "next_try_at": None,
+            "setbacks": 0,
+        }
+        befores = [State.RESULT] if state == State.DONE else [State.RESULT, State.CLAIMED]
+        steps = [Move(file_id, claim_no, before, state, reason, values) for before in befores]
+        with self._writing() as connection:
+            if not any(move(connection, step, now=now) for step in steps):
+                return False
+            publications.mark_published(
+                connection,
+                published,
+                file_id=file_id,
+                generation=_generation(connection, file_id),
+                claim_no=claim_no,
+                now=now,
+            )
+        return True
+
+    def record_failure(
+        self, claim: Claim, *, outcome: FileOutcome, run_id: int, now: datetime
+    ) -> bool:
+        """CLAIMED or RESULT becomes RETRY, FAILED, QUARANTINED, SEEN or GONE, with the reason.
+
+        False if the claim is no longer ours. An attempt that does not count is given back.
+        """
+        if outcome.state not in FAILURE_STATES:
+            raise ValueError(f"file {outcome.file_id}: {outcome.state} is no failure")
+        held = and_(
+            files.c.id == outcome.file_id,
+            files.c.claim_no == claim.claim_no,
+            files.c.state.in_([State.CLAIMED, State.RESULT]),
+        )
+        is_retry = outcome.state == State.RETRY
+        known = {"sha256": outcome.sha256, "duration_s": outcome.duration_s}
+        with self._writing() as connection:
+            moved = move_where(
+                connection,
+                held,
+                lambda row: (
+                    outcome.state,
+                    outcome.reason,
+                    {
+                        "run_id": run_id,
+                        "attempts": max(0, row.attempts - (not outcome.counts_as_attempt)),
+                        "crashes": row.crashes + outcome.crashed,
+                        "setbacks": 0 if outcome.counts_as_attempt else row.setbacks + 1,
+                        "next_try_at": (outcome.next_try_at or now) if is_retry else None,
+                        **{name: value for name, value in known.items() if value is not None},
+                    },
+                ),
+                now=now,
+            )
+            left = select(files.c.id).where(
+                files.c.state == State.CLAIMED, files.c.batch_id == claim.batch_id
+            )
+            if connection.scalar(left.limit(1)) is None:
+                close_batch(connection, claim.batch_id, BatchState.CLOSED)
+        return moved == 1
+
+    def unpublished(self, treatment_of: Callable[[AudioFile], Any]) -> list[Unpublished]:
+        """Files in RESULT: published from the ledger, without the engine."""
+        with self._reading() as connection:
+            return stored_results.unpublished(connection, treatment_of)
+
+
+def _generation(connection: Connection, file_id: int) -> int:
+    query = select(files.c.generation).where(files.c.id == file_id)
+    return int(connection.execute(query).scalar_one())

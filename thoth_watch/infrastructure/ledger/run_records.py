@@ -1,0 +1,78 @@
+"""Runs: a row at the start, the whole of it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from thoth_watch.application.ports import Claim
+from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
+from thoth_watch.domain.run import FileOutcome, Run
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import run_rows
+from thoth_watch.infrastructure.ledger.moves import chunks
+from thoth_watch.infrastructure.ledger.tables import BatchState, files, run_files, runs
+from thoth_watch.infrastructure.ledger.transactions import Transactions, close_batch, insert_row
+
+
+class RunRecords(Transactions):
+    """One row for each batch that was begun."""
+
+    def open_run(
+        self, claim: Claim, *, asked: TranscriptionEngineConfig, placement: Placement, now: datetime
+    ) -> int:
+        """Start a run row (RUNNING) for the batch; its id."""
+        row = run_rows.opening(batch_id=claim.batch_id, asked=asked, placement=placement, now=now)
+        with self._writing() as connection:
+            run_id = insert_row(connection, runs, **row)
+            connection.execute(
+                update(files)
+                .where(files.c.batch_id == claim.batch_id, files.c.state == State.CLAIMED)
+                .values(run_id=run_id)
+            )
+        return run_id
+
+    def record_failed_start(
+        self, *, asked: TranscriptionEngineConfig, error: str, host: str, now: datetime
+    ) -> int:
+        """A FAILED run row without files: the engine could not be had. Its id."""
+        row = run_rows.failed_start(asked=asked, error=error, host=host, now=now)
+        with self._writing() as connection:
+            return insert_row(connection, runs, **row)
+
+    def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
+        """Finish the run row and write its `run_files`; a second time replaces the first."""
+        by_file = {outcome.file_id: outcome for outcome in outcomes}
+        with self._writing() as connection:
+            batch_id = connection.scalar(
+                update(runs)
+                .where(runs.c.id == run_id)
+                .values(**run_rows.closing(run))
+                .returning(runs.c.batch_id)
+            )
+            close_batch(connection, batch_id, BatchState.CLOSED)
+            connection.execute(delete(run_files).where(run_files.c.run_id == run_id))
+            for some in chunks(list(by_file)):
+                paths = connection.execute(
+                    select(files.c.id, files.c.path).where(files.c.id.in_(some))
+                ).all()
+                connection.execute(
+                    insert(run_files),
+                    [_run_file(run_id, row.path, by_file[row.id]) for row in paths],
+                )
+
+
+def _run_file(run_id: int, path: str, outcome: FileOutcome) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "file_id": outcome.file_id,
+        "path": path,
+        "state": str(outcome.state),
+        "reason": outcome.reason,
+        "sha256": outcome.sha256,
+        "duration_s": outcome.duration_s,
+        "reused": outcome.reused,
+    }
