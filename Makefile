@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-reliability test-nightly test-scale test-mutants evaluate bench format lint type test-deps reference clean
+.PHONY: help install demo test test-reliability test-nightly test-scale test-mutants evaluate bench bench-service format lint type test-deps reference clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -47,6 +47,9 @@ evaluate: install ## measure the builtin model (EVALUATE_ARGS="--people FOLDER" 
 
 bench: install ## time the engines side by side (BENCH_ARGS=--quick: builtin and tiny)
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
+
+bench-service: install ## measure what stands around the engine (BENCH_ARGS="--only lone" and the like)
+	@$(BIN)/python -m benchmarks.service $(BENCH_ARGS)
 
 lint: install ## style, layers and types
 	@$(BIN)/ruff format --check .
