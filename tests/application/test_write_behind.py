@@ -45,10 +45,13 @@ def test_a_writer_that_fails_is_told_to_whoever_hands_over_and_writes_no_more():
         calls.append(some)
         raise TryLater("the disk is full")
 
-    with pytest.raises(TryLater, match="full"), WriteBehind[int](write) as behind:
-        for number in range(10 * MOST_WAITING):
-            behind.put(number)
+    def hand_over() -> None:
+        with WriteBehind[int](write) as behind:
+            for number in range(10 * MOST_WAITING):
+                behind.put(number)
 
+    with pytest.raises(TryLater, match="full"):
+        hand_over()
     assert len(calls) == 1
 
 

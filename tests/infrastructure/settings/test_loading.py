@@ -297,3 +297,20 @@ def test_a_problem_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load(None, {"inbox.path": str(tmp_path / "in"), "batch.order": "x"}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "devices"),
+    [
+        ("null", None),
+        ("auto", ("auto",)),
+        ("[cuda:0, CUDA:1]", ("cuda:0", "cuda:1")),
+        ("cpu x 3", ("cpu", "cpu", "cpu")),
+        ("cuda:1x2", ("cuda:1", "cuda:1")),
+    ],
+)
+def test_the_devices_that_get_an_engine(tmp_path, said: str, devices) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"engine: {{devices: {said}}}")
+
+    assert load(path, {}, {}).devices == devices
