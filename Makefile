@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-reliability test-nightly test-scale test-mutants evaluate bench bench-peers format lint type test-deps reference clean
+.PHONY: help install demo test test-reliability test-nightly test-scale test-mutants evaluate bench bench-peers bench-service format lint type test-deps reference clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -59,6 +59,9 @@ $(PEERS)/.installed: pyproject.toml benchmarks/peers-requirements.txt
 
 bench-peers: $(PEERS)/.installed ## time faster-whisper, openai-whisper, whisper.cpp and others beside ours (BENCH_ARGS=--quick: tiny)
 	@$(PEERS)/bin/python -m benchmarks.peers $(BENCH_ARGS)
+
+bench-service: install ## measure what stands around the engine (BENCH_ARGS="--only lone" and the like)
+	@$(BIN)/python -m benchmarks.service $(BENCH_ARGS)
 
 lint: install ## style, layers and types
 	@$(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
-"""Measures what stands around the engine: its overhead, a deep backlog, and how soon a lone file is begun.
+"""Measures what stands around the engine: its overhead, a deep backlog, how soon a lone file is begun.
 
-    python -m benchmarks.service [--files N] [--backlog N] [--lone N] [--only overhead backlog lone]
+    python -m benchmarks.service [--files N] [--backlog N] [--lone N] [--shared N]
+                                 [--only overhead backlog lone devices]
 
 overhead: short files through `once` with an engine of whisper-tiny's shape and full windows; processor
 seconds of all but the engine's own work (looks, ledger, decoding, voice activity, publishing) over the
 engine's. backlog: tiny files with the engine faked. lone: files dropped one by one before an idle daemon
-with the engine faked. Writes benchmarks/out/service.json.
+with the engine faked. devices: files a minute of two engine processes over one, a thread each (it takes
+two free cores). Writes benchmarks/out/service.json.
 """
 
 from __future__ import annotations
@@ -30,11 +32,19 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.service_runs import Place, drain_faked, drain_real, watch_faked, write_wav
+from benchmarks.service_runs import (
+    Place,
+    cpu_s,
+    drain_faked,
+    drain_real,
+    drain_shared,
+    watch_faked,
+    write_wav,
+)
 
 OUT = Path("benchmarks/out")
 N_TOKENS = 48
-LIMITS = {"overhead_share": 0.10, "files_per_s": 300.0, "lone_ms": 50.0}
+LIMITS = {"overhead_share": 0.10, "files_per_s": 300.0, "lone_ms": 50.0, "times_one": 1.7}
 SAMPLE_EVERY_S = 1.0
 
 Row = dict[str, Any]
@@ -42,27 +52,9 @@ Row = dict[str, Any]
 
 def overhead(folder: Path, n_files: int) -> Row:
     """All but the engine's own work over the engine's, in processor seconds."""
-    import soundfile
-
-    from benchmarks.checkpoints import make_checkpoint
-    from benchmarks.recordings import make_recordings
-
-    place = Place(folder)
-    told = folder / "told.json"
-    model = make_checkpoint(OUT, "tiny", n_tokens=N_TOKENS)
-    config = place.configure(
-        engine={"engine_type": "batch", "model": str(model.resolve()), "device": "cpu", "language": "en"},
-        decoding={"temperature": 0.0, "logprob_threshold": None, "compression_ratio_threshold": None,
-                  "no_speech_threshold": None, "retry_suspect": False},  # random weights
-        transcript={"formats": ["txt", "json"]},
-    )  # fmt: skip
-    spoken = make_recordings(OUT / "recordings", n_short=32)["short"].files
-    rng, audio_s = np.random.default_rng(0), 0.0
-    for number in range(n_files):
-        samples, rate_hz = soundfile.read(spoken[number % len(spoken)], dtype="float32")
-        samples = samples + 1e-3 * rng.standard_normal(len(samples))  # each a recording of its own
-        soundfile.write(place.inbox / f"{number:05}.flac", samples, rate_hz)
-        audio_s += len(samples) / rate_hz
+    place, told = Place(folder), folder / "told.json"
+    config = place.configure(**_tiny())
+    audio_s = _write_short(place, n_files)
     _in_a_process(drain_real, config, told).join()
     spent = json.loads(told.read_text())
     around_s = spent["total_cpu_s"] - spent["engine_cpu_s"]
@@ -148,6 +140,68 @@ def lone(folder: Path, n_files: int) -> Row:
     }
 
 
+def devices(folder: Path, n_files: int) -> Row:
+    """Files a minute of two engines in a process each over those of one, with one thread each."""
+    row: Row = {"row": "devices", "files": n_files}
+    for count in (1, 2):
+        place = Place(folder / str(count))
+        tiny = _tiny()
+        config = place.configure(
+            **tiny | {"engine": tiny["engine"] | {"devices": f"cpu x {count}"}}
+        )
+        _write_short(place, n_files)
+        before_s = cpu_s()
+        _in_a_process(drain_shared, config).join()
+        _check_all_done(place, n_files)
+        first, last = _span(place)
+        row[f"files_per_min_{count}"] = 60 * n_files / (last - first)
+        row[f"cpu_s_{count}"] = cpu_s() - before_s
+        row[f"engine_s_{count}"] = _query(
+            place, "SELECT sum(features_s + encode_s + generate_s) FROM runs"
+        )[0][0]
+    row["times_one"] = row["files_per_min_2"] / row["files_per_min_1"]
+    return row
+
+
+def _tiny() -> dict[str, Any]:
+    """An engine of whisper-tiny's shape, with random weights, which are not to be heard twice."""
+    from benchmarks.checkpoints import make_checkpoint
+
+    model = make_checkpoint(OUT, "tiny", n_tokens=N_TOKENS)
+    return {
+        "engine": {
+            "engine_type": "batch",
+            "model": str(model.resolve()),
+            "device": "cpu",
+            "language": "en",
+        },
+        "decoding": {
+            "temperature": 0.0,
+            "logprob_threshold": None,
+            "compression_ratio_threshold": None,
+            "no_speech_threshold": None,
+            "retry_suspect": False,
+        },
+        "transcript": {"formats": ["txt", "json"]},
+    }
+
+
+def _write_short(place: Place, n_files: int) -> float:
+    """Fill the inbox with utterances of 3 to 10 s; their seconds."""
+    import soundfile
+
+    from benchmarks.recordings import make_recordings
+
+    spoken = make_recordings(OUT / "recordings", n_short=32)["short"].files
+    rng, audio_s = np.random.default_rng(0), 0.0
+    for number in range(n_files):
+        samples, rate_hz = soundfile.read(spoken[number % len(spoken)], dtype="float32")
+        samples = samples + 1e-3 * rng.standard_normal(len(samples))  # each a recording of its own
+        soundfile.write(place.inbox / f"{number:05}.flac", samples, rate_hz)
+        audio_s += len(samples) / rate_hz
+    return audio_s
+
+
 def _in_a_process(run: Callable[..., None], *given: Path) -> multiprocessing.process.BaseProcess:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     process = multiprocessing.get_context("spawn").Process(target=run, args=given)
@@ -216,6 +270,13 @@ def show(rows: list[Row], console: Console) -> None:
                     f"{row['cpu_ms_per_file']:.2f} CPU ms/file; {row['rss_first_half_mb']:.0f} MB in "
                     f"the first half, {row['rss_second_half_mb']:.0f} MB in the second"
                 )
+            case "devices":
+                got = f"{row['times_one']:.2f} times the files a minute of one engine"
+                wanted = f"at least {LIMITS['times_one']}"
+                beside = (
+                    f"{row['files_per_min_1']:.0f} and {row['files_per_min_2']:.0f} files/min; "
+                    f"{row['cpu_s_1']:.1f} and {row['cpu_s_2']:.1f} CPU s"
+                )
             case _:
                 got = f"{row['median_ms']:.0f} ms median"
                 wanted = f"at most {LIMITS['lone_ms']:.0f} ms"
@@ -230,12 +291,14 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1_000)
     parser.add_argument("--backlog", type=int, default=100_000)
     parser.add_argument("--lone", type=int, default=20)
-    parser.add_argument("--only", nargs="+", choices=["overhead", "backlog", "lone"])
+    parser.add_argument("--shared", type=int, default=64)
+    parser.add_argument("--only", nargs="+", choices=["overhead", "backlog", "lone", "devices"])
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     given = parser.parse_args()
     runs = {
         "lone": (lone, given.lone),
         "backlog": (backlog, given.backlog),
+        "devices": (devices, given.shared),
         "overhead": (overhead, given.files),
     }
     OUT.mkdir(parents=True, exist_ok=True)

@@ -184,6 +184,17 @@ def drain_faked(config: Path) -> None:
     serve(config, drain=True, engine=FakedEngine(), on_ready=lambda: None)
 
 
+def drain_shared(config: Path) -> None:
+    """Drain with the configured engines, wherever they live."""
+    from thoth_watch.bootstrap import build_service, build_settings
+    from thoth_watch.infrastructure.service.logs import set_up_logging
+
+    settings = build_settings(config, {}, required=True)
+    set_up_logging(level=settings.log_level, log_format="text")
+    with build_service(settings, drain=True) as run:
+        run()
+
+
 def watch_faked(config: Path, told: Path) -> None:
     """Watch with the faked engine until SIGTERM; then write when it was given each recording."""
     engine = FakedEngine()

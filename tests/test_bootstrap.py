@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,8 @@ import psutil
 import pytest
 
 from tests.infrastructure.whisper.conftest import make_whisper
-from thoth_watch.bootstrap import BUILTIN_MODEL, Engines, build_engine
+from thoth_watch.bootstrap import BUILTIN_MODEL, Engines, build_engine, build_settings
+from thoth_watch.bootstrap.devices import devices_of, engine_processes
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.audio import WorkerDecoder
@@ -108,3 +110,38 @@ def test_an_unloaded_engine_is_gone_from_memory_and_comes_back_when_it_is_asked_
     told = [record.event for record in caplog.records]  # type: ignore[attr-defined]
     assert told == ["engine_loaded", "engine_unloaded"] * 2
     assert engines.load_s_of_first_use(engines.engine("builtin")) > 0
+
+
+def test_one_device_needs_no_process_and_a_flags_device_goes_before_the_list(tmp_path: Path):
+    config = tmp_path / "config.yaml"
+    config.write_text("engine: {devices: [cuda:0, cuda:1]}")
+
+    several = build_settings(config, {}, required=True)
+    flagged = build_settings(config, {"engine.device": "cpu"}, required=True)
+
+    assert devices_of(several) == ("cuda:0", "cuda:1")
+    assert devices_of(flagged) == ("cpu",)
+    assert devices_of(build_settings(None, {}, required=False)) == ("auto",)
+
+
+def test_several_engines_are_refused_in_each_of_several_launched_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = tmp_path / "config.yaml"
+    config.write_text("engine: {devices: cpu x 2}")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    with pytest.raises(EngineUnavailable, match="start thoth-watch once, without the launcher"):
+        devices_of(build_settings(config, {}, required=True))
+
+
+def test_engines_that_share_a_device_share_its_processors_and_have_names_of_their_own(
+    tmp_path: Path,
+):
+    config = tmp_path / "config.yaml"
+    config.write_text("engine: {devices: cpu x 2}")
+    settings = build_settings(config, {}, required=True)
+    processes = engine_processes(settings, devices_of(settings))
+
+    assert [name for name, _ in processes] == ["cpu (1 of 2)", "cpu (2 of 2)"]
+    assert {given[2] for _, given in processes} == {max(1, len(os.sched_getaffinity(0)) // 2)}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch import __version__
+from thoth_watch.application.ports import Clock
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import ConfigError
 from thoth_watch.domain.treatment import Treatment, treatment_of
@@ -76,3 +78,22 @@ def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:
         return treatment_of(file.relative, default=settings.treatment, rules=settings.rules)
 
     return find
+
+
+def quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
+    """When the quiet hours that it is in end, as this machine's clock shows them."""
+
+    def until(now: datetime) -> datetime | None:
+        return settings.quiet_hours.until(now.astimezone())
+
+    return until
+
+
+def batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
+    """Whether a batch that works since so many seconds may take up another file."""
+    limit_s, quiet_until = settings.batch.max_batch_s, quiet_hours(settings)
+
+    def may_begin_another(batch_s: float) -> bool:
+        return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
+
+    return may_begin_another

@@ -5,26 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thoth_watch.application.ports import AudioDecoder, AudioFiles, Clock, Ledger, Progress
-from thoth_watch.bootstrap.configuring import inbox_of, provenance, treatment_finder
-from thoth_watch.bootstrap.dispatching import (
-    TEND_S,
-    build_cache,
-    build_fleet,
-    only_one,
-    open_ledger,
+from thoth_watch.application.ports import Clock, Ledger, Progress
+from thoth_watch.bootstrap.configuring import inbox_of, quiet_hours, treatment_finder
+from thoth_watch.bootstrap.devices import devices_of, engine_processes
+from thoth_watch.bootstrap.dispatching import TEND_S, build_fleet, only_one, open_ledger
+from thoth_watch.bootstrap.engine_process import (
+    build_publish,
+    build_transcribe_batch,
+    run_engine_process,
 )
-from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
+from thoth_watch.bootstrap.engines import Engines, build_decoder
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
+    from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.serve import Ending
     from thoth_watch.application.watch_inbox import WatchInbox
+    from thoth_watch.infrastructure.audio import WorkerDecoder
+    from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
@@ -71,24 +73,18 @@ def build_service(
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours, and
     ConfigError where speakers are to be told apart and what does it is missing.
     """
-    from thoth_watch.application.known_results import KnownResults
-    from thoth_watch.application.move_finished import MoveFinished
-    from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.application.serve import Ending, Serve, ServePolicy
-    from thoth_watch.application.transcribe_batch import TranscribeBatch
     from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
+    from thoth_watch.infrastructure.dispatch.processes import ProcessDispatcher
     from thoth_watch.infrastructure.inbox import WatchdogDoorbell
     from thoth_watch.infrastructure.inbox.folder import LocalFiles
-    from thoth_watch.infrastructure.publishing import DurablePublisher, RecordingMover, render
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import inbox_lock
     from thoth_watch.infrastructure.service.notify import ServiceManager
-    from thoth_watch.infrastructure.service.process import host_name, owner_token, peak_rss_bytes
+    from thoth_watch.infrastructure.service.process import owner_token
     from thoth_watch.infrastructure.service.signals import stop_on_signals
 
     clock, files, manager = SystemClock(), LocalFiles(), ServiceManager()
-    suffixes = {e for inbox in settings.inboxes for e in inbox.extensions}
-    suffixes |= {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
     with ExitStack() as stack:
         check_lock = stack.enter_context(only_one(settings))
         for inbox in settings.inboxes:
@@ -97,37 +93,39 @@ def build_service(
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
         stack.callback(decoder.close)
-        engines = engines or Engines(settings.engine)
-        engines.reconfigure(settings.engine)
         doorbell = stack.enter_context(
             WatchdogDoorbell(
-                [(i.path, i.recursive, i.watcher) for i in settings.inboxes], suffixes=suffixes
+                [(i.path, i.recursive, i.watcher) for i in settings.inboxes],
+                suffixes=_suffixes(settings),
             )
         )
         stop = stack.enter_context(stop_on_signals(doorbell.wake))
-        publish = PublishTranscript(
-            ledger=ledger,
-            publisher=DurablePublisher(),
-            render=partial(render, layout=settings.subtitles),
-            clock=clock,
-        )
-        transcribe = TranscribeBatch(
-            ledger=ledger,
-            decoder=decoder,
-            engines=engines,
-            publish=publish,
-            files=files,
-            clock=clock,
-            progress=progress or Silence(),
-            peak_rss_bytes=peak_rss_bytes,
-            host=host_name(),
-            provenance=provenance(settings),
-            may_begin_another=batch_limit(settings, clock),
-            voice=Voice(),
-            speakers=build_diarization(settings),
-            known=KnownResults(ledger, cache=build_cache(settings)),
-        )
-        dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
+        publish = build_publish(settings, ledger, clock)
+        devices, shown = devices_of(settings), progress or Silence()
+        dispatcher: LocalDispatcher | ProcessDispatcher
+        if len(devices) > 1:
+            dispatcher = ProcessDispatcher(
+                run_engine_process,
+                engine_processes(settings, devices),
+                should_stop=stop,
+                on_finished=doorbell.wake,
+                on_file=shown.finished,
+            )
+            load, unload = dispatcher.start, dispatcher.unload
+        else:
+            engines = engines or Engines(settings.engine)
+            engines.reconfigure(replace(settings.engine, device=devices[0]))
+            transcribe = build_transcribe_batch(
+                settings,
+                ledger=ledger,
+                decoder=decoder,
+                engines=engines,
+                publish=publish,
+                clock=clock,
+                progress=shown,
+            )
+            dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
+            load, unload = _loader(settings, engines, is_tried=not drain), engines.unload
         stack.callback(dispatcher.close)
         fleet = build_fleet(settings, ledger) if settings.dispatch.is_celery else None
 
@@ -147,13 +145,7 @@ def build_service(
                 manager.stopping()
             return ending
 
-        watches = _watches(settings, ledger, files, decoder, clock)
-        movers = [
-            MoveFinished(watch, inbox.after, ledger=ledger, mover=RecordingMover(), clock=clock)
-            for watch, inbox in zip(watches, settings.inboxes, strict=True)
-            if inbox.after is not None
-        ]
-
+        watches, movers = _inboxes(settings, ledger=ledger, decoder=decoder, clock=clock)
         serve = Serve(
             inboxes=watches,
             ledger=ledger,
@@ -164,7 +156,7 @@ def build_service(
             treatment_of=treatment_finder(settings),
             clock=clock,
             policy=ServePolicy(
-                batch=settings.batch,
+                batch=settings.batch.for_engines(len(devices)),
                 rescan_s=_rescan_s(settings, polls=doorbell.polls),
                 drain=drain,
                 beat_s=manager.beat_s,
@@ -172,13 +164,11 @@ def build_service(
                 tend_s=TEND_S if fleet else None,
             ),
             owner=owner_token(),
-            ensure_engine=nothing
-            if fleet  # it has none
-            else _engine_check(settings, engines, ledger, clock, is_tried=not drain),
+            ensure_engine=nothing if fleet else _recorded(load, settings, ledger, clock),
             tend=fleet.tend if fleet else nothing,
-            unload=engines.unload,
+            unload=unload,
             tidy=lambda: any(move() for move in movers),
-            quiet_until=_quiet_hours(settings),
+            quiet_until=quiet_hours(settings),
             heartbeat=heartbeat,
             on_ready=ready,
             wants_reload=_reload_check(stop, reread, manager),
@@ -191,16 +181,26 @@ def _rescan_s(settings: Settings, *, polls: bool) -> float:
     return min(rescan_s, POLL_S) if polls else rescan_s
 
 
-def _watches(
-    settings: Settings, ledger: Ledger, files: AudioFiles, decoder: AudioDecoder, clock: Clock
-) -> list[WatchInbox]:
-    from thoth_watch.application.watch_inbox import WatchInbox
+def _suffixes(settings: Settings) -> set[str]:
+    """Endings of the files whose coming and going is worth a look."""
+    sentinels = {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
+    return sentinels | {e for inbox in settings.inboxes for e in inbox.extensions}
 
-    return [
+
+def _inboxes(
+    settings: Settings, *, ledger: SqlLedger, decoder: WorkerDecoder, clock: Clock
+) -> tuple[list[WatchInbox], list[MoveFinished]]:
+    """What looks at each inbox, and what moves the recordings that are done, where that is asked."""
+    from thoth_watch.application.move_finished import MoveFinished
+    from thoth_watch.application.watch_inbox import WatchInbox
+    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.publishing import RecordingMover
+
+    watches = [
         WatchInbox(
             inbox_of(inbox),
             ledger=ledger,
-            files=files,
+            files=LocalFiles(),
             decoder=decoder,
             clock=clock,
             settle_s=inbox.settle_s,
@@ -208,47 +208,43 @@ def _watches(
         )
         for inbox in settings.inboxes
     ]
+    movers = [
+        MoveFinished(watch, inbox.after, ledger=ledger, mover=RecordingMover(), clock=clock)
+        for watch, inbox in zip(watches, settings.inboxes, strict=True)
+        if inbox.after is not None
+    ]
+    return watches, movers
 
 
-def _quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
-    """When the quiet hours that it is in end, as this machine's clock shows them."""
-
-    def until(now: datetime) -> datetime | None:
-        return settings.quiet_hours.until(now.astimezone())
-
-    return until
-
-
-def batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
-    """Whether a batch that works since so many seconds may take up another file."""
-    limit_s, quiet_until = settings.batch.max_batch_s, _quiet_hours(settings)
-
-    def may_begin_another(batch_s: float) -> bool:
-        return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
-
-    return may_begin_another
-
-
-def _engine_check(
-    settings: Settings, engines: Engines, ledger: Ledger, clock: Clock, *, is_tried: bool
-) -> Callable[[], None]:
-    """What loads the configured engine, tries it, and leaves a run row where it cannot be had."""
+def _loader(settings: Settings, engines: Engines, *, is_tried: bool) -> Callable[[], None]:
+    """What loads the configured engine and tries it. Raises EngineUnavailable."""
     from thoth_watch.application.check_engine import check_engine
     from thoth_watch.infrastructure.audio.tone import one_second_tone
+
+    def load() -> None:
+        engine = engines.engine(settings.engine.model)
+        if is_tried:
+            check_engine(engine, one_second_tone())
+
+    return load
+
+
+def _recorded(
+    load: Callable[[], None], settings: Settings, ledger: Ledger, clock: Clock
+) -> Callable[[], None]:
+    """What loads engines, and leaves a run row where one cannot be had."""
     from thoth_watch.infrastructure.service.process import host_name
 
-    def check() -> None:
+    def load_or_record() -> None:
         try:
-            engine = engines.engine(settings.engine.model)
-            if is_tried:
-                check_engine(engine, one_second_tone())
+            load()
         except EngineUnavailable as error:
             ledger.record_failed_start(
                 asked=settings.engine, error=str(error), host=host_name(), now=clock.now()
             )
             raise
 
-    return check
+    return load_or_record
 
 
 def _reload_check(

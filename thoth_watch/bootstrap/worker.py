@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from thoth_watch.bootstrap.configuring import provenance, treatment_finder
+from thoth_watch.bootstrap.configuring import batch_limit, provenance, treatment_finder
 from thoth_watch.bootstrap.dispatching import build_cache, open_ledger
 from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
-from thoth_watch.bootstrap.service import Silence, batch_limit
+from thoth_watch.bootstrap.service import Silence
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:

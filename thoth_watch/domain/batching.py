@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ SHARES = 2  # of several engines each takes a batch of a half of its share of wh
 class Order(StrEnum):
     """Who goes first among the files that wait."""
 
+    AUTO = "auto"  # the oldest; with several engines the longest, so that they end together
     OLDEST = "oldest"
     SHORTEST = "shortest"
     LONGEST = "longest"
@@ -42,8 +43,14 @@ class BatchPolicy:
     max_audio_s: float | None = None
     max_wait_s: float | None = None
     group_by: tuple[str, ...] = ("language",)
-    order: str = Order.OLDEST
+    order: str = Order.AUTO
     max_batch_s: float | None = None  # then no other file of it is begun; None: no limit
+
+    def for_engines(self, engines: int) -> BatchPolicy:
+        """The same, with the order that so many engines are best served in, where that is left open."""
+        if self.order != Order.AUTO:
+            return self
+        return replace(self, order=Order.LONGEST if engines > 1 else Order.OLDEST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,3 +313,20 @@ def test_speakers_are_told_apart_by_default_or_by_rule(read, tmp_path: Path) -> 
 def test_fewer_speakers_at_most_than_at_least_is_a_problem(refusal) -> None:
     said = refusal("diarize: {min_speakers: 3, max_speakers: 2}")
     assert "diarize.max_speakers: found 2, which is less than min_speakers: 3" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "devices"),
+    [
+        ("null", None),
+        ("auto", ("auto",)),
+        ("[cuda:0, CUDA:1]", ("cuda:0", "cuda:1")),
+        ("cpu x 3", ("cpu", "cpu", "cpu")),
+        ("cuda:1x2", ("cuda:1", "cuda:1")),
+    ],
+)
+def test_the_devices_that_get_an_engine(tmp_path, said: str, devices) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"engine: {{devices: {said}}}")
+
+    assert load(path, {}, {}).devices == devices

@@ -86,6 +86,7 @@ class Settings:
     batch: BatchPolicy
     quiet_hours: QuietHours
     engine: TranscriptionEngineConfig
+    devices: tuple[str, ...] | None  # an engine in a process of its own on each; None: one engine
     idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
     treatment: Treatment  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
@@ -179,6 +180,7 @@ class _Builder:
             ),
             quiet_hours=QuietHours(tuple(parse_span(text) for text in batch.quiet_hours)),
             engine=engine,
+            devices=None if document.engine.devices is None else tuple(document.engine.devices),
             idle_unload_s=document.engine.idle_unload_s,
             treatment=treatment,
             rules=rules,

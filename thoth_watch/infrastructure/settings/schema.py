@@ -24,6 +24,7 @@ from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
     check_broker,
     check_cache_url,
+    check_devices,
     check_extensions,
     check_language,
     check_ledger_url,
@@ -134,6 +135,7 @@ class EngineSection(Section):
     revision: Annotated[str | None, BeforeValidator(check_revision)] = None
     weights_sha256: Annotated[str | None, BeforeValidator(check_weights_sha256)] = None
     device: Text = _ENGINE.device
+    devices: Annotated[list[str] | None, BeforeValidator(check_devices)] = None
     batch_size: int = Field(default=_ENGINE.batch_size, ge=1, le=1_000_000)
     enable_mixed_precision: bool = _ENGINE.enable_mixed_precision
     use_cache: bool = _ENGINE.use_cache

@@ -16,6 +16,7 @@ from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.settings.languages import language_code
 
+MOST_ENGINES = 64
 MIXED_PRECISION = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}  # accelerate's words
 
 
@@ -150,6 +151,24 @@ def check_mixed_precision(value: object) -> str | None:
     if word is None or (isinstance(word, str) and word in MIXED_PRECISION):
         return word
     raise NotAllowedError(f"allowed: null, {', '.join(MIXED_PRECISION)}")
+
+
+def check_devices(value: object) -> list[str] | None:
+    """Devices by name, one of them as often as engines are to share it; [auto] for all GPUs."""
+    if value in (None, "null"):
+        return None
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text == "auto":
+        return ["auto"]
+    if several := re.fullmatch(r"([a-z]+(?::\d+)?)\s*x\s*(\d+)", text):
+        device, count = several[1], int(several[2])
+        if 1 <= count <= MOST_ENGINES:
+            return [device] * count
+    elif isinstance(value, list) and 1 <= len(value) <= MOST_ENGINES:
+        names = [item.strip().lower() for item in value if isinstance(item, str)]
+        if len(names) == len(value) and all(re.fullmatch(r"[a-z]+(:\d+)?", n) for n in names):
+            return names
+    raise NotAllowedError("allowed: null, auto, a list such as [cuda:0, cuda:1], or cpu x 4")
 
 
 def check_vad(value: object) -> str:

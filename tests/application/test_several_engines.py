@@ -1,0 +1,140 @@
+"""Several engines on one loop, in simulated time."""
+
+from __future__ import annotations
+
+import random
+
+from tests.application.conftest import House
+from tests.fakes import FakeClock, FakeDecoder, FakeDoorbell
+from thoth_watch.application.ports import Claim
+from thoth_watch.application.serve import EndedBatch, Serve, ServePolicy
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.states import State
+
+
+class Lengths(FakeDecoder):
+    """Each file declares and has its own length."""
+
+    def __init__(self, lengths: dict[str, float]) -> None:
+        super().__init__()
+        self.lengths = lengths
+
+    def probe(self, file: AudioFile) -> float | None:
+        return self.lengths[file.path.name]
+
+
+class SimulatedEngines:
+    """Engines that take as long as the sound of their batch lasts; `dies` of them die of their first one."""
+
+    def __init__(self, house: House, engines: int, *, dies: int = 0) -> None:
+        self.house, self.engines, self.dies = house, engines, dies
+        self.batches: list[tuple[float, Claim]] = []
+        self.sizes: list[int] = []
+
+    @property
+    def under_way(self) -> list[Claim]:
+        return [claim for _, claim in self.batches]
+
+    @property
+    def is_busy(self) -> bool:
+        return len(self.batches) >= self.engines
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.batches
+
+    @property
+    def next_end_s(self) -> float:
+        return min((end_s for end_s, _ in self.batches), default=float("inf"))
+
+    def dispatch(self, claim: Claim) -> None:
+        self.sizes.append(len(claim.batch.files))
+        self.batches.append((self.house.clock.seconds + claim.batch.audio_s, claim))
+
+    def ended(self) -> list[EndedBatch]:
+        over = [b for b in self.batches if b[0] <= self.house.clock.seconds]
+        self.batches = [b for b in self.batches if b not in over]
+        ended = []
+        for _, claim in over:
+            if self.dies:
+                self.dies -= 1
+                ended.append(EndedBatch(claim, died=True))
+            else:
+                self.house.transcribe(claim, should_stop=lambda: False)
+                ended.append(EndedBatch(claim))
+        return ended
+
+    def wait(self, timeout_s: float) -> bool:
+        return self.is_idle
+
+
+class Bell(FakeDoorbell):
+    """Rings when a simulated batch is over."""
+
+    def __init__(self, clock: FakeClock, engines: SimulatedEngines) -> None:
+        super().__init__(clock)
+        self._engines = engines
+
+    def wait(self, timeout_s: float) -> bool:
+        self.clock.advance(max(0.0, min(timeout_s, self._engines.next_end_s - self.clock.seconds)))
+        return False
+
+
+def serve(house: House, engines: SimulatedEngines, policy: BatchPolicy | None = None) -> None:
+    Serve(
+        inboxes=[house.new_watch()],
+        ledger=house.ledger,
+        dispatcher=engines,
+        doorbell=Bell(house.clock, engines),
+        publish=house.publish,
+        files=house.files,
+        treatment_of=house.treatment_of,
+        clock=house.clock,
+        policy=ServePolicy(
+            (policy or BatchPolicy()).for_engines(engines.engines), rescan_s=60.0, drain=True
+        ),
+        owner="me",
+        ensure_engine=lambda: None,
+    ).run(should_stop=lambda: False)
+
+
+def drop(house: House, n_files: int) -> list[float]:
+    """Files of mixed length, a minute each as a rule."""
+    draw = random.Random(0)
+    lengths = {f"{n}.wav": 60 * draw.lognormvariate(0, 1) for n in range(n_files)}
+    house.decoder = Lengths(lengths)
+    for name in lengths:
+        house.inbox.put(name)
+    return list(lengths.values())
+
+
+def test_eight_engines_end_together(house: House):
+    lengths = drop(house, 256)
+    engines = SimulatedEngines(house, 8)
+    serve(house, engines)
+
+    ideal_s = max(sum(lengths) / 8, *lengths)
+    assert set(house.states().values()) == {State.DONE}
+    assert house.clock.seconds - 2.0 <= 1.1 * ideal_s  # 2 s: until they are settled
+    assert max(engines.sizes) > 1  # in batches, not file by file
+
+
+def test_two_of_eight_die_and_every_file_is_done_once(house: House):
+    drop(house, 64)
+    serve(house, SimulatedEngines(house, 8, dies=2))
+
+    assert set(house.states().values()) == {State.DONE}
+    assert len(house.engines.fake.heard) == 64
+    assert "RUNNING" not in {run["status"] for run in house.runs()}
+
+
+def test_the_others_results_are_left_to_them(house: House):
+    drop(house, 16)
+    engines = SimulatedEngines(house, 2)
+    again: list[int] = []
+    publish_again = house.publish.again
+    house.publish.again = lambda item: again.append(1) or publish_again(item)  # type: ignore[method-assign]
+    serve(house, engines)
+
+    assert again == []

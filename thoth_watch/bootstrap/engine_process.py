@@ -1,0 +1,109 @@
+"""What a process for one device is put together from: ledger, decoder, engine, publishing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from thoth_watch.application.ports import Clock, Ledger, Progress
+from thoth_watch.bootstrap.configuring import batch_limit, provenance
+from thoth_watch.bootstrap.dispatching import build_cache, open_ledger
+from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
+
+if TYPE_CHECKING:
+    from thoth_watch.application.publish_transcript import PublishTranscript
+    from thoth_watch.application.transcribe_batch import TranscribeBatch
+    from thoth_watch.infrastructure.audio import WorkerDecoder
+    from thoth_watch.infrastructure.dispatch.engine_process import Parent
+    from thoth_watch.infrastructure.settings import Settings
+
+LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def run_engine_process(
+    connection: Connection, settings: Settings, device: str, n_threads: int
+) -> None:
+    """Carry out batches with the configured engine on one device, until the parent lets go.
+
+    n_threads: of the processor, that torch computes with.
+    """
+    from thoth_watch.infrastructure.dispatch.engine_process import work
+
+    for name in LAUNCHERS:
+        os.environ.pop(name, None)  # one process, with one device: there is no group
+    os.environ.setdefault("OMP_NUM_THREADS", str(n_threads))  # read when torch is imported
+    work(connection, partial(_build, settings, device))
+
+
+def _build(settings: Settings, device: str, parent: Parent) -> TranscribeBatch:
+    """Load and try the engine first of all. Raises EngineUnavailable."""
+    from thoth_watch.application.check_engine import check_engine
+    from thoth_watch.infrastructure.audio.tone import one_second_tone
+    from thoth_watch.infrastructure.dispatch.engine_process import ProgressAtParent
+    from thoth_watch.infrastructure.service.clock import SystemClock
+    from thoth_watch.infrastructure.service.logs import set_up_logging
+
+    set_up_logging(level=settings.log_level, log_format=settings.log_format)
+    settings = replace(settings, engine=replace(settings.engine, device=device))
+    engines = Engines(settings.engine)
+    check_engine(engines.engine(settings.engine.model), one_second_tone())
+    ledger, clock = open_ledger(settings), SystemClock()
+    return build_transcribe_batch(
+        settings,
+        ledger=ledger,
+        decoder=build_decoder(settings.audio),
+        engines=engines,
+        publish=build_publish(settings, ledger, clock),
+        clock=clock,
+        progress=ProgressAtParent(parent),
+    )
+
+
+def build_publish(settings: Settings, ledger: Ledger, clock: Clock) -> PublishTranscript:
+    """From a result to files beside the recording."""
+    from thoth_watch.application.publish_transcript import PublishTranscript
+    from thoth_watch.infrastructure.publishing import DurablePublisher, render
+
+    return PublishTranscript(
+        ledger=ledger,
+        publisher=DurablePublisher(),
+        render=partial(render, layout=settings.subtitles),
+        clock=clock,
+    )
+
+
+def build_transcribe_batch(
+    settings: Settings,
+    *,
+    ledger: Ledger,
+    decoder: WorkerDecoder,
+    engines: Any,
+    publish: PublishTranscript,
+    clock: Clock,
+    progress: Progress,
+) -> TranscribeBatch:
+    """One batch at a time, with the engines of this process."""
+    from thoth_watch.application.known_results import KnownResults
+    from thoth_watch.application.transcribe_batch import TranscribeBatch
+    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
+
+    return TranscribeBatch(
+        ledger=ledger,
+        decoder=decoder,
+        engines=engines,
+        publish=publish,
+        files=LocalFiles(),
+        clock=clock,
+        progress=progress,
+        peak_rss_bytes=peak_rss_bytes,
+        host=host_name(),
+        provenance=provenance(settings),
+        may_begin_another=batch_limit(settings, clock),
+        voice=Voice(),
+        speakers=build_diarization(settings),
+        known=KnownResults(ledger, cache=build_cache(settings)),
+    )
