@@ -205,17 +205,16 @@ def _keep(
 ) -> None:
     """Store the results whose key is new; what was kept of the recordings half heard is forgotten."""
     by_key = {(r.sha256, r.fingerprint): r.result for r in taken}
-    for some in chunks(list({sha256 for sha256, _ in by_key})):
+    keys = list(by_key)
+    for some in chunks(list({sha256 for sha256, _ in keys})):
         for table in (results, unfinished, hearings):
             there = connection.execute(
                 select(table.c.sha256, table.c.fingerprint).where(table.c.sha256.in_(some))
             ).all()
             for sha256, fingerprint in there:
-                if (sha256, fingerprint) not in by_key:
-                    continue
                 if table is results:
-                    del by_key[sha256, fingerprint]
-                else:
+                    by_key.pop((sha256, fingerprint), None)
+                elif any(_is_of(key, sha256, fingerprint) for key in keys):
                     is_it = (table.c.sha256 == sha256, table.c.fingerprint == fingerprint)
                     connection.execute(delete(table).where(*is_it))
     if by_key:
@@ -225,3 +224,8 @@ def _keep(
         ]
         # another worker may have been as far at the same moment
         connection.execute(_insert(connection, results).on_conflict_do_nothing(), new)
+
+
+def _is_of(key: tuple[str, str], sha256: str, fingerprint: str) -> bool:
+    """Whether that is the key, or a part of it: one channel's."""
+    return sha256 == key[0] and (fingerprint == key[1] or fingerprint.startswith(f"{key[1]}/"))
