@@ -26,7 +26,7 @@ from tests.servers import Postgres, need
 from thoth_watch.application.ports import WorkerFacts
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
+from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, server
 from thoth_watch.infrastructure.ledger.server import DispatcherLock
 
 
@@ -149,3 +149,22 @@ def test_a_restart_of_the_server_costs_nothing_but_time(
         postgres.start()
         assert put_result(ledger, claim)
         assert publish(ledger, claim)
+
+
+@pytest.mark.scale
+def test_a_process_that_was_stopped_in_a_transaction_is_not_waited_for_for_ever(
+    new_postgres_ledger: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_postgres_ledger()
+    monkeypatch.setattr(server, "FROZEN_AFTER_S", 1)
+    with SqlLedger.open(url) as frozen, SqlLedger.open(url) as ledger:
+        make_claim(ledger, recording())
+
+        def stand_still() -> None:
+            with frozen._writing() as connection:
+                connection.execute(text("SELECT * FROM files FOR UPDATE"))
+                assert ledger.recover(now=NOW) == 1
+                connection.execute(text("SELECT 1"))
+
+        with pytest.raises(TryLater, match="idle-in-transaction timeout"):
+            stand_still()

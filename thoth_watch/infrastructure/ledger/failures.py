@@ -17,6 +17,9 @@ from sqlalchemy.exc import (
 from thoth_watch.domain.errors import LedgerBroken, ThothError, TryLater
 
 RESTORE = "restore it from a backup, or move it aside and start again"
+STOOD_STILL = (
+    "25P03"  # PostgreSQL: this process was stopped in a transaction, and its session ended
+)
 WAYS_OUT: dict[
     str, tuple[type[ThothError], str]
 ] = {  # SQLite's own error names, by their beginning
@@ -54,7 +57,8 @@ def _meaning(error: DBAPIError, place: str) -> ThothError:
         return _sqlite_meaning(error.orig, place)
     if isinstance(error, IntegrityError):
         return LedgerBroken(f"ledger {place}: refused a change (a bug): {error.orig}")
-    if isinstance(error, OperationalError | InterfaceError):
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if isinstance(error, OperationalError | InterfaceError) or sqlstate == STOOD_STILL:
         return TryLater(f"ledger {place}: the database does not answer: {error.orig}")
     return LedgerBroken(f"ledger {place}: {error.orig}")
 

@@ -7,9 +7,19 @@ import os
 import socket
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, func, make_url, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from thoth_watch.domain.errors import ConfigError, TryLater
@@ -22,6 +32,10 @@ log = logging.getLogger(__name__)
 
 DISPATCHER, MIGRATION = 1, 2  # second half of the keys of our advisory locks
 CONNECT_TIMEOUT_S = 10
+FROZEN_AFTER_S = (
+    30  # a process that stands still in a transaction keeps its locks no longer; < a lease
+)
+LOCK_PATIENCE_S = 60
 DRIVERS = {"postgresql": "postgresql+psycopg"}  # what a URL means that names none
 
 
@@ -130,7 +144,7 @@ def _engine(url: URL, *, pooled: bool = True) -> Engine:
     arguments = {"application_name": who, "connect_timeout": CONNECT_TIMEOUT_S}
     pool = {"pool_pre_ping": True} if pooled else {"poolclass": NullPool}
     try:
-        return create_engine(url, json_serializer=to_json, connect_args=arguments, **pool)
+        engine = create_engine(url, json_serializer=to_json, connect_args=arguments, **pool)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"ledger.url {shown}: needs the extra postgres; pip install 'thoth-watch[postgres]'"
@@ -139,3 +153,16 @@ def _engine(url: URL, *, pooled: bool = True) -> Engine:
         raise ConfigError(
             f"ledger.url {shown}: {error}; use postgresql+psycopg://USER@HOST/NAME"
         ) from error
+    event.listen(engine, "connect", _limit)
+    return engine
+
+
+def _limit(connection: Any, _: object) -> None:
+    """The server ends a session whose process was stopped in a transaction: others wait for its locks."""
+    limits = {
+        "idle_in_transaction_session_timeout": FROZEN_AFTER_S,
+        "lock_timeout": LOCK_PATIENCE_S,
+    }
+    for name, seconds in limits.items():
+        connection.execute(f"SET {name} = '{seconds}s'")
+    connection.commit()
