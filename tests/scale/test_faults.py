@@ -86,7 +86,7 @@ def test_a_worker_that_slept_past_its_lease_is_fenced_off(begun: Fleet) -> None:
     begun.wait(lambda: bool(begun.query(dead)), "the lease to expire")
     os.killpg(victim.pid, signal.SIGCONT)
     check(begun, started_again=1)
-    begun.wait(lambda: "lease_lost" in out(begun) or "late result" in out(begun), "its insight")
+    begun.wait(lambda: "lease is lost" in out(begun) or "late result" in out(begun), "its insight")
 
 
 def out(fleet: Fleet) -> str:
