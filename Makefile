@@ -37,7 +37,7 @@ $(VENV)/.installed-scale: $(VENV)/.installed
 	@touch $@
 
 test-scale: $(VENV)/.installed-scale ## several machines: faults of workers, Redis, RabbitMQ and PostgreSQL (make test-deps has them)
-	@$(BIN)/python -m pytest -m scale
+	@$(BIN)/python -m pytest -m "scale and not nightly"
 
 test-mutants: install ## bugs put in on purpose: each must turn a test red
 	@$(BIN)/python -m tests.reliability.mutants

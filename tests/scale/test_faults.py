@@ -177,15 +177,19 @@ def test_two_copies_of_a_recording_are_transcribed_once(fleet: Fleet) -> None:
     assert list(fleet.transcripts().values()) == ["the same", "the same"]
 
 
-def test_no_more_is_under_way_than_the_workers_can_use(fleet: Fleet, broker: Any) -> None:
-    n_files, window = 1000, 4
+@pytest.mark.timeout(5000)
+@pytest.mark.parametrize("n_files", [1000, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_no_more_is_under_way_than_the_workers_can_use(
+    fleet: Fleet, broker: Any, n_files: int
+) -> None:
+    window = 4
     fleet.settings["batch"] = {"max_files": 20, "group_by": []}
     fleet.configure()
     fleet.put(*(f"recording {number}" for number in range(n_files)))
     fleet.workers()
     fleet.start("run")
     depths, most_open = [], 0
-    end = time.monotonic() + 400
+    end = time.monotonic() + 0.4 * n_files
     while fleet.states()["DONE"] < n_files and time.monotonic() < end:
         depths.append(depth(broker))
         ((n_open,),) = fleet.query("SELECT count(*) FROM batches WHERE state = 'OPEN'") or [(0,)]
