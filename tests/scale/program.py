@@ -16,7 +16,7 @@ from typing import Any
 from tests.fakes import FakeDecoder, FakeEngine, FakeVoice
 from thoth_watch import cli
 from thoth_watch.application.ports import Recording
-from thoth_watch.bootstrap import engines, service, worker
+from thoth_watch.bootstrap import engine_process, engines, service, worker
 from thoth_watch.domain.audio import AudioFile, SoundInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable, FileChanged
@@ -70,7 +70,7 @@ def build_engine(config: TranscriptionEngineConfig, **_: Any) -> PacedEngine:
 
 def main() -> None:
     engines.build_engine = build_engine
-    service.Voice = worker.Voice = FakeVoice
+    engine_process.Voice = FakeVoice
     service.build_decoder = worker.build_decoder = lambda *_: TextDecoder()
     cli.main()
 

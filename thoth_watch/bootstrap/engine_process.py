@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from thoth_watch.application.ports import Clock, Ledger, Progress
+from thoth_watch.application.ports import Clock, Leases, Ledger, Progress
 from thoth_watch.bootstrap.configuring import batch_limit, provenance
 from thoth_watch.bootstrap.dispatching import build_cache, open_ledger
 from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder
@@ -83,13 +84,19 @@ def build_transcribe_batch(
     publish: PublishTranscript,
     clock: Clock,
     progress: Progress,
+    leases: Leases | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> TranscribeBatch:
-    """One batch at a time, with the engines of this process."""
+    """One batch at a time, with the engines of this process.
+
+    leases: of a ledger that workers elsewhere share. is_stopping: then no other file is begun.
+    """
     from thoth_watch.application.known_results import KnownResults
     from thoth_watch.application.transcribe_batch import TranscribeBatch
     from thoth_watch.infrastructure.inbox.folder import LocalFiles
     from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 
+    has_time = batch_limit(settings, clock)
     return TranscribeBatch(
         ledger=ledger,
         decoder=decoder,
@@ -101,7 +108,8 @@ def build_transcribe_batch(
         peak_rss_bytes=peak_rss_bytes,
         host=host_name(),
         provenance=provenance(settings),
-        may_begin_another=batch_limit(settings, clock),
+        may_begin_another=lambda batch_s: not is_stopping() and has_time(batch_s),
         voice=Voice(),
-        known=KnownResults(ledger, cache=build_cache(settings)),
+        known=KnownResults(ledger, leases=leases, cache=build_cache(settings)),
+        writes_at_once=leases is not None,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
-from thoth_watch.bootstrap.configuring import batch_limit, provenance, treatment_finder
-from thoth_watch.bootstrap.dispatching import build_cache, open_ledger
-from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder
+from thoth_watch.bootstrap.configuring import treatment_finder
+from thoth_watch.bootstrap.dispatching import open_ledger
+from thoth_watch.bootstrap.engine_process import build_publish, build_transcribe_batch
+from thoth_watch.bootstrap.engines import Engines, build_decoder
 from thoth_watch.bootstrap.service import Silence
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
@@ -97,46 +97,25 @@ class Hands:
 
     def _build(self, ledger: SqlLedger) -> CarryOut:
         from thoth_watch.application.carry_out import CarryOut
-        from thoth_watch.application.known_results import KnownResults
-        from thoth_watch.application.publish_transcript import PublishTranscript
-        from thoth_watch.application.transcribe_batch import TranscribeBatch
-        from thoth_watch.infrastructure.inbox.folder import LocalFiles
         from thoth_watch.infrastructure.inbox.from_here import seen_from_here
-        from thoth_watch.infrastructure.publishing import DurablePublisher, render
         from thoth_watch.infrastructure.service.clock import SystemClock
-        from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 
         settings, clock = self._settings, SystemClock()
-        may_begin_another = batch_limit(settings, clock)
-        publish = PublishTranscript(
-            ledger=ledger,
-            publisher=DurablePublisher(),
-            render=partial(render, layout=settings.subtitles),
-            clock=clock,
-        )
-        transcribe = TranscribeBatch(
-            ledger=ledger,
-            decoder=self._decoder,
-            engines=self._engines,
-            publish=publish,
-            files=LocalFiles(),
-            clock=clock,
-            progress=Silence(),
-            peak_rss_bytes=peak_rss_bytes,
-            host=host_name(),
-            provenance=provenance(settings),
-            may_begin_another=lambda batch_s: (
-                not self._is_stopping() and may_begin_another(batch_s)
-            ),
-            voice=Voice(),
-            known=KnownResults(ledger, leases=ledger, cache=build_cache(settings)),
-            writes_at_once=True,
-        )
         return CarryOut(
             ledger=ledger,
             leases=ledger,
             keeper=self._keeper,
-            transcribe=transcribe,
+            transcribe=build_transcribe_batch(
+                settings,
+                ledger=ledger,
+                decoder=self._decoder,
+                engines=self._engines,
+                publish=build_publish(settings, ledger, clock),
+                clock=clock,
+                progress=Silence(),
+                leases=ledger,
+                is_stopping=self._is_stopping,
+            ),
             treatment_of=treatment_finder(settings),
             seen_from_here=seen_from_here,
             clock=clock,
