@@ -72,7 +72,7 @@ def _print(document: Mapping[str, Any]) -> None:
     from thoth_watch.cli.tables import COLOURS
 
     def say(name: str, text: str, colour: str | None = None) -> None:
-        click.echo(f"{name + ':':<12}" + click.style(printable(text), fg=colour))
+        click.echo(f"{name + ':' if name else '':<12}" + click.style(printable(text), fg=colour))
 
     say("service", _service(document))
     for inbox in document["inboxes"]:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from celery import signals
-from celery.exceptions import Reject
 from celery.utils.nodenames import host_format
 
 from thoth_watch.domain.errors import EXIT_OK, EXIT_UNAVAILABLE, EngineUnavailable, TryLater
@@ -48,10 +47,10 @@ def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], H
         try:
             hands[0].carry_out(batch_id)
         except EngineUnavailable as error:
-            log.exception("this worker has no engine", extra={"event": "no_engine"})
+            text = "this worker has no engine and ends; its batch is sent to others"
+            log.warning(text, extra={"event": "no_engine", "error": str(error)})
             is_broken.set()
             os.kill(os.getppid(), signal.SIGTERM)
-            raise Reject(error, requeue=True) from error
         except TryLater as error:
             text = "the batch is left to others"
             log.warning(text, extra={"event": "batch_left", "error": str(error)})
