@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.scale.conftest import Fleet
-from tests.servers import Redis, need
+from tests.servers import Redis, free_port, need
 
 pytestmark = pytest.mark.scale
 
@@ -78,3 +78,14 @@ def test_a_worker_without_an_engine_ends_and_takes_no_batch(fleet: Fleet) -> Non
     fleet.workers(1)
     fleet.wait_done(2)
     assert fleet.query("SELECT max(attempts), max(deaths) FROM files") == [(1, 0)]
+
+
+def test_check_says_whether_the_broker_answers(fleet: Fleet, redis: Redis) -> None:
+    done = run(fleet, "check", "--no-engine")
+    assert re.search(r"broker: redis://127.0.0.1:\d+/0, \d+ batches wait there", done.stdout)
+    fleet.configure(broker=f"redis://:secret@127.0.0.1:{free_port()}/0")
+    done = run(fleet, "check", "--no-engine")
+    assert re.search(
+        r"^fail +broker: redis://:\*\*\*@\S+ does not answer", done.stdout, re.MULTILINE
+    )
+    assert done.returncode == 75

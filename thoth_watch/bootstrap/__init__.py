@@ -8,6 +8,7 @@ from thoth_watch.bootstrap.configuring import (
     provenance,
     treatment_finder,
 )
+from thoth_watch.bootstrap.dispatching import build_wire
 from thoth_watch.bootstrap.engines import (
     BUILTIN_MODEL,
     SAMPLES,
@@ -38,6 +39,7 @@ __all__ = [
     "build_service",
     "build_settings",
     "build_transcribe_files",
+    "build_wire",
     "builtin_note",
     "figures_finder",
     "inbox_of",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thoth_watch.application.ports import TranscriptCache
+    from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
     from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
     from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.settings import Settings
@@ -42,17 +43,23 @@ def open_ledger(settings: Settings) -> SqlLedger:
     return SqlLedger.open(settings.ledger_url, death_limit=settings.dispatch.max_attempts)
 
 
-def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
-    """Workers elsewhere, by Celery."""
+def build_wire(settings: Settings) -> CeleryWire:
+    """What carries batches' numbers to workers."""
     from thoth_watch.infrastructure.dispatch.celery_app import make_app
     from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
+
+    return CeleryWire(make_app(str(settings.dispatch.broker)))
+
+
+def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
+    """Workers elsewhere, by Celery."""
     from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
     from thoth_watch.infrastructure.service.clock import SystemClock
 
     clock = SystemClock()
     return FleetDispatcher(
         ledger,
-        CeleryWire(make_app(str(settings.dispatch.broker))),
+        build_wire(settings),
         recover=lambda: ledger.recover(now=clock.now()),
         window_per_worker=settings.dispatch.window_per_worker,
         lease_s=settings.dispatch.lease_s,

@@ -65,6 +65,7 @@ def examine(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
     yield from _outputs(settings)
     yield from _archives(settings)
     yield from _ledger(settings)
+    yield from _broker(settings)
     yield from _room(settings)
     yield _formats()
     if with_engine:
@@ -194,6 +195,20 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     if (process := holder_of(lock)) is not None:
         cure = "stop it before another is started; they would not work at the same time"
         yield Finding("service", f"process {process} works on this ledger", cure)
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if not settings.dispatch.is_celery:
+        return
+    from thoth_watch.bootstrap import build_wire
+
+    url = str(settings.origins["dispatch.broker"].value)  # without its password
+    depth = build_wire(settings).depth()
+    if depth is None:
+        cure = "start it, let this machine reach it, or set dispatch.broker"
+        yield Finding("broker", f"{url} does not answer", cure, EXIT_TRY_LATER)
+    else:
+        yield Finding("broker", f"{url}, {depth} batches wait there")
 
 
 def unsafe_place(url: str, *, file_system: str) -> Iterator[Finding]:
