@@ -11,32 +11,58 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
+from transformers import WhisperConfig
 
 from benchmarks.checkpoints import SHAPES, Shape, make_checkpoint
-from benchmarks.limits import POSITIONS, multiply_rate, window_operations
+from benchmarks.in_turn import take_turns
+from benchmarks.limits import POSITIONS, Rates, measure_rates, window_limit_s
 from benchmarks.recordings import Recordings, make_recordings
-from benchmarks.systems import Measured, Sample, System
+from benchmarks.systems import System
+from thoth_watch.domain.side_by_side import STAGES, agreed_share
+from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
 
 OUT = Path("benchmarks/out")
 BUILTIN = Path("thoth_watch/builtin/model")
-BUILTIN_SHAPE = Shape(192, 3, 2, 3, vocabulary=2309)  # a word is one token of it
 N_MARKS = 4  # timestamps and end-of-text of a window
 N_TOKENS = 48  # of each window of a random model, as in 20 words
 WINDOW_S = 30.0
+POSITIONS_PER_S = 50
+SLOWER = 1.05  # than the pipeline: then the standard engine is no measure, the pipeline is
+ROW = (
+    *("size", "files", "audio_context", "engine", "device", "ratio_to_standard"),
+    *("rss_ratio_to_standard", "words_agreed", "multiple_of_limit"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; ratios are medians of rounds against the standard engine's."""
+class Load:
+    """How much of each kind a size gets; large models are slow."""
+
+    n_short: int
+    long_s: float
+    stay: bool = True  # loaded once; else for each turn, so that one is in memory at a time
+
+
+LOADS = {
+    "builtin": Load(64, 120.0),
+    "tiny": Load(16, 120.0),
+    "base": Load(16, 120.0),
+    "small": Load(8, 60.0),
+    "large-v3-turbo": Load(2, 45.0, stay=False),
+}
+ON_GPU = Load(256, 1200.0, stay=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table; ratios are of medians, to the standard engine or what stands for it."""
 
     size: str
     files: str
@@ -52,124 +78,135 @@ class Row:
     multiple_of_limit: float
     load_s: float
     stages: dict[str, float]  # wall seconds of a pass
+    is_default: bool  # the precision that `auto` chooses
 
 
-def systems_of(size: str, model: str) -> list[System]:
+def systems_of(size: str, model: str, *, device: str, batch_size: int) -> list[System]:
     """What is compared at a size."""
-    return [
-        System("pipeline", str(BUILTIN) if size == "builtin" else model),
-        System("standard", model),
-        System("accelerated", model, "full"),
-        System("accelerated", model, "trim"),
-        System("batch", model, "full"),
-        System("batch", model, "trim"),
-    ]
+    systems = [System("pipeline", str(BUILTIN) if size == "builtin" else model)]
+    systems += [System("standard", model)]
+    for engine in ("accelerated", "batch"):
+        systems += [System(engine, model, c, batch_size=batch_size) for c in ("full", "trim")]
+    if size == "builtin" and device == "cpu" and has_native_bfloat16():
+        for precision in ("bfloat16+int8", "int8"):  # `auto` is float32: it is narrow
+            systems += [System("batch", model, c, precision) for c in ("full", "trim")]
+    return systems
+
+
+def shape_of(model: Path) -> Shape:
+    """The measures of a checkpoint."""
+    config = WhisperConfig.from_pretrained(model)
+    return Shape(
+        config.d_model,
+        config.encoder_layers,
+        config.decoder_layers,
+        config.decoder_attention_heads,
+        n_mels=config.num_mel_bins,
+        vocabulary=config.vocab_size,
+    )
 
 
 def measure(
-    size: str, recordings: dict[str, Recordings], *, rounds: int, threads: int, device: str
-) -> Iterator[Row]:
+    size: str, given: argparse.Namespace, rates: Rates, recordings: dict[str, Recordings]
+) -> Iterator[Line]:
     """Measure all systems at one size."""
-    model = "builtin" if size == "builtin" else str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
-    shape = BUILTIN_SHAPE if size == "builtin" else SHAPES[size]
-    running = [Measured(s, threads=threads, device=device) for s in systems_of(size, model)]
-    taken: dict[tuple[int, str], list[Sample]] = {}
-    try:
-        for kind, found in recordings.items():
-            for turn in range(rounds + 1):  # the first warms up
-                for number, measured in enumerate(running):
-                    sample = measured.run(found.files)
-                    if turn:
-                        taken.setdefault((number, kind), []).append(sample)
-    finally:
-        peaks = [measured.close() for measured in running]
-    on_gpu = "cpu" not in device and "cuda" in device
+    is_builtin = size == "builtin"
+    model = "builtin" if is_builtin else str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
+    shape = shape_of(BUILTIN if is_builtin else Path(model))
+    systems = systems_of(size, model, device=given.device, batch_size=given.batch_size)
+    systems = [s for s in systems if not given.engines or s.engine in given.engines]
+    taken = take_turns(
+        [system.way(given.device) for system in systems],
+        {kind: recordings[kind].files for kind in given.files},
+        rounds=given.rounds,
+        threads=given.threads,
+        stay=_load(size, given).stay,
+    )
+    on_gpu = given.device == "cuda"
 
-    def cost(number: int, kind: str) -> float:
-        return statistics.median(s.wall_s if on_gpu else s.cpu_s for s in taken[number, kind])
+    def cost_s(number: int, kind: str) -> float:
+        found = taken[number].figures(kind)
+        return found.wall_s if on_gpu else found.cpu_s
 
-    standard = next(n for n, m in enumerate(running) if m.system.engine == "standard")
-    for (number, kind), samples in taken.items():
-        measured, found = running[number], recordings[kind]
-        trims = measured.system.audio_context == "trim"
-        windows = len(found.files) if kind == "short" else found.seconds / WINDOW_S
-        positions = min(POSITIONS, found.seconds / windows * 50) if trims else POSITIONS
-        n_words = sum(len(text.split()) for text in found.texts)
-        n_tokens = n_words / windows + N_MARKS if size == "builtin" else N_TOKENS
-        operations = windows * window_operations(shape, positions=int(positions), n_tokens=n_tokens)
-        limit_s = operations / multiply_rate(
-            measured.facts["precision"], "cuda" if on_gpu else "cpu"
-        )
-        reference = " ".join(taken[standard, kind][0].texts).split()
-        yield Row(
-            size=size,
-            files=kind,
-            audio_context=measured.system.audio_context,
-            engine=measured.system.engine,
-            precision=measured.facts["precision"],
-            device=measured.facts["device"],
-            seconds_per_file=cost(number, kind) / len(found.files),
-            ratio_to_standard=cost(standard, kind) / cost(number, kind),
-            peak_rss_bytes=peaks[number],
-            rss_ratio_to_standard=peaks[number] / peaks[standard],
-            words_agreed=_agreed(reference, " ".join(samples[0].texts).split())
-            if size == "builtin"
-            else None,
-            multiple_of_limit=cost(number, kind) / limit_s,
-            load_s=measured.facts["load_s"],
-            stages={
-                name: statistics.median(s.stages[name] for s in samples)
-                for name in samples[0].stages
-            },
-        )  # fmt: skip
+    numbers = {system.engine: number for number, system in reversed(list(enumerate(systems)))}
+    standard = numbers["standard"]
+    for kind in given.files:
+        against, found = standard, recordings[kind]
+        if "pipeline" in numbers and cost_s(standard, kind) > SLOWER * cost_s(
+            numbers["pipeline"], kind
+        ):
+            against = numbers["pipeline"]
+            print(
+                f"{size}, {kind}: standard is slower than the pipeline; ratios are to the pipeline"
+            )
+        n_windows = len(found.files) if kind == "short" else found.seconds / WINDOW_S
+        for number, system in enumerate(systems):
+            trims = system.audio_context == "trim"
+            heard = found.seconds / n_windows * POSITIONS_PER_S
+            together = {"batch": n_windows, "accelerated": n_windows / len(found.files)}
+            precision = taken[number].facts["precision"]
+            limit_s = n_windows * window_limit_s(
+                shape,
+                rates,
+                precision=precision,
+                positions=min(POSITIONS, heard) if trims else POSITIONS,
+                n_tokens=found.n_words / n_windows + N_MARKS if is_builtin else N_TOKENS,
+                batch=min(system.batch_size, max(1, int(together.get(system.engine, 1)))),
+            )
+            figures = taken[number].figures(kind)
+            yield Line(
+                size=size,
+                files=kind,
+                audio_context=system.audio_context,
+                engine=system.engine,
+                precision=precision,
+                device=taken[number].facts["device"],
+                seconds_per_file=cost_s(number, kind) / len(found.files),
+                ratio_to_standard=cost_s(against, kind) / cost_s(number, kind),
+                peak_rss_bytes=taken[number].peak_rss_bytes,
+                rss_ratio_to_standard=taken[number].peak_rss_bytes / taken[standard].peak_rss_bytes,
+                words_agreed=agreed_share(taken[standard].figures(kind).words, figures.words)
+                if is_builtin
+                else None,
+                multiple_of_limit=cost_s(number, kind) / limit_s,
+                load_s=taken[number].facts["load_s"],
+                stages=figures.stages,
+                is_default=system.precision == "auto",
+            )  # fmt: skip
 
 
-def _agreed(words: list[str], others: list[str]) -> float:
-    matcher = SequenceMatcher(None, words, others, autojunk=False)
-    same = sum(block.size for block in matcher.get_matching_blocks())
-    return same / max(len(words), len(others), 1)
-
-
-def show(rows: list[Row], console: Console) -> None:
+def show(lines: list[Line], console: Console) -> None:
     """Print the table."""
     table = Table("size", "files", "context", "engine", "precision")
-    for name in (
-        "s/file",
-        "x standard",
-        "MB",
-        "x memory",
-        "words",
-        "x limit",
-        "encode",
-        "generate",
-    ):
+    for name in ("s/file", "x standard", "MB", "x memory", "words", "x limit", "load", *STAGES):
         table.add_column(name, justify="right")
-    for row in rows:
+    for line in lines:
         table.add_row(
-            row.size, row.files, row.audio_context, row.engine, row.precision,
-            f"{row.seconds_per_file:.3f}", f"{row.ratio_to_standard:.2f}",
-            f"{row.peak_rss_bytes / 1e6:.0f}", f"{row.rss_ratio_to_standard:.2f}",
-            "" if row.words_agreed is None else f"{100 * row.words_agreed:.1f} %",
-            f"{row.multiple_of_limit:.1f}",
-            *(f"{row.stages[s]:.2f}" if s in row.stages else "" for s in ("encode", "generate")),
+            line.size, line.files, line.audio_context, line.engine, line.precision,
+            f"{line.seconds_per_file:.3f}", f"{line.ratio_to_standard:.2f}",
+            f"{line.peak_rss_bytes / 1e6:.0f}", f"{line.rss_ratio_to_standard:.2f}",
+            "" if line.words_agreed is None else f"{100 * line.words_agreed:.1f} %",
+            f"{line.multiple_of_limit:.1f}", f"{line.load_s:.1f}",
+            *(f"{line.stages[s]:.2f}" if s in line.stages else "" for s in STAGES),
         )  # fmt: skip
     console.print(table)
 
 
-def plot(rows: list[Row], path: Path) -> None:
+def plot(lines: list[Line], path: Path) -> None:
     """Draw how many times faster than standard each system is, by size and kind of file."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    groups = sorted({(r.size, r.files) for r in rows}, key=lambda g: (g[1] == "long", g[0]))
-    names = list(dict.fromkeys((r.engine, r.audio_context) for r in rows))
+    lines = [line for line in lines if line.is_default]
+    groups = list(dict.fromkeys((r.size, r.files) for r in lines))
+    names = list(dict.fromkeys((r.engine, r.audio_context) for r in lines))
     figure, axes = plt.subplots(figsize=(2 + 1.6 * len(groups), 4), layout="constrained")
     for place, name in enumerate(names):
         at = [i + 0.8 * place / len(names) for i in range(len(groups))]
         heights = [
-            next((r.ratio_to_standard for r in rows
+            next((r.ratio_to_standard for r in lines
                   if (r.size, r.files) == g and (r.engine, r.audio_context) == name), 0.0)
             for g in groups
         ]  # fmt: skip
@@ -181,31 +218,66 @@ def plot(rows: list[Row], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+def write(lines: list[Line], given: argparse.Namespace, rates: Rates) -> None:
+    """bench.json and the plot. rows: the default precision of each engine; lines: all, with more of each."""
+    rows = [{name: asdict(line)[name] for name in ROW} for line in lines if line.is_default]
+    document = {
+        "threads": given.threads,
+        "rounds": given.rounds,
+        "products_per_s": rates.products,
+        "bytes_read_per_s": rates.bytes_read,
+        "rows": rows,
+        "lines": [asdict(line) for line in lines],
+    }
+    (OUT / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    plot(lines, OUT / "bench.png")
+
+
+def _load(size: str, given: argparse.Namespace) -> Load:
+    return ON_GPU if given.device == "cuda" and size != "builtin" else LOADS[size]
+
+
+def _arguments() -> argparse.Namespace:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description="Time the engines and transformers' pipeline.")
     parser.add_argument("--quick", action="store_true", help="builtin and tiny only")
     parser.add_argument("--sizes", nargs="+", choices=["builtin", *SHAPES])
+    parser.add_argument("--files", nargs="+", choices=["short", "long"], default=["short", "long"])
+    parser.add_argument(
+        "--engines", nargs="+", choices=["pipeline", "accelerated", "batch"],
+        help="only these, beside standard",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--short-files", type=int, default=16)
+    parser.add_argument("--short-files", type=int, help="how many; else by size")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
+    parser.add_argument("--batch-size", type=int, default=32 if device == "cuda" else 8)
     given = parser.parse_args()
+    if given.engines:
+        given.engines.append("standard")
+    return given
+
+
+def main() -> None:
+    """Measure, print, write."""
+    given = _arguments()
     sizes = given.sizes or (["builtin", "tiny"] if given.quick else ["builtin", *SHAPES])
-    console = Console(width=150)
+    console = Console(width=190)
     if "builtin" in sizes and not BUILTIN.is_dir():
         console.print("the builtin model is not here; its rows are left out")
         sizes.remove("builtin")
-    recordings = make_recordings(OUT / "recordings", n_short=given.short_files)
-    rows: list[Row] = []
+    torch.set_num_threads(given.threads)
+    OUT.mkdir(parents=True, exist_ok=True)
+    rates = measure_rates(given.device)
+    lines: list[Line] = []
     for size in sizes:
-        rows += measure(
-            size, recordings, rounds=given.rounds, threads=given.threads, device=given.device
+        load = _load(size, given)
+        recordings = make_recordings(
+            OUT / "recordings", n_short=given.short_files or load.n_short, long_s=load.long_s
         )
-        show([row for row in rows if row.size == size], console)
-    written: dict[str, Any] = {"threads": given.threads, "rows": [asdict(row) for row in rows]}
-    (OUT / "bench.json").write_text(json.dumps(written, indent=1) + "\n")
-    plot(rows, OUT / "bench.png")
+        lines += measure(size, given, rates, recordings)
+        show([line for line in lines if line.size == size], console)
+        write(lines, given, rates)  # what a stop leaves
     console.print(f"{OUT / 'bench.json'}, {OUT / 'bench.png'}")
 
 

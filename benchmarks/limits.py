@@ -1,8 +1,11 @@
-"""What this machine could do at best: its rate of multiplying and the work in a window."""
+"""What this machine could do at best: its rates, measured, and the work in a window."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,32 +13,65 @@ from benchmarks.checkpoints import Shape
 
 N = 2048
 POSITIONS = 1500
+SIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # bytes of a weight
 
 
-def multiply_rate(precision: str, device: str, *, repeats: int = 5) -> float:
-    """Floating-point operations a second of a large matrix product, the best of a few tries."""
-    dtype = torch.bfloat16 if "bfloat16" in precision else torch.float32
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Operations a second of large matrix products, by number format, and bytes a second that are read."""
+
+    products: dict[str, float]
+    bytes_read: float
+
+
+def measure_rates(device: str) -> Rates:
+    """Measure them on `cpu` (one thread's, as torch is set) or `cuda`."""
     where = "cuda" if device == "cuda" else "cpu"
-    a, b = (torch.randn(N, N, device=where).to(dtype) for _ in range(2))
-    best = 0.0
+    floats = [torch.randn(N, N, device=where) for _ in range(2)]
+    products = {}
+    for name in ("float32", "bfloat16", "float16"):
+        a, b = (x.to(getattr(torch, name)) for x in floats)
+        if where == "cuda" or name != "float16":
+            products[name] = 2 * N**3 / _best_s(lambda a=a, b=b: a @ b, where)
+    small = [torch.randint(-127, 127, (N, N), dtype=torch.int8, device=where) for _ in range(2)]
+    products["int8"] = 2 * N**3 / _best_s(lambda: torch._int_mm(*small), where)  # noqa: SLF001 - no public name
+    large = torch.ones(64 * 2**20, device=where)
+    return Rates(products, large.numel() * 4 / _best_s(large.sum, where))
+
+
+def _best_s(work: Callable[[], Any], where: str, *, repeats: int = 5) -> float:
+    """The shortest of a few tries: processor seconds on a CPU, wall seconds on a GPU."""
+    clock = time.process_time if where == "cpu" else time.monotonic
+    best = float("inf")
     for _ in range(repeats):
-        started = time.process_time() if where == "cpu" else time.monotonic()
-        a @ b
+        started = clock()
+        work()
         if where == "cuda":
             torch.cuda.synchronize()
-            took = time.monotonic() - started
-        else:
-            took = time.process_time() - started
-        best = max(best, 2 * N**3 / took)
+        best = min(best, clock() - started)
     return best
 
 
-def window_operations(shape: Shape, *, positions: int, n_tokens: float) -> float:
-    """Floating-point operations to encode a window and to generate its tokens."""
+def window_limit_s(
+    shape: Shape, rates: Rates, *, precision: str, positions: float, n_tokens: float, batch: int
+) -> float:
+    """Seconds for one window at those rates: products of the encoder, products or reads of the decoder.
+
+    precision: the encoder's and the decoder's, joined by + where they differ; an int8 encoder's
+    attention counts as bfloat16. batch: windows that share the decoder's weights in a step.
+    """
+    encoder, _, decoder = precision.partition("+")
+    decoder = decoder or encoder
     width = shape.width
-    layer = 2 * 12 * width**2 * positions + 4 * positions**2 * width
-    convolutions = 2 * 3 * positions * (2 * shape.n_mels * width + width**2)
-    memory = 2 * 2 * width**2 * positions * shape.decoder_layers
-    token = shape.decoder_layers * (2 * 14 * width**2 + 4 * positions * width)
-    token += 2 * shape.vocabulary * width
-    return shape.encoder_layers * layer + convolutions + memory + n_tokens * token
+    linears = shape.encoder_layers * 2 * 12 * width**2 * positions
+    linears += 2 * 3 * positions * (2 * shape.n_mels * width + width**2)  # convolutions
+    linears += 2 * 2 * width**2 * positions * shape.decoder_layers  # keys and values
+    attention = shape.encoder_layers * 4 * positions**2 * width
+    mixing = "bfloat16" if encoder == "int8" else encoder
+    encode_s = linears / rates.products[encoder] + attention / rates.products[mixing]
+    weights = shape.decoder_layers * 14 * width**2 + shape.vocabulary * width
+    keys = shape.decoder_layers * 2 * positions * width
+    reads = weights * SIZES[decoder] / batch + keys * (4 if decoder == "int8" else SIZES[decoder])
+    products = 2 * (weights + keys)
+    token_s = max(reads / rates.bytes_read, products / rates.products[decoder])
+    return encode_s + n_tokens * token_s

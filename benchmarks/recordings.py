@@ -1,44 +1,55 @@
-"""Recordings to measure on: ten-word utterances where espeak-ng is, else noise in bursts."""
+"""Recordings to measure on: ten-word utterances where espeak-ng is, else the program's own samples."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 RATE_HZ = 16_000
-LONG_S = 120.0
 GAP_S = 0.4
+SAMPLES = Path("thoth_watch/builtin/samples")
+
+Spoken = tuple[np.ndarray, str]  # float32 samples at 16 kHz, and what is said
 
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Files of one kind, and what is said in each (empty where nothing is)."""
+    """Files of one kind, and what is said in each."""
 
     files: list[Path]
     texts: list[str]
     seconds: float
 
+    @property
+    def n_words(self) -> int:
+        """Words said in all of them."""
+        return sum(len(text.split()) for text in self.texts)
 
-def make_recordings(folder: Path, *, n_short: int) -> dict[str, Recordings]:
-    """Write `short` (3 to 10 s each) and `long` (two minutes) as 16 kHz wav; seeded."""
+
+def make_recordings(folder: Path, *, n_short: int, long_s: float) -> dict[str, Recordings]:
+    """Write `short` (2 to 10 s each) and `long` (one file of about `long_s`) as 16 kHz wav."""
     folder.mkdir(parents=True, exist_ok=True)
-    spoken = _speak(n_short) or _make_noise(n_short)
+    spoken = _speak(n_short) or list(islice(cycle(_samples()), n_short))
     files = []
     for number, (samples, _) in enumerate(spoken):
         files.append(folder / f"short-{number:03d}.wav")
         soundfile.write(files[-1], samples, RATE_HZ, subtype="PCM_16")
     gap = np.zeros(int(GAP_S * RATE_HZ), np.float32)
     parts, texts, total = [], [], 0.0
-    for samples, text in spoken * 40:
-        if total + len(samples) / RATE_HZ > LONG_S:
+    for samples, text in cycle(spoken):
+        if parts and total + len(samples) / RATE_HZ > long_s:
             break
         parts += [samples, gap]
         texts.append(text)
         total += (len(samples) + len(gap)) / RATE_HZ
-    whole = folder / "long.wav"
+    whole = folder / f"long-{long_s:.0f}.wav"
     soundfile.write(whole, np.concatenate(parts), RATE_HZ, subtype="PCM_16")
     seconds = sum(len(samples) for samples, _ in spoken) / RATE_HZ
     return {
@@ -47,20 +58,20 @@ def make_recordings(folder: Path, *, n_short: int) -> dict[str, Recordings]:
     }
 
 
-def _speak(count: int) -> list[tuple[np.ndarray, str]]:
+def _speak(count: int) -> list[Spoken]:
     try:
         from training.evaluation_sets import ten_word_items
 
         return [(item.samples, item.text) for item in ten_word_items(count)]
-    except OSError:
+    except OSError:  # no espeak-ng
         return []
 
 
-def _make_noise(count: int) -> list[tuple[np.ndarray, str]]:
-    rng = np.random.default_rng(0)
-    made = []
-    for _ in range(count):
-        n_samples = int(rng.uniform(3, 10) * RATE_HZ)
-        loudness = np.repeat(rng.uniform(0, 0.3, n_samples // 3200 + 1), 3200)[:n_samples]
-        made.append(((rng.standard_normal(n_samples) * loudness).astype(np.float32), ""))
-    return made
+def _samples() -> Iterator[Spoken]:
+    for sample in json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8")):
+        try:
+            samples, rate_hz = soundfile.read(SAMPLES / sample["file"], dtype="float32")
+        except soundfile.LibsndfileError:  # m4a
+            continue
+        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+        yield soxr.resample(mono, rate_hz, RATE_HZ).astype(np.float32), sample["text"]

@@ -68,8 +68,13 @@ class TranscribeFiles:
         self._voice = voice
         self._taken: set[Path] = set()  # names given out in this call
 
-    def __call__(self, paths: Sequence[Path]) -> Iterator[NamedOutcome]:
-        """Yield an outcome per file, as each is finished."""
+    def __call__(
+        self, paths: Sequence[Path], *, seconds: EngineSeconds | None = None
+    ) -> Iterator[NamedOutcome]:
+        """Yield an outcome per file, as each is finished.
+
+        seconds: where the engine's time is added, for who wants to know.
+        """
         problems: list[NamedOutcome] = []
         recordings: dict[int, Recording] = {}
         self._progress.begin(files=len(paths), audio_s=0.0)
@@ -77,7 +82,7 @@ class TranscribeFiles:
             done = transcribe_channels(
                 self._engine,
                 self._recordings(paths, recordings, problems),
-                seconds=EngineSeconds(),
+                seconds=seconds or EngineSeconds(),
                 on_progress=self._progress.advance,
                 should_stop=lambda: False,
             )

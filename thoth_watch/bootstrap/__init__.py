@@ -21,6 +21,7 @@ from thoth_watch.bootstrap.looking import build_report, figures_finder, this_mac
 from thoth_watch.bootstrap.named_files import build_transcribe_files
 from thoth_watch.bootstrap.rebuilding import Rebuilt, rebuild_ledger
 from thoth_watch.bootstrap.service import Silence, build_service
+from thoth_watch.bootstrap.timing import ThisProgram, Timed
 
 __all__ = [
     "BUILTIN_MODEL",
@@ -29,6 +30,8 @@ __all__ = [
     "Engines",
     "Rebuilt",
     "Silence",
+    "ThisProgram",
+    "Timed",
     "Voice",
     "audio_file",
     "build_decoder",

@@ -28,6 +28,7 @@ COMMANDS = {
     "retry": "files",
     "hooks": "hooks",
     "performance": "performance",
+    "bench": "bench",
     "db": "db",
     "service": "service",
 }

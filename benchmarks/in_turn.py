@@ -1,0 +1,81 @@
+"""Runs systems in turn, round after round, so that what disturbs the machine disturbs all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thoth_watch.bootstrap import Timed
+from thoth_watch.bootstrap.timing import Way
+from thoth_watch.domain.side_by_side import Figures, Pass
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was measured of one system."""
+
+    passes: dict[str, list[Pass]] = field(default_factory=dict)  # by kind of file
+    facts: dict[str, Any] = field(default_factory=dict)  # load_s, precision, device, on_gpu
+    peak_rss_bytes: int = 0
+
+    def figures(self, kind: str) -> Figures:
+        """The medians of a kind of file."""
+        return Figures.of(self.passes[kind])
+
+    def take(self, timed: Timed, files: dict[str, list[Path]]) -> None:
+        """One turn: a pass over each kind of files."""
+        for kind, paths in files.items():
+            self.passes.setdefault(kind, []).append(timed.run(paths))
+
+    def close(self, timed: Timed) -> None:
+        """End its process."""
+        self.facts = timed.facts
+        self.peak_rss_bytes = max(self.peak_rss_bytes, timed.close())
+
+
+def take_turns(
+    ways: Sequence[Callable[[], Way]],
+    files: dict[str, list[Path]],
+    *,
+    rounds: int,
+    threads: int,
+    stay: bool,
+) -> list[Taken]:
+    """Each way's passes over each kind of files.
+
+    stay: all are loaded once, side by side, and warmed up on one file; else each is loaded for each
+    of its turns, and one is in memory at a time.
+    """
+    taken = [Taken() for _ in ways]
+    if stay:
+        _all_at_once(ways, files, taken, rounds=rounds, threads=threads)
+    else:
+        for _ in range(rounds):
+            for way, one in zip(ways, taken, strict=True):
+                timed = Timed(way, threads=threads)
+                one.take(timed, files)
+                one.close(timed)
+    return taken
+
+
+def _all_at_once(
+    ways: Sequence[Callable[[], Way]],
+    files: dict[str, list[Path]],
+    taken: Sequence[Taken],
+    *,
+    rounds: int,
+    threads: int,
+) -> None:
+    running: list[Timed] = []
+    try:
+        for way in ways:
+            running.append(Timed(way, threads=threads))
+            running[-1].run(next(iter(files.values()))[:1])
+        for _ in range(rounds):
+            for one, timed in zip(taken, running, strict=True):
+                one.take(timed, files)
+    finally:
+        for one, timed in zip(taken, running, strict=False):
+            one.close(timed)

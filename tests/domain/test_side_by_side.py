@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from thoth_watch.domain.side_by_side import Figures, Pass, agreed_share
+
+
+def a_pass(cpu_s: float, *, text: str = "one two") -> Pass:
+    return Pass(cpu_s=cpu_s, wall_s=2 * cpu_s, stages={"encode": cpu_s / 2}, texts=[text, "three"])
+
+
+def test_figures_are_medians_so_that_one_disturbed_pass_counts_for_nothing():
+    figures = Figures.of([a_pass(1.0), a_pass(50.0), a_pass(2.0)])
+
+    assert (figures.cpu_s, figures.wall_s) == (2.0, 4.0)
+    assert figures.stages == {"encode": 1.0}
+    assert figures.words == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("words", "others", "share"),
+    [
+        ("a b c d", "a b c d", 1.0),
+        ("a b c d", "a x c d", 0.75),
+        ("a b c d", "a b c d e", 0.8),  # what is said too much counts, too
+        ("a b", "", 0.0),
+        ("", "", 1.0),
+    ],
+)
+def test_words_agree_where_they_stand_in_the_same_order(words: str, others: str, share: float):
+    assert agreed_share(words.split(), others.split()) == share

@@ -1,0 +1,190 @@
+"""Ways of transcribing, each timed in a process of its own, so that its seconds and memory are its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from thoth_watch.application.ports import EngineSeconds
+from thoth_watch.bootstrap.configuring import build_settings, provenance
+from thoth_watch.bootstrap.engines import Voice, audio_file, build_decoder, build_engine
+from thoth_watch.bootstrap.service import Silence
+from thoth_watch.domain.errors import EngineUnavailable, ThothError
+from thoth_watch.domain.side_by_side import Pass
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when the libraries are loaded
+
+
+class Way(Protocol):
+    """A loaded way of transcribing."""
+
+    precision: str
+    device: str  # its name
+    on_gpu: bool
+
+    def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
+        """Each file's text, in order, and the wall seconds of stages."""
+
+
+class ThisProgram:
+    """This program's way through named files, as `thoth-watch transcribe` goes it."""
+
+    def __init__(self, config: Path | None, overrides: Mapping[str, Any]) -> None:
+        """config, overrides: see build_settings. Raises EngineUnavailable; nothing stands in."""
+        never = {"engine.fallback": "never", "transcript.formats": ["txt"]}
+        self._settings = build_settings(config, {**overrides, **never}, required=False)
+        self._decoder = build_decoder(self._settings.audio)
+        self._engine = build_engine(self._settings.engine, decoder=self._decoder)
+        self._voice = Voice()
+        placement = self._engine.placement
+        self.precision, self.device = placement.precision, placement.device_name
+        self.on_gpu = placement.device != "cpu"
+
+    def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
+        """See Way. Raises ThothError, naming a file that cannot be transcribed."""
+        from thoth_watch.application.transcribe_files import TranscribeFiles
+        from thoth_watch.infrastructure.publishing import DurablePublisher, render
+
+        seconds, decoder = EngineSeconds(), _Stopwatch(self._decoder)
+        publisher = _Stopwatch(DurablePublisher())
+        with tempfile.TemporaryDirectory(prefix="thoth-watch-bench-") as folder:
+            transcribe_files = TranscribeFiles(
+                engine=self._engine,
+                decoder=decoder,
+                look_at=audio_file,
+                publisher=publisher,
+                render=partial(render, layout=self._settings.subtitles),
+                progress=Silence(),
+                treatment=replace(self._settings.treatment, output_dir=folder),
+                provenance=provenance(self._settings),
+                voice=self._voice,
+            )
+            texts: dict[Path, str] = {}
+            for outcome in transcribe_files(files, seconds=seconds):
+                if outcome.problem:
+                    raise ThothError(f"{outcome.path}: {outcome.problem}")
+                texts[outcome.path] = outcome.text
+        stages = {"decode": decoder.seconds}
+        stages |= {n: getattr(seconds, f"{n}_s") for n in ("features", "encode", "generate")}
+        return [texts[file] for file in files], {**stages, "write": publisher.seconds}
+
+
+class _Stopwatch:
+    """Passes every call on, and adds up the seconds that they take."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.seconds = inner, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """The inner one's method, timed."""
+        method = getattr(self._inner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started = time.monotonic()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.seconds += time.monotonic() - started
+
+        return timed
+
+
+class Timed:
+    """A way in a process of its own; `run` makes one pass over files."""
+
+    def __init__(self, build: Callable[[], Way], *, threads: int | None = None) -> None:
+        """build: what makes the way there (it is pickled). threads: None leaves them to the libraries.
+
+        Raises what building raises, as EngineUnavailable if it is no ThothError.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, build), daemon=False)
+        before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        if threads is not None:
+            os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+        try:
+            self._process.start()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+        theirs.close()
+        self.facts: dict[str, Any] = self._receive()
+
+    def run(self, files: Sequence[Path]) -> Pass:
+        """Transcribe the files once."""
+        self._pipe.send(list(files))
+        done: Pass = self._receive()
+        return done
+
+    def close(self) -> int:
+        """End the process; its peak resident memory in bytes, 0 where it has ended by itself."""
+        if not self._process.is_alive():
+            return 0
+        self._pipe.send(None)
+        peak: int = self._receive()
+        self._process.join()
+        return peak
+
+    def _receive(self) -> Any:
+        try:
+            said = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise EngineUnavailable("the process that was timed died; was memory short?") from None
+        if isinstance(said, Exception):
+            self._process.join()
+            raise said
+        return said
+
+
+def _serve(pipe: Connection, build: Callable[[], Way]) -> None:
+    from thoth_watch.infrastructure.service.process import peak_rss_bytes
+
+    try:
+        started, cpu = time.monotonic(), _cpu_s()
+        way = build()
+        pipe.send(
+            {
+                "load_s": time.monotonic() - started,
+                "load_cpu_s": _cpu_s() - cpu,
+                "precision": way.precision,
+                "device": way.device,
+                "on_gpu": way.on_gpu,
+            }
+        )
+        while (files := pipe.recv()) is not None:
+            started, cpu = time.monotonic(), _cpu_s()
+            texts, stages = way.transcribe(files)
+            pipe.send(Pass(_cpu_s() - cpu, time.monotonic() - started, stages, texts))
+        pipe.send(peak_rss_bytes())
+    except ThothError as error:
+        pipe.send(error)
+    except Exception as error:  # noqa: BLE001 - told to the process that asked
+        pipe.send(EngineUnavailable(f"{type(error).__name__}: {error}"))
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process and of those that it has started, ended or not."""
+    import psutil
+
+    me = psutil.Process()
+    own = me.cpu_times()
+    total = own.user + own.system + own.children_user + own.children_system
+    for child in me.children(recursive=True):
+        try:
+            spent = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += spent.user + spent.system
+    return float(total)

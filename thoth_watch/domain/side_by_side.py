@@ -1,0 +1,51 @@
+"""Ways of transcribing the same files, timed in turn: what their figures are, beside each other."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+STAGES = ("decode", "features", "encode", "generate", "write")  # of a pass; loading comes before it
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One way's pass over all files."""
+
+    cpu_s: float  # of the process and those that it started
+    wall_s: float
+    stages: dict[str, float]  # wall seconds; empty where a way does not say
+    texts: list[str]  # in the order of the files
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What several passes of one way came to: medians, the first pass's words."""
+
+    cpu_s: float
+    wall_s: float
+    stages: dict[str, float]
+    words: list[str]
+
+    @classmethod
+    def of(cls, passes: Sequence[Pass]) -> Figures:
+        """The medians of one or more passes."""
+        return cls(
+            cpu_s=statistics.median(p.cpu_s for p in passes),
+            wall_s=statistics.median(p.wall_s for p in passes),
+            stages={
+                name: statistics.median(p.stages[name] for p in passes) for name in passes[0].stages
+            },
+            words=" ".join(passes[0].texts).split(),
+        )
+
+
+def agreed_share(words: Sequence[str], others: Sequence[str]) -> float:
+    """The share of words that two texts have in common, in order; 1 for two empty ones."""
+    if not words and not others:
+        return 1.0
+    matcher = SequenceMatcher(None, words, others, autojunk=False)
+    same = sum(block.size for block in matcher.get_matching_blocks())
+    return same / max(len(words), len(others))
