@@ -1,13 +1,14 @@
 # `make demo` and `make test` need Python 3.11+, make and a package registry; nothing else.
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # On a GPU machine: make demo CONSTRAINTS= (then pip takes torch's CUDA build); see README.
 CONSTRAINTS ?= constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-reliability test-nightly test-mutants evaluate bench format lint type test-deps reference clean
+.PHONY: help install demo test test-reliability test-nightly test-mutants evaluate bench bench-peers format lint type test-deps reference clean
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -41,6 +42,17 @@ evaluate: install ## measure the builtin model (EVALUATE_ARGS="--people FOLDER" 
 bench: install ## time the engines side by side (BENCH_ARGS=--quick: builtin and tiny)
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
+# ours and theirs in one environment, so that they share torch; needs a C++ compiler for whisper.cpp
+$(PEERS)/.installed: pyproject.toml benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip --disable-pip-version-check --quiet install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[training]'
+	$(PEERS)/bin/pip --disable-pip-version-check --quiet install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
+		--no-binary pywhispercpp --requirement benchmarks/peers-requirements.txt
+	@touch $@
+
+bench-peers: $(PEERS)/.installed ## time faster-whisper, openai-whisper, whisper.cpp and others beside ours (BENCH_ARGS=--quick: tiny)
+	@$(PEERS)/bin/python -m benchmarks.peers $(BENCH_ARGS)
+
 lint: install ## style, layers and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -61,4 +73,4 @@ test-deps: ## Debian packages that only tests and training need (as root; skippe
 	@sh tests/install-debian-packages.sh
 
 clean: ## remove what the commands above made
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,210 @@
+"""The same weights and files through other programs, in turn with this one's batch engine.
+
+    python -m benchmarks.peers [--quick]
+
+For an environment that has them: `make bench-peers` makes it. Processor seconds of each process and
+those that it starts; one thread each unless --threads says otherwise. Weights are seeded random ones
+and each window comes to the same number of tokens, so words mean nothing, but their number shows
+equal work. Writes benchmarks/out/peers.json and prints README's table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.in_turn import Taken, take_turns
+from benchmarks.peer_systems import CTranslate2AcrossFiles, FasterWhisper, OpenAIWhisper, WhisperCpp
+from benchmarks.systems import System
+from thoth_watch.bootstrap.timing import Way
+
+OUT = Path("benchmarks/out")
+SIZES = ("tiny", "base", "small", "large-v3-turbo")
+N_TOKENS = 48
+OURS = "thoth_watch"
+ROW = (
+    "size",
+    "files",
+    "audio_context",
+    "system",
+    "cpu_s_per_file",
+    "peak_rss_bytes",
+    "ours_is_faster_by",
+)
+
+Built = Callable[[], Way]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much a size gets; large models are slow."""
+
+    n_short: int
+    long_s: float
+    stay: bool = True
+
+
+LOADS = {
+    "tiny": Load(16, 120.0),
+    "base": Load(16, 120.0),
+    "small": Load(8, 60.0),
+    "large-v3-turbo": Load(2, 45.0, stay=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table."""
+
+    size: str
+    files: str
+    audio_context: str
+    system: str
+    cpu_s_per_file: float
+    wall_s_per_file: float
+    files_per_min: float  # of a processor's minute
+    peak_rss_bytes: int
+    words_per_file: float
+    ours_is_faster_by: (
+        float  # its processor seconds over our batch engine's, full or trimmed as it is
+    )
+
+
+def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Built]:
+    """What is compared at a size: by name and audio context, what builds it."""
+    from benchmarks.checkpoints import make_checkpoint
+    from benchmarks.conversions import convert
+
+    model = str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
+    forms = convert(Path(model), OUT / "peers" / size)
+    how = {"n_tokens": N_TOKENS, "threads": threads}
+    faster = partial(FasterWhisper, str(forms / "ct2"))
+    by_hand = partial(CTranslate2AcrossFiles, str(forms / "ct2"), model)
+    q8_0 = partial(WhisperCpp, str(forms / "ggml-q8_0.bin"), "q8_0")
+    return {
+        (f"{OURS} batch", "full"): System("batch", model).way("cpu"),
+        (f"{OURS} batch", "trim"): System("batch", model, "trim").way("cpu"),
+        (f"{OURS} accelerated", "full"): System("accelerated", model).way("cpu"),
+        (f"{OURS} standard", "full"): System("standard", model).way("cpu"),
+        ("transformers pipeline", "full"): System("pipeline", model).way("cpu"),
+        ("faster-whisper float32", "full"): partial(faster, "float32", **how),
+        ("faster-whisper int8", "full"): partial(faster, "int8", **how),
+        ("faster-whisper int8 batched", "full"): partial(faster, "int8", batched=True, **how),
+        ("CTranslate2 int8 across files", "full"): partial(by_hand, "int8", **how),
+        ("openai-whisper", "full"): partial(
+            OpenAIWhisper, str(forms / "openai.pt"), n_tokens=N_TOKENS
+        ),
+        ("whisper.cpp f16", "full"): partial(
+            WhisperCpp, str(forms / "ggml-f16.bin"), "float16", **how
+        ),
+        ("whisper.cpp q8_0", "full"): partial(q8_0, **how),
+        ("whisper.cpp q8_0", "trim"): partial(q8_0, trims=True, **how),
+    }  # fmt: skip
+
+
+def measure(size: str, given: argparse.Namespace) -> list[Line]:
+    """Measure all systems at one size."""
+    from benchmarks.recordings import make_recordings
+
+    load = LOADS[size]
+    recordings = make_recordings(
+        OUT / "recordings", n_short=given.short_files or load.n_short, long_s=load.long_s
+    )
+    systems = systems_of(size, threads=given.threads)
+    if given.systems:
+        wanted = (f"{OURS} batch", *given.systems)
+        systems = {key: built for key, built in systems.items() if key[0].startswith(wanted)}
+    taken = dict(
+        zip(
+            systems,
+            take_turns(
+                list(systems.values()),
+                {kind: recordings[kind].files for kind in given.files},
+                rounds=given.rounds,
+                threads=given.threads,
+                stay=load.stay,
+            ),
+            strict=True,
+        )
+    )
+    return [
+        _line(size, kind, key, taken, n_files=len(recordings[kind].files))
+        for kind in given.files
+        for key in systems
+    ]
+
+
+def _line(
+    size: str, kind: str, key: tuple[str, str], taken: dict[tuple[str, str], Taken], *, n_files: int
+) -> Line:
+    name, context = key
+    figures, ours = (taken[k].figures(kind) for k in (key, (f"{OURS} batch", context)))
+    return Line(
+        size=size,
+        files=kind,
+        audio_context=context,
+        system=name,
+        cpu_s_per_file=figures.cpu_s / n_files,
+        wall_s_per_file=figures.wall_s / n_files,
+        files_per_min=60 * n_files / figures.cpu_s,
+        peak_rss_bytes=taken[key].peak_rss_bytes,
+        words_per_file=len(figures.words) / n_files,
+        ours_is_faster_by=figures.cpu_s / ours.cpu_s,
+    )
+
+
+def table(lines: list[Line]) -> str:
+    """README's table, in Markdown."""
+    head = (
+        "size",
+        "files",
+        "context",
+        "system",
+        "cpu s/file",
+        "files/min",
+        "MB",
+        "our batch engine is faster by",
+    )
+    rows = [
+        (
+            line.size, line.files, line.audio_context, line.system,
+            f"{line.cpu_s_per_file:.3f}", f"{line.files_per_min:.0f}",
+            f"{line.peak_rss_bytes / 1e6:.0f}", f"{line.ours_is_faster_by:.2f}",
+        )
+        for line in lines
+    ]  # fmt: skip
+    rule = ["---"] * 4 + ["---:"] * 4
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="Time other programs beside the batch engine.")
+    parser.add_argument("--quick", action="store_true", help="tiny only")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES)
+    parser.add_argument("--files", nargs="+", choices=["short", "long"], default=["short", "long"])
+    parser.add_argument("--systems", nargs="+", help="only these (how their names begin)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--short-files", type=int, help="how many; else by size")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    lines: list[Line] = []
+    for size in given.sizes or (["tiny"] if given.quick else SIZES):
+        lines += measure(size, given)
+        document = {
+            "threads": given.threads,
+            "rounds": given.rounds,
+            "rows": [{name: asdict(line)[name] for name in ROW} for line in lines],
+            "lines": [asdict(line) for line in lines],
+        }
+        text = json.dumps(document, indent=1) + "\n"
+        (OUT / "peers.json").write_text(text, encoding="utf-8")
+    print(table(lines))
+
+
+if __name__ == "__main__":
+    main()
