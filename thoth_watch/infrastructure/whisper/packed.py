@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from thoth_watch.infrastructure.whisper.attention import attend, attend_with_one_query
 from thoth_watch.infrastructure.whisper.linears import Linear, build_linear
+from thoth_watch.infrastructure.whisper.mapped import MappedFiles
 
 Norm = tuple[tuple[int, ...], Tensor, Tensor, float]
 N_ROWS_OF_A_STEP = 8  # windows that are decoded together; only speed depends on it
@@ -55,7 +56,7 @@ class FeedForward:
 class Memory:
     """What the decoder looks at, for the windows of a batch.
 
-    keys: per layer (n, heads, head, positions); values: per layer (n, heads, positions, head).
+    keys, values: per layer (n, heads, positions, head).
     own: per layer keys and values of the tokens so far, each (n, heads, max_tokens, head).
     """
 
@@ -77,7 +78,7 @@ class Memory:
         if rows is not None:
             keys, values = [part[rows] for part in keys], [part[rows] for part in values]
         shape = (len(keys[0]), *self.own[0][0].shape[1:])
-        own = [(k.new_zeros(shape), v.new_zeros(shape)) for k, v in self.own]
+        own = [(k.new_empty(shape), v.new_empty(shape)) for k, v in self.own]
         return Memory(keys, values, own)
 
 
@@ -91,6 +92,14 @@ class PackedWhisper:
         """
         self.config = config = model.config
         self._n_heads: int = config.decoder_attention_heads
+        # the head first: converting it takes the most memory
+        steps = _Taker(n_rows=N_ROWS_OF_A_STEP, precision=decoder)
+        self._head = steps.linear(model.proj_out, keep=True)
+        embeddings = model.model.decoder.embed_tokens.weight
+        self._embeddings = (
+            steps.stored(embeddings) if decoder == "int8" else steps.tensor(embeddings)
+        )
+        model.proj_out = None
         taken = _Taker(n_rows=WINDOWS_AT_ONCE * config.max_source_positions, precision=encoder)
         source = model.model.encoder
         self._convolutions = [taken.convolution(c) for c in (source.conv1, source.conv2)]
@@ -103,17 +112,17 @@ class PackedWhisper:
         # in the encoder's format: it is the encoder's output that goes through them
         crossed = [p for la in layers for p in (la.encoder_attn.k_proj, la.encoder_attn.v_proj)]
         self._memory_projections = taken.linear(*crossed)
-        taken = _Taker(n_rows=N_ROWS_OF_A_STEP, precision=decoder)
         source = model.model.decoder
-        self._head = taken.linear(model.proj_out, keep=True)
-        self._embeddings = taken.tensor(source.embed_tokens.weight)
-        model.proj_out = None
-        self._token_positions = taken.tensor(source.embed_positions.weight)
+        self._token_positions = steps.tensor(source.embed_positions.weight)
         self._decoder_layers = [
-            (taken.attention(layer), taken.cross_attention(layer), taken.feed_forward(layer))
+            (steps.attention(layer), steps.cross_attention(layer), steps.feed_forward(layer))
             for layer in source.layers
         ]
-        self._decoder_norm = taken.norm(source.layer_norm)
+        self._decoder_norm = steps.norm(source.layer_norm)
+        # int8 layers give float32; what the encoder made in bfloat16 is none the better for it
+        self._memory_dtype = (
+            self._memory_projections.dtype if decoder == "int8" else self.decoder_dtype
+        )
 
     @property
     def device(self) -> torch.device:
@@ -139,7 +148,7 @@ class PackedWhisper:
     @property
     def decoder_dtype(self) -> torch.dtype:
         """Number format of the decoder's weights, but for int8 ones."""
-        return self._embeddings.dtype
+        return self._token_positions.dtype
 
     def encode(self, features: Tensor) -> Tensor:
         """The encoder's output, shape (n, positions, d_model).
@@ -165,23 +174,23 @@ class PackedWhisper:
 
     def remember(self, hidden: Tensor, *, max_tokens: int) -> Memory:
         """Keys and values of an encoder's output for all layers, and room for so many tokens."""
-        n_layers, dtype = len(self._decoder_layers), self.decoder_dtype
-        n, positions, width = hidden.shape
-        keys: list[Tensor] = []
-        values: list[Tensor] = []
-        head = width // self._n_heads
-        both = self._memory_projections(hidden).view(
-            n, positions, 2 * n_layers, self._n_heads, head
-        )
-        for layer in range(n_layers):
-            keys.append(both[:, :, 2 * layer].permute(0, 2, 3, 1).to(dtype).contiguous())
-            values.append(both[:, :, 2 * layer + 1].transpose(1, 2).to(dtype).contiguous())
-        shape = (n, self._n_heads, max_tokens, head)
+        n_layers, head = len(self._decoder_layers), hidden.shape[2] // self._n_heads
+        n, positions, _ = hidden.shape
+        seen = (n, self._n_heads, positions, head)
+        both = [hidden.new_empty(seen, dtype=self._memory_dtype) for _ in range(2 * n_layers)]
+        at_once = WINDOWS_AT_ONCE if self.device.type == "cpu" else n
+        for start in range(0, n, at_once):
+            rows = slice(start, start + at_once)
+            made = self._memory_projections(hidden[rows])
+            split = made.view(len(made), positions, 2 * n_layers, self._n_heads, head)
+            for part, target in enumerate(both):
+                target[rows] = split[:, :, part].transpose(1, 2)
+        room, dtype = (n, self._n_heads, max_tokens, head), self.decoder_dtype
         own = [
-            (hidden.new_zeros(shape, dtype=dtype), hidden.new_zeros(shape, dtype=dtype))
+            (hidden.new_empty(room, dtype=dtype), hidden.new_empty(room, dtype=dtype))
             for _ in range(n_layers)
         ]
-        return Memory(keys, values, own)
+        return Memory(both[::2], both[1::2], own)
 
     def step(self, tokens: Tensor, memory: Memory) -> Tensor:
         """Read tokens, shape (n, k); logits of what comes after the last: float32, (n, vocabulary)."""
@@ -217,7 +226,7 @@ class PackedWhisper:
             own_keys[:, :, before:after], own_values[:, :, before:after] = k, v
             seen_keys, seen_values = own_keys[:, :, :after], own_values[:, :, :after]
             if mask is None:
-                a = attend_with_one_query(q, seen_keys.transpose(2, 3), seen_values)
+                a = attend_with_one_query(q, seen_keys, seen_values)
             else:
                 a = functional.scaled_dot_product_attention(
                     q, seen_keys, seen_values, attn_mask=mask
@@ -227,7 +236,9 @@ class PackedWhisper:
             a = attend_with_one_query(q, memory.keys[index], memory.values[index])
             for layer, head in looks or ():
                 if layer == index and looks is not None:
-                    scores = q[:, head].float() @ memory.keys[index][:, head].float()
+                    scores = q[:, head].float() @ memory.keys[index][:, head].float().transpose(
+                        1, 2
+                    )
                     looks[layer, head] = torch.softmax(scores * q.shape[-1] ** -0.5, dim=-1)
             x = x + cross.out(_join(a))
             h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
@@ -259,12 +270,20 @@ class _Taker:
     def __init__(self, *, n_rows: int, precision: str) -> None:
         self._n_rows, self._precision = n_rows, precision
         self._dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
+        self._files = MappedFiles()
 
     def tensor(self, parameter: Tensor) -> Tensor:
-        return _free(parameter).to(self._dtype)
+        return self.stored(parameter).to(self._dtype)
+
+    def stored(self, parameter: Tensor) -> Tensor:
+        """In the checkpoint's own format, in memory of its own."""
+        tensor = _free(parameter)
+        own = tensor.clone()
+        self._files.release(tensor)
+        return own
 
     def norm(self, module: nn.LayerNorm) -> Norm:
-        weight, bias = (_free(p).float() for p in (module.weight, module.bias))
+        weight, bias = (self.stored(p).float() for p in (module.weight, module.bias))
         return tuple(module.normalized_shape), weight, bias, module.eps
 
     def convolution(self, module: nn.Conv1d) -> tuple[Tensor, Tensor]:
@@ -273,15 +292,18 @@ class _Taker:
 
     def linear(self, *modules: nn.Linear, keep: bool = False) -> Linear:
         """One layer whose output is that of all modules, side by side."""
-        weights = [m.weight if keep else _free(m.weight) for m in modules]
+        weights = [m.weight.detach() if keep else _free(m.weight) for m in modules]
         bias = None
         if any(m.bias is not None for m in modules):
             bias = torch.cat(
                 [w.new_zeros(len(w)) if m.bias is None else _free(m.bias)
                  for m, w in zip(modules, weights, strict=True)]
             )  # fmt: skip
-        weight = torch.cat(weights) if len(weights) > 1 else weights[0].detach()
-        return build_linear(weight, bias, precision=self._precision, n_rows=self._n_rows)
+        weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+        linear = build_linear(weight, bias, precision=self._precision, n_rows=self._n_rows)
+        for part in weights:
+            self._files.release(part)
+        return linear
 
     def attention(self, layer: Any) -> Attention:
         source = layer.self_attn
