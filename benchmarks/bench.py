@@ -83,7 +83,11 @@ class Line:
 
 def systems_of(size: str, model: str, *, device: str, batch_size: int) -> list[System]:
     """What is compared at a size."""
-    systems = [System("pipeline", str(BUILTIN) if size == "builtin" else model)]
+    systems = [
+        System("pipeline", str(BUILTIN))
+        if size == "builtin"
+        else System("pipeline", model, n_tokens=N_TOKENS)
+    ]
     systems += [System("standard", model)]
     for engine in ("accelerated", "batch"):
         systems += [System(engine, model, c, batch_size=batch_size) for c in ("full", "trim")]

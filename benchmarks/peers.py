@@ -90,7 +90,7 @@ def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Built]:
         (f"{OURS} batch", "trim"): System("batch", model, "trim").way("cpu"),
         (f"{OURS} accelerated", "full"): System("accelerated", model).way("cpu"),
         (f"{OURS} standard", "full"): System("standard", model).way("cpu"),
-        ("transformers pipeline", "full"): System("pipeline", model).way("cpu"),
+        ("transformers pipeline", "full"): System("pipeline", model, n_tokens=N_TOKENS).way("cpu"),
         ("faster-whisper float32", "full"): partial(faster, "float32", **how),
         ("faster-whisper int8", "full"): partial(faster, "int8", **how),
         ("faster-whisper int8 batched", "full"): partial(faster, "int8", batched=True, **how),

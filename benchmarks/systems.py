@@ -28,11 +28,12 @@ class System:
     audio_context: str = "full"
     precision: str = "auto"
     batch_size: int = 8
+    n_tokens: int | None = None  # of each window; the engines read it from the checkpoint
 
     def way(self, device: str) -> Callable[[], Way]:
         """What builds it, in the process that is measured."""
         if self.engine == "pipeline":
-            return partial(Pipeline, self.model, device)
+            return partial(Pipeline, self.model, device, self.n_tokens)
         asked = {
             "engine.engine_type": self.engine,
             "engine.model": self.model,
@@ -49,7 +50,8 @@ class Pipeline:
 
     precision = "float32"
 
-    def __init__(self, model: str, device: str) -> None:
+    def __init__(self, model: str, device: str, n_tokens: int | None) -> None:
+        """n_tokens: new ones in each window, where it would go on to its own 256."""
         import torch
         from transformers import logging, pipeline
 
@@ -60,6 +62,9 @@ class Pipeline:
             dtype=torch.float32,
             device=None if device == "auto" else device,
         )
+        self._how: dict[str, Any] = {"language": "en", "task": "transcribe"}
+        if n_tokens is not None:
+            self._how["max_new_tokens"] = n_tokens
         self.on_gpu = self._pipeline.device.type == "cuda"
         self.device = str(self._pipeline.device)
 
@@ -71,10 +76,6 @@ class Pipeline:
         for file in files:
             samples, rate_hz = soundfile.read(file, dtype="float32")
             sound: dict[str, Any] = {"raw": samples, "sampling_rate": rate_hz}
-            result = self._pipeline(
-                sound,
-                return_timestamps=True,
-                generate_kwargs={"language": "en", "task": "transcribe"},
-            )
+            result = self._pipeline(sound, return_timestamps=True, generate_kwargs=dict(self._how))
             heard.append(result["text"].strip())
         return heard, {}

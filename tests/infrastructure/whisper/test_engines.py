@@ -32,6 +32,7 @@ class CountingEar:
         self.ear, self.limit, self.guilty = ear, limit, guilty
         self.route = ear.route
         self.retries_suspects = ear.retries_suspects
+        self.trims = ear.trims
         self.sizes = []
         self.keys = []
 
@@ -171,6 +172,42 @@ def test_samples_are_freed_when_a_recording_is_finished(
     transcribe(load(engine_class), recordings)
 
     assert sorted(closed) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("audio_context", "together"),
+    [("trim", [[1, 3], [5, 0], [4, 2]]), ("full", [[0, 1], [2, 3], [4, 5]])],
+)
+def test_trimmed_windows_share_forward_passes_with_others_of_their_length(
+    counted, transcribe, recording, bursts, audio_context, together
+):
+    engine, ear = counted(batch_size=2, audio_context=audio_context)
+    lengths = (2.5, 0.5, 4.5, 1, 4, 1.5)
+
+    results = transcribe(engine, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
+
+    assert ear.keys == together
+    alone, _ = counted(batch_size=1, audio_context=audio_context)
+    by_one = transcribe(alone, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
+    assert set(results) == set(by_one) == set(range(6))
+
+
+def test_recordings_that_wait_to_be_sorted_are_freed_at_a_stop_too(counted, recording, bursts):
+    engine, ear = counted(batch_size=1, audio_context="trim")
+    closed: list[int] = []
+    recordings = (recording(k, bursts(1 + k / 4), closed=closed) for k in range(9))
+
+    results = list(
+        engine.transcribe(
+            recordings,
+            seconds=EngineSeconds(),
+            on_progress=lambda _: None,
+            should_stop=lambda: len(ear.sizes) >= 2,
+        )
+    )
+
+    assert [r.key for r in results] == [0, 1]
+    assert sorted(closed) == [0, 1, 2, 3, 4]  # four passes ahead of the first
 
 
 def test_a_stop_ends_the_work_after_the_present_forward_pass(counted, recording, bursts):

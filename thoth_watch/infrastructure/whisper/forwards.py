@@ -15,6 +15,9 @@ from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
 
 log = logging.getLogger(__name__)
 
+PASSES_AHEAD = 4  # trimmed windows: recordings for so many forward passes are sorted by length,
+AUDIO_AHEAD_S = 480.0  # as long as no more than so much sound waits
+
 
 class Forwards:
     """Windows in, transcripts out; never more than one forward pass of windows is waiting."""
@@ -115,6 +118,7 @@ class _Queue:
         self._ear = ear
         self._shares = shares
         self._open: list[Job] = []
+        self._waiting: list[Recording] = []  # taken from the source, not yet taken up
         self._has_more = True
 
     @property
@@ -128,7 +132,7 @@ class _Queue:
         for job in self._open:
             self._fill(pieces, job, size)
         while len(pieces) < size and (self._shares or not self._open):
-            recording = next(self._recordings, None)
+            recording = self._next_recording(size)
             if recording is None:
                 self._has_more = False
                 break
@@ -139,6 +143,26 @@ class _Queue:
             if len(pieces) == before == 0:
                 break  # hand the empty recording over before the next one is decoded
         return pieces
+
+    def _next_recording(self, size: int) -> Recording | None:
+        """The next one, None at the end; where windows are trimmed, the shortest of those at hand.
+
+        A forward pass costs as much as its longest window, so windows of a length should share it.
+        """
+        if not (self._shares and self._ear.trims):
+            return next(self._recordings, None)
+        held_s = sum(r.info.decoded_s for r in self._waiting)
+        while len(self._waiting) < PASSES_AHEAD * size and held_s < AUDIO_AHEAD_S:
+            recording = next(self._recordings, None)
+            if recording is None:
+                break
+            self._waiting.append(recording)
+            held_s += recording.info.decoded_s
+        if not self._waiting:
+            return None
+        shortest = min(self._waiting, key=lambda r: r.info.decoded_s)
+        self._waiting = [r for r in self._waiting if r is not shortest]
+        return shortest
 
     @staticmethod
     def _fill(pieces: list[Piece], job: Job, size: int) -> None:
@@ -175,3 +199,5 @@ class _Queue:
         """Free what is still open."""
         while self._open:
             self._open.pop().close()
+        while self._waiting:
+            self._waiting.pop().close()
