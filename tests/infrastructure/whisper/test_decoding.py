@@ -14,6 +14,7 @@ from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
+from thoth_watch.infrastructure.whisper.captured import StaticStep, is_close
 from thoth_watch.infrastructure.whisper.decoding import Opening, ReferenceDecoder
 from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
 from thoth_watch.infrastructure.whisper.packed import PackedWhisper
@@ -227,3 +228,45 @@ def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
     assert hidden.shape[1] == 64
     (decoded,) = decoder.greedy(hidden, decoder.open(hidden), [[network.vocabulary.start]])
     assert decoded.tokens
+
+
+def test_a_step_of_fixed_shapes_says_what_the_plain_one_says(load, windows):
+    network = load(precision="float32")._loaded
+    model, features = network.model, log_mels(network.extractor, windows[:3])
+    memories = [model.remember(model.encode(features), max_tokens=20) for _ in range(2)]
+    plain, static = memories
+    for memory in memories:
+        memory.own[0][0].fill_(torch.nan)  # what nobody wrote must not be read
+        model.plain_step(torch.tensor([[5, 6]] * 3), memory)
+    step = StaticStep(model, static)
+
+    for at in range(2, 20):
+        tokens = torch.tensor([[at], [2 * at], [7]])
+        step.load(tokens, at=at)
+        torch.testing.assert_close(
+            step.compute(), model.plain_step(tokens, plain), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_a_graph_is_believed_only_if_it_says_the_same():
+    logits = torch.tensor([[10.0, -3.0]])
+
+    assert is_close(logits + 0.1, logits)
+    assert not is_close(logits + 0.3, logits)
+    assert not is_close(logits * torch.nan, logits)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_on_a_gpu_steps_are_captured_and_say_what_plain_ones_say(load, windows, precision):
+    network = load(precision=precision, device="cuda")._loaded
+    model, features = network.model, log_mels(network.extractor, windows[:3])
+    plain, captured = (model.remember(model.encode(features), max_tokens=20) for _ in range(2))
+    for at in range(20):
+        tokens = torch.tensor([[at], [2 * at], [7]], device="cuda")
+
+        said = model.step(tokens, captured)
+
+        assert is_close(said, model.plain_step(tokens, plain))
+    assert captured.captured is not None

@@ -30,12 +30,18 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return mixed
 
 
-def attend_with_one_query(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention of a few queries, none of them masked, shape (n, heads, k, head), in their own format.
+def attend_with_one_query(
+    queries: Tensor, keys: Tensor, values: Tensor, *, seen: Tensor | None = None
+) -> Tensor:
+    """Attention of a few queries, shape (n, heads, k, head), to the same keys; in the queries' format.
 
-    keys, values: (n, heads, length, head), in the format that is computed in. Plain products: torch's
+    keys, values: (n, heads, length, head), in the format that is computed in. seen: which of them
+    all queries see, true there, shape (length,); None: all. Plain products: torch's
     fused attention is up to three times slower for a single query on a CPU, nine times in bfloat16.
     """
     scaled = (queries * queries.shape[-1] ** -0.5).to(keys.dtype)
-    weights = torch.softmax(scaled @ keys.transpose(2, 3), dim=-1)
+    scores = scaled @ keys.transpose(2, 3)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
+    weights = torch.softmax(scores, dim=-1)
     return (weights @ values).to(queries.dtype)

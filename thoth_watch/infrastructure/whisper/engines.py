@@ -21,6 +21,7 @@ from thoth_watch.domain.engine import EngineType, Fallback, Placement, Transcrip
 from thoth_watch.domain.errors import AudioError, EngineUnavailable, FileGone, NotAudio, ThothError
 from thoth_watch.domain.transcript import Transcript
 from thoth_watch.infrastructure.whisper import placement as where
+from thoth_watch.infrastructure.whisper.batch_size import BatchSize
 from thoth_watch.infrastructure.whisper.device_maps import Memory
 from thoth_watch.infrastructure.whisper.forwards import Forwards
 from thoth_watch.infrastructure.whisper.hearing import DECODING_VERSION, Ear
@@ -92,13 +93,18 @@ class WhisperTranscriptionEngine:
             loaded, use_cache=asked.use_cache, trims=asked.trims, options=asked.decoding
         )
         self._forwards = Forwards(
-            self._ear, size=self._windows_per_forward(), on_smaller=self._note_smaller
+            self._ear, size=self._batch_size(device), on_smaller=self._note_smaller
         )
         self._placement = self._read_placement(device)
         self._load_s = time.monotonic() - started
 
     def _windows_per_forward(self) -> int:
         return 1 if self.engine_type == EngineType.STANDARD else self._asked.batch_size
+
+    def _batch_size(self, device: torch.device) -> BatchSize:
+        """On a GPU as a former engine of this process learnt it; a CPU's memory is everybody's."""
+        key = (self._loaded.revision, where.device_name(device)) if device.type == "cuda" else None
+        return BatchSize(self._windows_per_forward(), remembered_as=key)
 
     def _note_smaller(self, got: int, why: str) -> None:
         """Out of memory: one fallback, brought up to date when it happens again."""

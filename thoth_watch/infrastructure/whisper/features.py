@@ -22,12 +22,16 @@ def positions_of(n_samples: int, *, most: int) -> int:
 
 
 def log_mels(
-    extractor: Any, windows: Sequence[FloatArray], *, positions: int | None = None
+    extractor: Any,
+    windows: Sequence[FloatArray],
+    *,
+    positions: int | None = None,
+    device: torch.device | None = None,
 ) -> torch.Tensor:
     """Features of windows, each padded with silence to so many encoder positions.
 
     windows: float32, shape (n_samples,), at most 30 s at 16 kHz mono. positions: None is the
-    extractor's full length, else enough for the longest window.
+    extractor's full length, else enough for the longest window. device: where they are computed.
     Returns float32 on the CPU, shape (n_windows, n_mels, 2 * positions), what transformers computes
     for the whole 30 s; silence is not transformed but repeated from its first frames. Never under
     autocast: the extractor fails in bfloat16; weights are cast instead.
@@ -40,6 +44,7 @@ def log_mels(
         sampling_rate=SAMPLE_RATE_HZ,
         max_length=heard * SAMPLES_PER_POSITION,
         return_tensors="pt",
+        device="cpu" if device is None else str(device),
     ).input_features
     if heard < positions:
         silence = features[:, :, -1:].expand(-1, -1, 2 * (positions - heard))

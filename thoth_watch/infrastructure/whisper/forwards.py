@@ -9,6 +9,7 @@ import torch
 
 from thoth_watch.application.ports import EngineSeconds, Recording, Transcribed
 from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.infrastructure.whisper.batch_size import BatchSize
 from thoth_watch.infrastructure.whisper.hearing import Ear, Piece
 from thoth_watch.infrastructure.whisper.jobs import Heard, Job
 from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
@@ -22,11 +23,17 @@ AUDIO_AHEAD_S = 480.0  # as long as no more than so much sound waits
 class Forwards:
     """Windows in, transcripts out; never more than one forward pass of windows is waiting."""
 
-    def __init__(self, ear: Ear, *, size: int, on_smaller: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, ear: Ear, *, size: BatchSize, on_smaller: Callable[[int, str], None]
+    ) -> None:
         """size: windows per forward pass. on_smaller(got, why): memory made it smaller."""
-        self._ear = ear
-        self.size = size
+        self._ear, self._size = ear, size
         self._on_smaller = on_smaller
+
+    @property
+    def size(self) -> int:
+        """Windows of the next forward pass, at most."""
+        return self._size.now
 
     def run(
         self,
@@ -69,15 +76,18 @@ class Forwards:
         if not pieces:
             return []
         try:
-            return list(self._ear.hear(pieces, seconds))
+            heard: list[Heard | Exception] = list(self._ear.hear(pieces, seconds))
         except torch.AcceleratorError as error:
             raise EngineUnavailable(f"the device failed: {error}") from error
         except Exception as error:  # noqa: BLE001 - decided here: whose fault is it?
             failure = error.with_traceback(None)  # frees the tensors that its frames hold
+        else:
+            self._size.went_well(len(pieces))
+            return heard
         if len(pieces) == 1:
             return [failure]
         if is_out_of_memory(failure):
-            self.size = min(self.size, (len(pieces) + 1) // 2)
+            self._size.failed(len(pieces))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._on_smaller(self.size, str(failure).strip().partition("\n")[0])

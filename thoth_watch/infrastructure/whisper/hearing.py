@@ -171,7 +171,9 @@ class Ear:
         positions = self._positions
         if self.trims and len(cut) == len(windows):
             positions = positions_of(max(map(len, cut)), most=positions)
-        found = iter(log_mels(self._loaded.extractor, cut, positions=positions) if cut else ())
+        extractor, device = self._loaded.extractor, self._loaded.device
+        on = device if device.type == "cuda" else None
+        found = iter(log_mels(extractor, cut, positions=positions, device=on) if cut else ())
         return torch.stack(
             [w.features() if isinstance(w, SequentialWindow) else next(found) for w in windows]
         )

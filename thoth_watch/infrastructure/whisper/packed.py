@@ -13,43 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from thoth_watch.infrastructure.whisper.attention import attend, attend_with_one_query
-from thoth_watch.infrastructure.whisper.linears import Linear, build_linear
-from thoth_watch.infrastructure.whisper.mapped import MappedFiles
+from thoth_watch.infrastructure.whisper.captured import CapturedStep, Capturing
+from thoth_watch.infrastructure.whisper.linears import Linear
+from thoth_watch.infrastructure.whisper.taking import CrossAttention, Norm, Taker
 
-Norm = tuple[tuple[int, ...], Tensor, Tensor, float]
 N_ROWS_OF_A_STEP = 8  # windows that are decoded together; only speed depends on it
 WINDOWS_AT_ONCE = 2  # of the encoder on a CPU: more would only need more memory
-
-
-@dataclass(slots=True)
-class Attention:
-    """One block of self-attention; qkv has the three projections in one."""
-
-    norm: Norm
-    qkv: Linear
-    out: Linear
-
-
-@dataclass(slots=True)
-class CrossAttention:
-    """Attention to the encoder's output, whose keys and values are in the Memory."""
-
-    norm: Norm
-    query: Linear
-    out: Linear
-
-
-@dataclass(slots=True)
-class FeedForward:
-    """Two linear layers with GELU between them."""
-
-    norm: Norm
-    up: Linear
-    down: Linear
 
 
 @dataclass(slots=True)
@@ -64,9 +37,12 @@ class Memory:
     values: list[Tensor]
     own: list[tuple[Tensor, Tensor]]
     n_tokens: int = 0
+    n_steady: int = 0  # steps since rows were last exchanged
+    captured: CapturedStep | None = None  # on a GPU: its step over these very tensors
 
     def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
         """See StepMemory."""
+        self.captured, self.n_steady = None, 0
         if not within_windows:
             self.keys = [part[rows] for part in self.keys]
             self.values = [part[rows] for part in self.values]
@@ -92,15 +68,16 @@ class PackedWhisper:
         """
         self.config = config = model.config
         self._n_heads: int = config.decoder_attention_heads
+        self._capturing = Capturing()
         # the head first: converting it takes the most memory
-        steps = _Taker(n_rows=N_ROWS_OF_A_STEP, precision=decoder)
+        steps = Taker(n_rows=N_ROWS_OF_A_STEP, precision=decoder)
         self._head = steps.linear(model.proj_out, keep=True)
         embeddings = model.model.decoder.embed_tokens.weight
         self._embeddings = (
             steps.stored(embeddings) if decoder == "int8" else steps.tensor(embeddings)
         )
         model.proj_out = None
-        taken = _Taker(n_rows=WINDOWS_AT_ONCE * config.max_source_positions, precision=encoder)
+        taken = Taker(n_rows=WINDOWS_AT_ONCE * config.max_source_positions, precision=encoder)
         source = model.model.encoder
         self._convolutions = [taken.convolution(c) for c in (source.conv1, source.conv2)]
         self._encoder_positions = taken.tensor(source.embed_positions.weight).float()
@@ -194,8 +171,37 @@ class PackedWhisper:
 
     def step(self, tokens: Tensor, memory: Memory) -> Tensor:
         """Read tokens, shape (n, k); logits of what comes after the last: float32, (n, vocabulary)."""
+        if self.device.type == "cuda" and tokens.shape[1] == 1:
+            return self._capturing.step(self, tokens, memory)
+        return self.plain_step(tokens, memory)
+
+    def plain_step(self, tokens: Tensor, memory: Memory) -> Tensor:
+        """As `step`, kernel by kernel."""
         x = self._read(tokens, memory)[:, -1]
         return self._head(_normalise(x, self._decoder_norm, self._head)).float()
+
+    def static_step(self, tokens: Tensor, memory: Memory, *, at: Tensor, seen: Tensor) -> Tensor:
+        """As `step` for one token a row at position `at`, shape (1,), without shapes that change.
+
+        seen: what of the cache is written, true there, shape (max_tokens,). memory counts nothing.
+        """
+        x = self._embeddings[tokens].float() + self._token_positions[at]
+        for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
+            q, k, v = self._split(attention.qkv(_normalise(x, attention.norm, attention.qkv)), 3)
+            keys, values = memory.own[index]
+            keys.index_copy_(2, at, k)
+            values.index_copy_(2, at, v)
+            x = x + attention.out(_join(attend_with_one_query(q, keys, values, seen=seen)))
+            x = self._mix_in(x, index, memory, cross)
+            h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
+            x = x + feed_forward.down(h)
+        return self._head(_normalise(x[:, -1], self._decoder_norm, self._head)).float()
+
+    def _mix_in(self, x: Tensor, index: int, memory: Memory, cross: CrossAttention) -> Tensor:
+        """A layer's attention to the encoder's output, added."""
+        (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
+        mixed = attend_with_one_query(q, memory.keys[index], memory.values[index])
+        return x + cross.out(_join(mixed))
 
     def look(
         self, tokens: Tensor, memory: Memory, heads: Sequence[tuple[int, int]]
@@ -232,15 +238,14 @@ class PackedWhisper:
                     q, seen_keys, seen_values, attn_mask=mask
                 )
             x = x + attention.out(_join(a))
-            (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
-            a = attend_with_one_query(q, memory.keys[index], memory.values[index])
             for layer, head in looks or ():
                 if layer == index and looks is not None:
+                    (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
                     scores = q[:, head].float() @ memory.keys[index][:, head].float().transpose(
                         1, 2
                     )
                     looks[layer, head] = torch.softmax(scores * q.shape[-1] ** -0.5, dim=-1)
-            x = x + cross.out(_join(a))
+            x = self._mix_in(x, index, memory, cross)
             h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
             x = x + feed_forward.down(h)
         memory.n_tokens = after
@@ -262,73 +267,3 @@ def _join(x: Tensor) -> Tensor:
 def _normalise(x: Tensor, norm: Norm, then: Linear) -> Tensor:
     """A layer norm in float32, in the number format of the layer that comes then."""
     return functional.layer_norm(x, *norm).to(then.dtype)
-
-
-class _Taker:
-    """Takes weights out of transformers' modules, one after the other, so that none is held twice."""
-
-    def __init__(self, *, n_rows: int, precision: str) -> None:
-        self._n_rows, self._precision = n_rows, precision
-        self._dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
-        self._files = MappedFiles()
-
-    def tensor(self, parameter: Tensor) -> Tensor:
-        return self.stored(parameter).to(self._dtype)
-
-    def stored(self, parameter: Tensor) -> Tensor:
-        """In the checkpoint's own format, in memory of its own."""
-        tensor = _free(parameter)
-        own = tensor.clone()
-        self._files.release(tensor)
-        return own
-
-    def norm(self, module: nn.LayerNorm) -> Norm:
-        weight, bias = (self.stored(p).float() for p in (module.weight, module.bias))
-        return tuple(module.normalized_shape), weight, bias, module.eps
-
-    def convolution(self, module: nn.Conv1d) -> tuple[Tensor, Tensor]:
-        weight, bias = (self.tensor(p) for p in module.parameters())
-        return weight, bias
-
-    def linear(self, *modules: nn.Linear, keep: bool = False) -> Linear:
-        """One layer whose output is that of all modules, side by side."""
-        weights = [m.weight.detach() if keep else _free(m.weight) for m in modules]
-        bias = None
-        if any(m.bias is not None for m in modules):
-            bias = torch.cat(
-                [w.new_zeros(len(w)) if m.bias is None else _free(m.bias)
-                 for m, w in zip(modules, weights, strict=True)]
-            )  # fmt: skip
-        weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        linear = build_linear(weight, bias, precision=self._precision, n_rows=self._n_rows)
-        for part in weights:
-            self._files.release(part)
-        return linear
-
-    def attention(self, layer: Any) -> Attention:
-        source = layer.self_attn
-        return Attention(
-            self.norm(layer.self_attn_layer_norm),
-            self.linear(source.q_proj, source.k_proj, source.v_proj),
-            self.linear(source.out_proj),
-        )
-
-    def cross_attention(self, layer: Any) -> CrossAttention:
-        source = layer.encoder_attn
-        return CrossAttention(
-            self.norm(layer.encoder_attn_layer_norm),
-            self.linear(source.q_proj),
-            self.linear(source.out_proj),
-        )
-
-    def feed_forward(self, layer: Any) -> FeedForward:
-        return FeedForward(
-            self.norm(layer.final_layer_norm), self.linear(layer.fc1), self.linear(layer.fc2)
-        )
-
-
-def _free(parameter: Any) -> Tensor:
-    """The parameter's tensor; the module has an empty one from now on."""
-    tensor: Tensor = parameter.detach()
-    parameter.data = tensor.new_empty(0)
-    return tensor

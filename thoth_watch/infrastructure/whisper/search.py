@@ -12,7 +12,9 @@ from thoth_watch.infrastructure.whisper.steps import StepMemory, Steps
 from thoth_watch.infrastructure.whisper.timestamp_rules import TimestampRules
 from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
 
-KEEP_SHARE = 0.75  # fewer windows than this still going: the others are dropped from the batch
+# fewer windows than this still going: the others are dropped from the batch; a GPU computes them for
+# next to nothing, and would have to capture its step anew
+KEEP_SHARE, KEEP_SHARE_ON_GPU = 0.75, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Search:
         draws: numbers in (0, 1], shape (rows, tokens), that decide what is drawn.
         """
         v, n_rows = self._vocabulary, len(logits)
+        keep_share = KEEP_SHARE_ON_GPU if logits.device.type == "cuda" else KEEP_SHARE
         rules = TimestampRules(v, n_rows, logits.device)
         room = self.room(prompt_length)
         rows = torch.arange(n_rows, device=logits.device)  # those still going
@@ -111,7 +114,7 @@ class Search:
             if n_going == 0 or step == room - 1:
                 break
             rules.push(chosen)
-            if n_going <= KEEP_SHARE * len(rows):
+            if n_going <= keep_share * len(rows):
                 going = (~has_ended).nonzero()[:, 0]
                 rows, has_ended, chosen = rows[going], has_ended[going], chosen[going]
                 memory.keep(going)
