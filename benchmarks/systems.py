@@ -11,6 +11,7 @@ from typing import Any
 from thoth_watch.bootstrap import ThisProgram
 from thoth_watch.bootstrap.timing import Way
 
+WINDOW_S = 30
 PLAIN = {  # no second try, which random weights would always need, and no search for speech
     "decoding.temperature": 0.0,
     "decoding.retry_suspect": False,
@@ -76,6 +77,11 @@ class Pipeline:
         for file in files:
             samples, rate_hz = soundfile.read(file, dtype="float32")
             sound: dict[str, Any] = {"raw": samples, "sampling_rate": rate_hz}
-            result = self._pipeline(sound, return_timestamps=True, generate_kwargs=dict(self._how))
+            # with timestamps it may go over a window more than once, which a recording of 30 s needs not
+            result = self._pipeline(
+                sound,
+                return_timestamps=len(samples) > WINDOW_S * rate_hz,
+                generate_kwargs=dict(self._how),
+            )
             heard.append(result["text"].strip())
         return heard, {}

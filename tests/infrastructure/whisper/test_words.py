@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 import thoth_watch
-from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.engine import EngineType, TranscriptionEngineConfig
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngine
 from training.evaluate import WordErrors, count_errors
@@ -98,6 +98,30 @@ def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, trans
         )
         assert errors.words == 600
         assert errors.percent <= 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "points"),
+    [
+        ({"precision": "int8"}, 0.5),
+        ({"precision": "bfloat16+int8"}, 0.5),
+        ({"audio_context": "trim"}, 1.0),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_what_is_faster_costs_few_words(said, transcribe, recording, asked, points):
+    """The gate of int8, of two formats and of trimmed windows: points of word error over float32."""
+    recordings = [recording(k, s, language="en") for k, (s, _) in enumerate(said)]
+    percent = []
+    for changes in ({}, asked):
+        config = TranscriptionEngineConfig(**{"precision": "float32", "language": "en", **changes})
+        heard = transcribe(ENGINES[EngineType.BATCH](config, builtin=MODEL), recordings)
+        errors = (
+            count_errors(truth, heard[k].transcript.text) for k, (_, truth) in enumerate(said)
+        )
+        percent.append(sum(errors, start=WordErrors()).percent)
+
+    assert percent[1] <= percent[0] + points
 
 
 def test_silence_has_no_words(engines, transcribe, recording):

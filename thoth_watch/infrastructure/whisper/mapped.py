@@ -38,6 +38,13 @@ class MappedFiles:
             )
 
 
+def give_back_freed() -> None:
+    """Give memory that was freed back to the system, where it is glibc that keeps it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def _spans() -> Iterator[tuple[int, int]]:
     """Where files are mapped privately. Their names say nothing: a hub's are those of its blobs."""
     for line in MAPS.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thoth_watch.infrastructure.whisper.linears import Linear, build_linear
-from thoth_watch.infrastructure.whisper.mapped import MappedFiles
+from thoth_watch.infrastructure.whisper.mapped import MappedFiles, give_back_freed
 
 Norm = tuple[tuple[int, ...], Tensor, Tensor, float]
 
@@ -104,10 +104,12 @@ class Taker:
         )
 
     def feed_forward(self, layer: Any) -> FeedForward:
-        """A layer's last part."""
-        return FeedForward(
+        """A layer's last part; what converting the layer took is given back."""
+        taken = FeedForward(
             self.norm(layer.final_layer_norm), self.linear(layer.fc1), self.linear(layer.fc2)
         )
+        give_back_freed()
+        return taken
 
 
 def _free(parameter: Any) -> Tensor:
