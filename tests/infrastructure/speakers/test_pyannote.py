@@ -106,6 +106,18 @@ def test_its_name_and_fingerprint_tell_what_decides_the_names(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("package")
+def test_the_cpu_stands_in_for_a_device_that_is_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline")))
+
+    diarization = PyannoteDiarization(config, device="cuda:7")
+
+    assert diarization.turns(talk(0.5))
+    assert [record.event for record in caplog.records] == ["fallback"]
+
+
+@pytest.mark.usefixtures("package")
 def test_nobody_is_told_that_it_is_used(tmp_path: Path) -> None:
     PyannoteDiarization(DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline"))))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import logging
 import os
 import warnings
 from contextlib import redirect_stdout
@@ -22,6 +23,8 @@ import torch
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.errors import ConfigError, SpeakersUnknown
 from thoth_watch.domain.speakers import DiarizationConfig, Turn
+
+log = logging.getLogger(__name__)
 
 PACKAGE = "pyannote.audio"
 CONFIG = "config.yaml"  # of a pipeline
@@ -45,14 +48,12 @@ class PyannoteDiarization:
     def __init__(self, config: DiarizationConfig, *, device: str = "auto") -> None:
         """Load the pipeline. Raises ConfigError where the package or the pipeline cannot be had.
 
-        device: auto is the GPU where there is one.
+        device: auto is the GPU where there is one; the CPU stands in for one that is not there.
         """
         require_package()
         self._config = config
         self._pipeline = _load(config)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._pipeline.to(torch.device(device))
+        _place(self._pipeline, device)
         self._name = f"{config.model}@{_revision(config)} ({PACKAGE} {version(PACKAGE)})"
 
     @property
@@ -112,6 +113,19 @@ def _load(config: DiarizationConfig) -> Any:
     if pipeline is None:
         raise ConfigError(f"diarize.model {config.model}: cannot be had; {_cure(config)}")
     return pipeline
+
+
+def _place(pipeline: Any, device: str) -> None:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        pipeline.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there
+        log.warning(
+            "speakers are told apart on the CPU",
+            extra={"event": "fallback", "asked": device, "why": str(error)},
+        )
+        pipeline.to(torch.device("cpu"))
 
 
 def _cure(config: DiarizationConfig) -> str:
