@@ -139,6 +139,16 @@ def test_a_run_is_shown_with_what_was_asked_and_got(run, past: Path):
     assert "thoth-watch runs" in missing.stderr
 
 
+def test_a_run_says_what_told_its_speakers_apart(run, past: Path):
+    with closing(sqlite3.connect(past)) as ledger, ledger:
+        ledger.execute(
+            """UPDATE runs SET versions = '{"diarization": "a/pipeline@1"}' WHERE id = 5"""
+        )
+
+    assert "speakers by:  a/pipeline@1\n" in run("runs", "show", "5").stdout
+    assert "speakers by" not in run("runs", "show", "6").stdout
+
+
 def test_runs_can_be_limited_in_number_and_time(run, past: Path):
     assert [row["id"] for row in json.loads(run("runs", "-n", "2", "--json").stdout)] == [30, 29]
     since = run("runs", "--since", "2026-11-23T11:00+00:00", "--json")
