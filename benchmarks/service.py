@@ -310,7 +310,7 @@ def main() -> None:
                 rows.append(measure(folder, count))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-    (OUT / "service.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+            (OUT / "service.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     show(rows, console)
     console.print(str(OUT / "service.json"))
 
