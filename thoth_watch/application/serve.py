@@ -35,6 +35,7 @@ LEAST_WAIT_S = 0.05
 PAUSES = (
     4  # times as long as a look took there is no other one: a huge inbox costs a fifth of the time
 )
+MANY_FILES = 100  # that wait are enough for a batch without another look
 NEAREST_FILES = 4_000  # of those that wait, in order, are formed into batches at a time
 STOP_WITHIN_S = 6.0  # of the ten seconds that a stop may take
 
@@ -151,6 +152,7 @@ class Serve:
         self._stranded: list[EndedBatch] = []  # they ended without being recorded
         self._waiting: list[WaitingFile] = []  # in order, as the ledger had them
         self._is_stale = True
+        self._may_hurry = False
         self._next_look_s = self._next_read_s = -math.inf  # not before: the last one took long
         self._idle_since_s: float | None = None  # None: not noted since the last batch
         self._is_unloaded = False
@@ -254,6 +256,7 @@ class Serve:
         quiet_until = self._quiet(waiting)
         if quiet_until is None and not self._is_reloading:
             waiting = self._dispatch(waiting, away, drain=self._policy.drain and not unsettled)
+        self._may_hurry = self._dispatcher.is_busy  # once it has stood still, a look comes first
         retry_at = self._ledger.next_retry_at()
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=SOON_S)
@@ -270,11 +273,17 @@ class Serve:
     def _who_waits(self, away: Collection[Path]) -> list[WaitingFile]:
         """The files that wait for a batch, in order; a long list is read anew only now and then."""
         began_s = self._clock.monotonic_s()
-        if not self._waiting or (self._is_stale and began_s >= self._next_read_s):
+        is_due = self._is_stale and began_s >= self._next_read_s and not self._hurries()
+        if not self._waiting or is_due:
             found = self._ledger.waiting(self._treatment_of)
             self._waiting, self._is_stale = in_order(found, self._policy.batch), False
             self._next_read_s = self._pause_after(began_s)
         return [w for w in self._waiting if w.file.inbox not in away] if away else self._waiting
+
+    def _hurries(self) -> bool:
+        """Whether an engine stands still before many files that are known to wait: they come first."""
+        is_deep = len(self._waiting) >= MANY_FILES
+        return self._may_hurry and is_deep and not self._dispatcher.is_busy
 
     def _pause_after(self, began_s: float) -> float:
         """When to do again what began then: so much later as it took long."""
@@ -333,7 +342,7 @@ class Serve:
         """Look at the inboxes, unless that took long and was not long ago; whether it was done."""
         began_s = self._clock.monotonic_s()
         has_more = [inbox for inbox in self._inboxes if inbox.has_more]
-        if not has_more and began_s < self._next_look_s:
+        if self._hurries() or (not has_more and began_s < self._next_look_s):
             return False
         for inbox in has_more or self._inboxes:
             inbox.tick()
