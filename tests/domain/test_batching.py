@@ -191,7 +191,10 @@ def test_several_engines_share_what_is_left_in_ever_smaller_batches():
         backlog = backlog[len(first.files) :]
 
     assert sizes == sorted(sizes, reverse=True)
-    assert (sizes[0], sizes[-4:]) == (8, [1, 1, 1, 1])
+    assert (sizes[0], sizes[-4:-1]) == (
+        8,
+        [3, 3, 3],
+    )  # never less than half a minute but what is left
 
 
 @given(

@@ -16,6 +16,9 @@ LEAST_AUDIO_S = 60.0  # and so much sound at least: windows of short files share
 FIRST_AUDIO_S = 300.0  # before the speed is known
 MOST_FILES = 1_000  # of a batch whose size is left open
 UNKNOWN_AUDIO_S = 30.0  # what a file counts for that does not say its length
+LEAST_SHARE_S = (
+    30.0  # of several engines' batches: short files still share a forward pass at the end
+)
 SHARES = 2  # of several engines each takes a batch of a half of its share of what is left
 
 
@@ -77,7 +80,8 @@ class Load:
         else:
             full_s = max(LEAST_AUDIO_S, TARGET_S * self.realtime_factor)
         if self.engines > 1 and policy.max_wait_s is None:
-            full_s = min(full_s, self.backlog_s / (SHARES * self.engines))
+            share_s = self.backlog_s / (SHARES * self.engines)
+            full_s = min(full_s, max(LEAST_SHARE_S, share_s))
         return full_s
 
 
