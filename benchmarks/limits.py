@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def measure_rates(device: str) -> Rates:
     for name in ("float32", "bfloat16", "float16"):
         a, b = (x.to(getattr(torch, name)) for x in floats)
         if where == "cuda" or name != "float16":
-            products[name] = 2 * N**3 / _best_s(lambda a=a, b=b: a @ b, where)
+            products[name] = 2 * N**3 / _best_s(partial(torch.matmul, a, b), where)
     small = [torch.randint(-127, 127, (N, N), dtype=torch.int8, device=where) for _ in range(2)]
     products["int8"] = 2 * N**3 / _best_s(lambda: torch._int_mm(*small), where)  # noqa: SLF001 - no public name
     large = torch.ones(64 * 2**20, device=where)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.in_turn import Taken, take_turns
 from benchmarks.peer_systems import CTranslate2AcrossFiles, FasterWhisper, OpenAIWhisper, WhisperCpp
@@ -81,7 +82,7 @@ def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Built]:
 
     model = str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
     forms = convert(Path(model), OUT / "peers" / size)
-    how = {"n_tokens": N_TOKENS, "threads": threads}
+    how: dict[str, Any] = {"n_tokens": N_TOKENS, "threads": threads}
     faster = partial(FasterWhisper, str(forms / "ct2"))
     by_hand = partial(CTranslate2AcrossFiles, str(forms / "ct2"), model)
     q8_0 = partial(WhisperCpp, str(forms / "ggml-q8_0.bin"), "q8_0")

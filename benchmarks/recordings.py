@@ -42,7 +42,8 @@ def make_recordings(folder: Path, *, n_short: int, long_s: float) -> dict[str, R
         files.append(folder / f"short-{number:03d}.wav")
         soundfile.write(files[-1], samples, RATE_HZ, subtype="PCM_16")
     gap = np.zeros(int(GAP_S * RATE_HZ), np.float32)
-    parts, texts, total = [], [], 0.0
+    parts: list[np.ndarray] = []
+    texts, total = [], 0.0
     for samples, text in cycle(spoken):
         if parts and total + len(samples) / RATE_HZ > long_s:
             break

@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def lone(folder: Path, n_files: int) -> Row:
         write_wav(aside, rng.uniform(-0.3, 0.3, 48_000))
         aside.rename(place.inbox / f"{number:03}.wav")
         dropped.append(time.time())
-        _wait_until(lambda n=number: _n_done(place) == n + 1)
+        _wait_until(partial(_are_done, place, number + 1))
         time.sleep(0.3)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
@@ -192,7 +193,7 @@ def _write_short(place: Place, n_files: int) -> float:
 
     from benchmarks.recordings import make_recordings
 
-    spoken = make_recordings(OUT / "recordings", n_short=32)["short"].files
+    spoken = make_recordings(OUT / "recordings", n_short=32, long_s=60)["short"].files
     rng, audio_s = np.random.default_rng(0), 0.0
     for number in range(n_files):
         samples, rate_hz = soundfile.read(spoken[number % len(spoken)], dtype="float32")
@@ -224,6 +225,10 @@ def _n_done(place: Place) -> int:
         return 0
     rows = _query(place, "SELECT count(*) FROM files WHERE state = 'DONE'")
     return int(rows[0][0]) if rows else 0
+
+
+def _are_done(place: Place, n_files: int) -> bool:
+    return _n_done(place) == n_files
 
 
 def _span(place: Place) -> tuple[float, float]:
