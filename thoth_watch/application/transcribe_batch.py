@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
+from thoth_watch.application.batch_work import BatchWork, log_run
 from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.failed_attempt import outcome_of
@@ -20,14 +20,12 @@ from thoth_watch.application.ports import (
     Claim,
     Clock,
     EnginePool,
-    EngineSeconds,
     Ledger,
     Progress,
     Recording,
     SpeakerDiarization,
     StoredResult,
     Transcribed,
-    TranscriptionEngine,
     VoiceActivity,
     Whereabouts,
 )
@@ -49,30 +47,11 @@ from thoth_watch.domain.errors import (
     HeardElsewhere,
     TryLater,
 )
-from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
+from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.speakers import with_speakers
-from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, CUT_SHORT_TRIES, NEEDS_A_PERSON, State
+from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, CUT_SHORT_TRIES
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Work:
-    """What one batch has come to so far."""
-
-    claim: Claim
-    run_id: int
-    started_at: datetime
-    engine: TranscriptionEngine
-    stages: StageSeconds = field(default_factory=StageSeconds)
-    seconds: EngineSeconds = field(default_factory=EngineSeconds)
-    recordings: dict[int, Recording] = field(default_factory=dict)
-    outcomes: dict[int, FileOutcome] = field(default_factory=dict)
-    long: LongRecordings = field(kw_only=True)
-    audio_s: float = 0.0
-    is_cut: bool = False  # what is left of it waits for another batch, as configured
-    skipped_s: float = 0.0
-    diarization: str | None = None  # what told speakers apart, once it did
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +124,7 @@ class TranscribeBatch:
             claim, asked=self._engines.asked, placement=engine.placement, now=started_at
         )
         long = LongRecordings(self._ledger, self._clock)
-        work = _Work(claim, run_id, started_at, engine, long=long)
+        work = BatchWork(claim, run_id, started_at, engine, long=long)
         work.stages.load_s = self._engines.load_s_of_first_use(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
         self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
@@ -165,14 +144,22 @@ class TranscribeBatch:
             for recording in work.recordings.values():
                 recording.close()
         released = self._ledger.release(claim, now=self._clock.now())
-        run = self._run(work, started_s, released=released, error=error_text)
+        run = work.as_run(
+            asked=self._engines.asked,
+            host=self._host,
+            finished_at=self._clock.now(),
+            wall_s=self._clock.monotonic_s() - started_s,
+            peak_rss_bytes=self._peak_rss_bytes(),
+            released=released,
+            error=error_text,
+        )
         self._ledger.close_run(run_id, run, list(work.outcomes.values()))
-        self._log(run, run_id)
+        log_run(run, run_id)
         if broken is not None:
             raise broken  # a device that failed takes the process with it; its manager starts anew
         return list(work.outcomes.values())
 
-    def _transcribe(self, work: _Work, should_stop: Callable[[], bool]) -> None:
+    def _transcribe(self, work: BatchWork, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
         with WriteBehind[_Heard](
             lambda some: self._put(work, some), at_once=self._writes_at_once
@@ -192,7 +179,7 @@ class TranscribeBatch:
                 work.long.write_all()
 
     def _recordings(
-        self, work: _Work, heard: WriteBehind[_Heard], should_stop: Callable[[], bool]
+        self, work: BatchWork, heard: WriteBehind[_Heard], should_stop: Callable[[], bool]
     ) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
@@ -258,7 +245,7 @@ class TranscribeBatch:
             raise CutShort(cut)
 
     def _finish(
-        self, work: _Work, heard: WriteBehind[_Heard], item: WaitingFile, finished: Transcribed
+        self, work: BatchWork, heard: WriteBehind[_Heard], item: WaitingFile, finished: Transcribed
     ) -> None:
         recording = work.recordings.pop(item.file_id)
         recording.close()
@@ -276,7 +263,7 @@ class TranscribeBatch:
         result = StoredResult(transcript=transcript, provenance=provenance)
         heard.put(_Heard(item, recording, result, reused=False))
 
-    def _put(self, work: _Work, heard: list[_Heard]) -> None:
+    def _put(self, work: BatchWork, heard: list[_Heard]) -> None:
         """Make results durable, then put the transcripts beside the recordings."""
         begun_s = self._clock.monotonic_s()
         there = []
@@ -315,7 +302,7 @@ class TranscribeBatch:
         work.stages.write_s += self._clock.monotonic_s() - begun_s
 
     def _fail(
-        self, work: _Work, item: WaitingFile, error: Exception, *, sha256: str | None = None
+        self, work: BatchWork, item: WaitingFile, error: Exception, *, sha256: str | None = None
     ) -> None:
         """Record a file's failure and what is to become of it; the rest of the batch goes on."""
         outcome = outcome_of(error, item, now=self._clock.now(), sha256=sha256)
@@ -324,11 +311,11 @@ class TranscribeBatch:
         )
         self._settle_outcome(work, item, outcome)
 
-    def _settle_outcome(self, work: _Work, item: WaitingFile, outcome: FileOutcome) -> None:
+    def _settle_outcome(self, work: BatchWork, item: WaitingFile, outcome: FileOutcome) -> None:
         work.outcomes[item.file_id] = outcome
         self._progress.finished(item.file.path, outcome.state, outcome.reason)
 
-    def _fail_rest(self, work: _Work, error: Exception) -> None:
+    def _fail_rest(self, work: BatchWork, error: Exception) -> None:
         for item in work.claim.batch.files:
             if item.file_id not in work.outcomes:
                 self._fail(work, item, error)
@@ -345,7 +332,7 @@ class TranscribeBatch:
         log.error("no engine for this batch", extra={"event": "no_engine", "error": str(error)})
         return outcomes
 
-    def _fingerprint(self, work: _Work, item: WaitingFile) -> str:
+    def _fingerprint(self, work: BatchWork, item: WaitingFile) -> str:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
         asked = item.treatment
         words = [asked.language or "auto", asked.task, f"vad-{asked.vad}"]
@@ -356,60 +343,3 @@ class TranscribeBatch:
         if asked.prompt is not None:
             words.append(sha256(asked.prompt.encode()).hexdigest()[:16])
         return ":".join((work.engine.fingerprint, *words))
-
-    def _run(self, work: _Work, started_s: float, *, released: int, error: str | None) -> Run:
-        outcomes = list(work.outcomes.values())
-        ok = sum(1 for o in outcomes if o.state in {State.DONE, State.CONFLICT})
-        failed = sum(1 for o in outcomes if o.state in NEEDS_A_PERSON | {State.RETRY})
-        stages = work.stages
-        stages.features_s = work.seconds.features_s
-        stages.encode_s = work.seconds.encode_s
-        stages.generate_s = work.seconds.generate_s
-        versions = dict(work.engine.placement.versions)
-        if work.diarization is not None:
-            versions["diarization"] = work.diarization
-        return Run(
-            asked=self._engines.asked,
-            placement=work.engine.placement,
-            started_at=work.started_at,
-            finished_at=self._clock.now(),
-            status=_status(ok=ok, total=len(outcomes), released=0 if work.is_cut else released),
-            stages=stages,
-            audio_s=work.audio_s,
-            skipped_s=work.skipped_s,
-            wall_s=self._clock.monotonic_s() - started_s,
-            files_ok=ok,
-            files_failed=failed,
-            tokens=work.seconds.tokens,
-            peak_rss_bytes=self._peak_rss_bytes(),
-            peak_gpu_bytes=work.seconds.peak_gpu_bytes,
-            fallbacks=tuple(work.engine.fallbacks),
-            host=self._host,
-            versions=versions,
-            error=error,
-        )
-
-    def _log(self, run: Run, run_id: int) -> None:
-        log.info(
-            "run recorded",
-            extra={
-                "event": "run_recorded",
-                "run_id": run_id,
-                "status": str(run.status),
-                "files_ok": run.files_ok,
-                "files_failed": run.files_failed,
-                "audio_s": round(run.audio_s, 1),
-                "wall_s": round(run.wall_s, 2),
-                "realtime_factor": round(run.realtime_factor, 2),
-                "device": run.placement.device,
-                "precision": run.placement.precision,
-            },
-        )
-
-
-def _status(*, ok: int, total: int, released: int) -> RunStatus:
-    if released:
-        return RunStatus.INTERRUPTED
-    if total and ok == total:
-        return RunStatus.DONE
-    return RunStatus.PARTIAL if ok else RunStatus.FAILED

@@ -1,0 +1,103 @@
+"""What one batch has come to so far, and the run row that this makes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from thoth_watch.application.long_recordings import LongRecordings
+from thoth_watch.application.ports import Claim, EngineSeconds, Recording, TranscriptionEngine
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
+from thoth_watch.domain.states import NEEDS_A_PERSON, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class BatchWork:
+    """A claimed batch while an engine has it."""
+
+    claim: Claim
+    run_id: int
+    started_at: datetime
+    engine: TranscriptionEngine
+    stages: StageSeconds = field(default_factory=StageSeconds)
+    seconds: EngineSeconds = field(default_factory=EngineSeconds)
+    recordings: dict[int, Recording] = field(default_factory=dict)
+    outcomes: dict[int, FileOutcome] = field(default_factory=dict)
+    long: LongRecordings = field(kw_only=True)
+    audio_s: float = 0.0
+    is_cut: bool = False  # what is left of it waits for another batch, as configured
+    skipped_s: float = 0.0
+    diarization: str | None = None  # what told speakers apart, once it did
+
+    def as_run(
+        self,
+        *,
+        asked: TranscriptionEngineConfig,
+        host: str,
+        finished_at: datetime,
+        wall_s: float,
+        peak_rss_bytes: int,
+        released: int,
+        error: str | None,
+    ) -> Run:
+        """The run row. released: files that were not reached and wait again."""
+        outcomes = list(self.outcomes.values())
+        ok = sum(1 for o in outcomes if o.state in {State.DONE, State.CONFLICT})
+        failed = sum(1 for o in outcomes if o.state in NEEDS_A_PERSON | {State.RETRY})
+        self.stages.features_s = self.seconds.features_s
+        self.stages.encode_s = self.seconds.encode_s
+        self.stages.generate_s = self.seconds.generate_s
+        versions = dict(self.engine.placement.versions)
+        if self.diarization is not None:
+            versions["diarization"] = self.diarization
+        return Run(
+            asked=asked,
+            placement=self.engine.placement,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            status=_status(ok=ok, total=len(outcomes), released=0 if self.is_cut else released),
+            stages=self.stages,
+            audio_s=self.audio_s,
+            skipped_s=self.skipped_s,
+            wall_s=wall_s,
+            files_ok=ok,
+            files_failed=failed,
+            tokens=self.seconds.tokens,
+            peak_rss_bytes=peak_rss_bytes,
+            peak_gpu_bytes=self.seconds.peak_gpu_bytes,
+            fallbacks=tuple(self.engine.fallbacks),
+            host=host,
+            versions=versions,
+            error=error,
+        )
+
+
+def log_run(run: Run, run_id: int) -> None:
+    """One line for the journal."""
+    log.info(
+        "run recorded",
+        extra={
+            "event": "run_recorded",
+            "run_id": run_id,
+            "status": str(run.status),
+            "files_ok": run.files_ok,
+            "files_failed": run.files_failed,
+            "audio_s": round(run.audio_s, 1),
+            "wall_s": round(run.wall_s, 2),
+            "realtime_factor": round(run.realtime_factor, 2),
+            "device": run.placement.device,
+            "precision": run.placement.precision,
+        },
+    )
+
+
+def _status(*, ok: int, total: int, released: int) -> RunStatus:
+    if released:
+        return RunStatus.INTERRUPTED
+    if total and ok == total:
+        return RunStatus.DONE
+    return RunStatus.PARTIAL if ok else RunStatus.FAILED
