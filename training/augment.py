@@ -53,7 +53,7 @@ def draw_warps(rng: np.random.Generator, count: int) -> list[FloatArray]:
     warps = []
     knots = np.array([0, 20, 40, 60, 79.0])
     for _ in range(count):
-        moved = knots * rng.uniform(0.78, 1.25) + np.r_[0, rng.normal(0, 1.6, 4)]
+        moved = knots * rng.uniform(0.76, 1.28) + np.r_[0, rng.normal(0, 2.0, 4)]
         moved = np.maximum.accumulate(moved) + np.arange(5) * 1e-3
         xs, ys = moved, knots
         if moved[-1] < N_MELS - 1:
@@ -83,7 +83,7 @@ class Augmenter:
         level = rng.uniform(-2.2, 0.6)
         if not strong:
             return Speaker(equaliser=np.float32(level))
-        curve = smooth_curve(rng, 0.35, 0.25) if rng.random() < 0.85 else np.zeros(N_MELS)
+        curve = smooth_curve(rng, 0.4, 0.3) if rng.random() < 0.85 else np.zeros(N_MELS)
         return Speaker(
             stretch=rng.uniform(0.8, 1.3) if rng.random() < 0.5 else 1.0,
             warp=self._warps[rng.integers(len(self._warps))] if rng.random() < 0.85 else None,
@@ -126,10 +126,10 @@ class Augmenter:
             power[:, : rng.integers(1, 9)] *= 10 ** -rng.uniform(1, 5)
 
     def mask(self, power: FloatArray) -> None:
-        """Silence up to two bands of mels and a short time per 4 s, in place (SpecAugment)."""
+        """Silence up to three bands of mels and a short time per 4 s, in place (SpecAugment)."""
         rng = self._rng
-        for _ in range(rng.integers(0, 3)):
-            width = rng.integers(1, 10)
+        for _ in range(rng.integers(0, 4)):
+            width = rng.integers(1, 11)
             start = rng.integers(N_MELS - width)
             power[:, start : start + width] *= 1e-4
         for _ in range(rng.integers(0, 2 + len(power) // 400)):

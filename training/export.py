@@ -18,7 +18,7 @@ MODEL_FOLDER = Path("thoth_watch/builtin/model")
 
 
 def export(checkpoint: Path, target: Path) -> int:
-    """Replace the target folder by the checkpoint in float16; returns its size in bytes.
+    """Replace the target folder by the checkpoint's mean in float16; returns its size in bytes.
 
     Raises ValueError if the folder would be larger than the package allows or keys are missing.
     """
@@ -28,7 +28,7 @@ def export(checkpoint: Path, target: Path) -> int:
     tokenizer = build_tokenizer()
     network = Network(Size(len(tokenizer)))
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    network.load_state_dict(state["model"])
+    network.load_state_dict(state["average"])
     save_processor(tokenizer, staging)
     to_transformers(network, tokenizer).to(torch.float16).save_pretrained(staging)
     for path in staging.iterdir():

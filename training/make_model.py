@@ -1,6 +1,6 @@
 """One command that makes the builtin model: generate, train, export, evaluate, samples.
 
-    python -m training.make_model --minutes 110
+    python -m training.make_model
 
 Each stage runs in a process of its own and is skipped where its result is already there; a killed
 run goes on where it stood. Delete training/out to start from nothing.
@@ -36,8 +36,8 @@ def finish(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def generate(*, espeak_hours: float, flite_hours: float, seed: int) -> None:
     """Make the corpus in shards, as many at once as there are cores."""
     jobs = [("noise", seed, 0.4)]
-    jobs += [("espeak", seed + i, espeak_hours / 6) for i in range(6)]
-    jobs += [("flite", seed + i, flite_hours / 4) for i in range(4)]
+    jobs += [("espeak", seed + i, espeak_hours / 8) for i in range(8)]
+    jobs += [("flite", seed + i, flite_hours / 5) for i in range(5)]
     cores = os.cpu_count() or 1
     for start in range(0, len(jobs), cores):
         finish(
@@ -51,17 +51,17 @@ def generate(*, espeak_hours: float, flite_hours: float, seed: int) -> None:
 def main() -> None:
     """Make the builtin model from nothing."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--minutes", type=float, default=110.0, help="training time")
+    parser.add_argument("--hours", type=float, default=320.0, help="of augmented audio to be heard")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--espeak-hours", type=float, default=16.0)
-    parser.add_argument("--flite-hours", type=float, default=8.0)
+    parser.add_argument("--espeak-hours", type=float, default=24.0)
+    parser.add_argument("--flite-hours", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--nice", type=int, default=0)
     given = parser.parse_args()
     if not (OUT / "tokenizer" / "tokenizer.json").exists():
         finish([run("tokenizer", OUT / "tokenizer")])
     generate(espeak_hours=given.espeak_hours, flite_hours=given.flite_hours, seed=given.seed)
-    training = ["--minutes", given.minutes, "--seed", given.seed, "--threads", given.threads]
+    training = ["--hours", given.hours, "--seed", given.seed, "--threads", given.threads]
     finish([run("train", *training, nice=given.nice)])
     finish([run("plot")])
     finish([run("export")])

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.attention import attend
+
 HEAD_WIDTH = 64
 N_MELS = 80
 MAX_POSITIONS = 1500
@@ -67,9 +69,8 @@ class Attention(nn.Module):
         q, k = self.q_proj(x), self.k_proj(source)
         if memory is not None:
             self.seen = (q[..., :HEAD_WIDTH], k[..., :HEAD_WIDTH])
-        mixed = functional.scaled_dot_product_attention(
-            _split_heads(q), _split_heads(k), _split_heads(self.v_proj(source)), is_causal=causal
-        )
+        heads = (_split_heads(x) for x in (q, k, self.v_proj(source)))
+        mixed = attend(*heads, causal=causal)
         return self.out_proj(_join_heads(mixed))
 
 

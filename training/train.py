@@ -1,4 +1,4 @@
-"""The trainer: a time budget, a curriculum, checkpoints to go on from after a kill."""
+"""The trainer: a budget of audio, a curriculum, checkpoints to go on from after a kill."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ from training.windows import Batch, WindowMaker
 FULL_WINDOW = 1500  # encoder positions: 30 s
 MUON_RATE = 1.5
 WARM_UP_STEPS = 60
-FINAL_RATE_SHARE = 0.02
+# A rate that falls to nothing learns the synthesizers closer and hears real people worse.
+FINAL_RATE_SHARE = 0.15
+AVERAGED_STEPS = 400  # the weights that are exported are a running mean over about so many
+FULL_WINDOW_SINGLE = 0.1  # of the 30 s windows; what one utterance teaches, a short one teaches too
 PROGRESS_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the curriculum, up to a share of the time budget.
+    """A part of the curriculum, up to a share of the audio to be heard.
 
     frames, batch: the short windows. full_share: share of steps on two full 30 s windows.
     strength: share of windows with full augmentation, from .. to over the stage.
@@ -49,13 +52,15 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.10, 200, 8, 0.0, (0.0, 0.2), 0.5, with_decoder=False),
-    Stage(0.32, 200, 8, 0.0, (0.1, 0.5), 0.5, with_decoder=True),
-    Stage(0.60, 300, 8, 0.25, (0.5, 0.8), 0.3, with_decoder=True),
-    Stage(1.01, 400, 6, 0.60, (0.8, 1.0), 0.3, with_decoder=True),
+    Stage(0.08, 200, 8, 0.0, (0.0, 0.2), 0.5, with_decoder=False),
+    Stage(0.26, 200, 8, 0.0, (0.2, 0.6), 0.5, with_decoder=True),
+    Stage(0.42, 300, 8, 0.30, (0.6, 0.9), 0.5, with_decoder=True),
+    Stage(0.62, 300, 8, 0.50, (0.9, 1.0), 0.5, with_decoder=True),
+    Stage(1.01, 300, 8, 0.65, (1.0, 1.0), 0.5, with_decoder=True),
 )
 FULL_BATCH = 2
 BASE_RATE = 1.5e-3
+HOURS = 320.0
 
 
 def stage_at(share: float) -> tuple[Stage, float]:
@@ -72,8 +77,8 @@ def stage_at(share: float) -> tuple[Stage, float]:
 class Trainer:
     """Everything that changes while training, with save and resume."""
 
-    def __init__(self, folder: Path, corpus_folder: Path, *, minutes: float, seed: int) -> None:
-        self.folder, self.minutes, self.seed = folder, minutes, seed
+    def __init__(self, folder: Path, corpus_folder: Path, *, hours: float, seed: int) -> None:
+        self.folder, self.hours, self.seed = folder, hours, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         random.seed(seed)
         np.random.seed(seed)
@@ -87,6 +92,7 @@ class Trainer:
         self.windows = WindowMaker(self.corpus, self.ids, seed)
         self._draw = random.Random(seed + 1)
         self._optimizers = self._build_optimizers()
+        self.average = {n: p.detach().clone() for n, p in self.network.state_dict().items()}
         self.step, self.elapsed_s, self.audio_s = 0, 0.0, 0.0
         self.history: list[dict[str, float]] = []
 
@@ -103,8 +109,8 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """How much of the time budget is spent."""
-        return self.elapsed_s / 60 / self.minutes
+        """How much of the audio has been heard."""
+        return self.audio_s / 3600 / self.hours
 
     def _rate(self) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.share)))
@@ -124,7 +130,8 @@ class Trainer:
         if not full and self._draw.random() < 0.5:
             offset = self._draw.randrange(FULL_WINDOW - frames)
         began = time.perf_counter()
-        batch = self.windows.batch(size, frames, strength=strength, single=stage.single)
+        single = FULL_WINDOW_SINGLE if full else stage.single
+        batch = self.windows.batch(size, frames, strength=strength, single=single)
         data_s = time.perf_counter() - began
         losses = self._losses(batch, offset, with_decoder=stage.with_decoder)
         losses["total"].backward()
@@ -135,9 +142,16 @@ class Trainer:
         for parameter in self._parameters:
             parameter.grad = None
         self.step += 1
+        self._average()
         self.audio_s += size * frames / 50
         taken = {name: float(value.detach()) for name, value in losses.items()}
         return {**taken, "norm": float(norm), "rate": rate, "data_s": data_s}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        share = 1 / min(AVERAGED_STEPS, self.step)
+        means, weights = list(self.average.values()), list(self.network.state_dict().values())
+        torch._foreach_lerp_(means, weights, share)
 
     def _losses(self, batch: Batch, offset: int, *, with_decoder: bool) -> dict[str, Tensor]:
         def put(array: np.ndarray) -> Tensor:
@@ -179,7 +193,7 @@ class Trainer:
         }
 
     def run(self, *, save_every_s: float = 180.0) -> None:
-        """Train until the budget is spent, or until SIGTERM, which saves and stops."""
+        """Train until the audio has been heard, or until SIGTERM, which saves and stops."""
         stopped: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
         recent: list[dict[str, float]] = []
@@ -215,6 +229,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.network.state_dict(),
+            "average": self.average,
             "head": self.head.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "generators": (self.windows.state(), self._draw.getstate(), torch.get_rng_state()),
@@ -232,6 +247,7 @@ class Trainer:
             return False
         state = torch.load(path, map_location=self.device, weights_only=False)
         self.network.load_state_dict(state["model"])
+        self.average = state["average"]
         self.head.load_state_dict(state["head"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -245,16 +261,16 @@ class Trainer:
 
 
 def main() -> None:
-    """Train, or go on training, for the minutes of the budget that are left."""
+    """Train, or go on training, until so many hours of augmented audio have been heard."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--minutes", type=float, default=110.0)
+    parser.add_argument("--hours", type=float, default=HOURS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training/out"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)  # attention's smallest weights: else up to a tenth slower
-    trainer = Trainer(given.out, given.out / "corpus", minutes=given.minutes, seed=given.seed)
+    trainer = Trainer(given.out, given.out / "corpus", hours=given.hours, seed=given.seed)
     hours = {kind: round(trainer.corpus.hours(kind), 2) for kind in trainer.corpus.recordings}
     print(f"corpus in hours: {hours}; resumed: {trainer.resume()}", flush=True)
     trainer.run()

@@ -240,9 +240,9 @@ class WindowMaker:
             loudness = float(np.percentile(babble.sum(1), 90)) / N_MELS + 1e-9
             gain = level / loudness * 10 ** (-draw.uniform(13, 30) / 10)
             power[start : start + len(babble)] += np.float32(gain) * babble
-        if draw.random() < 0.45:
+        if draw.random() < 0.5:
             augmenter.limit_band(power)
-        if draw.random() < 0.7:
+        if draw.random() < 0.8:
             augmenter.mask(power)
 
     def _labels(self, spoken: list[tuple[int, Spoken]], cut_at: int | None, prompt: str) -> Labels:
