@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thoth_watch.domain.side_by_side import Figures, Pass, agreed_share
 
@@ -25,7 +27,25 @@ def test_figures_are_medians_so_that_one_disturbed_pass_counts_for_nothing():
         ("a b c d", "a b c d e", 0.8),  # what is said too much counts, too
         ("a b", "", 0.0),
         ("", "", 1.0),
+        (
+            "a b " * 50,
+            "a " + "a b " * 49 + "b",
+            0.99,
+        ),  # said over and over: no shifted stretch is longer
     ],
 )
 def test_words_agree_where_they_stand_in_the_same_order(words: str, others: str, share: float):
     assert agreed_share(words.split(), others.split()) == share
+
+
+@given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
+def test_what_agrees_is_the_longest_common_subsequence(words: list[str], others: list[str]):
+    row = [0] * (len(others) + 1)
+    for word in words:
+        above, row = row, [0]
+        for j, other in enumerate(others, start=1):
+            row.append(above[j - 1] + 1 if word == other else max(above[j], row[-1]))
+
+    assert agreed_share(words, others) == (
+        row[-1] / max(len(words), len(others), 1) if words or others else 1
+    )
