@@ -49,12 +49,14 @@ evaluate: install ## measure the builtin model (EVALUATE_ARGS="--people FOLDER" 
 bench: install ## time the engines side by side (BENCH_ARGS=--quick: builtin and tiny)
 	@$(BIN)/python -m benchmarks.bench $(BENCH_ARGS)
 
-# ours and theirs in one environment, so that they share torch; needs a C++ compiler for whisper.cpp
+# ours and theirs in one environment, so that they share torch; needs a C++ compiler for whisper.cpp,
+# whose AMX kernels for int8 end in a protection fault (ggml 0.13.1): it is built without those
+NO_AMX := $(if $(filter x86_64,$(shell uname -m)),-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8)
 $(PEERS)/.installed: pyproject.toml benchmarks/peers-requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip --disable-pip-version-check --quiet install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[training]'
-	$(PEERS)/bin/pip --disable-pip-version-check --quiet install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
-		--no-binary pywhispercpp --requirement benchmarks/peers-requirements.txt
+	CMAKE_ARGS="$(NO_AMX)" $(PEERS)/bin/pip --disable-pip-version-check --quiet install \
+		$(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --no-binary pywhispercpp --requirement benchmarks/peers-requirements.txt
 	@touch $@
 
 bench-peers: $(PEERS)/.installed ## time faster-whisper, openai-whisper, whisper.cpp and others beside ours (BENCH_ARGS=--quick: tiny)
