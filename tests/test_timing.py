@@ -33,7 +33,7 @@ class Counting:
             os._exit(9)
         if self._does == "holds":
             bytearray(b"x") * HELD_BYTES
-        until = time.process_time() + 0.2
+        until = time.process_time() + 0.25  # counted in ticks of 10 ms
         while time.process_time() < until:
             pass
         return [f"{f.name} {os.environ.get('OMP_NUM_THREADS')}" for f in files], {"encode": 0.2}
@@ -46,7 +46,7 @@ def test_a_pass_has_the_texts_and_the_seconds_of_its_own_process(monkeypatch: py
     timed.close()
 
     assert found.texts == ["b.wav 7", "a.wav 7"]
-    assert found.cpu_s > 0.1  # counted in ticks of 10 ms; this process itself spent next to none
+    assert found.cpu_s >= 0.19
     assert found.stages == {"encode": 0.2}
     assert timed.facts["device"] == "this process"
 

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.train import HOURS
+
 OUT = Path("training/out")
 
 
@@ -51,7 +53,7 @@ def generate(*, espeak_hours: float, flite_hours: float, seed: int) -> None:
 def main() -> None:
     """Make the builtin model from nothing."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--hours", type=float, default=320.0, help="of augmented audio to be heard")
+    parser.add_argument("--hours", type=float, default=HOURS, help="of augmented audio to be heard")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--espeak-hours", type=float, default=24.0)
     parser.add_argument("--flite-hours", type=float, default=10.0)

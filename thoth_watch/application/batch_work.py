@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from thoth_watch.application.long_recordings import LongRecordings
@@ -48,9 +48,12 @@ class BatchWork:
         outcomes = list(self.outcomes.values())
         ok = sum(1 for o in outcomes if o.state in {State.DONE, State.CONFLICT})
         failed = sum(1 for o in outcomes if o.state in NEEDS_A_PERSON | {State.RETRY})
-        self.stages.features_s = self.seconds.features_s
-        self.stages.encode_s = self.seconds.encode_s
-        self.stages.generate_s = self.seconds.generate_s
+        stages = replace(
+            self.stages,
+            features_s=self.seconds.features_s,
+            encode_s=self.seconds.encode_s,
+            generate_s=self.seconds.generate_s,
+        )
         versions = dict(self.engine.placement.versions)
         if self.diarization is not None:
             versions["diarization"] = self.diarization
@@ -60,7 +63,7 @@ class BatchWork:
             started_at=self.started_at,
             finished_at=finished_at,
             status=_status(ok=ok, total=len(outcomes), released=0 if self.is_cut else released),
-            stages=self.stages,
+            stages=stages,
             audio_s=self.audio_s,
             skipped_s=self.skipped_s,
             wall_s=wall_s,
