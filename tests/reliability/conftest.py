@@ -38,8 +38,10 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def place(quick_folder: Path) -> Place:
-    return Place(quick_folder / "place")
+def place(quick_folder: Path) -> Iterator[Place]:
+    made = Place(quick_folder / "place")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ class Place:
         self.config = folder / "config.yaml"
         self.database = folder / "state" / "thoth-watch.db"
         self.expected: dict[Path, str] = {}
+        self._processes: list[subprocess.Popen[str]] = []
         self.configure(**sections)
 
     def configure(self, **sections: Any) -> None:
@@ -78,7 +79,7 @@ class Place:
         """The program in the background, under another one if that is asked; its words go to a file."""
         program = [sys.executable, "-m", "tests.reliability.program", *arguments]
         with (self.folder / "log.txt").open("a") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*prefix, *program, "-c", self.config],
                 cwd=REPOSITORY,
                 env={**os.environ, **environment},
@@ -86,6 +87,14 @@ class Place:
                 stderr=log,
                 text=True,
             )
+        self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test left running, so that no other test fails of it."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
     def run(self, *arguments: str, prefix: Sequence[str | Path] = (), **environment: str) -> int:
         """The program until its end; its exit code."""

@@ -94,6 +94,23 @@ def test_the_manager_hears_nothing_while_the_engine_is_silent_for_half_of_its_pa
         assert end.recv(100) == b"WATCHDOG=1"
 
 
+def test_a_manager_that_does_not_read_holds_up_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("thoth_watch.infrastructure.service.notify.PATIENCE_S", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(tmp_path / "notify"))
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1"})
+        while not caplog.records:  # as many as the queue takes, and one more
+            manager.alive()
+        manager.stopping()
+
+        assert {record.event for record in caplog.records} == {"notify_failed"}
+        assert end.recv(100) == b"WATCHDOG=1"
+        manager.stopping()
+
+
 def test_a_log_line_holds_its_facts_and_no_newline_of_a_file_name():
     line = LineFormatter("%(message)s").format(
         record("file failed", event="file_failed", path="a\nb.wav", n=3)

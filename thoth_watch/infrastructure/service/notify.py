@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 1.0  # a manager that does not read: its queue (10 datagrams) would hold us for ever
+
 
 class ServiceManager:
     """Whoever started this process and asked to be told; nobody, in a shell."""
@@ -60,6 +62,7 @@ class ServiceManager:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.settimeout(PATIENCE_S)
                 channel.sendto(words.encode(), self._address)
-        except OSError as error:  # the manager is away; the work is not its business
+        except OSError as error:  # it is away or does not read; the work is not its business
             log.debug("not told", extra={"event": "notify_failed", "error": str(error)})
