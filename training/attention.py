@@ -45,5 +45,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
     """Scaled dot product attention; shapes (batch, heads, n or m, channels)."""
     if causal or q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    mixed: Tensor = _HeadByHead.apply(*(x.flatten(0, 1) for x in (q, k, v)))  # type: ignore[no-untyped-call]
+    mixed: Tensor = _HeadByHead.apply(*(x.flatten(0, 1) for x in (q, k, v)))
     return mixed.view(q.shape)

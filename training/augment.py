@@ -82,7 +82,7 @@ class Augmenter:
         rng = self._rng
         level = rng.uniform(-2.2, 0.6)
         if not strong:
-            return Speaker(equaliser=np.float32(level))
+            return Speaker(equaliser=level)
         curve = smooth_curve(rng, 0.4, 0.3) if rng.random() < 0.85 else np.zeros(N_MELS)
         return Speaker(
             stretch=rng.uniform(0.8, 1.3) if rng.random() < 0.5 else 1.0,
@@ -133,8 +133,8 @@ class Augmenter:
             start = rng.integers(N_MELS - width)
             power[:, start : start + width] *= 1e-4
         for _ in range(rng.integers(0, 2 + len(power) // 400)):
-            start, width = rng.integers(len(power)), rng.integers(1, 10)
-            power[start : start + width] *= 1e-4
+            begin, length = rng.integers(len(power)), rng.integers(1, 10)
+            power[begin : begin + length] *= 1e-4
 
 
 def _stretch(
@@ -155,7 +155,8 @@ def _stretch(
 def _blur(power: FloatArray, share: float) -> FloatArray:
     left = np.concatenate([power[:, :1], power[:, :-1]], axis=1)
     right = np.concatenate([power[:, 1:], power[:, -1:]], axis=1)
-    return (1 - 2 * share) * power + np.float32(share) * (left + right)
+    blurred: FloatArray = (1 - 2 * share) * power + np.float32(share) * (left + right)
+    return blurred
 
 
 def _echo(power: FloatArray, decay: float, weight: float) -> FloatArray:

@@ -7,8 +7,10 @@ import json
 import logging
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +116,8 @@ def _spans_from_starts(
     start_at: dict[int, int] = {}
     for sample, position in words:
         start_at.setdefault(position, int(sample / per_frame))
-    starts, position = [], 0
+    starts: list[int] = []
+    position = 0
     for word in text.split():
         starts.append(start_at.get(position, starts[-1] if starts else int(voiced[0])))
         position += len(word) + 1
@@ -182,7 +185,22 @@ class NoiseSource:
         return Recording("", kind, log_mel, np.zeros(len(log_mel) // 2, np.uint8), [])
 
 
-SOURCES = {"espeak": EspeakSource, "flite": FliteSource, "noise": NoiseSource}
+class Source(Protocol):
+    """What recordings come from; `phoneme_names` grows with them."""
+
+    @property
+    def phoneme_names(self) -> Sequence[str]:
+        """Names of the phoneme labels 1, 2, ... so far."""
+
+    def record(self) -> Recording | None:
+        """One recording more; None where it could not be labelled."""
+
+
+SOURCES: dict[str, Callable[[int], Source]] = {
+    "espeak": EspeakSource,
+    "flite": FliteSource,
+    "noise": NoiseSource,
+}
 
 
 def make_shard(folder: Path, kind: str, seed: int, *, hours: float, limit_s: float) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import soundfile
 import torch
@@ -19,7 +20,7 @@ from thoth_watch import TranscriptionEngineConfig, load_engine
 from training import evaluation_sets as sets
 from training.evaluation_sets import Item
 from training.export import MODEL_FOLDER
-from training.mel import SAMPLE_RATE_HZ
+from training.mel import SAMPLE_RATE_HZ, FloatArray
 
 NEAR_S = 0.3
 
@@ -85,7 +86,7 @@ class Listener:
         self.model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
 
     def hear(
-        self, recordings: Sequence[sets.FloatArray], *, timestamps: bool = True, batch: int = 8
+        self, recordings: Sequence[FloatArray], *, timestamps: bool = True, batch: int = 8
     ) -> list[str]:
         """Transcribe recordings of up to 30 s in 30 s windows, greedily."""
         texts: list[str] = []
@@ -107,7 +108,7 @@ class Listener:
             texts += self.processor.batch_decode(tokens, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def hear_long(self, recording: sets.FloatArray) -> str:
+    def hear_long(self, recording: FloatArray) -> str:
         """Transcribe a recording of any length by Whisper's sequential algorithm."""
         features = self.processor(
             [recording],
@@ -125,9 +126,10 @@ class Listener:
                 task="transcribe",
                 return_timestamps=True,
             )
-        return self.processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
+        text: str = self.processor.batch_decode(tokens, skip_special_tokens=True)[0]
+        return text.strip()
 
-    def times(self, recording: sets.FloatArray) -> tuple[float, float] | None:
+    def times(self, recording: FloatArray) -> tuple[float, float] | None:
         """First start and last end in seconds of what is heard in a recording; None: nothing."""
         features = self.processor([recording], sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
         with torch.inference_mode():
@@ -146,7 +148,8 @@ class Listener:
 def measure(listener: Listener, name: str, items: Sequence[Item], **how: bool) -> dict[str, object]:
     """Transcribe a set, print one line and return its figures."""
     heard = listener.hear([item.samples for item in items], **how)
-    errors, exact, by_voice = WordErrors(), 0, {}
+    errors, exact = WordErrors(), 0
+    by_voice: dict[str, WordErrors] = {}
     for item, text in zip(items, heard, strict=True):
         found = count_errors(item.text, text)
         errors, exact = errors + found, exact + (found.total == 0)
@@ -181,7 +184,7 @@ def measure_timestamps(listener: Listener, items: Sequence[Item]) -> dict[str, o
     return {"items": len(items), "within_0.3_s_percent": round(share, 1), "median_error_s": medians}
 
 
-def measure_engine(folder: Path, name: str, items: Sequence[Item], **asked: str) -> WordErrors:
+def measure_engine(folder: Path, name: str, items: Sequence[Item], **asked: Any) -> WordErrors:
     """Transcribe by this project's own engine, float32 unless asked otherwise, and print one line."""
     config = TranscriptionEngineConfig(
         engine_type="batch", model=str(folder), language="en", **{"precision": "float32", **asked}
@@ -202,7 +205,8 @@ def measure_engine(folder: Path, name: str, items: Sequence[Item], **asked: str)
 
 def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) -> dict[str, object]:
     """Measure every set, `size` items each (fewer for the slow synthesizers)."""
-    listener, results = Listener(folder), {}
+    listener = Listener(folder)
+    results: dict[str, object] = {}
     ten_words, espeak = sets.ten_word_items(min(size, 60)), sets.espeak_items(size)
     results["ten words, held-out espeak"] = measure(listener, "ten words", ten_words)
     results["espeak held-out, clean"] = measure(listener, "espeak", espeak)
@@ -222,7 +226,7 @@ def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) ->
     print(f"non-speech: {empty} of {len(clips)} empty")
     results["non-speech"] = {"items": len(clips), "empty": empty}
     results["timestamps"] = measure_timestamps(listener, espeak)
-    engine_sets = {
+    engine_sets: dict[str, tuple[list[Item], dict[str, str]]] = {
         "windows of 30 s": (espeak + others, {"audio_context": "full"}),
         "trimmed windows": (espeak + others, {"audio_context": "trim"}),
         "bfloat16": (espeak, {"precision": "bfloat16"}),

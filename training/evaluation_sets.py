@@ -50,7 +50,7 @@ def espeak_items(count: int, seed: int = 7) -> list[Item]:
         speech = espeak.speak(
             text, voice=voice, rate_wpm=rng.randint(130, 200), pitch=rng.randint(30, 70)
         )
-        samples = speech.samples.astype(np.float32) / 32768
+        samples = speech.samples.astype(np.float32) / np.float32(32768)
         items.append(Item(to_16k(samples, speech.rate_hz), text, voice))
     return items
 
@@ -83,7 +83,7 @@ def flite_items(count: int, *, words: int | None = None) -> Iterator[Item]:
         voice = HELD_OUT_FLITE[index % len(HELD_OUT_FLITE)]
         text = exact_utterance(rng, words) if words else utterance(rng)
         speech = flite.speak(text, voice=voice)
-        samples = speech.samples.astype(np.float32) / 32768
+        samples = speech.samples.astype(np.float32) / np.float32(32768)
         yield Item(to_16k(samples, speech.rate_hz), text, f"flite {voice}")
 
 

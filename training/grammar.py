@@ -319,6 +319,10 @@ def training_text(rng: random.Random) -> str:
     return utterance(rng)
 
 
+def _some_words(rng: random.Random) -> str:
+    return word_string(rng, rng.randint(1, 5))
+
+
 def exact_utterance(rng: random.Random, word_count: int) -> str:
     """Draw a text of exactly `word_count` words, phrases first, digits to fill the rest.
 
@@ -328,7 +332,7 @@ def exact_utterance(rng: random.Random, word_count: int) -> str:
         raise ValueError(f"word_count is {word_count}; ask for at least one word")
     words: list[str] = []
     for _ in range(20):
-        part = rng.choice([phrase, number_mix, lambda r: word_string(r, r.randint(1, 5))])(rng)
+        part = rng.choice([phrase, number_mix, _some_words])(rng)
         if len(words) + len(part.split()) <= word_count:
             words += part.split()
     missing = word_count - len(words)

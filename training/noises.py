@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from training.mel import SAMPLE_RATE_HZ, FloatArray
 
@@ -20,6 +21,7 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
     """Draw one clip of a kind named in KINDS, 16 kHz, peak between 0.001 and 0.7."""
     count = int(seconds * SAMPLE_RATE_HZ)
     time_s = np.arange(count) / SAMPLE_RATE_HZ
+    wave: npt.NDArray[np.floating]
     if kind == "silence":
         return (rng.normal(size=count) * 10 ** rng.uniform(-7, -4)).astype(np.float32)
     if kind == "noise":
@@ -28,8 +30,8 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
             wave = wave * (1 + rng.uniform(0, 1) * np.sin(2 * np.pi * rng.uniform(0.1, 5) * time_s))
     elif kind == "hum":
         base = rng.choice([50.0, 60.0])
-        wave = sum(np.sin(2 * np.pi * base * k * time_s) / k for k in range(1, 6))
-        wave = wave + 0.2 * rng.normal(size=count)
+        wave = 0.2 * rng.normal(size=count)
+        wave += sum(np.sin(2 * np.pi * base * k * time_s) / k for k in range(1, 6))
     elif kind == "tones":
         wave = np.zeros(count)
         start = 0
@@ -57,5 +59,6 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
     return (_normalise(wave) * 10 ** rng.uniform(-3, -0.2)).astype(np.float32)
 
 
-def _normalise(wave: np.ndarray) -> FloatArray:
-    return (wave / (np.abs(wave).max() + 1e-9)).astype(np.float32)
+def _normalise(wave: npt.NDArray[np.floating]) -> FloatArray:
+    normalised: FloatArray = (wave / (np.abs(wave).max() + 1e-9)).astype(np.float32)
+    return normalised

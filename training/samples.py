@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -59,7 +60,7 @@ def held_out_takes(text: str, first: int) -> Iterator[tuple[str, FloatArray]]:
         else:
             speech = espeak.speak(text, voice=voice, rate_wpm=150, word_gap=1)
             samples, rate_hz = speech.samples, speech.rate_hz
-        yield voice, to_16k(samples.astype(np.float32) / 32768, rate_hz)
+        yield voice, to_16k(samples.astype(np.float32) / np.float32(32768), rate_hz)
 
 
 def write_sound(path: Path, samples: FloatArray) -> None:
@@ -94,7 +95,7 @@ def is_heard(listener: Listener, samples: FloatArray, text: str) -> bool:
 
 def build_engines(model: Path) -> list[WhisperTranscriptionEngine]:
     """The program's own engines, in the formats that they take on different processors."""
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"engine_type": "standard"},
         {"precision": "float32+int8"},
         {"precision": "bfloat16+int8"},

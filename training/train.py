@@ -249,8 +249,10 @@ class Trainer:
         self.network.load_state_dict(state["model"])
         self.average = state["average"]
         self.head.load_state_dict(state["head"])
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        adam, muon = self._optimizers
+        for_adam, for_muon = state["optimizers"]
+        adam.load_state_dict(for_adam)
+        muon.load_state_dict(for_muon)
         windows, draw, torch_state = state["generators"]
         self.windows.restore(windows)
         self._draw.setstate(draw)

@@ -47,7 +47,7 @@ def make_utterances(count: int, *, words: int = 10, seed: int = 0) -> list[TestU
             pitch=rng.randint(30, 70),
             word_gap=rng.choice([0, 0, 1]),
         )
-        samples = speech.samples.astype(np.float32) / 32768
+        samples = speech.samples.astype(np.float32) / np.float32(32768)
         utterances.append(TestUtterance(samples, speech.rate_hz, text, voice))
     return utterances
 

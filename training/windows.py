@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +83,9 @@ class WindowMaker:
             count = len(labels.tokens)
             tokens[row, :count], learnt[row, :count] = labels.tokens, labels.learnt
             spans[row, :count] = labels.spans
-        mel, phonemes, words, halves = (
-            np.stack([window[i] for window in windows]) for i in range(4)
-        )
-        return Batch(mel, phonemes, words, halves, tokens, learnt, spans)
+        mel, phonemes, words, halves, _ = zip(*windows, strict=True)
+        stacked = (np.stack(mel), np.stack(phonemes), np.stack(words), np.stack(halves))
+        return Batch(*stacked, tokens, learnt, spans)
 
     def _pick(self) -> Recording:
         kind = self._draw.choices(list(self._shares), list(self._shares.values()))[0]
@@ -280,11 +280,11 @@ class WindowMaker:
         labels.add(ids.end)
         return labels
 
-    def state(self) -> tuple[object, object]:
+    def state(self) -> tuple[Any, Any]:
         """The generators' states, for a checkpoint."""
         return self._draw.getstate(), self._rng.bit_generator.state
 
-    def restore(self, state: tuple[object, object]) -> None:
+    def restore(self, state: tuple[Any, Any]) -> None:
         """Go on from a checkpoint's states."""
-        self._draw.setstate(state[0])  # type: ignore[arg-type]
+        self._draw.setstate(state[0])
         self._rng.bit_generator.state = state[1]

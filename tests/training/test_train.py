@@ -1,0 +1,64 @@
+"""The trainer on a corpus of seconds: every stage runs, a kill costs nothing, what is exported loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.corpus import make_shard
+from training.evaluate import Listener
+from training.export import export
+from training.tokenizer import build_tokenizer, save_processor
+from training.train import Trainer
+
+HOURS = 0.03  # of audio: 108 s, after which the trainer has been in every stage
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    try:
+        make_shard(folder, "espeak", 0, hours=0.02, limit_s=60)
+    except OSError:
+        pytest.skip("needs libespeak-ng1")
+    make_shard(folder, "noise", 0, hours=0.005, limit_s=60)
+    return folder
+
+
+@pytest.fixture
+def trainer_in(tmp_path: Path, corpus: Path):
+    def make(name: str) -> Trainer:
+        folder = tmp_path / name
+        if not folder.exists():
+            save_processor(build_tokenizer(), folder / "tokenizer")
+        return Trainer(folder, corpus, hours=HOURS, seed=3)
+
+    return make
+
+
+def test_training_goes_on_after_a_kill_as_if_there_had_been_none(trainer_in, tmp_path: Path):
+    whole = trainer_in("whole")
+    while whole.share < 1:
+        losses = whole.train_step()
+    assert losses["token"] > 0
+
+    first = trainer_in("killed")
+    assert not first.resume()
+    first.train_step()
+    first.save()
+    first.train_step()  # lost with the kill
+    second = trainer_in("killed")
+    assert second.resume()
+    assert second.step == 1
+    while second.share < 1:
+        second.train_step()
+    second.save()
+
+    assert second.step == whole.step >= 3
+    for name, weights in whole.average.items():
+        torch.testing.assert_close(second.average[name], weights, msg=name)
+    export(tmp_path / "killed" / "checkpoint.pt", tmp_path / "model")
+    heard = Listener(tmp_path / "model").hear([torch.zeros(16_000).numpy()])
+    assert len(heard) == 1
