@@ -41,8 +41,9 @@ def test_a_transcript_comes_back_whole_by_content_and_engine(redis: Redis, open_
 
 
 def test_what_is_in_it_expires(redis: Redis, open_cache) -> None:
-    cache = open_cache(redis.url, lifetime_s=0.2)
+    cache = open_cache(redis.url, lifetime_s=2.0)
     cache.keep("s3", "f1", RESULT)
+    assert cache.find("s3", "f1") == RESULT
     wait_until(lambda: cache.find("s3", "f1") is None, lambda: "it is there for ever")
 
 

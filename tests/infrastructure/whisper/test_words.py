@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import soxr
 
 import thoth_watch
 from thoth_watch.domain.engine import EngineType, TranscriptionEngineConfig
+from thoth_watch.domain.side_by_side import agreed_share
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngine
 from training.evaluate import WordErrors, count_errors
@@ -57,12 +57,6 @@ def said():
     return [(soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32), u.text) for u in made]
 
 
-def agreement(words, others):
-    matcher = SequenceMatcher(None, words, others, autojunk=False)
-    same = sum(block.size for block in matcher.get_matching_blocks())
-    return same / max(len(words), len(others), 1)
-
-
 def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, transcribe, recording):
     recordings = [recording(k, s, language="en") for k, s in enumerate(sounds)]
     words = {
@@ -75,8 +69,8 @@ def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, trans
     }
 
     assert len(words["standard"]) > len(sounds)
-    assert agreement(words["standard"], words["accelerated"]) >= 0.998
-    assert agreement(words["standard"], words["batch"]) >= 0.998
+    assert agreed_share(words["standard"], words["accelerated"]) >= 0.998
+    assert agreed_share(words["standard"], words["batch"]) >= 0.998
 
 
 def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, transcribe, recording):
@@ -89,8 +83,8 @@ def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, trans
     }
 
     words = {kind: " ".join(heard).split() for kind, heard in texts.items()}
-    assert agreement(words["standard"], words["accelerated"]) >= 0.998
-    assert agreement(words["standard"], words["batch"]) >= 0.998
+    assert agreed_share(words["standard"], words["accelerated"]) >= 0.998
+    assert agreed_share(words["standard"], words["batch"]) >= 0.998
     for heard in texts.values():
         errors = sum(
             (count_errors(truth, text) for (_, truth), text in zip(said, heard, strict=True)),
