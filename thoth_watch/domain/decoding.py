@@ -34,7 +34,7 @@ class DecodingOptions:
     carry_initial_prompt: bool = False  # before every window
     hotwords: str | None = None  # words to expect, before every window
     suppress_tokens: tuple[int, ...] | None = None  # ids never written; None: the checkpoint's own
-    retry_suspect: bool = True  # a recording in doubt is transcribed once more, the careful way
+    retry_suspect: bool = True  # windows in doubt are transcribed once more, the careful way
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense, naming what does."""
@@ -51,7 +51,7 @@ class DecodingOptions:
         return self.long_form == LongForm.SEQUENTIAL
 
     def careful(self) -> DecodingOptions:
-        """The way for a recording whose first transcript is in doubt: slower, and never misled by itself."""
+        """The way for windows in doubt: slower, and never misled by what was heard before."""
         return replace(
             self,
             long_form="sequential",

@@ -18,3 +18,9 @@ class Vad(StrEnum):
 def total_s(speech: Stretches) -> float:
     """Seconds of speech."""
     return sum(end - start for start, end in speech)
+
+
+def between(speech: Stretches, start_s: float, stop_s: float) -> Stretches:
+    """The parts of speech that lie between two times."""
+    clipped = ((max(start, start_s), min(end, stop_s)) for start, end in speech)
+    return tuple((start, end) for start, end in clipped if start < end)

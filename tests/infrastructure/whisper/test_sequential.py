@@ -115,6 +115,18 @@ def test_silence_is_passed_over(extractor, bursts):
     assert starts == [3 * RATE, 12 * RATE]
 
 
+def test_only_the_spans_asked_for_are_heard(extractor, bursts):
+    spans = ((2 * RATE, 4 * RATE), (9 * RATE, 16 * RATE))
+    seeker, windows = Seeker(extractor, bursts(20), spans=spans), []
+
+    while (window := seeker.next()) is not None:
+        windows.append((window.start / RATE, window.stop / RATE))
+        seeker.advance(4 * RATE if len(windows) == 2 else 0, window)
+
+    assert windows == [(2, 4), (9, 14), (13, 16)]
+    assert seeker.is_over
+
+
 def test_no_window_reaches_over_a_long_pause(extractor, bursts):
     samples = bursts(20)
     samples[-RATE:] = 0.9 * np.sign(samples[-RATE:])  # the loudest place of all

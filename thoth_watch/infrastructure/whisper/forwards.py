@@ -177,7 +177,7 @@ class _Queue:
     @staticmethod
     def _fill(pieces: list[Piece], job: Job, size: int) -> None:
         while len(pieces) < size and (window := job.next_window()) is not None:
-            pieces.append(Piece(job, window, is_first=not job.heard and job.in_flight == 1))
+            pieces.append(Piece(job, window, is_first=job.is_first(window)))
 
     def _take_up(self, recording: Recording) -> Job:
         """A job for the recording; one that the model cannot do is given up at once."""
@@ -195,11 +195,11 @@ class _Queue:
     def finished(self) -> Iterator[Transcribed]:
         """Recordings that are done, each closed before it is handed over.
 
-        One that is in doubt is not done yet: it is heard once more, the careful way.
+        One of which something is in doubt is not done yet: that is heard once more, the careful way.
         """
         for job in [job for job in self._open if job.is_done]:
-            if self._ear.retries_suspects and job.is_in_doubt:
-                job.start_over(self._ear.route(job.recording, careful=True))
+            if self._ear.retries_suspects and (spans := job.doubted()):
+                job.hear_again(self._ear.careful_route(job.recording, spans), spans)
                 continue
             self._open.remove(job)
             job.close()

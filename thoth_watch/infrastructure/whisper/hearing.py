@@ -24,9 +24,9 @@ from thoth_watch.infrastructure.whisper.placement import seconds_now
 from thoth_watch.infrastructure.whisper.prompts import Prompts
 from thoth_watch.infrastructure.whisper.segments import cut_at_timestamps, cut_sequentially
 from thoth_watch.infrastructure.whisper.sequential import Seeker, SequentialWindow
-from thoth_watch.infrastructure.whisper.windows import Window, cut_windows
+from thoth_watch.infrastructure.whisper.windows import Spans, Window, cut_windows
 
-DECODING_VERSION = 3  # raised when windows, rules or thresholds change the words
+DECODING_VERSION = 4  # raised when windows, rules or thresholds change the words
 SPEECH_THRESHOLD = 0.6  # a window above it does not decide a recording's language
 FRAMES_PER_S = 100  # of `seek`
 
@@ -69,22 +69,22 @@ class Ear:
 
     @property
     def retries_suspects(self) -> bool:
-        """Whether a recording in doubt is heard once more, the careful way."""
+        """Whether what is in doubt is heard once more, the careful way."""
         return self._options.retry_suspect
 
-    def route(self, recording: Recording, *, careful: bool = False) -> Route:
-        """The way through a recording that the options ask for, behind what was heard of it before.
-
-        careful: from its start, sequentially.
-        """
+    def careful_route(self, recording: Recording, spans: Spans) -> Route:
+        """The careful way, sequentially, through parts of a recording."""
         samples, speech = recording.samples, recording.speech
-        if careful:
-            return Seeker(self._loaded.extractor, samples, speech=speech)
+        return Seeker(self._loaded.extractor, samples, spans=spans, speech=speech)
+
+    def route(self, recording: Recording) -> Route:
+        """The way through a recording that the options ask for, behind what was heard of it before."""
+        samples, speech = recording.samples, recording.speech
         start = recording.so_far.n_samples if recording.so_far is not None else 0
         if self._options.is_sequential:
-            return Seeker(self._loaded.extractor, samples, start=start, speech=speech)
+            return self.careful_route(recording, ((start, len(samples)),))
         windows = cut_windows(samples, window_samples=self._window_samples, speech=speech)
-        return WindowedRoute(windows, n_samples=len(recording.samples), start=start)
+        return WindowedRoute(windows, n_samples=len(samples), start=start)
 
     def hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard]:
         """What was said in each window; adds the time that each stage took to `seconds`.

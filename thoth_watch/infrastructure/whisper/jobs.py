@@ -9,9 +9,10 @@ from typing import Protocol
 
 from thoth_watch.application.ports import Recording, Transcribed
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.speech import between
 from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict
 from thoth_watch.domain.verdict import judge
-from thoth_watch.infrastructure.whisper.windows import Window
+from thoth_watch.infrastructure.whisper.windows import Spans, Window
 
 PROMPT_RESET_TEMPERATURE = 0.5  # text decoded above it is no guide to what follows (whisper's rule)
 
@@ -25,6 +26,16 @@ class Heard:
     is_speech: bool
     n_tokens: int
     advance_s: float = 0.0  # how far the next window starts behind this one
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of the recording, in samples, and what was heard in it."""
+
+    start: int
+    stop: int
+    heard: Heard
+    heard_s: float  # seconds of sound that were listened to
 
 
 class Route(Protocol):
@@ -75,8 +86,7 @@ class Job:
     is_careful: bool = False
     in_flight: int = 0  # windows cut and not yet heard
     is_closed: bool = False
-    heard: list[Heard] = field(default_factory=list)  # in time order
-    heard_s: float = 0.0  # seconds of sound in them
+    parts: list[Part] = field(default_factory=list)  # in time order
     previous: list[int] = field(default_factory=list)  # tokens that condition the next window
     error: str | None = None
 
@@ -86,6 +96,10 @@ class Job:
         if window is not None:
             self.in_flight += 1
         return window
+
+    def is_first(self, window: Window) -> bool:
+        """Whether a window that was handed out last is the recording's first."""
+        return self.in_flight == 1 and all(part.start >= window.start for part in self.parts)
 
     @property
     def all_cut(self) -> bool:
@@ -99,18 +113,20 @@ class Job:
         if recording.so_far is not None:
             earlier = recording.so_far
             job.language = earlier.language
-            job.heard.append(
-                Heard(earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens)
+            heard = Heard(
+                earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens
             )
-            job.heard_s = earlier.heard_s
+            job.parts.append(Part(0, earlier.n_samples, heard, earlier.heard_s))
             job._condition_on(earlier.segments)
         return job
 
     def add(self, heard: Heard, window: Window) -> None:
         """Take up what the next window in time became."""
         self.in_flight -= 1
-        self.heard.append(heard)
-        self.heard_s += min(heard.advance_s, window.duration_s)
+        heard_s = min(heard.advance_s, window.duration_s)
+        stop = window.start + round(heard_s * SAMPLE_RATE_HZ)
+        self.parts.append(Part(window.start, stop, heard, heard_s))
+        self.parts.sort(key=lambda part: part.start)
         if self.language is None and heard.is_speech:
             self.language = heard.language
         self._condition_on(heard.segments)
@@ -122,10 +138,10 @@ class Job:
             keep(
                 SoFar(
                     n_samples=reached,
-                    segments=tuple(segment for h in self.heard for segment in h.segments),
+                    segments=self._segments(),
                     language=self.language or heard.language,
-                    n_tokens=sum(h.n_tokens for h in self.heard),
-                    heard_s=self.heard_s,
+                    n_tokens=self._n_tokens(),
+                    heard_s=self._heard_s(),
                 )
             )
 
@@ -147,17 +163,37 @@ class Job:
         """Whether its last window has been heard, or it was given up."""
         return self.all_cut and self.in_flight == 0
 
-    @property
-    def is_in_doubt(self) -> bool:
-        """Whether what was heard should be heard again before it is believed."""
-        if self.is_careful or self.error is not None:
-            return False
-        return self.transcript().verdict is Verdict.SUSPECT
+    def doubted(self) -> list[tuple[int, int]]:
+        """Spans, in samples, that should be heard again before what was heard is believed.
 
-    def start_over(self, route: Route) -> None:
-        """Hear the recording once more from its start, with more care."""
-        self.is_careful, self.route = True, route
-        self.heard, self.previous, self.heard_s = [], [], 0.0
+        Those that are in doubt by themselves; all, where only the whole is.
+        """
+        if self.is_careful or self.error is not None:
+            return []
+        doubted = [part for part in self.parts if self._is_doubtful(part)]
+        if not doubted and self.transcript().verdict is Verdict.SUSPECT:
+            return [(0, len(self.recording.samples))]
+        spans: list[tuple[int, int]] = []
+        for part in doubted:
+            start = spans.pop()[0] if spans and spans[-1][1] >= part.start else part.start
+            spans.append((start, part.stop))
+        return spans
+
+    def _is_doubtful(self, part: Part) -> bool:
+        start_s, stop_s = part.start / SAMPLE_RATE_HZ, part.stop / SAMPLE_RATE_HZ
+        speech = self.recording.speech
+        inside = None if speech is None else between(speech, start_s, stop_s)
+        found = judge(part.heard.segments, speech=inside, duration_s=stop_s - start_s)
+        return found.verdict is Verdict.SUSPECT
+
+    def hear_again(self, route: Route, spans: Spans) -> None:
+        """Hear those parts of the recording once more, with more care."""
+        self.is_careful, self.route, self.previous = True, route, []
+        self.parts = [
+            part
+            for part in self.parts
+            if not any(start <= part.start < stop for start, stop in spans)
+        ]
 
     def close(self) -> None:
         """Free the samples, once."""
@@ -176,16 +212,25 @@ class Job:
         """What was heard, and how far it may be believed."""
         info, speech = self.recording.info, self.recording.speech
         transcript = Transcript(
-            segments=tuple(segment for heard in self.heard for segment in heard.segments),
-            language=self.language or next((heard.language for heard in self.heard), ""),
+            segments=self._segments(),
+            language=self.language or next((part.heard.language for part in self.parts), ""),
             duration_s=info.decoded_s,
             warnings=info.warnings,
-            n_tokens=sum(heard.n_tokens for heard in self.heard),
+            n_tokens=self._n_tokens(),
         )
         found = judge(
             transcript.segments, speech=speech, duration_s=info.decoded_s, warnings=info.warnings
         )
-        skipped_s = 0.0 if speech is None else max(0.0, info.decoded_s - self.heard_s)
+        skipped_s = 0.0 if speech is None else max(0.0, info.decoded_s - self._heard_s())
         return replace(
             transcript, verdict=found.verdict, reasons=found.reasons, skipped_s=round(skipped_s, 3)
         )
+
+    def _segments(self) -> tuple[Segment, ...]:
+        return tuple(segment for part in self.parts for segment in part.heard.segments)
+
+    def _n_tokens(self) -> int:
+        return sum(part.heard.n_tokens for part in self.parts)
+
+    def _heard_s(self) -> float:
+        return sum(part.heard_s for part in self.parts)

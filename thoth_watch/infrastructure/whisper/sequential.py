@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.infrastructure.whisper.windows import PAD_S, Window, between_long_pauses
+from thoth_watch.infrastructure.whisper.windows import PAD_S, Spans, Window, between_long_pauses
 
 HOP = 160  # samples a frame
 FRAMES_AT_ONCE = 3000  # of the features that are computed together: 30 s
@@ -93,24 +94,28 @@ class Seeker:
         extractor: Any,
         samples: Any,
         *,
-        start: int = 0,
+        spans: Spans | None = None,
         speech: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        """start: the sample to begin at. speech: in seconds; what lies between is passed over.
+        """spans: what is to be heard, in samples and in time order; None: all. speech: in seconds.
 
-        No window reaches over a long pause, as with openai/whisper's clip_timestamps.
+        What lies between is passed over. No window reaches over a long pause, as with
+        openai/whisper's clip_timestamps, or over the end of a span.
         """
         self._samples, self._extractor, self._speech = samples, extractor, speech
         self._parts = between_long_pauses(tuple(speech or ()))
         self._mels: RecordingMels | None = None
-        self._seek = start
+        whole = len(samples) // HOP * HOP  # sound from which frames can be made
+        spans = ((0, whole),) if spans is None else spans
+        self._spans = deque((start, min(stop, whole)) for start, stop in spans)
+        self._seek = 0
         self._is_waiting = False
-        self._skip_silence()
+        self._go_on()
 
     @property
     def is_over(self) -> bool:
         """Whether there is no sound left from which a frame could be made."""
-        return not self._is_waiting and self._seek >= len(self._samples) // HOP * HOP
+        return not self._is_waiting and not self._spans
 
     def next(self) -> Window | None:
         """The next window, None while the last one has not been heard, or at the end."""
@@ -128,12 +133,15 @@ class Seeker:
         whole = self._window_end() - self._seek
         self._seek += n_samples if 0 < n_samples <= whole else whole
         self._is_waiting = False
-        self._skip_silence()
+        self._go_on()
         return self._seek
 
     def _window_end(self) -> int:
         """The sample after the last one of a window that starts now."""
-        end: int = min(self._seek + self._extractor.n_samples, len(self._samples))
+        stop = self._spans[0][1]
+        if stop == len(self._samples) // HOP * HOP:
+            stop = len(self._samples)  # the rest, less than a frame, belongs to the last window
+        end: int = min(self._seek + self._extractor.n_samples, stop)
         now_s = self._seek / SAMPLE_RATE_HZ
         part_s = next((part[-1][1] for part in self._parts if part[-1][1] > now_s), None)
         if part_s is None:
@@ -141,13 +149,21 @@ class Seeker:
         frames = math.ceil((part_s + PAD_S) * SAMPLE_RATE_HZ / HOP)
         return min(end, frames * HOP)
 
-    def _skip_silence(self) -> None:
+    def _go_on(self) -> None:
+        """To the next sound that is to be heard: in a span, and where somebody speaks."""
+        while self._spans:
+            start, stop = self._spans[0]
+            self._seek = self._skip_silence(max(start, self._seek))
+            if stop - self._seek >= HOP:
+                return
+            self._spans.popleft()
+
+    def _skip_silence(self, seek: int) -> int:
         if self._speech is None:
-            return
-        now_s = self._seek / SAMPLE_RATE_HZ
+            return seek
+        now_s = seek / SAMPLE_RATE_HZ
         start_s = next((start for start, end in self._speech if end > now_s), None)
         if start_s is None:
-            self._seek = len(self._samples)
-        elif start_s > now_s:
-            step = FRAMES_PER_STEP * HOP
-            self._seek = int(start_s * SAMPLE_RATE_HZ) // step * step
+            return len(self._samples)
+        step = FRAMES_PER_STEP * HOP
+        return seek if start_s <= now_s else int(start_s * SAMPLE_RATE_HZ) // step * step

@@ -13,6 +13,7 @@ from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.speech import Stretches
 
 FloatArray = npt.NDArray[np.float32]
+Spans = Sequence[tuple[int, int]]  # [start, stop) in samples, in time order
 
 SEARCH_S = 8.0  # the end of each full window in which a quiet place is looked for
 FRAME = SAMPLE_RATE_HZ // 50  # 320: energy is measured every 20 ms
@@ -78,7 +79,7 @@ def between_long_pauses(speech: Stretches) -> list[Stretches]:
     return groups
 
 
-def _cut(samples: Any, spans: Sequence[tuple[int, int]], window_samples: int) -> Iterator[Window]:
+def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
     """Windows over spans of samples that lie near each other."""
     stop, index = 0, 0
     while index < len(spans):
