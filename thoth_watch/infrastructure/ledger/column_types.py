@@ -140,8 +140,11 @@ def plain(text: str) -> str:
 
 def to_json(value: Any) -> str:
     """JSON that people can read and every database takes: UTF-8, and no NaN or Infinity."""
-    value = _finite(value)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = _finite(value)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:  # a file name's odd bytes

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, bindparam, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.application.ports import StoredResult, Unpublished
@@ -15,14 +15,16 @@ from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import leases, rows, transcripts
 from thoth_watch.infrastructure.ledger.tables import batches, files, publications, results
 
+# built once: it is asked for every recording, and building it would take longer than the database does
+_FIND = select(results.c.transcript, results.c.provenance).where(
+    results.c.sha256 == bindparam("sha256"), results.c.fingerprint == bindparam("fingerprint")
+)
+
 
 def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult | None:
     """The result of that key."""
-    row = connection.execute(
-        select(results.c.transcript, results.c.provenance).where(
-            results.c.sha256 == sha256, results.c.fingerprint == fingerprint
-        )
-    ).one_or_none()
+    key = {"sha256": sha256, "fingerprint": fingerprint}
+    row = connection.execute(_FIND, key).one_or_none()
     return None if row is None else _result(row)
 
 
