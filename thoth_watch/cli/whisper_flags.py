@@ -14,6 +14,7 @@ from thoth_watch.cli.options import spelled
 # Flags by another name in the configuration's `decoding:`, with their types.
 DECODING: dict[str, Any] = {
     "word_timestamps": bool,
+    "chunk_length": float,
     "best_of": int,
     "beam_size": int,
     "patience": float,

@@ -18,6 +18,9 @@ class DecodingOptions:
     """What openai/whisper lets its users choose. Greedy where it is silent: beam_size is 1."""
 
     long_form: str = "windowed"
+    chunk_length: float | None = (
+        None  # seconds of a window at most; None: what the model is best at
+    )
     word_timestamps: bool = False
     temperature: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn, see thresholds
     best_of: int = 5  # samples at temperatures above 0
@@ -40,6 +43,8 @@ class DecodingOptions:
         """Refuse values that make no sense, naming what does."""
         if self.long_form not in tuple(LongForm):
             raise ValueError(f"long_form {self.long_form!r}: use {', '.join(LongForm)}")
+        if self.chunk_length is not None and not 1 <= self.chunk_length <= 30:
+            raise ValueError(f"chunk_length {self.chunk_length!r}: use 1 to 30 seconds")
         if not self.temperature or not all(0 <= t <= 1 for t in self.temperature):
             raise ValueError(f"temperature {self.temperature!r}: use one or more from 0 to 1")
         if self.best_of < 1 or self.beam_size < 1 or self.patience <= 0:

@@ -598,6 +598,26 @@ def test_a_recording_in_doubt_is_heard_once_more_the_careful_way(
     assert closed == [0]
 
 
+@pytest.mark.parametrize("long_form", ["windowed", "sequential"])
+def test_windows_are_no_longer_than_was_asked(load, transcribe, recording, bursts, long_form):
+    longest = {}
+    for seconds in (None, 2.0):
+        options = replace(GREEDY, long_form=long_form, chunk_length=seconds)
+        engine = load(decoding=options, fresh=True)
+        ear, windows = engine._forwards._ear, []
+        hear = ear.hear
+        ear.hear = lambda pieces, spent, hear=hear, windows=windows: (
+            windows.extend(p.window for p in pieces) or hear(pieces, spent)
+        )
+        transcribe(engine, [recording(0, bursts(12.5))])
+        assert windows[0].start == 0
+        assert windows[-1].stop == 200_000
+        longest[seconds] = max(window.duration_s for window in windows)
+
+    assert longest[None] > 2.5
+    assert longest[2.0] <= 2.0
+
+
 def test_what_nobody_says_is_skipped_and_told(load, transcribe, recording, bursts):
     sound = recording(0, bursts(31), speech=((2.0, 4.0), (20.0, 22.5)))
 

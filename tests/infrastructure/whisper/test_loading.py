@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -315,3 +316,24 @@ def test_loading_writes_nothing_on_the_screen(tiny_whisper, capfd):
     load(tiny_whisper)
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_says_how_long_its_windows_should_be_and_an_option_overrides_it(copy):
+    whole = load(copy)
+    config = copy / "generation_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chunk_length": 2.5}))
+    said = load(copy)
+    asked = load(copy, decoding=replace(GREEDY, chunk_length=4))
+
+    assert [engine._forwards._ear.window_samples for engine in (whole, said, asked)] == [
+        80_000,  # its features' own: no window is longer
+        40_000,
+        64_000,
+    ]
+    assert whole.fingerprint != said.fingerprint
+
+
+def test_a_window_has_a_second_at_least_and_thirty_at_most():
+    for seconds in (0.5, 31):
+        with pytest.raises(ValueError, match="use 1 to 30 seconds"):
+            replace(GREEDY, chunk_length=seconds)

@@ -25,6 +25,7 @@ BEGIN = 1000
 RATE = 16_000
 SEQUENTIAL = DecodingOptions(
     long_form="sequential",
+    chunk_length=30,
     temperature=(0.0,),
     compression_ratio_threshold=None,
     logprob_threshold=None,
@@ -113,6 +114,21 @@ def test_silence_is_passed_over(extractor, bursts):
         seeker.advance(RATE, window)
 
     assert starts == [3 * RATE, 12 * RATE]
+
+
+def test_a_shorter_window_ends_at_a_quiet_place(extractor):
+    samples = np.random.default_rng(0).uniform(-0.3, 0.3, 12 * RATE).astype(np.float32)
+    samples[round(2.7 * RATE) : round(3.1 * RATE)] = 0.0
+    seeker, windows = Seeker(extractor, samples, window_samples=4 * RATE), []
+
+    while (window := seeker.next()) is not None:
+        windows.append((window.start, window.stop))
+        seeker.advance(0, window)
+
+    assert 2.7 * RATE < windows[0][1] < 3.1 * RATE
+    assert all(stop - start <= 4 * RATE for start, stop in windows)
+    assert [start for start, _ in windows] == [0, *(stop for _, stop in windows[:-1])]
+    assert windows[-1][1] == len(samples)
 
 
 def test_only_the_spans_asked_for_are_heard(extractor, bursts):

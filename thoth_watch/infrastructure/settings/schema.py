@@ -152,6 +152,7 @@ class DecodingSection(Section):
     """`decoding:`; names, meanings and defaults are openai/whisper's."""
 
     long_form: Annotated[str, one_of(*LongForm)] = _DECODING.long_form
+    chunk_length: Annotated[float, Field(ge=1, le=30)] | None = _DECODING.chunk_length
     word_timestamps: bool = _DECODING.word_timestamps
     temperature: Annotated[list[float], BeforeValidator(check_temperatures)] = list(
         _DECODING.temperature

@@ -171,6 +171,7 @@ class WhisperTranscriptionEngine:
             "encoder": self._got[0],
             "decoder": self._got[1],
             "audio_context": "trim" if self._ear.trims else "full",
+            "window_samples": self._ear.window_samples,
             "decoding": DECODING_VERSION,
             "options": asdict(self._asked.decoding),
             "versions": {k: versions[k].split(".")[:2] for k in ("torch", "transformers")},

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thoth_watch.application.ports import EngineSeconds, Recording
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.transcript import Segment, Word
 from thoth_watch.infrastructure.whisper.aligning import words_of
@@ -59,7 +60,8 @@ class Ear:
         self._prompts = Prompts(
             loaded.tokenizer, loaded.vocabulary, options, positions=config.max_target_positions
         )
-        self._window_samples: int = extractor.n_samples  # 480_000
+        chunk_s = options.chunk_length or loaded.vocabulary.chunk_length or extractor.chunk_length
+        self.window_samples: int = min(round(chunk_s * SAMPLE_RATE_HZ), extractor.n_samples)
         # openai/whisper's default where a checkpoint names none: the later half of the layers
         layers, heads = config.decoder_layers, config.decoder_attention_heads
         self._heads = loaded.vocabulary.alignment_heads or tuple(
@@ -75,7 +77,8 @@ class Ear:
     def careful_route(self, recording: Recording, spans: Spans) -> Route:
         """The careful way, sequentially, through parts of a recording."""
         samples, speech = recording.samples, recording.speech
-        return Seeker(self._loaded.extractor, samples, spans=spans, speech=speech)
+        extractor, n_samples = self._loaded.extractor, self.window_samples
+        return Seeker(extractor, samples, window_samples=n_samples, spans=spans, speech=speech)
 
     def route(self, recording: Recording) -> Route:
         """The way through a recording that the options ask for, behind what was heard of it before."""
@@ -83,7 +86,7 @@ class Ear:
         start = recording.so_far.n_samples if recording.so_far is not None else 0
         if self._options.is_sequential:
             return self.careful_route(recording, ((start, len(samples)),))
-        windows = cut_windows(samples, window_samples=self._window_samples, speech=speech)
+        windows = cut_windows(samples, window_samples=self.window_samples, speech=speech)
         return WindowedRoute(windows, n_samples=len(samples), start=start)
 
     def hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard]:

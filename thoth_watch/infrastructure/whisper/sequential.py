@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.infrastructure.whisper.windows import PAD_S, Spans, Window, between_long_pauses
+from thoth_watch.infrastructure.whisper.windows import (
+    PAD_S,
+    Spans,
+    Window,
+    between_long_pauses,
+    quiet_cut,
+)
 
 HOP = 160  # samples a frame
 FRAMES_AT_ONCE = 3000  # of the features that are computed together: 30 s
@@ -94,15 +100,18 @@ class Seeker:
         extractor: Any,
         samples: Any,
         *,
+        window_samples: int | None = None,
         spans: Spans | None = None,
         speech: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         """spans: what is to be heard, in samples and in time order; None: all. speech: in seconds.
 
-        What lies between is passed over. No window reaches over a long pause, as with
+        What lies between is passed over. window_samples: of a window at most; one that is shorter than
+        the model's ends at a quiet place. No window reaches over a long pause, as with
         openai/whisper's clip_timestamps, or over the end of a span.
         """
         self._samples, self._extractor, self._speech = samples, extractor, speech
+        self._window_samples = window_samples or extractor.n_samples
         self._parts = between_long_pauses(tuple(speech or ()))
         self._mels: RecordingMels | None = None
         whole = len(samples) // HOP * HOP  # sound from which frames can be made
@@ -141,7 +150,10 @@ class Seeker:
         stop = self._spans[0][1]
         if stop == len(self._samples) // HOP * HOP:
             stop = len(self._samples)  # the rest, less than a frame, belongs to the last window
-        end: int = min(self._seek + self._extractor.n_samples, stop)
+        limit = self._seek + self._window_samples
+        end: int = min(limit, stop)
+        if limit < stop and self._window_samples < self._extractor.n_samples:
+            end = quiet_cut(self._samples, start=self._seek, limit=limit)
         now_s = self._seek / SAMPLE_RATE_HZ
         part_s = next((part[-1][1] for part in self._parts if part[-1][1] > now_s), None)
         if part_s is None:

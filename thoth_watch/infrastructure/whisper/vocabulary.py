@@ -26,6 +26,7 @@ class Vocabulary:
     suppressed_first: tuple[int, ...]
     max_initial_timestamp_index: int | None
     max_length: int | None  # generated tokens at most, where the checkpoint says so
+    chunk_length: float | None = None  # seconds of the longest window that it hears well, likewise
     previous: int | None = None  # <|startofprev|>; None: it cannot be given a text
     alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) that follow the words in time
 
@@ -125,4 +126,5 @@ def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:
         suppressed_first=tuple(generation.begin_suppress_tokens or ()),
         max_initial_timestamp_index=getattr(generation, "max_initial_timestamp_index", None),
         max_length=generation.max_length,
+        chunk_length=getattr(generation, "chunk_length", None),
     )

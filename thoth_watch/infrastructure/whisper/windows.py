@@ -92,7 +92,7 @@ def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
         fits_none = index == first
         stop = spans[index - 1][1]
         if goes_on or fits_none:
-            stop = _quiet_cut(samples, start=start, limit=limit)
+            stop = quiet_cut(samples, start=start, limit=limit)
         yield Window(start, samples[start:stop])
 
 
@@ -114,7 +114,7 @@ def _search(window_samples: int) -> int:
     return min(int(SEARCH_S * SAMPLE_RATE_HZ), window_samples // 2)
 
 
-def _quiet_cut(samples: Any, *, start: int, limit: int) -> int:
+def quiet_cut(samples: Any, *, start: int, limit: int) -> int:
     """The sample in (start, limit] before which to cut: the latest of the quietest places."""
     n_frames = _search(limit - start) // FRAME
     if n_frames < SPOT_FRAMES:
