@@ -17,6 +17,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from thoth_watch import TranscriptionEngineConfig, load_engine
+from thoth_watch.domain.decoding import DecodingOptions, LongForm
 from training import evaluation_sets as sets
 from training.evaluation_sets import Item
 from training.export import MODEL_FOLDER
@@ -238,13 +239,18 @@ def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) ->
         results[name] = {"wer_percent": round(errors.percent, 2), **asdict(errors)}
     for seed in (1, 2):
         item = sets.long_item(60 * minutes, seed)
-        sequential = count_errors(item.text, listener.hear_long(item.samples))
-        print(f"{item.voice}, sequential: WER {sequential.percent:.1f} %, {sequential}", flush=True)
-        windowed = measure_engine(folder, f"{item.voice}, windowed", [item])
+        theirs = count_errors(item.text, listener.hear_long(item.samples))
+        print(f"{item.voice}, transformers: WER {theirs.percent:.1f} %, {theirs}", flush=True)
+        ours = {
+            way: measure_engine(
+                folder, f"{item.voice}, {way}", [item], decoding=DecodingOptions(long_form=way)
+            )
+            for way in LongForm
+        }
         results[item.voice] = {
             "minutes": minutes,
-            "sequential_wer_percent": round(sequential.percent, 2),
-            "windowed_wer_percent": round(windowed.percent, 2),
+            "transformers_wer_percent": round(theirs.percent, 2),
+            **{f"{way}_wer_percent": round(found.percent, 2) for way, found in ours.items()},
         }
     return results
 

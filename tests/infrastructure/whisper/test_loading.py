@@ -333,6 +333,14 @@ def test_a_model_says_how_long_its_windows_should_be_and_an_option_overrides_it(
     assert whole.fingerprint != said.fingerprint
 
 
+def test_a_model_says_that_it_has_not_learnt_to_be_told_the_words_before(copy):
+    assert load(copy)._loaded.vocabulary.follows
+    config = copy / "generation_config.json"
+    said = json.loads(config.read_text()) | {"condition_on_prev_tokens": False}
+    config.write_text(json.dumps(said))
+    assert not load(copy)._loaded.vocabulary.follows
+
+
 def test_a_window_has_a_second_at_least_and_thirty_at_most():
     for seconds in (0.5, 31):
         with pytest.raises(ValueError, match="use 1 to 30 seconds"):

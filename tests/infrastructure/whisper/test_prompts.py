@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,9 +26,10 @@ def prompt(load, job):
     loaded = load()._loaded
     start = [loaded.vocabulary.previous, *loaded.vocabulary.prompt("en", "transcribe")]
 
-    def make(*, is_first=True, positions=64, **options):
+    def make(*, is_first=True, positions=64, follows=True, **options):
+        vocabulary = replace(loaded.vocabulary, follows=follows)
         prompts = Prompts(
-            loaded.tokenizer, loaded.vocabulary, DecodingOptions(**options), positions=positions
+            loaded.tokenizer, vocabulary, DecodingOptions(**options), positions=positions
         )
         tokens = prompts.before(job, language="en", is_first=is_first)
         if tokens[0] == start[0]:
@@ -79,6 +82,7 @@ def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load)
     assert prompt(is_first=False) == (None, True)
     apart = {"long_form": "sequential", "condition_on_previous_text": False}
     assert prompt(**apart, is_first=False) == (None, True)
+    assert prompt(long_form="sequential", is_first=False, follows=False) == (None, True)
     job.is_careful = True
     assert prompt(long_form="sequential", is_first=False) == (None, True)
 

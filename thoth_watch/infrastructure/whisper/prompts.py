@@ -18,6 +18,9 @@ class Prompts:
         """positions: of the decoder; half of them may be filled with what came before."""
         self._vocabulary, self._options = vocabulary, options
         self._room = positions // 2 - 1
+        self._conditions = (
+            options.is_sequential and options.condition_on_previous_text and vocabulary.follows
+        )
         self._tokenizer = tokenizer
         self._hotwords: list[int] = self._encode(options.hotwords) if options.hotwords else []
 
@@ -33,9 +36,7 @@ class Prompts:
         """
         options = self._options
         said = job.recording.prompt if job.recording.prompt is not None else options.initial_prompt
-        conditions = (
-            options.is_sequential and options.condition_on_previous_text and not job.is_careful
-        )
+        conditions = self._conditions and not job.is_careful
         given = self._encode(said) if said else []
         carried = [*self._hotwords, *(given if options.carry_initial_prompt else [])][: self._room]
         earlier: list[int] = []

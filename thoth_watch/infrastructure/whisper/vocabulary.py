@@ -26,6 +26,7 @@ class Vocabulary:
     suppressed_first: tuple[int, ...]
     max_initial_timestamp_index: int | None
     max_length: int | None  # generated tokens at most, where the checkpoint says so
+    follows: bool = True  # False: it has not learnt to be told the words before, and errs if it is
     chunk_length: float | None = None  # seconds of the longest window that it hears well, likewise
     previous: int | None = None  # <|startofprev|>; None: it cannot be given a text
     alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) that follow the words in time
@@ -126,5 +127,6 @@ def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:
         suppressed_first=tuple(generation.begin_suppress_tokens or ()),
         max_initial_timestamp_index=getattr(generation, "max_initial_timestamp_index", None),
         max_length=generation.max_length,
+        follows=getattr(generation, "condition_on_prev_tokens", None) is not False,
         chunk_length=getattr(generation, "chunk_length", None),
     )
