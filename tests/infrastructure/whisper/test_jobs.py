@@ -53,7 +53,7 @@ def job_of():
     return make
 
 
-def hear(job, text, *, logprob=-0.2):
+def hear(job, text, *, moves_on=True):
     window = job.next_window()
     start_s, stop_s = window.offset_s, window.offset_s + window.duration_s
     segments = ()
@@ -65,13 +65,14 @@ def hear(job, text, *, logprob=-0.2):
                 text=text,
                 tokens=(1, 2),
                 temperature=0.0,
-                avg_logprob=logprob,
+                avg_logprob=-0.2,
                 compression_ratio=1.0,
                 no_speech_prob=0.0,
                 seek=0,
             ),
         )
-    job.add(Heard(segments, "en", bool(text), 2, window.duration_s), window)
+    advance_s = window.duration_s if moves_on else 0.0
+    job.add(Heard(segments, "en", bool(text), 2, advance_s), window)
 
 
 def samples(*minutes):
@@ -130,3 +131,11 @@ def test_only_the_window_that_begins_the_recording_is_its_first(job_of):
     other = job_of(LOOP, "two")
     other.hear_again(Straight(other.doubted()), other.doubted())
     assert other.is_first(other.next_window())
+
+
+def test_a_window_that_moved_nothing_on_is_heard_again_whole(job_of):
+    job = job_of()
+    job.route = Straight(samples((0.0, 0.5)))
+    hear(job, LOOP, moves_on=False)
+
+    assert job.doubted() == samples((0.0, 0.5))

@@ -123,7 +123,8 @@ class Job:
     def add(self, heard: Heard, window: Window) -> None:
         """Take up what the next window in time became."""
         self.in_flight -= 1
-        heard_s = min(heard.advance_s, window.duration_s)
+        # a window that moves nothing on is passed over whole, see Seeker.advance
+        heard_s = min(heard.advance_s or window.duration_s, window.duration_s)
         stop = window.start + round(heard_s * SAMPLE_RATE_HZ)
         self.parts.append(Part(window.start, stop, heard, heard_s))
         self.parts.sort(key=lambda part: part.start)
