@@ -18,9 +18,7 @@ class DecodingOptions:
     """What openai/whisper lets its users choose. Greedy where it is silent: beam_size is 1."""
 
     long_form: str = "windowed"
-    chunk_length: float | None = (
-        None  # seconds of a window at most; None: what the model is best at
-    )
+    chunk_length: float | None = None  # seconds of a window at most; None: the model decides
     word_timestamps: bool = False
     temperature: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn, see thresholds
     best_of: int = 5  # samples at temperatures above 0
