@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from training.architecture import to_transformers
@@ -17,8 +19,8 @@ MAX_BYTES = 20_000_000
 MODEL_FOLDER = Path("thoth_watch/builtin/model")
 
 
-def export(checkpoint: Path, target: Path) -> int:
-    """Replace the target folder by the checkpoint's mean in float16; returns its size in bytes.
+def export(checkpoints: Sequence[Path], target: Path) -> int:
+    """Replace the target folder by the mean of the checkpoints' means in float16; its size in bytes.
 
     Raises ValueError if the folder would be larger than the package allows or keys are missing.
     """
@@ -27,8 +29,7 @@ def export(checkpoint: Path, target: Path) -> int:
     shutil.rmtree(staging, ignore_errors=True)
     tokenizer = build_tokenizer()
     network = Network(Size(len(tokenizer)))
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    network.load_state_dict(state["average"])
+    network.load_state_dict(_mean(checkpoints))
     save_processor(tokenizer, staging)
     to_transformers(network, tokenizer).to(torch.float16).save_pretrained(staging)
     for path in staging.iterdir():
@@ -50,13 +51,22 @@ def export(checkpoint: Path, target: Path) -> int:
     return size_bytes
 
 
+def _mean(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
+    loaded = (torch.load(path, map_location="cpu", weights_only=False) for path in checkpoints)
+    means = [state["average"] for state in loaded]
+    return {name: sum(mean[name] for mean in means) / len(means) for name in means[0]}
+
+
 def main() -> None:
-    """Export a training checkpoint."""
+    """Export what training has kept."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=Path("training/out/checkpoint.pt"))
+    kept = sorted(Path("training/out/means").glob("*.pt"))
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=kept)
     parser.add_argument("--target", type=Path, default=MODEL_FOLDER)
     given = parser.parse_args()
-    print(f"{given.target}: {export(given.checkpoint, given.target)} bytes")
+    if not given.checkpoints:
+        parser.error("training/out/means is empty: run python -m training.train first")
+    print(f"{given.target}: {export(given.checkpoints, given.target)} bytes")
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
             path.unlink()
         else:
             print(f"left out, no held-out voice is heard right: {text}")
-    _add_long(listener, staging, entries, kept)
+    _add_long(engines, staging, entries, kept)
     (staging / "SAMPLES.json").write_text(json.dumps(entries, indent=1) + "\n")
     shutil.rmtree(target, ignore_errors=True)
     staging.rename(target)
@@ -147,18 +147,21 @@ def _entry(name: str, text: str, voice: str, samples: FloatArray) -> dict[str, o
 
 
 def _add_long(
-    listener: Listener, folder: Path, entries: list[dict[str, object]], kept: list[FloatArray]
+    engines: list[WhisperTranscriptionEngine],
+    folder: Path,
+    entries: list[dict[str, object]],
+    kept: list[FloatArray],
 ) -> None:
-    """Join the kept sentences to one recording over 30 s, if the model hears all of it."""
+    """Join the kept sentences to one recording over 30 s, if every engine hears all of it."""
     gap = np.zeros(int(LONG_GAP_S * SAMPLE_RATE_HZ), np.float32)
     whole = np.concatenate([part for samples in kept for part in (samples, gap)] or [gap])
     text = " ".join(str(entry["text"]) for entry in entries)
     path = folder / "long.ogg"
     write_sound(path, whole)
     decoded = read_sound(path)
-    if len(decoded) <= 30 * SAMPLE_RATE_HZ or count_errors(text, listener.hear_long(decoded)).total:
+    if len(decoded) <= 30 * SAMPLE_RATE_HZ or not is_heard_by_all(engines, path, text):
         path.unlink()
-        print("no recording longer than 30 s: the model does not hear it without errors")
+        print("no recording longer than 30 s: it is not heard without errors")
         return
     seconds = round(len(decoded) / SAMPLE_RATE_HZ, 2)
     told = {"file": path.name, "text": text, "voice": "the voices above", "seconds": seconds}

@@ -29,7 +29,10 @@ MUON_RATE = 1.5
 WARM_UP_STEPS = 60
 # A rate that falls to nothing learns the synthesizers closer and hears real people worse.
 FINAL_RATE_SHARE = 0.15
-AVERAGED_STEPS = 400  # the weights that are exported are a running mean over about so many
+AVERAGED_STEPS = 400  # of a running mean of the weights
+# Such means are kept from here on, so often. What is exported is the mean of them all: it hears the voices
+# of training about as well as the last weights do, and real people better.
+SNAPSHOTS_FROM, SNAPSHOT_EVERY = 0.45, 0.05  # shares of the audio
 FULL_WINDOW_SINGLE = 0.1  # of the 30 s windows; what one utterance teaches, a short one teaches too
 PROGRESS_EVERY = 10
 
@@ -60,7 +63,7 @@ STAGES = (
 )
 FULL_BATCH = 2
 BASE_RATE = 1.5e-3
-HOURS = 320.0
+HOURS = 200.0
 
 
 def stage_at(share: float) -> tuple[Stage, float]:
@@ -238,7 +241,17 @@ class Trainer:
         partial = self.folder / "checkpoint.pt.part"
         torch.save(state, partial)
         partial.rename(self.folder / "checkpoint.pt")
+        self._keep_mean()
         (self.folder / "history.json").write_text(json.dumps(self.history))
+
+    def _keep_mean(self) -> None:
+        number = int(min(1.0, self.share) / SNAPSHOT_EVERY + 1e-9)
+        target = self.folder / "means" / f"{number:02d}.pt"
+        if self.share >= SNAPSHOTS_FROM and not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            partial = target.with_suffix(".part")
+            torch.save({"average": self.average}, partial)
+            partial.rename(target)
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is one."""

@@ -59,6 +59,8 @@ def test_training_goes_on_after_a_kill_as_if_there_had_been_none(trainer_in, tmp
     assert second.step == whole.step >= 3
     for name, weights in whole.average.items():
         torch.testing.assert_close(second.average[name], weights, msg=name)
-    export(tmp_path / "killed" / "checkpoint.pt", tmp_path / "model")
+    kept = sorted((tmp_path / "killed" / "means").glob("*.pt"))
+    assert len(kept) == 1  # what was saved before was early
+    export([*kept, tmp_path / "killed" / "checkpoint.pt"], tmp_path / "model")
     heard = Listener(tmp_path / "model").hear([torch.zeros(16_000).numpy()])
     assert len(heard) == 1
