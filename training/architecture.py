@@ -74,7 +74,7 @@ def build_generation_config(size: Size, tokenizer: WhisperTokenizer) -> Generati
         max_initial_timestamp_index=N_TIMESTAMPS - 1,
         max_length=448,
         condition_on_prev_tokens=False,  # it has not learnt to be told the words before
-        chunk_length=12,  # seconds; utterances are heard best in windows of one to three
+        chunk_length=8,  # seconds; utterances are heard best in windows of one or two
         prev_sot_token_id=ids("<|startofprev|>"),
         return_timestamps=False,
         suppress_tokens=sorted(ids(name) for name in never),
