@@ -56,6 +56,7 @@ MINUTE = tuple((5.0 * n, 5.0 * n + 4.0) for n in range(12))
         ([GOOD], (), "13 words in 0.0 s of speech"),
         ([GOOD, at(30, 34, " Thanks for watching.")], HEARD, "where nobody speaks"),
         ([at(1, 6, GOOD.text, avg_logprob=-1.2)], HEARD, "100% of the words are unlikely"),
+        ([at(1, 6, GOOD.text, avg_logprob=-0.85)], None, "100% of the words are unlikely"),
         ([at(1, 6, GOOD.text, compression_ratio=2.5)], HEARD, "repeat themselves"),
         ([at(1, 6, GOOD.text, no_speech_prob=0.9)], None, "the model itself hears no speech"),
         (
@@ -101,6 +102,13 @@ def test_whispers_times_may_be_a_second_off() -> None:
     late = [at(1.9, 6.5, GOOD.text), at(6.9, 8.0, " Yes, of course it is.")]
 
     assert judge(late, speech=HEARD, duration_s=10.0).verdict is Verdict.OK
+
+
+def test_words_that_are_a_little_unlikely_are_believed_where_speech_was_found() -> None:
+    unlikely = [at(1, 6, GOOD.text, avg_logprob=-0.85)]
+
+    assert judge(unlikely, speech=HEARD, duration_s=10.0).verdict is Verdict.OK
+    assert judge(unlikely, speech=None, duration_s=10.0).verdict is Verdict.SUSPECT
 
 
 def test_a_character_of_a_language_without_spaces_is_a_word() -> None:

@@ -11,6 +11,7 @@ from thoth_watch.domain.speech import Stretches, total_s
 from thoth_watch.domain.transcript import Segment, Verdict
 
 MIN_LOGPROB, MAX_COMPRESSION, MAX_NO_SPEECH = -1.0, 2.4, 0.6  # whisper's own thresholds
+UNHEARD_LOGPROB = -0.75  # where nobody looked for speech, words must speak for themselves
 DOUBTED_SHARE = 0.1  # of the words: so many may stand in segments beyond them
 MAX_WORDS_PER_S = 8.0  # nobody speaks faster; quick talk has 4 to 5
 MIN_WORDS_PER_S, FEW_WORDS_SPEECH_S = 0.25, 10.0  # fewer in that much speech are too few
@@ -71,10 +72,11 @@ def _doubts(
     yield _loop(words)
     yield _pace(len(words), speech, duration_s)
     share = _shares(spoken)
-    low = share(lambda s: s.avg_logprob < MIN_LOGPROB)
+    least = UNHEARD_LOGPROB if speech is None else MIN_LOGPROB
+    low = share(lambda s: s.avg_logprob < least)
     dense = share(lambda s: s.compression_ratio > MAX_COMPRESSION)
     if low > DOUBTED_SHARE:
-        yield f"{low:.0%} of the words are unlikely (log-probability below {MIN_LOGPROB:g})"
+        yield f"{low:.0%} of the words are unlikely (log-probability below {least:g})"
     if dense > DOUBTED_SHARE:
         yield f"{dense:.0%} of the words repeat themselves (compression above {MAX_COMPRESSION:g})"
     if speech is None:
