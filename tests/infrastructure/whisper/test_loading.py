@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     ModelUnavailable,
     WhisperTranscriptionEngine,
+    linears,
+    placement,
 )
 from thoth_watch.infrastructure.whisper.checkpoint import find_checkpoint, hash_weights
 from thoth_watch.infrastructure.whisper.linears import Int8Linear
@@ -277,6 +280,35 @@ def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
     one, other = (transcribe(engine, sound)[0].transcript for engine in (spread, whole))
     assert one.n_tokens > 0
     assert [s.tokens for s in one.segments] == [s.tokens for s in other.segments]
+
+
+def test_a_format_that_the_processor_emulates_is_taken_where_it_is_asked_for_and_said(
+    load, transcribe, recording, bursts, monkeypatch
+):
+    monkeypatch.setattr(linears, "can_pack", lambda precision: precision == "float32")
+    monkeypatch.setattr(placement, "has_native_bfloat16", lambda: False)
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    logger = logging.getLogger("thoth_watch.infrastructure.whisper.engines")
+    logger.addHandler(handler)
+    try:
+        engine = load(precision="bf16+int8", fresh=True)
+    finally:
+        logger.removeHandler(handler)
+
+    assert [line.event for line in said] == ["precision_emulated"]
+    assert engine.get_device_info()["encoder_precision"] == "bfloat16"
+    assert transcribe(engine, [recording(0, bursts(4))])[0].transcript.n_tokens > 0
+
+
+def test_a_model_that_lies_on_the_disk_whole_is_spread_too(tiny_whisper):
+    asked = TranscriptionEngineConfig(precision="float32")
+    spread = AcceleratedWhisperTranscriptionEngine(
+        asked, builtin=tiny_whisper, max_memory={"cpu": 400_000}
+    )
+
+    assert set(spread.get_device_info()["device_map"].values()) == {"disk"}
 
 
 def test_a_spread_model_takes_one_format_where_it_is_free_to_choose(tiny_whisper):

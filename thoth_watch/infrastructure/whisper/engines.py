@@ -101,6 +101,15 @@ class WhisperTranscriptionEngine:
             max_memory=max_memory,
         )
         self._got = loaded.encoder_precision, loaded.decoder_precision
+        if where.is_emulated(self._got, device):
+            log.warning(
+                "this processor has no instructions for bfloat16, which is several times slower than "
+                "float32 without them; engine.precision: auto takes what is fast",
+                extra={
+                    "event": "precision_emulated",
+                    "precision": where.precision_text(*self._got),
+                },
+            )
         self._facts = where.read_process_facts(
             cpu=device.type == "cpu", mixed_precision=where.accelerate_word(*self._got)
         )

@@ -26,7 +26,7 @@ class Linear(Protocol):
 
 
 class PlainLinear:
-    """torch's own; on devices that need no packing."""
+    """torch's own; on devices that need no packing, and where a CPU cannot pack the number format."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight, self._bias = weight, bias
@@ -117,11 +117,16 @@ def has_int8_sums() -> bool:
     return bool(can.get("avx512_vnni") or can.get("avx_vnni"))
 
 
-def can_pack() -> bool:
-    """Whether torch was built with the operators that PackedLinear uses."""
+def can_pack(precision: str) -> bool:
+    """Whether torch has the operators that PackedLinear uses, and they take this number format here."""
     operators = torch.ops.mkldnn
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(operators, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+    names = ["_reorder_linear_weight", "_linear_pointwise"]
+    if precision == "bfloat16":
+        names.append("_is_mkldnn_bf16_supported")
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(operators, n) for n in names):
+        return False
+    return precision == "float32" or (
+        precision == "bfloat16" and bool(operators._is_mkldnn_bf16_supported())  # noqa: SLF001
     )
 
 
@@ -135,6 +140,6 @@ def build_linear(weight: Tensor, bias: Tensor | None, *, precision: str, n_rows:
     dtype = getattr(torch, precision)
     weight = weight.to(dtype)
     bias = None if bias is None else bias.to(dtype)
-    if weight.device.type == "cpu" and precision != "float16" and can_pack():
+    if weight.device.type == "cpu" and can_pack(precision):
         return PackedLinear(weight, bias, n_rows=n_rows)
     return PlainLinear(weight, bias)

@@ -85,7 +85,8 @@ class LoadedWhisper:
         """Which part lies where, if the model is spread over several places."""
         spread = getattr(self.model, "hf_device_map", None) or {}
         places = {name: str(place) for name, place in spread.items()}
-        return places if len(set(places.values())) > 1 else None
+        used = set(places.values())
+        return places if len(used) > 1 or "disk" in used else None
 
 
 def load_whisper(

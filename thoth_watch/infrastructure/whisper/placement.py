@@ -160,6 +160,11 @@ def has_native_bfloat16() -> bool:
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
+def is_emulated(precisions: tuple[str, str], device: torch.device) -> bool:
+    """Whether one of them is computed without instructions of its own."""
+    return device.type == "cpu" and "bfloat16" in precisions and not has_native_bfloat16()
+
+
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises EngineUnavailable where the device cannot compute in that format."""
     if precision == "float16" and device.type == "cpu":
