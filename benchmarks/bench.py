@@ -81,7 +81,7 @@ class Line:
     is_default: bool  # the precision that `auto` chooses
 
 
-def systems_of(size: str, model: str, *, device: str, batch_size: int) -> list[System]:
+def systems_of(size: str, model: str, *, device: str, batch_size: int | None) -> list[System]:
     """What is compared at a size."""
     systems = [
         System("pipeline", str(BUILTIN))
@@ -155,7 +155,9 @@ def measure(
                 precision=precision,
                 positions=min(POSITIONS, heard) if trims else POSITIONS,
                 n_tokens=found.n_words / n_windows + N_MARKS if is_builtin else N_TOKENS,
-                batch=min(system.batch_size, max(1, int(together.get(system.engine, 1)))),
+                batch=min(
+                    taken[number].facts["batch_size"], max(1, int(together.get(system.engine, 1)))
+                ),
             )
             figures = taken[number].figures(kind)
             yield Line(
@@ -255,7 +257,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--short-files", type=int, help="how many; else by size")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
-    parser.add_argument("--batch-size", type=int, default=32 if device == "cuda" else 8)
+    parser.add_argument("--batch-size", type=int, help="windows; else what the engine chooses")
     given = parser.parse_args()
     if given.engines:
         given.engines.append("standard")

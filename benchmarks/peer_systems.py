@@ -29,6 +29,7 @@ class Peer:
     """What all of them have."""
 
     device, on_gpu = "cpu", False
+    batch_size = 1
 
     def __init__(self, precision: str, *, n_tokens: int) -> None:
         self.precision, self._n_tokens = precision, n_tokens

@@ -28,7 +28,7 @@ class System:
     model: str
     audio_context: str = "full"
     precision: str = "auto"
-    batch_size: int = 8
+    batch_size: int | None = None  # None: what the engine chooses
     n_tokens: int | None = None  # of each window; the engines read it from the checkpoint
 
     def way(self, device: str) -> Callable[[], Way]:
@@ -41,7 +41,7 @@ class System:
             "engine.device": device,
             "engine.precision": self.precision,
             "engine.audio_context": self.audio_context,
-            "engine.batch_size": self.batch_size,
+            "engine.batch_size": self.batch_size or "auto",
         }
         return partial(ThisProgram, None, {**asked, **PLAIN})
 
@@ -50,6 +50,7 @@ class Pipeline:
     """transformers' pipeline in float32, given samples: with paths it would start ffmpeg for each."""
 
     precision = "float32"
+    batch_size = 1
 
     def __init__(self, model: str, device: str, n_tokens: int | None) -> None:
         """n_tokens: new ones in each window, where it would go on to its own 256."""

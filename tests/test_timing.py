@@ -20,6 +20,7 @@ class Counting:
     """Says each file's name and its own threads; computes for a while, or does what it is told."""
 
     precision, device, on_gpu = "none", "this process", False
+    batch_size = 1
 
     def __init__(self, does: str = "") -> None:
         if does == "refuses":

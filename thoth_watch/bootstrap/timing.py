@@ -29,6 +29,7 @@ class Way(Protocol):
     precision: str
     device: str  # its name
     on_gpu: bool
+    batch_size: int  # windows that share a forward pass, at most
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
         """Each file's text, in order, and the wall seconds of stages."""
@@ -47,6 +48,7 @@ class ThisProgram:
         placement = self._engine.placement
         self.precision, self.device = placement.precision, placement.device_name
         self.on_gpu = placement.device != "cpu"
+        self.batch_size = placement.batch_size
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
         """See Way. Raises ThothError, naming a file that cannot be transcribed."""
@@ -161,6 +163,7 @@ def _serve(pipe: Connection, build: Callable[[], Way]) -> None:
                 "precision": way.precision,
                 "device": way.device,
                 "on_gpu": way.on_gpu,
+                "batch_size": way.batch_size,
             }
         )
         while (files := pipe.recv()) is not None:

@@ -76,7 +76,7 @@ def engine_options(command: Command) -> Command:
                 *spelled("--batch_size"),
                 "batch_size",
                 type=click.IntRange(min=1),
-                help="Windows that share a forward pass.",
+                help="Windows that share a forward pass; by model and memory if not given.",
             ),
             click.option(
                 "--language", help="Language code or English name; detected if not given."

@@ -69,7 +69,7 @@ class TranscriptionEngineConfig:
     """The engine as it was asked for."""
 
     engine_type: str = "accelerated"  # standard, accelerated or batch
-    batch_size: int = 8  # windows that share a forward pass
+    batch_size: int | None = None  # windows that share a forward pass; None: by model and memory
     enable_mixed_precision: bool = True  # False means float32
     use_cache: bool = True  # the decoder's key-value cache; False costs about 4.5x
     model: str = "builtin"  # builtin, a Hugging Face id or a local folder
@@ -88,7 +88,7 @@ class TranscriptionEngineConfig:
         """Refuse values that no engine knows, naming what is allowed."""
         if self.engine_type not in tuple(EngineType):
             raise ValueError(f"engine_type {self.engine_type!r}: use {', '.join(EngineType)}")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size {self.batch_size}: use 1 or more")
         if self.task not in tuple(Task):
             raise ValueError(f"task {self.task!r}: use {', '.join(Task)}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
-from thoth_watch.infrastructure.whisper.batch_size import BatchSize
+import pytest
+import torch
+from transformers import WhisperConfig
+
+from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
 
 
 def until_it_settles(size: BatchSize, *, room: int, passes: int = 1000) -> list[int]:
@@ -62,3 +66,47 @@ def test_another_engine_of_the_same_model_and_device_begins_with_what_was_learnt
     assert 21 not in until_it_settles(next_one, room=20)
     assert BatchSize(64, remembered_as=("sha256:12", "another")).now == 64
     assert BatchSize(8, remembered_as=key).now == 8
+
+
+def whisper(layers: int, width: int) -> WhisperConfig:
+    return WhisperConfig(decoder_layers=layers, d_model=width)
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "n_weights", "together"),
+    [
+        pytest.param(4, 384, 38_000_000, 8, id="tiny"),
+        pytest.param(6, 512, 73_000_000, 8, id="base"),
+        pytest.param(12, 768, 242_000_000, 5, id="small"),
+        pytest.param(24, 1024, 764_000_000, 6, id="medium"),
+        pytest.param(32, 1280, 1_543_000_000, 8, id="large-v3"),
+        pytest.param(4, 1280, 809_000_000, 8, id="large-v3-turbo"),
+    ],
+)
+def test_on_a_cpu_the_keys_of_a_forward_pass_are_few_beside_the_weights(
+    layers: int, width: int, n_weights: int, together: int
+):
+    shape = whisper(layers, width)
+
+    found = automatic_batch_size(
+        shape, n_weights=n_weights, dtype=torch.bfloat16, device=torch.device("cpu")
+    )
+
+    assert found == together
+
+
+@pytest.mark.parametrize(
+    ("layers", "gigabytes", "together"),
+    [(32, 8, 8), (32, 24, 24), (32, 80, 32), (4, 8, 32), (32, 0.5, 1)],
+)
+def test_on_a_gpu_they_take_a_quarter_of_its_memory_at_most(
+    monkeypatch: pytest.MonkeyPatch, layers: int, gigabytes: float, together: int
+):
+    card = SimpleNamespace(total_memory=int(gigabytes * 1e9))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+
+    found = automatic_batch_size(
+        whisper(layers, 1280), n_weights=1, dtype=torch.float16, device=torch.device("cuda:0")
+    )
+
+    assert found == together

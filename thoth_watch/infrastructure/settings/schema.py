@@ -24,13 +24,13 @@ from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
     check_broker,
     check_cache_url,
+    check_count_or_auto,
     check_devices,
     check_extensions,
     check_language,
     check_ledger_url,
     check_match,
     check_max_audio,
-    check_max_files,
     check_max_wait,
     check_mixed_precision,
     check_name,
@@ -118,7 +118,7 @@ class AudioSection(Section):
 class BatchSection(Section):
     """`batch:`."""
 
-    max_files: Annotated[int | None, BeforeValidator(check_max_files)] = _BATCH.max_files
+    max_files: Annotated[int | None, BeforeValidator(check_count_or_auto)] = _BATCH.max_files
     max_audio_s: Annotated[float | None, BeforeValidator(check_max_audio)] = _BATCH.max_audio_s
     max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
     group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
@@ -136,7 +136,7 @@ class EngineSection(Section):
     weights_sha256: Annotated[str | None, BeforeValidator(check_weights_sha256)] = None
     device: Text = _ENGINE.device
     devices: Annotated[list[str] | None, BeforeValidator(check_devices)] = None
-    batch_size: int = Field(default=_ENGINE.batch_size, ge=1, le=1_000_000)
+    batch_size: Annotated[int | None, BeforeValidator(check_count_or_auto)] = _ENGINE.batch_size
     enable_mixed_precision: bool = _ENGINE.enable_mixed_precision
     use_cache: bool = _ENGINE.use_cache
     precision: Annotated[str, BeforeValidator(check_precision)] = _ENGINE.precision

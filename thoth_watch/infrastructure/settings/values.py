@@ -188,7 +188,7 @@ def check_max_wait(value: object) -> float | None:
     return float(value)
 
 
-def check_max_files(value: object) -> int | None:
+def check_count_or_auto(value: object) -> int | None:
     """How many, or None for auto."""
     if isinstance(value, str) and value.strip().lower() == "auto":
         return None

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
 PATIENCE = 32  # full passes that go well before a larger one is tried
+
+# by itself: what each window's keys and values of the encoder's output, for all layers, may take
+MOST, MOST_ON_GPU = 8, 32
+SMALL = 128_000_000  # numbers: so many are never too many,
+SHARE_OF_WEIGHTS = 0.65  # nor so many for each of the model's weights
+SHARE_OF_GPU = 0.25  # of its memory
 
 _TOO_MANY: dict[
     tuple[str, str], int
 ] = {}  # by model and device: what this process knows not to fit
+
+
+def automatic_batch_size(
+    config: Any, *, n_weights: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """Windows that share a forward pass where nobody said how many.
+
+    config: a WhisperConfig. n_weights: numbers that the model has. dtype: what the keys are kept in.
+    On a CPU more windows gain little once the weights that each step reads are few beside their keys.
+    """
+    numbers: int = 2 * config.decoder_layers * config.max_source_positions * config.d_model
+    fitting: int
+    if device.type == "cuda":
+        memory: int = torch.cuda.get_device_properties(device).total_memory
+        fitting = int(SHARE_OF_GPU * memory) // (numbers * dtype.itemsize)
+        return max(1, min(MOST_ON_GPU, fitting))
+    fitting = max(SMALL, int(SHARE_OF_WEIGHTS * n_weights)) // numbers
+    return max(1, min(MOST, fitting))
 
 
 class BatchSize:

@@ -30,7 +30,7 @@ from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Transcript
 from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.whisper import placement as where
-from thoth_watch.infrastructure.whisper.batch_size import BatchSize
+from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
 from thoth_watch.infrastructure.whisper.device_maps import Memory
 from thoth_watch.infrastructure.whisper.forwards import Forwards
 from thoth_watch.infrastructure.whisper.hearing import DECODING_VERSION, Ear
@@ -123,7 +123,14 @@ class WhisperTranscriptionEngine:
         self._load_s = time.monotonic() - started
 
     def _windows_per_forward(self) -> int:
-        return 1 if self.engine_type == EngineType.STANDARD else self._asked.batch_size
+        if self.engine_type == EngineType.STANDARD:
+            return 1
+        return self._asked.batch_size or automatic_batch_size(
+            self._loaded.config,
+            n_weights=self._loaded.n_weights,
+            dtype=self._loaded.encoder_dtype,
+            device=self._loaded.device,
+        )
 
     def _batch_size(self, device: torch.device) -> BatchSize:
         """On a GPU as a former engine of this process learnt it; a CPU's memory is everybody's."""

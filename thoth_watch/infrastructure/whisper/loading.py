@@ -49,6 +49,8 @@ class LoadedWhisper:
     vocabulary: Vocabulary
     revision: str
     device: torch.device  # where its inputs go
+    config: Any  # WhisperConfig
+    n_weights: int  # numbers in it
 
     @property
     def encoder_dtype(self) -> torch.dtype:
@@ -190,12 +192,22 @@ def _load(
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **whence)
     vocabulary = read_vocabulary(model.generation_config, tokenizer)
     model.generation_config = GenerationConfig()  # decoding says all it wants itself
+    n_weights = sum(parameter.numel() for parameter in model.parameters())
     model.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
     if not is_spread:
         model.to(device)
     if packed and not is_spread:
         model = PackedWhisper(model, encoder=precision[0], decoder=precision[1])
-    return LoadedWhisper(model, tokenizer, extractor, vocabulary, checkpoint.revision, device)
+    return LoadedWhisper(
+        model,
+        tokenizer,
+        extractor,
+        vocabulary,
+        checkpoint.revision,
+        device,
+        config=config,
+        n_weights=n_weights,
+    )
 
 
 def _check_weights(report: Any, *, is_tied: bool) -> None:
