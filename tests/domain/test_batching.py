@@ -27,6 +27,7 @@ def waiting(
     ready_at_s: float = 0.0,
     audio_s: float = 10.0,
     crashes: int = 0,
+    deaths: int = 0,
     folder: str = ".",
     **treatment: object,
 ) -> WaitingFile:
@@ -37,6 +38,7 @@ def waiting(
         ready_at_s=ready_at_s,
         audio_s=audio_s,
         crashes=crashes,
+        deaths=deaths,
     )
 
 
@@ -99,6 +101,19 @@ def test_a_file_that_killed_a_worker_travels_alone():
     files = [waiting(1), waiting(2, crashes=1), waiting(3)]
 
     assert ids(form_batches(files, BatchPolicy(), now_s=100.0)) == [[1, 3], [2]]
+
+
+@pytest.mark.parametrize("order", Order)
+def test_what_was_there_at_a_second_death_of_the_program_goes_behind_the_others(order: Order):
+    lengths = (1.0, 9.0, 5.0, 7.0)
+    files = [
+        waiting(n, ready_at_s=n, audio_s=s, deaths=3 - n, priority=3 - n)
+        for n, s in enumerate(lengths)
+    ]
+
+    batches = form_batches(files, BatchPolicy(order=order), now_s=100.0)
+
+    assert ids(batches)[2:] == [[1], [0]]
 
 
 @pytest.mark.parametrize(

@@ -211,13 +211,21 @@ def _group_key(item: WaitingFile, policy: BatchPolicy) -> tuple[Any, ...]:
 
 
 def _sort_key(order: str) -> Callable[[WaitingFile], tuple[float, ...]]:
-    """Oldest first within equals, so that no file starves among its peers."""
-    match order:
-        case Order.SHORTEST:
-            return lambda item: (item.audio_s, item.ready_at_s, item.file_id)
-        case Order.LONGEST:
-            return lambda item: (-item.audio_s, item.ready_at_s, item.file_id)
-        case Order.PRIORITY:
-            return lambda item: (-item.treatment.priority, item.ready_at_s, item.file_id)
-        case _:
-            return lambda item: (item.ready_at_s, item.file_id)
+    """Oldest first within equals, so that no file starves among its peers.
+
+    Behind all others goes what was there at a second death of the program: the first in line would
+    be blamed for every kill at the start.
+    """
+    first = _FIRST.get(order, _equal)
+    return lambda item: (max(0, item.deaths - 1), first(item), item.ready_at_s, item.file_id)
+
+
+def _equal(_: WaitingFile) -> float:
+    return 0.0
+
+
+_FIRST: dict[str, Callable[[WaitingFile], float]] = {
+    Order.SHORTEST: lambda item: item.audio_s,
+    Order.LONGEST: lambda item: -item.audio_s,
+    Order.PRIORITY: lambda item: -item.treatment.priority,
+}
