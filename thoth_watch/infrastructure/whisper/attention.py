@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -45,3 +48,21 @@ def attend_with_one_query(
         scores = scores.masked_fill(~seen, -torch.inf)
     weights = torch.softmax(scores, dim=-1)
     return (weights @ values).to(queries.dtype)
+
+
+def attend_by_window(
+    queries: Tensor, keys: Tensor, values: Tensor, windows: Sequence[int]
+) -> Tensor:
+    """Attention of rows of queries, (n_rows, heads, k, head), each to its own window's keys.
+
+    keys, values: (n_windows, heads, length, head). windows: a number for each row; those of a window
+    that stand side by side share one product, and nobody's keys are copied.
+    """
+    mixed = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    start = 0
+    for window, same in groupby(windows):
+        rows = slice(start, start := start + len(list(same)))
+        several = queries[rows].transpose(0, 1).flatten(1, 2)[None]  # (1, heads, rows * k, head)
+        found = attend_with_one_query(several, keys[window][None], values[window][None])
+        mixed[rows] = found[0].unflatten(1, (-1, queries.shape[2])).transpose(0, 1)
+    return mixed

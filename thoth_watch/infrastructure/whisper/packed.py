@@ -16,7 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from thoth_watch.infrastructure.whisper.attention import attend, attend_with_one_query
+from thoth_watch.infrastructure.whisper.attention import (
+    attend,
+    attend_by_window,
+    attend_with_one_query,
+)
 from thoth_watch.infrastructure.whisper.captured import CapturedStep, Capturing
 from thoth_watch.infrastructure.whisper.linears import Linear
 from thoth_watch.infrastructure.whisper.taking import CrossAttention, Norm, Taker
@@ -27,15 +31,18 @@ WINDOWS_AT_ONCE = 2  # of the encoder on a CPU: more would only need more memory
 
 @dataclass(slots=True)
 class Memory:
-    """What the decoder looks at, for the windows of a batch.
+    """What the decoder looks at, a row for each hypothesis.
 
     keys, values: per layer (n, heads, positions, head).
-    own: per layer keys and values of the tokens so far, each (n, heads, max_tokens, head).
+    own: per layer keys and values of the tokens so far, each (n_rows, heads, max_tokens, head).
+    windows: which of the n each row is of; None: row by row. On a CPU the keys stay where they are,
+    however many rows there are of a window: they take more memory than all else.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     own: list[tuple[Tensor, Tensor]]
+    windows: list[int] | None = None
     n_tokens: int = 0
     n_steady: int = 0  # steps since rows were last exchanged
     captured: CapturedStep | None = None  # on a GPU: its step over these very tensors
@@ -44,18 +51,27 @@ class Memory:
         """See StepMemory."""
         self.captured, self.n_steady = None, 0
         if not within_windows:
-            self.keys = [part[rows] for part in self.keys]
-            self.values = [part[rows] for part in self.values]
+            self._go_on_with(rows)
         self.own = [(k[rows], v[rows]) for k, v in self.own]
 
     def again(self, rows: Tensor | None = None) -> Memory:
         """See StepMemory."""
-        keys, values = self.keys, self.values
+        memory = Memory(self.keys, self.values, [], self.windows)
         if rows is not None:
-            keys, values = [part[rows] for part in keys], [part[rows] for part in values]
-        shape = (len(keys[0]), *self.own[0][0].shape[1:])
-        own = [(k.new_empty(shape), v.new_empty(shape)) for k, v in self.own]
-        return Memory(keys, values, own)
+            memory._go_on_with(rows)
+        n_rows = len(memory.keys[0]) if memory.windows is None else len(memory.windows)
+        shape = (n_rows, *self.own[0][0].shape[1:])
+        memory.own = [(k.new_empty(shape), v.new_empty(shape)) for k, v in self.own]
+        return memory
+
+    def _go_on_with(self, rows: Tensor) -> None:
+        if rows.device.type != "cpu":  # one kernel for all rows is worth the copy
+            self.keys = [part[rows] for part in self.keys]
+            self.values = [part[rows] for part in self.values]
+            return
+        known = range(len(self.keys[0])) if self.windows is None else self.windows
+        windows = [known[row] for row in rows.tolist()]
+        self.windows = None if windows == list(range(len(self.keys[0]))) else windows
 
 
 class PackedWhisper:
@@ -202,7 +218,11 @@ class PackedWhisper:
     def _mix_in(self, x: Tensor, index: int, memory: Memory, cross: CrossAttention) -> Tensor:
         """A layer's attention to the encoder's output, added."""
         (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
-        mixed = attend_with_one_query(q, memory.keys[index], memory.values[index])
+        keys, values = memory.keys[index], memory.values[index]
+        if memory.windows is None:
+            mixed = attend_with_one_query(q, keys, values)
+        else:
+            mixed = attend_by_window(q, keys, values, memory.windows)
         return x + cross.out(_join(mixed))
 
     def look(
@@ -243,9 +263,9 @@ class PackedWhisper:
             for layer, head in looks or ():
                 if layer == index and looks is not None:
                     (q,) = self._split(cross.query(_normalise(x, cross.norm, cross.query)), 1)
-                    scores = q[:, head].float() @ memory.keys[index][:, head].float().transpose(
-                        1, 2
-                    )
+                    keys = memory.keys[index][:, head]
+                    keys = keys if memory.windows is None else keys[memory.windows]
+                    scores = q[:, head].float() @ keys.float().transpose(1, 2)
                     looks[layer, head] = torch.softmax(scores * q.shape[-1] ** -0.5, dim=-1)
             x = self._mix_in(x, index, memory, cross)
             h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))

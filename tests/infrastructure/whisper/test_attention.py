@@ -1,0 +1,55 @@
+"""Attention in the decoder: rows of one window look at the same keys, which are held once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from thoth_watch.infrastructure.whisper.attention import attend_by_window, attend_with_one_query
+from thoth_watch.infrastructure.whisper.packed import Memory
+
+HEADS, POSITIONS, WIDTH = 3, 50, 8
+
+
+def keys_of(n_windows: int) -> torch.Tensor:
+    seeded = torch.Generator().manual_seed(n_windows)
+    return torch.randn(n_windows, HEADS, POSITIONS, WIDTH, generator=seeded)
+
+
+def a_memory(n_windows: int) -> Memory:
+    own = torch.zeros(n_windows, HEADS, 4, WIDTH)
+    return Memory([keys_of(n_windows)], [keys_of(n_windows) * 2], [(own, own.clone())])
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("windows", [[0, 1, 2, 3], [1, 3], [2], [0, 0, 0, 2, 2, 3], [3, 0, 3]])
+def test_each_row_looks_at_its_own_window(windows: list[int], k: int):
+    keys, values = keys_of(4), keys_of(4) * 2
+    queries = torch.randn(len(windows), HEADS, k, WIDTH, generator=torch.Generator().manual_seed(1))
+
+    found = attend_by_window(queries, keys, values, windows)
+
+    torch.testing.assert_close(
+        found, attend_with_one_query(queries, keys[windows], values[windows])
+    )
+
+
+def test_samples_of_a_window_and_windows_that_go_on_share_the_keys_that_were_there():
+    memory = a_memory(3)
+
+    samples = memory.again(torch.tensor([1, 1, 1, 2, 2, 2]))
+    samples.keep(torch.tensor([0, 2, 5]))
+
+    assert samples.windows == [1, 1, 2]
+    assert [len(part) for part in samples.own[0]] == [3, 3]
+    assert samples.keys[0] is memory.keys[0]
+    assert samples.values[0] is memory.values[0]
+    assert memory.windows is None
+
+
+def test_all_windows_in_their_order_need_no_list():
+    memory = a_memory(3)
+
+    assert memory.again().windows is None
+    assert memory.again(torch.tensor([0, 1, 2])).windows is None
+    assert memory.again(torch.tensor([1, 2])).again(torch.tensor([1])).windows == [2]
