@@ -9,8 +9,9 @@ import pytest
 
 from tests.application.conftest import House
 from tests.fakes import INBOX
+from thoth_watch.application.destination import Destination
 from thoth_watch.application.ports import Recording, StoredResult
-from thoth_watch.application.publish_transcript import Destination, NewTranscript
+from thoth_watch.application.publish_transcript import NewTranscript
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import TryLater
 from thoth_watch.domain.states import State

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from thoth_watch.application.destination import Destination, names_of
 from thoth_watch.application.ports import (
     Claim,
     Clock,
@@ -18,43 +19,14 @@ from thoth_watch.application.ports import (
     TranscriptRenderer,
     Unpublished,
 )
-from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import NameTaken, TryLater
 from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
+from thoth_watch.domain.treatment import BESIDE_THE_SOURCE
 
 ALTERNATE = "alternate"  # a foreign file has the name that it should have had
 ANOTHER = "another"  # other recordings of ours have the names before
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """A recording whose transcript is to be published, and the claim under which."""
-
-    item: WaitingFile
-    sha256: str
-    claim_no: int
-
-    @property
-    def below(self) -> Path:
-        """The folder that nothing may be written outside of: the inbox, or `output_dir`."""
-        return destination_of(self.item.file, self.item.treatment)[1]
-
-    @property
-    def folder(self) -> Path:
-        """Where its transcripts go: beside it, or in the same place below `output_dir`."""
-        return destination_of(self.item.file, self.item.treatment)[0]
-
-
-def destination_of(file: AudioFile, treatment: Treatment) -> tuple[Path, Path]:
-    """The folder of a recording's transcripts, and the one that nothing may be written outside of."""
-    if treatment.output_dir == BESIDE_THE_SOURCE:
-        return file.path.parent, file.inbox
-    output_dir = Path(treatment.output_dir)
-    return output_dir / file.relative.parent, output_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +144,7 @@ class PublishTranscript:
         taken: set[Path] = set()
         for n, item in enumerate(items):
             base, kind = next(iter(self._candidates(item)))
-            plan = NamePlan(tuple(_names(item.to, base).items()), kind, foreign=None)
+            plan = NamePlan(tuple(names_of(item.to, base).items()), kind, foreign=None)
             paths = {path for _, path in plan.names}
             if not paths & taken and len(paths) == len(plan.names):
                 wanted[n] = plan
@@ -277,7 +249,7 @@ class PublishTranscript:
         for base, kind in self._candidates(item):
             if foreign is not None and kind != ALTERNATE:
                 continue
-            wanted = _names(to, base) | {name: path for name, (path, _) in written.items()}
+            wanted = names_of(to, base) | {name: path for name, (path, _) in written.items()}
             taken, alien = self._who_has(to, wanted, contents)
             if taken:
                 continue
@@ -375,11 +347,6 @@ class PublishTranscript:
             now=self._clock.now(),
         )
         return _outcome(item, state, reason)
-
-
-def _names(to: Destination, base: str) -> dict[str, Path]:
-    """The path of each format."""
-    return {name: to.folder / base.replace("{format}", name) for name in to.item.treatment.formats}
 
 
 def _outcome(item: NewTranscript, state: State, reason: str) -> FileOutcome:

@@ -11,6 +11,7 @@ from typing import Any
 from thoth_watch.application.batch_work import BatchWork, log_run
 from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
+from thoth_watch.application.destination import Destination
 from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.long_recordings import LongRecordings
@@ -30,11 +31,7 @@ from thoth_watch.application.ports import (
     Whereabouts,
 )
 from thoth_watch.application.provenance import provenance_of
-from thoth_watch.application.publish_transcript import (
-    Destination,
-    NewTranscript,
-    PublishTranscript,
-)
+from thoth_watch.application.publish_transcript import NewTranscript, PublishTranscript
 from thoth_watch.application.write_behind import WriteBehind
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels

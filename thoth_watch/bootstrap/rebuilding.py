@@ -28,7 +28,7 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
 
     Raises TryLater where another process works on it, or an inbox cannot be read whole.
     """
-    from thoth_watch.application.publish_transcript import destination_of
+    from thoth_watch.application.destination import destination_of
     from thoth_watch.infrastructure.audio.safe_open import sha256_of
     from thoth_watch.infrastructure.ledger import SqlLedger, care, lock_path
     from thoth_watch.infrastructure.publishing import ours_beside

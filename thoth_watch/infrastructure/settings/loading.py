@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Rule, Treatment
 from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
+from thoth_watch.infrastructure.settings.found import HookSettings, InboxSettings, Settings
 from thoth_watch.infrastructure.settings.layers import (
     CONFIG_NAME,
     Origin,
@@ -32,8 +32,6 @@ from thoth_watch.infrastructure.settings.layers import (
 from thoth_watch.infrastructure.settings.precision import strongest_precision
 from thoth_watch.infrastructure.settings.problems import explain, without_password
 from thoth_watch.infrastructure.settings.scale_out import (
-    CacheSettings,
-    DispatchSettings,
     cache_of,
     check_scale_out,
     dispatch_of,
@@ -47,59 +45,12 @@ from thoth_watch.infrastructure.settings.schema import (
     TranscriptSection,
 )
 
-AUTO = {"batch.max_files", "batch.max_audio_s", "batch.max_wait_s"}  # None is their auto
-
-
-@dataclass(frozen=True, slots=True)
-class InboxSettings:
-    """A folder to watch."""
-
-    path: Path  # absolute
-    recursive: bool
-    settle_s: float
-    watcher: str  # auto, inotify or polling
-    rescan_s: float
-    extensions: tuple[str, ...]  # lower case, no dot
-    ignore: tuple[str, ...]  # globs on names, beside the built-in ones
-    sentinel: str | None  # ending of the file that says that a recording is whole
-    after: Path | None  # absolute: where recordings go when they are done; None: they stay
-
-
-@dataclass(frozen=True, slots=True)
-class HookSettings:
-    """Who is told what happened."""
-
-    command: tuple[str, ...]  # program and arguments; empty: none
-    webhook: str | None
-    secret: str | None  # signs the webhook's body
-    ends: tuple[str, ...]  # done, failed
-    timeout_s: float
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The whole configuration, checked, with paths made absolute."""
-
-    inboxes: tuple[InboxSettings, ...]
-    audio: AudioConfig
-    batch: BatchPolicy
-    quiet_hours: QuietHours
-    engine: TranscriptionEngineConfig
-    devices: tuple[str, ...] | None  # an engine in a process of its own on each; None: one engine
-    idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
-    treatment: Treatment  # what a recording gets that no rule matches
-    rules: tuple[Rule, ...]
-    diarization: DiarizationConfig
-    subtitles: SubtitleLayout
-    ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
-    dispatch: DispatchSettings
-    cache: CacheSettings
-    log_level: str  # debug, info, warning or error
-    log_format: str  # text or json
-    hooks: HookSettings
-    origins: Mapping[str, Origin]  # dotted key, in the file's order; passwords are masked
-    file: Path | None  # absolute; None where no file was read
+AUTO = {  # None is their auto
+    "batch.max_files",
+    "batch.max_audio_s",
+    "batch.max_wait_s",
+    "engine.batch_size",
+}
 
 
 def load(path: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:

@@ -1,0 +1,69 @@
+"""The configuration as the rest of the program has it: checked, in the domain's own objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from thoth_watch.domain.audio import AudioConfig
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.quiet_hours import QuietHours
+from thoth_watch.domain.speakers import DiarizationConfig
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.domain.treatment import Rule, Treatment
+from thoth_watch.infrastructure.settings.layers import Origin
+from thoth_watch.infrastructure.settings.scale_out import CacheSettings, DispatchSettings
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSettings:
+    """A folder to watch."""
+
+    path: Path  # absolute
+    recursive: bool
+    settle_s: float
+    watcher: str  # auto, inotify or polling
+    rescan_s: float
+    extensions: tuple[str, ...]  # lower case, no dot
+    ignore: tuple[str, ...]  # globs on names, beside the built-in ones
+    sentinel: str | None  # ending of the file that says that a recording is whole
+    after: Path | None  # absolute: where recordings go when they are done; None: they stay
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Who is told what happened."""
+
+    command: tuple[str, ...]  # program and arguments; empty: none
+    webhook: str | None
+    secret: str | None  # signs the webhook's body
+    ends: tuple[str, ...]  # done, failed
+    timeout_s: float
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, checked, with paths made absolute."""
+
+    inboxes: tuple[InboxSettings, ...]
+    audio: AudioConfig
+    batch: BatchPolicy
+    quiet_hours: QuietHours
+    engine: TranscriptionEngineConfig
+    devices: tuple[str, ...] | None  # an engine in a process of its own on each; None: one engine
+    idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
+    treatment: Treatment  # what a recording gets that no rule matches
+    rules: tuple[Rule, ...]
+    diarization: DiarizationConfig
+    subtitles: SubtitleLayout
+    ledger_url: str  # SQLAlchemy's form; a SQLite file is absolute
+    dispatch: DispatchSettings
+    cache: CacheSettings
+    log_level: str  # debug, info, warning or error
+    log_format: str  # text or json
+    hooks: HookSettings
+    origins: Mapping[str, Origin]  # dotted key, in the file's order; passwords are masked
+    file: Path | None  # absolute; None where no file was read
