@@ -146,6 +146,19 @@ def test_a_cut_between_two_stretches_lies_in_the_silence():
     assert (second.start, second.stop) == (int(27.6 * RATE), int(50.4 * RATE))
 
 
+@pytest.mark.parametrize(("first_ends", "is_cut_into"), [(20.0, False), (13.0, False), (9.0, True)])
+def test_a_stretch_that_does_not_fit_is_cut_into_only_where_the_window_is_all_but_empty(
+    first_ends, is_cut_into
+):
+    samples = np.ones(60 * RATE, np.float32)
+    speech = ((5.0, first_ends), (first_ends + 1, 50.0))
+
+    first, second, *_ = cut_windows(samples, window_samples=FULL, speech=speech)
+
+    assert (first.stop == second.start) is is_cut_into
+    assert (first.duration_s > 20) is is_cut_into
+
+
 def test_speech_that_goes_on_beyond_a_window_is_cut_where_it_is_quiet():
     samples = np.random.default_rng(0).standard_normal(80 * RATE).astype(np.float32)
     samples[35 * RATE : 36 * RATE] *= 0.001

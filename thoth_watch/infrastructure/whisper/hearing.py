@@ -27,7 +27,7 @@ from thoth_watch.infrastructure.whisper.segments import cut_at_timestamps, cut_s
 from thoth_watch.infrastructure.whisper.sequential import Seeker, SequentialWindow
 from thoth_watch.infrastructure.whisper.windows import Spans, Window, cut_windows
 
-DECODING_VERSION = 4  # raised when windows, rules or thresholds change the words
+DECODING_VERSION = 5  # raised when windows, rules or thresholds change the words
 SPEECH_THRESHOLD = 0.6  # a window above it does not decide a recording's language
 FRAMES_PER_S = 100  # of `seek`
 

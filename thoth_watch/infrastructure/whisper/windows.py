@@ -19,6 +19,9 @@ SEARCH_S = 8.0  # the end of each full window in which a quiet place is looked f
 FRAME = SAMPLE_RATE_HZ // 50  # 320: energy is measured every 20 ms
 SPOT_FRAMES = 12  # a quiet place is 0.24 s long
 PAD_S = 0.4  # heard before and after speech: its first and last sounds are weak
+LEAST_FULL = (
+    0.25  # of a window: with less in it, it ends in the midst of the speech that comes next
+)
 LONGEST_PAUSE_S = 4.0  # in a window; what follows a longer one, Whisper may take for no speech
 
 
@@ -88,10 +91,10 @@ def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
         first = index
         while index < len(spans) and spans[index][1] <= limit:
             index += 1
-        goes_on = index < len(spans) and spans[index][0] < limit - _search(window_samples)
+        is_early = index < len(spans) and spans[index][0] < start + int(LEAST_FULL * window_samples)
         fits_none = index == first
         stop = spans[index - 1][1]
-        if goes_on or fits_none:
+        if is_early or fits_none:
             stop = quiet_cut(samples, start=start, limit=limit)
         yield Window(start, samples[start:stop])
 
