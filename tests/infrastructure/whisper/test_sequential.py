@@ -19,7 +19,8 @@ from thoth_watch.infrastructure.whisper import (
 )
 from thoth_watch.infrastructure.whisper.quiet import quietly
 from thoth_watch.infrastructure.whisper.segments import cut_sequentially
-from thoth_watch.infrastructure.whisper.sequential import RecordingMels, Seeker
+from thoth_watch.infrastructure.whisper.sequential import RecordingMels, Seeker, go_on
+from thoth_watch.infrastructure.whisper.windows import Window
 
 BEGIN = 1000
 RATE = 16_000
@@ -232,3 +233,18 @@ def test_tokens_and_times_of_a_long_recording_are_those_of_transformers(
     assert len({segment.seek for segment in transcript.segments}) >= 3
     for segment in transcript.segments:
         assert (round(segment.start, 2), round(segment.end, 2)) in times
+
+
+@pytest.mark.parametrize(
+    ("words_end_s", "speech", "next_s"),
+    [
+        (1.7, ((10.0, 14.5),), 1.7),  # the rest of it was passed over
+        (1.7, ((10.0, 12.3), (14.0, 14.3)), 6.0),  # times may be off by so much
+        (4.4, ((10.0, 14.5), (17.0, 20.0)), 6.0),  # the next window's
+        (0.1, ((10.0, 14.5),), 6.0),  # would not move on
+    ],
+)
+def test_the_next_window_starts_where_somebody_goes_on_without_words(words_end_s, speech, next_s):
+    window = Window(10 * RATE, np.zeros(6 * RATE, np.float32))
+
+    assert go_on(words_end_s, 6.0, window=window, speech=speech) == next_s

@@ -24,7 +24,7 @@ from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecod
 from thoth_watch.infrastructure.whisper.placement import seconds_now
 from thoth_watch.infrastructure.whisper.prompts import Prompts
 from thoth_watch.infrastructure.whisper.segments import cut_at_timestamps, cut_sequentially
-from thoth_watch.infrastructure.whisper.sequential import Seeker, SequentialWindow
+from thoth_watch.infrastructure.whisper.sequential import Seeker, SequentialWindow, go_on
 from thoth_watch.infrastructure.whisper.windows import Spans, Window, cut_windows
 
 DECODING_VERSION = 5  # raised when windows, rules or thresholds change the words
@@ -127,7 +127,7 @@ class Ear:
             peak = torch.cuda.max_memory_allocated(device)
             seconds.peak_gpu_bytes = max(seconds.peak_gpu_bytes, peak)
         return [
-            self._heard(piece.window, attempt, language, said)
+            self._heard(piece, attempt, language, said)
             for piece, attempt, language, said in zip(
                 pieces, attempts, languages, words, strict=True
             )
@@ -183,11 +183,12 @@ class Ear:
 
     def _heard(
         self,
-        window: Window,
+        piece: Piece,
         attempt: Attempt,
         language: str,
         words: list[tuple[Word, int]],
     ) -> Heard:
+        window = piece.window
         is_sequential = isinstance(window, SequentialWindow)
         is_speech = attempt.no_speech_prob <= SPEECH_THRESHOLD
         tokens, duration_s = attempt.decoded.tokens, window.duration_s
@@ -198,6 +199,9 @@ class Ear:
         advance_s = duration_s
         if is_sequential:
             stretches, advance_s = cut_sequentially(tokens, **how)
+            speech = piece.job.recording.speech
+            if speech is not None and stretches:
+                advance_s = go_on(stretches[-1].end, advance_s, window=window, speech=speech)
         else:
             stretches = cut_at_timestamps(tokens, **how)
         segments, end, left = [], self._loaded.vocabulary.end, deque(words)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.speech import Stretches, between, total_s
 from thoth_watch.infrastructure.whisper.windows import (
     PAD_S,
     Spans,
@@ -24,6 +25,8 @@ from thoth_watch.infrastructure.whisper.windows import (
 HOP = 160  # samples a frame
 FRAMES_AT_ONCE = 3000  # of the features that are computed together: 30 s
 FRAMES_PER_STEP = 2  # of a timestamp: 0.02 s
+UNHEARD_S = 1.0  # so much speech behind a window's last words is heard again
+LEAST_STEP_S = 0.4  # so that a window whose times are wrong cannot be heard for ever
 _SILENCE = -10.0  # log10 of the least power that is told from none
 _DYNAMIC_RANGE = 8.0  # log10 below the loudest frame of the whole recording
 
@@ -179,3 +182,14 @@ class Seeker:
             return len(self._samples)
         step = FRAMES_PER_STEP * HOP
         return seek if start_s <= now_s else int(start_s * SAMPLE_RATE_HZ) // step * step
+
+
+def go_on(words_end_s: float, advance_s: float, *, window: Window, speech: Stretches) -> float:
+    """How many seconds after a window's start the next one starts.
+
+    words_end_s: where its last words end. advance_s: as Whisper has it, for whom nobody speaks behind
+    a last timestamp. Where somebody does, for longer than times are off, it goes on from there.
+    """
+    since_s, until_s = window.offset_s + words_end_s, window.offset_s + advance_s
+    is_heard = total_s(between(speech, since_s, until_s)) <= UNHEARD_S
+    return advance_s if is_heard or words_end_s < LEAST_STEP_S else words_end_s
