@@ -29,7 +29,9 @@ class Way(Protocol):
     precision: str
     device: str  # its name
     on_gpu: bool
-    batch_size: int  # windows that share a forward pass, at most
+    batch_size: (
+        int  # windows that share a forward pass, at most; 1 of programs that are only compared
+    )
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
         """Each file's text, in order, and the wall seconds of stages."""

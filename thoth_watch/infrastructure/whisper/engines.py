@@ -126,7 +126,7 @@ class WhisperTranscriptionEngine:
         if self.engine_type == EngineType.STANDARD:
             return 1
         return self._asked.batch_size or automatic_batch_size(
-            self._loaded.config,
+            self._loaded.model.config,
             n_weights=self._loaded.n_weights,
             dtype=self._loaded.encoder_dtype,
             device=self._loaded.device,

@@ -49,7 +49,6 @@ class LoadedWhisper:
     vocabulary: Vocabulary
     revision: str
     device: torch.device  # where its inputs go
-    config: Any  # WhisperConfig
     n_weights: int  # numbers in it
 
     @property
@@ -205,7 +204,6 @@ def _load(
         vocabulary,
         checkpoint.revision,
         device,
-        config=config,
         n_weights=n_weights,
     )
 
