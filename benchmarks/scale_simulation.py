@@ -107,6 +107,9 @@ class FakedFleet:
             self.batches += 1
             heapq.heappush(self.working, (self.clock.seconds + takes_s, worker, claim))
 
+    def changed(self) -> None:
+        """Anything."""
+
     def wait(self, timeout_s: float) -> bool:
         """Until then, or until a worker has ended its batch."""
         end_s = self.clock.seconds + timeout_s

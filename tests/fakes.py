@@ -78,18 +78,22 @@ class FakeInbox:
         self.unannounced: set[Path] = set()
         self.problem: str | None = None
         self.identity: tuple[int, int] | None = (1, 1)
+        self.n_looks = 0  # at the whole of it
 
     def put(self, name: str, **changes: Any) -> AudioFile:
         self.files[name] = a_file(name, inbox=self.root, **changes)
         return self.files[name]
 
     def look(self) -> Listing:
+        self.n_looks += 1
+        return self.look_at({file.path for file in self.files.values()})
+
+    def look_at(self, paths: Collection[Path]) -> Listing:
         if self.problem:
             return Listing(self.root, problem=self.problem)
-        files = tuple(self.files.values())
         return Listing(
             self.root,
-            files,
+            tuple(file for file in self.files.values() if file.path in paths),
             self.refused,
             unannounced=frozenset(self.unannounced),
             identity=self.identity,
@@ -325,10 +329,13 @@ class FakeProgress:
 
 
 class FakeDoorbell:
-    """Nobody rings; waiting moves the fake clock on."""
+    """Nobody rings, so that anything may have changed; waiting moves the fake clock on."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
+
+    def changed(self) -> Collection[Path] | None:
+        return None
 
     def wait(self, timeout_s: float) -> bool:
         self.clock.advance(timeout_s)

@@ -74,6 +74,61 @@ def test_an_empty_file_waits_with_its_reason_and_is_given_up_after_an_hour(house
     assert house.states() == {"a.wav": State.FAILED}
 
 
+def test_a_glance_takes_up_what_was_named_and_what_settles(house: House):
+    house.watch.tick()
+    a, b = house.inbox.put("a.wav"), house.inbox.put("b.wav")
+    assert house.watch.glance({a.path})
+    assert house.states() == {"a.wav": State.SEEN}
+
+    house.clock.advance(2.0)
+    assert house.watch.glance({b.path})
+
+    assert house.states() == {"a.wav": State.READY, "b.wav": State.SEEN}
+    assert (house.watch.unsettled, house.inbox.n_looks) == (1, 1)
+
+
+def test_a_glance_leaves_a_growing_file_and_one_that_is_being_written(house: House):
+    house.watch.tick()
+    for size in range(1, 4):
+        file = house.inbox.put("a.wav", size=size)
+        assert house.watch.glance({file.path})
+        house.clock.advance(3.0)
+    house.files.being_written.add(file.path)
+    assert house.watch.glance(())
+    assert (house.states(), house.rows()["a.wav"]["reason"]) == (
+        {"a.wav": State.SEEN},
+        REASON_WRITER,
+    )
+
+    house.files.being_written.clear()
+    for _ in range(2):
+        assert house.watch.glance(())
+        house.clock.advance(2.0)
+    assert house.states() == {"a.wav": State.READY}
+
+
+def test_what_a_glance_misses_is_not_gone(house: House):
+    file = house.inbox.put("a.wav")
+    house.watch.tick()
+    house.inbox.files.clear()
+    for _ in range(5):
+        assert house.watch.glance({file.path})
+
+    assert house.states() == {"a.wav": State.SEEN}
+
+
+def test_a_glance_cannot_tell_of_an_inbox_whose_place_another_folder_took(house: House):
+    house.inbox.put("a.wav")
+    house.watch.tick()
+    house.inbox.identity = (1, 2)
+
+    assert not house.watch.glance(())
+    house.inbox.problem = "unmounted"
+    assert not house.watch.glance(())
+    house.watch.tick()
+    assert house.watch.glance(())  # away, and nothing was named: nothing to be told
+
+
 def test_what_waited_before_a_restart_still_waits_after_it(house: House):
     house.inbox.put("a.wav")
     house.watch.tick()

@@ -147,7 +147,7 @@ def test_12_a_file_that_is_still_being_copied(run, config: Path, tmp_path: Path)
     from thoth_watch.application.watch_inbox import REASON_WRITER, WatchInbox
     from thoth_watch.bootstrap import build_decoder
     from thoth_watch.infrastructure.inbox import FolderInbox
-    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.service.clock import SystemClock
 

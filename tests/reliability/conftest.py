@@ -17,7 +17,7 @@ from tests.fakes import FakeClock, FakeEngines, HashingEngine
 from tests.reliability.place import Place
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
 from thoth_watch.infrastructure.inbox import FolderInbox
-from thoth_watch.infrastructure.inbox.folder import LocalFiles
+from thoth_watch.infrastructure.inbox.local_files import LocalFiles
 from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.publishing import DurablePublisher
 

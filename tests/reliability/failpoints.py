@@ -31,6 +31,7 @@ MODULES = (
     "thoth_watch.infrastructure.publishing.leftovers",
     "thoth_watch.infrastructure.publishing.mover",
     "thoth_watch.infrastructure.inbox.folder",
+    "thoth_watch.infrastructure.inbox.local_files",
     "thoth_watch.infrastructure.audio.safe_open",
 )
 LEDGER = "thoth_watch.infrastructure.ledger.connection"

@@ -83,6 +83,9 @@ class Inbox(Protocol):
     def look(self) -> Listing:
         """List the folder now; never raises for what it finds in it (see Listing.problem)."""
 
+    def look_at(self, paths: Collection[Path]) -> Listing:
+        """As `look`, of these paths below `root` alone; what else lies there is not told."""
+
 
 class Whereabouts(StrEnum):
     """What became of a file since it was seen."""
@@ -107,6 +110,9 @@ class Doorbell(Protocol):
 
     def wait(self, timeout_s: float) -> bool:
         """Block until something may have changed, `wake` was called, or the time is over."""
+
+    def changed(self) -> Collection[Path] | None:
+        """The paths named as changed since this was asked last; None: anything may have changed."""
 
     def wake(self) -> None:
         """End the wait from another thread."""

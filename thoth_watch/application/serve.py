@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from thoth_watch.application.look_around import LookAround
+from thoth_watch.application.pace import Pace
 from thoth_watch.application.ports import AudioFiles, Claim, Clock, Doorbell, Ledger, Whereabouts
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.watch_inbox import WatchInbox
@@ -32,9 +34,6 @@ SOON_S = 5.0  # `once` waits for a retry that is due within this
 PATIENCE_S = 600.0  # `once` waits at most so long for a file that never stops changing
 PAUSE_FIRST_S, PAUSE_MAX_S = 5.0, 300.0  # after the surroundings got in the way
 LEAST_WAIT_S = 0.05
-PAUSES = (
-    4  # times as long as a look took there is no other one: a huge inbox costs a fifth of the time
-)
 MANY_FILES = 100  # that wait are enough for a batch without another look
 NEAREST_FILES = 4_000  # of those that wait, in order, are formed into batches at a time
 STOP_WITHIN_S = 6.0  # of the ten seconds that a stop may take
@@ -153,7 +152,14 @@ class Serve:
         self._waiting: list[WaitingFile] = []  # in order, as the ledger had them
         self._is_stale = True
         self._may_hurry = False
-        self._next_look_s = self._next_read_s = -math.inf  # not before: the last one took long
+        self._reading = Pace(clock)
+        self._look_around = LookAround(
+            inboxes,
+            doorbell=doorbell,
+            clock=clock,
+            rescan_s=policy.rescan_s,
+            always_whole=policy.drain,
+        )
         self._idle_since_s: float | None = None  # None: not noted since the last batch
         self._is_unloaded = False
 
@@ -268,27 +274,21 @@ class Serve:
                 return None
         if not is_tidy:
             return LEAST_WAIT_S
-        return self._wait_s(waiting, retry_at, quiet_until, has_looked=has_looked)
+        return self._wait_s(waiting, retry_at, quiet_until)
 
     def _who_waits(self, away: Collection[Path]) -> list[WaitingFile]:
         """The files that wait for a batch, in order; a long list is read anew only now and then."""
-        began_s = self._clock.monotonic_s()
-        is_due = self._is_stale and began_s >= self._next_read_s and not self._hurries()
+        is_due = self._is_stale and self._reading.is_due and not self._hurries()
         if not self._waiting or is_due:
-            found = self._ledger.waiting(self._treatment_of)
-            self._waiting, self._is_stale = in_order(found, self._policy.batch), False
-            self._next_read_s = self._pause_after(began_s)
+            with self._reading.measure():
+                found = self._ledger.waiting(self._treatment_of)
+                self._waiting, self._is_stale = in_order(found, self._policy.batch), False
         return [w for w in self._waiting if w.file.inbox not in away] if away else self._waiting
 
     def _hurries(self) -> bool:
         """Whether an engine stands still before many files that are known to wait: they come first."""
         is_deep = len(self._waiting) >= MANY_FILES
         return self._may_hurry and is_deep and not self._dispatcher.is_busy
-
-    def _pause_after(self, began_s: float) -> float:
-        """When to do again what began then: so much later as it took long."""
-        now_s = self._clock.monotonic_s()
-        return now_s + PAUSES * (now_s - began_s)
 
     def _load(self, waiting: Sequence[WaitingFile]) -> Load:
         """What the size of the next batch depends on."""
@@ -339,17 +339,11 @@ class Serve:
                 )
 
     def _look(self) -> bool:
-        """Look at the inboxes, unless that took long and was not long ago; whether it was done."""
-        began_s = self._clock.monotonic_s()
-        has_more = [inbox for inbox in self._inboxes if inbox.has_more]
-        if self._hurries() or (not has_more and began_s < self._next_look_s):
+        """Look at the inboxes, unless batches come first; whether they have been seen whole."""
+        if self._hurries():
             return False
-        for inbox in has_more or self._inboxes:
-            inbox.tick()
         self._is_stale = True
-        if not has_more:
-            self._next_look_s = self._pause_after(began_s)
-        return not has_more
+        return self._look_around.look()
 
     def _dispatch(
         self, waiting: list[WaitingFile], away: Collection[Path], *, drain: bool
@@ -403,20 +397,13 @@ class Serve:
         waiting: list[WaitingFile],
         retry_at: datetime | None,
         quiet_until: datetime | None,
-        *,
-        has_looked: bool,
     ) -> float:
         """Seconds to the next thing that is due."""
-        now_s = self._clock.monotonic_s()
-        due = [self._policy.rescan_s]
+        due = [self._look_around.next_s() - self._clock.monotonic_s()]
+        if due[0] == -math.inf:
+            return 0.0
         if self._policy.tend_s is not None:
             due.append(self._policy.tend_s)
-        if any(inbox.has_more for inbox in self._inboxes):
-            return 0.0
-        settles_s = [at_s for inbox in self._inboxes if (at_s := inbox.next_s()) is not None]
-        due += [max(at_s, self._next_look_s) - now_s for at_s in settles_s]
-        if not has_looked:
-            due.append(self._next_look_s - now_s)
         departure_s = next_departure_s(waiting, self._policy.batch, load=self._load(waiting))
         if quiet_until is not None:
             due.append((quiet_until - self._clock.now()).total_seconds())

@@ -1,9 +1,10 @@
-"""One tick of watching: look at the inbox, tell the ledger what changed, and who is settled."""
+"""Watching: look at the inbox or at some of it, tell the ledger what changed, and who is settled."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -46,7 +47,7 @@ class _Changes:
 
 
 class WatchInbox:
-    """Watches one inbox. Start-up, events, rescans and `once` all go through `tick`."""
+    """Watches one inbox: the whole by `tick`, what an event named and what settles by `glance`."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class WatchInbox:
         self._known: dict[Path, KnownFile] = {}
         self._is_loaded = False
         self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
+        self._pending: set[Path] = set()  # as of the last look they waited for their copy to finish
         self._settled: deque[AudioFile] = deque()
         self._missing: dict[Path, int] = {}
         self._identity: tuple[int, int] | None = None
@@ -78,6 +80,7 @@ class WatchInbox:
         )
         self.unsettled = 0  # files with content that wait for their copy to finish
         self.last = Listing(inbox.root)
+        self.look_s = 0.0  # that the last look or glance took, without reading headers
 
     def tick(self) -> None:
         """Look once and record all that changed; or, of the look before, more of what has settled."""
@@ -90,6 +93,7 @@ class WatchInbox:
         if not self._is_loaded:
             self._known = self._ledger.known(self._inbox.root)
             self._is_loaded = True
+        began_s = self._clock.monotonic_s()
         listing = self._doubted(self._inbox.look())
         self._complain(listing.problem)
         self.last = listing
@@ -97,8 +101,35 @@ class WatchInbox:
             self.unsettled = 0
             self._settled.clear()
             return
-        changes = _Changes(refused=self._new_refusals(listing), gone=self._vanished(listing))
+        gone = self._vanished(listing)
         settling = self._ledger.settling(self._inbox.root)
+        self._take_in(listing, began_s, settling=settling, gone=gone)
+
+    def glance(self, named: Collection[Path]) -> bool:
+        """Look at these paths and at what waits for its copy to finish; False: only `tick` can tell.
+
+        What is missing is not GONE by this: that takes two looks at the whole.
+        """
+        self.look_s = 0.0
+        if self.is_away:
+            return not named
+        paths = {*named, *self._pending}
+        if not paths:
+            return True
+        began_s = self._clock.monotonic_s()
+        listing = self._inbox.look_at(paths)
+        if listing.identity != self.last.identity:
+            return False
+        if self._found_here is not None:
+            self._found_here |= _present(listing)
+        self._take_in(listing, began_s, settling=self._pending, gone=[])
+        return listing.problem is None
+
+    def _take_in(
+        self, listing: Listing, began_s: float, *, settling: Collection[Path], gone: list[Path]
+    ) -> None:
+        """Record what a look found new, changed, refused or settled, and who is gone."""
+        changes = _Changes(refused=self._new_refusals(listing), gone=gone)
         pending = []
         for file in listing.files:
             before = self._known.get(file.path)
@@ -108,10 +139,12 @@ class WatchInbox:
                 pending.append(file)
             elif file.path in settling:
                 pending.append(file)
+        self._pending = {file.path for file in pending}
         announced = [file for file in pending if file.path not in listing.unannounced]
         for file in pending:
             if file.path in listing.unannounced:
                 self._note(file, self._unannounced, changes)
+        self.look_s = self._clock.monotonic_s() - began_s
         self._settle(announced, changes)
         self._record(changes)
         n_empty = sum(1 for file in announced if file.signature.size_bytes == 0)
@@ -140,6 +173,7 @@ class WatchInbox:
         """A recording was moved away by us: what lies at its path from now on is another one."""
         for of in (self._known, self._noted, self._missing):
             of.pop(path, None)
+        self._pending.discard(path)
         if self._found_here is not None:
             self._found_here.discard(path)
 
@@ -165,7 +199,9 @@ class WatchInbox:
             self._note(file, REASON_EMPTY, changes)
             if file.signature.modified_ns < give_up_before.timestamp() * 1e9:
                 changes.given_up.append(file.path)
-        self._settled.extend(self._tracker.look(pending, now_s=self._clock.monotonic_s()))
+        settled = self._tracker.look(pending, now_s=self._clock.monotonic_s())
+        self._pending -= {file.path for file in settled}
+        self._settled.extend(settled)
         self._take_settled(changes)
 
     def _take_settled(self, changes: _Changes) -> None:
@@ -174,6 +210,7 @@ class WatchInbox:
             file = self._settled.popleft()
             if self._files.is_being_written(file):
                 self._note(file, REASON_WRITER, changes)
+                self._pending.add(file.path)
             else:
                 changes.ready.append((file, self._decoder.probe(file)))
 
@@ -213,7 +250,7 @@ class WatchInbox:
         An incomplete look says nothing about what is missing, nor does one at another folder that
         took the inbox's place.
         """
-        present = {file.path for file in listing.files} | {e.path for e in listing.refused}
+        present = _present(listing)
         if self._identity not in (None, listing.identity):
             self._found_here, self._missing = set(), {}
         self._identity = listing.identity
@@ -248,3 +285,7 @@ class WatchInbox:
             )
         elif before and not problem:
             log.info("the inbox can be read again", extra={"event": "inbox_back"})
+
+
+def _present(listing: Listing) -> set[Path]:
+    return {file.path for file in listing.files} | {entry.path for entry in listing.refused}

@@ -94,7 +94,7 @@ def build_transcribe_batch(
     """
     from thoth_watch.application.known_results import KnownResults
     from thoth_watch.application.transcribe_batch import TranscribeBatch
-    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 
     has_time = batch_limit(settings, clock)

@@ -77,7 +77,7 @@ def build_service(
     from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
     from thoth_watch.infrastructure.dispatch.processes import ProcessDispatcher
     from thoth_watch.infrastructure.inbox import WatchdogDoorbell
-    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import inbox_lock
     from thoth_watch.infrastructure.service.notify import ServiceManager
@@ -193,7 +193,7 @@ def _inboxes(
     """What looks at each inbox, and what moves the recordings that are done, where that is asked."""
     from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.watch_inbox import WatchInbox
-    from thoth_watch.infrastructure.inbox.folder import LocalFiles
+    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.publishing import RecordingMover
 
     watches = [

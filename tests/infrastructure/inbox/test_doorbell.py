@@ -10,6 +10,7 @@ import pytest
 
 from thoth_watch.infrastructure.inbox import WatchdogDoorbell
 from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silent
+from thoth_watch.infrastructure.inbox.heard import MANY_EVENTS
 
 MOUNTS = """\
 22 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -45,6 +46,66 @@ def test_it_does_not_ring_for_the_transcripts_that_we_write(tmp_path: Path):
         (tmp_path / "a.wav").read_bytes()
 
         assert not bell.wait(0.5)
+
+
+def in_everyday_use(bell: WatchdogDoorbell) -> None:
+    """What came while nobody watched has been looked at."""
+    quiet(bell)
+    assert bell.changed() is None
+
+
+def test_it_names_the_recordings_that_were_written_or_renamed_into_place(tmp_path: Path):
+    (tmp_path / "sub").mkdir()
+    with bell_for(tmp_path) as bell:
+        in_everyday_use(bell)
+        for name in ("a.wav", "a.txt", "sub/b.wav", "c.wav.part"):
+            (tmp_path / name).write_bytes(b"RIFF")
+        (tmp_path / "c.wav.part").rename(tmp_path / "c.wav")
+        quiet(bell)
+
+        assert bell.changed() == {tmp_path / name for name in ("a.wav", "sub/b.wav", "c.wav")}
+        assert bell.changed() == frozenset()
+
+
+def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with bell_for(Path()) as bell:
+        in_everyday_use(bell)
+        (tmp_path / "a.wav").write_bytes(b"RIFF")
+        quiet(bell)
+
+        assert bell.changed() == {tmp_path / "a.wav"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda inbox: (inbox / "a.wav").unlink(),
+        lambda inbox: (inbox / "a.wav").rename(inbox / "b.wav"),
+        lambda inbox: (inbox / "sub").rename(inbox / "other"),
+        lambda inbox: (inbox / "new").mkdir(),
+    ],
+)
+def test_after_what_a_path_cannot_tell_anything_may_have_changed(tmp_path: Path, change):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with bell_for(tmp_path) as bell:
+        in_everyday_use(bell)
+        change(tmp_path)
+        quiet(bell)
+
+        assert bell.changed() is None
+        assert bell.changed() == frozenset()
+
+
+def test_after_many_events_anything_may_have_changed_as_some_may_be_lost(tmp_path: Path):
+    with bell_for(tmp_path) as bell:
+        in_everyday_use(bell)
+        for n in range(MANY_EVENTS):
+            (tmp_path / f"{n}.wav").write_bytes(b"RIFF")
+        quiet(bell)
+
+        assert bell.changed() is None
 
 
 def test_waking_it_ends_the_wait(tmp_path: Path):

@@ -12,8 +12,9 @@ import pytest
 from thoth_watch.application.ports import Whereabouts
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import TryLater
-from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox, LocalFiles, signature_of
+from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox
 from thoth_watch.infrastructure.inbox.from_here import seen_from_here
+from thoth_watch.infrastructure.inbox.local_files import LocalFiles, signature_of
 
 
 def touch(path: Path, content: bytes = b"RIFF") -> Path:
@@ -49,6 +50,44 @@ def test_a_sentinel_of_the_name_or_the_stem_announces_a_recording_of_its_folder(
     assert waiting == ["c.wav", "d.mp3", "sub/a.wav"]
     assert len(listing.files) == 6
     assert FolderInbox(tmp_path).look().unannounced == frozenset()
+
+
+def test_a_look_at_some_paths_tells_what_a_whole_look_tells_of_them(tmp_path: Path):
+    everything = ("a.wav", "b.wav", "sub/c.wav", "sub/d.wav", "sub/.e.wav", "@eaDir/f.wav", "g.txt")
+    for name in everything:
+        touch(tmp_path / name)
+    touch(tmp_path / "sub/d.ready", b"")
+    (tmp_path / "h.wav").symlink_to("a.wav")
+    inbox = FolderInbox(tmp_path, sentinel=".ready")
+    whole = inbox.look()
+
+    some = inbox.look_at({tmp_path / name for name in (*everything, "h.wav", "no/such.wav")})
+
+    assert sorted(some.files, key=str) == sorted(whole.files, key=str)
+    assert some.unannounced == whole.unannounced
+    assert (some.refused, some.identity) == (whole.refused, whole.identity)
+    assert some.problem is None
+    assert [file.path.name for file in inbox.look_at({tmp_path / "b.wav"}).files] == ["b.wav"]
+    flat = FolderInbox(tmp_path, recursive=False).look_at({tmp_path / "sub/c.wav"})
+    assert flat.files == ()
+
+
+def test_a_look_at_some_paths_follows_no_link_that_took_a_folders_place(tmp_path: Path):
+    touch(tmp_path / "outside/a.wav")
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/sub").symlink_to(tmp_path / "outside")
+
+    listing = FolderInbox(tmp_path / "inbox").look_at({tmp_path / "inbox/sub/a.wav"})
+
+    assert listing.files == ()
+    assert "sub" in str(listing.problem)  # a whole look is to tell
+
+
+def test_a_look_at_some_paths_of_an_inbox_that_is_away_says_so(tmp_path: Path):
+    listing = FolderInbox(tmp_path / "away").look_at({tmp_path / "away/a.wav"})
+
+    assert listing.identity is None
+    assert "is the folder there" in str(listing.problem)
 
 
 def test_without_recursion_only_the_folder_itself_is_looked_at(tmp_path: Path):

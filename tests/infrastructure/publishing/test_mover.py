@@ -15,7 +15,7 @@ import pytest
 
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, TryLater
-from thoth_watch.infrastructure.inbox.folder import signature_of
+from thoth_watch.infrastructure.inbox.local_files import signature_of
 from thoth_watch.infrastructure.publishing import RecordingMover, mover
 
 SOUND = b"RIFF and all that is heard" * 1_000

@@ -1,4 +1,4 @@
-"""Rings when something may have changed in an inbox. Nothing depends on it ringing: looks happen anyway."""
+"""Rings when something may have changed in an inbox, and names it. Nothing depends on it: looks happen anyway."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from thoth_watch.infrastructure.inbox.filesystem import must_poll
+from thoth_watch.infrastructure.inbox.heard import Heard
 from thoth_watch.infrastructure.inbox.watches import count_folders, count_watches
 
 log = logging.getLogger(__name__)
@@ -41,18 +42,27 @@ _RINGS: list[type[FileSystemEvent]] = [
 
 
 class _Ring(FileSystemEventHandler):
-    def __init__(self, bell: threading.Event, suffixes: frozenset[str]) -> None:
+    def __init__(self, bell: threading.Event, heard: Heard, suffixes: frozenset[str]) -> None:
         self._bell = bell
+        self._heard = heard
         self._suffixes = suffixes
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Ring for folders and recordings, not for the transcripts that we write."""
-        names = (event.src_path, event.dest_path)
-        if event.is_directory or any(self._is_audio(name) for name in names if name):
-            self._bell.set()
+        is_flood = self._heard.an_event()
+        source, target = (self._audio(name) for name in (event.src_path, event.dest_path))
+        is_new = isinstance(event, FileCreatedEvent | FileModifiedEvent | FileClosedEvent)
+        if event.is_directory or (source and not is_new):
+            self._heard.everything()  # folders with what is in them, and what is gone
+        elif path := target or source:
+            self._heard.path(path)
+        elif not is_flood:
+            return
+        self._bell.set()
 
-    def _is_audio(self, name: bytes | str) -> bool:
-        return os.path.splitext(os.fsdecode(name))[1].lower() in self._suffixes
+    def _audio(self, name: bytes | str) -> Path | None:
+        path = os.fsdecode(name)
+        return Path(path) if os.path.splitext(path)[1].lower() in self._suffixes else None
 
 
 class WatchdogDoorbell:
@@ -65,10 +75,10 @@ class WatchdogDoorbell:
         self, folders: Iterable[tuple[Path, bool, str]], *, suffixes: Iterable[str]
     ) -> None:
         """folders: (path, whether recursive, watcher: auto, inotify or polling) of each inbox."""
-        self._bell = threading.Event()
+        self._bell, self._heard = threading.Event(), Heard()
         self._woken = threading.Event()
         self._suffixes = frozenset("." + s.lower().lstrip(".") for s in suffixes)
-        self._folders = tuple(folders)
+        self._folders = tuple((Path(os.path.abspath(p)), deep, how) for p, deep, how in folders)
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, tuple[int, int]] = {}  # device and inode of each watched folder
         self._complained = False
@@ -99,6 +109,10 @@ class WatchdogDoorbell:
         self._bell.clear()
         return rang
 
+    def changed(self) -> frozenset[Path] | None:
+        """The recordings that events named since this was asked last; None: anything may have changed."""
+        return self._heard.take()
+
     def wake(self) -> None:
         """End the wait from another thread or a signal handler."""
         self._woken.set()
@@ -124,14 +138,15 @@ class WatchdogDoorbell:
             self._complain(error)
             return
         self._complained = False
-        self._bell.set()  # what came while nobody watched
+        self._heard.everything()  # what came while nobody watched
+        self._bell.set()
 
     def _watch(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
         observer, n_folders = Observer(), count_folders(wanted)
         self._watched = {path: _identity(path) for path, _ in wanted}
         try:
             for path, recursive in wanted:
-                handler = _Ring(self._bell, self._suffixes)
+                handler = _Ring(self._bell, self._heard, self._suffixes)
                 observer.schedule(handler, str(path), recursive=recursive, event_filter=_RINGS)
             observer.start()
         except OSError:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import signal
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thoth_watch.application.ports import Whereabouts
-from thoth_watch.domain.audio import (
-    AUDIO_EXTENSIONS,
-    AudioFile,
-    Listing,
-    RefusedEntry,
-    Signature,
-)
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioFile, Listing, RefusedEntry
 from thoth_watch.infrastructure.inbox.junk import JunkNames
+from thoth_watch.infrastructure.inbox.local_files import (
+    OPEN_FOLDER,
+    folder_below,
+    signature_of,
+)
 
 MAX_DEPTH = 32
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_F_SETSIG = 10  # not in the fcntl module
 
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link; links are not followed: copy the recording itself"),
@@ -74,13 +65,20 @@ class FolderInbox:
 
     def look(self) -> Listing:
         """List the folder. What cannot be read is named in `problem`; the rest is listed all the same."""
+        return self._listing(lambda folder, found: self._scan(folder, self._root, 0, found))
+
+    def look_at(self, paths: Collection[Path]) -> Listing:
+        """As `look` would list these paths; what else lies there is not looked at."""
+        return self._listing(lambda _, found: self._find(paths, found))
+
+    def _listing(self, fill: Callable[[int, _Found], None]) -> Listing:
         found = _Found()
         try:
             # the inbox itself may be a link that its owner made; what lies in it may not
             folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 info = os.fstat(folder)
-                self._scan(folder, self._root, 0, found)
+                fill(folder, found)
             finally:
                 os.close(folder)
         except OSError as error:
@@ -99,18 +97,37 @@ class FolderInbox:
             identity=(info.st_dev, info.st_ino),
         )
 
+    def _find(self, paths: Collection[Path], found: _Found) -> None:
+        names_in: defaultdict[Path, set[str]] = defaultdict(set)
+        for path in paths:
+            names_in[path.parent].add(path.name)
+        for path, names in names_in.items():
+            parts = path.relative_to(self._root).parts
+            is_watched = not parts or (self._recursive and len(parts) <= MAX_DEPTH)
+            if not is_watched or any(part in self._junk for part in parts):
+                continue
+            try:
+                with folder_below(self._root, parts) as folder:
+                    self._entries(folder, path, names, len(parts), found)
+            except FileNotFoundError:
+                continue  # gone meanwhile: the next whole look will say
+            except OSError as error:
+                found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
+
     def _scan(self, folder: int, path: Path, depth: int, found: _Found) -> None:
         try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries]
+            self._entries(folder, path, _names_in(folder), depth, found)
         except OSError as error:
             found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
-            return
+
+    def _entries(
+        self, folder: int, path: Path, names: Iterable[str], depth: int, found: _Found
+    ) -> None:
         n_before = len(found.files)
         for name in names:
             self._entry(folder, path, name, depth, found)
         if self._sentinel is not None:
-            there = set(names)
+            there = set(_names_in(folder))
             here = (file.path for file in found.files[n_before:] if file.path.parent == path)
             found.unannounced |= {p for p in here if not self._is_announced(p, there)}
 
@@ -145,7 +162,7 @@ class FolderInbox:
             found.problems.append(f"{here}: deeper than {MAX_DEPTH} folders; not looked into")
             return
         try:
-            child = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+            child = os.open(name, OPEN_FOLDER, dir_fd=folder)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -157,81 +174,9 @@ class FolderInbox:
             os.close(child)
 
 
-class LocalFiles:
-    """Answers about single recordings, without reading them."""
-
-    def is_being_written(self, file: AudioFile) -> bool:
-        """Whether some process of this machine has the file open for writing, or wrote since the look.
-
-        A read lease is refused while there is a writer. It is a hint: network file systems and
-        files of other owners cannot tell, and then the answer is no. Source: fcntl(2), F_SETLEASE.
-        """
-        try:
-            with _folder_of(file) as folder:
-                handle = os.open(file.path.name, _OPEN_FILE, dir_fd=folder)
-        except OSError:
-            return False
-        try:
-            # a writer that comes now breaks the lease by a signal; SIGURG is ignored by default
-            fcntl.fcntl(handle, _F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-            fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-            return signature_of(os.fstat(handle)) != file.signature
-        except OSError as error:
-            return error.errno == errno.EAGAIN
-        finally:
-            os.close(handle)
-
-    def whereabouts(self, file: AudioFile) -> Whereabouts:
-        """Whether the file is still the one that was seen. Raises TryLater where the inbox is away."""
-        try:
-            with _folder_of(file) as folder:
-                info = os.stat(file.path.name, dir_fd=folder, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if _is_away(file):
-                raise TryLater(f"{file.inbox}: is the folder there and mounted?") from error
-            return Whereabouts.GONE
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return Whereabouts.GONE  # a link took a folder's place
-            return (
-                Whereabouts.SAME
-            )  # cannot be told; the decoder has read the version that was seen
-        same = signature_of(info) == file.signature
-        return Whereabouts.SAME if same else Whereabouts.CHANGED
-
-
-@contextmanager
-def _folder_of(file: AudioFile) -> Iterator[int]:
-    """The descriptor of the folder that a file is in, reached through no link below the inbox."""
-    here = os.open(file.inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for name in file.relative.parent.parts:
-            inner = os.open(name, _OPEN_FOLDER, dir_fd=here)
-            os.close(here)
-            here = inner
-        yield here
-    finally:
-        os.close(here)
-
-
-def _is_away(file: AudioFile) -> bool:
-    """Whether something else lies at the inbox's path than the file system that the file was on."""
-    try:
-        return file.inbox.stat().st_dev != file.signature.device
-    except OSError:
-        return True
-
-
-def signature_of(info: os.stat_result) -> Signature:
-    """What tells this version of a file from another."""
-    return Signature(
-        size_bytes=info.st_size,
-        modified_ns=info.st_mtime_ns,
-        changed_ns=info.st_ctime_ns,
-        device=info.st_dev,
-        inode=info.st_ino,
-    )
+def _names_in(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
 
 
 def _kind(mode: int) -> str:

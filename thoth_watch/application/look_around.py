@@ -1,0 +1,91 @@
+"""When to look at the inboxes, and at how much: at all of them by the clock, else at what an event names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from thoth_watch.application.pace import Pace
+from thoth_watch.application.ports import Clock, Doorbell
+from thoth_watch.application.watch_inbox import WatchInbox
+
+
+class LookAround:
+    """Looks over all inboxes of a program, so that a huge one costs no more than it must.
+
+    What an event names, and what waits for its copy to finish, is looked at alone. The whole is
+    seen at least every `rescan_s`, and whenever an event cannot say what changed.
+    """
+
+    def __init__(
+        self,
+        inboxes: Sequence[WatchInbox],
+        *,
+        doorbell: Doorbell,
+        clock: Clock,
+        rescan_s: float,
+        always_whole: bool = False,
+    ) -> None:
+        """always_whole: a drain ends when it has seen all and nothing is left."""
+        self._inboxes = inboxes
+        self._doorbell = doorbell
+        self._clock = clock
+        self._rescan_s = rescan_s
+        self._always_whole = always_whole
+        self._whole, self._glance = Pace(clock), Pace(clock)
+        self._rescan_at_s = -math.inf
+        self._must_see_all = True
+        self._named: set[Path] = set()
+
+    def look(self) -> bool:
+        """Look at what is due; whether it was the whole of every inbox."""
+        if more := [inbox for inbox in self._inboxes if inbox.has_more]:
+            for inbox in more:
+                inbox.tick()
+            return False
+        self._listen()
+        if self._must_see_all and self._whole.is_due:
+            self._look_at_all()
+            return True
+        if self._glance.is_due:
+            self._look_at_some()
+        return False
+
+    def _listen(self) -> None:
+        named = self._doorbell.changed()
+        is_over = self._clock.monotonic_s() >= self._rescan_at_s
+        self._named |= set(named or ())
+        self._must_see_all |= named is None or is_over or self._always_whole
+
+    def _look_at_all(self) -> None:
+        self._rescan_at_s = self._clock.monotonic_s() + self._rescan_s
+        self._must_see_all, self._named = False, set()
+        for inbox in self._inboxes:
+            inbox.tick()
+        self._whole.pause_after(self._took_s())
+
+    def _look_at_some(self) -> None:
+        named, self._named = self._named, set()
+        for inbox in self._inboxes:
+            here = {path for path in named if path.is_relative_to(inbox.root)}
+            if not inbox.glance(here):
+                self._must_see_all = True
+        self._glance.pause_after(self._took_s())
+
+    def _took_s(self) -> float:
+        return sum(inbox.look_s for inbox in self._inboxes)
+
+    def next_s(self) -> float:
+        """Monotonic seconds at which the next look is due."""
+        if any(inbox.has_more for inbox in self._inboxes):
+            return -math.inf
+        due = [self._rescan_at_s]
+        if self._must_see_all:
+            due.append(self._whole.next_s)
+        if self._named:
+            due.append(self._glance.next_s)
+        pace = self._whole if self._always_whole else self._glance
+        settles_s = [at_s for inbox in self._inboxes if (at_s := inbox.next_s()) is not None]
+        due += [max(at_s, pace.next_s) for at_s in settles_s]
+        return min(due)
