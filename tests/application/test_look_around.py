@@ -29,10 +29,8 @@ def bell(house: House) -> NamingDoorbell:
     return NamingDoorbell(house.clock)
 
 
-def around(house: House, bell: NamingDoorbell, *, always_whole: bool = False) -> LookAround:
-    return LookAround(
-        [house.watch], doorbell=bell, clock=house.clock, rescan_s=60.0, always_whole=always_whole
-    )
+def around(house: House, bell: NamingDoorbell) -> LookAround:
+    return LookAround([house.watch], doorbell=bell, clock=house.clock, rescan_s=60.0)
 
 
 def test_the_whole_is_seen_at_first_and_then_by_the_clock_alone(house: House, bell: NamingDoorbell):
@@ -123,11 +121,17 @@ def test_reading_a_header_slowly_keeps_no_other_recording_waiting(
     assert house.states() == {"a.wav": State.READY, "b.wav": State.SEEN}
 
 
-def test_a_drain_always_sees_the_whole(house: House, bell: NamingDoorbell):
-    looks = around(house, bell, always_whole=True)
+def test_a_drain_sees_the_whole_once_more_before_it_ends(house: House, bell: NamingDoorbell):
+    def put_after_the_first_batch() -> bool:
+        if house.batches and "late.wav" not in house.inbox.files:
+            house.inbox.put("late.wav")  # and nobody rings
+        return False
 
-    assert looks.look()
-    assert looks.look()
+    house.inbox.put("a.wav")
+    house.serve(until=put_after_the_first_batch, doorbell=bell)
+
+    assert house.states() == {"a.wav": State.DONE, "late.wav": State.DONE}
+    assert house.inbox.n_looks == 3  # at first, then late.wav, then nothing
 
 
 def test_the_loop_takes_up_what_is_named_long_before_it_looks_again(

@@ -25,14 +25,11 @@ class LookAround:
         doorbell: Doorbell,
         clock: Clock,
         rescan_s: float,
-        always_whole: bool = False,
     ) -> None:
-        """always_whole: a drain ends when it has seen all and nothing is left."""
         self._inboxes = inboxes
         self._doorbell = doorbell
         self._clock = clock
         self._rescan_s = rescan_s
-        self._always_whole = always_whole
         self._whole, self._glance = Pace(clock), Pace(clock)
         self._rescan_at_s = -math.inf
         self._must_see_all = True
@@ -52,11 +49,15 @@ class LookAround:
             self._look_at_some()
         return False
 
+    def see_all(self) -> None:
+        """The next look is one at the whole, as soon as that may be: a drain ends after it."""
+        self._must_see_all = True
+
     def _listen(self) -> None:
         named = self._doorbell.changed()
         is_over = self._clock.monotonic_s() >= self._rescan_at_s
         self._named |= set(named or ())
-        self._must_see_all |= named is None or is_over or self._always_whole
+        self._must_see_all |= named is None or is_over
 
     def _look_at_all(self) -> None:
         self._rescan_at_s = self._clock.monotonic_s() + self._rescan_s
@@ -85,7 +86,6 @@ class LookAround:
             due.append(self._whole.next_s)
         if self._named:
             due.append(self._glance.next_s)
-        pace = self._whole if self._always_whole else self._glance
         settles_s = [at_s for inbox in self._inboxes if (at_s := inbox.next_s()) is not None]
-        due += [max(at_s, pace.next_s) for at_s in settles_s]
+        due += [max(at_s, self._glance.next_s) for at_s in settles_s]
         return min(due)

@@ -158,7 +158,6 @@ class Serve:
             doorbell=doorbell,
             clock=clock,
             rescan_s=policy.rescan_s,
-            always_whole=policy.drain,
         )
         self._idle_since_s: float | None = None  # None: not noted since the last batch
         self._is_unloaded = False
@@ -272,6 +271,7 @@ class Serve:
             if has_looked:
                 self._raise_if_not_seen_whole()
                 return None
+            self._look_around.see_all()
         if not is_tidy:
             return LEAST_WAIT_S
         return self._wait_s(waiting, retry_at, quiet_until)
