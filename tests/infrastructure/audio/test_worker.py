@@ -150,6 +150,20 @@ def test_the_worker_is_replaced_after_so_many_files(recording: AudioFile) -> Non
     assert pids[0] == pids[1] != pids[2] == pids[3]
 
 
+@pytest.mark.parametrize(("resident_bytes", "is_kept"), [(2**40, True), (1, False)])
+def test_a_worker_that_has_become_large_is_replaced_sooner(
+    recording: AudioFile, resident_bytes: int, is_kept: bool
+) -> None:
+    limits = DecodeLimits(files_per_check=2, resident_bytes=resident_bytes)
+    with WorkerDecoder(limits=limits) as decoder:
+        pids = []
+        for _ in range(3):
+            decoder.decode(recording)
+            pids.append(decoder.worker_pid)
+    assert pids[0] == pids[1]
+    assert (pids[1] == pids[2]) is is_kept
+
+
 def test_no_process_runs_before_it_is_needed_or_after_close(recording: AudioFile) -> None:
     decoder = WorkerDecoder()
     assert decoder.worker_pid is None

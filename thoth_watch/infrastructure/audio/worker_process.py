@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+import psutil
+
 from thoth_watch.domain.errors import DecoderCrashed, TryLater
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.wire import receive, send
@@ -58,7 +60,7 @@ class WorkerProcess:
         is asked again when the worker has read the header.
         Raises DecoderCrashed when it dies or is late (and is killed), TryLater when none starts.
         """
-        if self._served >= self._limits.files_per_worker:
+        if self._is_worn():
             self.stop()
         self._served += 1
         channel = self._ready_channel(request, descriptors)
@@ -89,6 +91,21 @@ class WorkerProcess:
         process = self._process
         if process is not None:
             process.kill()
+
+    def _is_worn(self) -> bool:
+        """Whether a fresh one is to take its place: its libraries may have lost memory or descriptors.
+
+        A start costs what hundreds of short files do.
+        """
+        if self._served >= self._limits.files_per_worker:
+            return True
+        if self._served == 0 or self._served % self._limits.files_per_check:
+            return False
+        try:
+            resident_bytes = psutil.Process(self.pid).memory_info().rss
+        except psutil.Error:
+            return False  # it has ended, as sending to it will show
+        return bool(resident_bytes > self._limits.resident_bytes)
 
     def _ready_channel(self, request: dict[str, Any], descriptors: Sequence[int]) -> socket.socket:
         """Send the request, to a new worker if the old one has died in its sleep."""
