@@ -85,8 +85,8 @@ def backlog(folder: Path, n_files: int) -> Row:
     while process.is_alive():
         time.sleep(SAMPLE_EVERY_S)
         try:
-            family = [watched, *watched.children(recursive=True)]
-            worked_s = sum(sum(p.cpu_times()[:2]) for p in family)
+            now_s = sum(sum(p.cpu_times()[:2]) for p in watched.children(recursive=True))
+            worked_s = now_s + sum(watched.cpu_times()[:4])  # with children that have ended
             resident = watched.memory_info().rss
         except psutil.NoSuchProcess:
             break

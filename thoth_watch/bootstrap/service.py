@@ -95,7 +95,8 @@ def build_service(
         stack.callback(decoder.close)
         doorbell = stack.enter_context(
             WatchdogDoorbell(
-                [(i.path, i.recursive, i.watcher) for i in settings.inboxes],
+                # a drain sees the whole once more before it ends, and its own transcripts would ring
+                [] if drain else [(i.path, i.recursive, i.watcher) for i in settings.inboxes],
                 suffixes=_suffixes(settings),
             )
         )

@@ -146,16 +146,18 @@ class FolderInbox:
         except OSError as error:
             found.problems.append(f"{path / name}: {os.strerror(error.errno or 0)}")
             return
-        is_audio_named = os.path.splitext(name)[1].lower() in self._suffixes
-        here = path / name
-        if is_audio_named and stat.S_ISREG(info.st_mode):
-            found.files.append(AudioFile(self._root, here, signature_of(info)))
-        elif is_audio_named:
-            found.refused.append(RefusedEntry(self._root, here, _kind(info.st_mode)))
+        if os.path.splitext(name)[1].lower() in self._suffixes:
+            self._audio_named(path / name, info, found)
         elif stat.S_ISREG(info.st_mode):
             found.other += 1
         if stat.S_ISDIR(info.st_mode) and self._recursive:
-            self._descend(folder, name, here, depth, found)
+            self._descend(folder, name, path / name, depth, found)
+
+    def _audio_named(self, here: Path, info: os.stat_result, found: _Found) -> None:
+        if stat.S_ISREG(info.st_mode):
+            found.files.append(AudioFile(self._root, here, signature_of(info)))
+        else:
+            found.refused.append(RefusedEntry(self._root, here, _kind(info.st_mode)))
 
     def _descend(self, folder: int, name: str, here: Path, depth: int, found: _Found) -> None:
         if depth >= MAX_DEPTH:
