@@ -11,6 +11,7 @@ from tests.application.conftest import House
 from tests.fakes import FakeDoorbell
 from thoth_watch.application.look_around import LookAround
 from thoth_watch.application.pace import PAUSES
+from thoth_watch.domain.errors import TryLater
 from thoth_watch.domain.states import State
 
 
@@ -119,6 +120,41 @@ def test_reading_a_header_slowly_keeps_no_other_recording_waiting(
     looks.look()
 
     assert house.states() == {"a.wav": State.READY, "b.wav": State.SEEN}
+
+
+def test_what_could_not_be_recorded_is_made_up_for_by_a_look_at_the_whole(
+    house: House, bell: NamingDoorbell, monkeypatch: pytest.MonkeyPatch
+):
+    def full(**_: object) -> None:
+        raise TryLater("ledger: the disk is full")
+
+    looks = around(house, bell)
+    looks.look()
+    bell.named = {house.inbox.put("a.wav").path}
+    with monkeypatch.context() as patch:
+        patch.setattr(house.ledger, "record_listing", full)
+        with pytest.raises(TryLater):
+            looks.look()
+
+    assert looks.look()
+    assert house.states() == {"a.wav": State.SEEN}
+
+
+def test_a_drain_waits_no_longer_than_it_must_for_a_writer_that_ends(
+    house: House, bell: NamingDoorbell
+):
+    file = house.inbox.put("a.wav")
+    house.files.being_written.add(file.path)
+
+    def written_in_time() -> bool:
+        if house.clock.seconds >= 7.0:
+            house.files.being_written.clear()
+        return False
+
+    house.serve(until=written_in_time, doorbell=bell)
+
+    assert house.states() == {"a.wav": State.DONE}
+    assert house.clock.seconds < 12.0
 
 
 def test_a_drain_sees_the_whole_once_more_before_it_ends(house: House, bell: NamingDoorbell):

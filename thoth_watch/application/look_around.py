@@ -36,7 +36,17 @@ class LookAround:
         self._named: set[Path] = set()
 
     def look(self) -> bool:
-        """Look at what is due; whether it was the whole of every inbox."""
+        """Look at what is due; whether it was the whole of every inbox.
+
+        What could not be recorded is made up for by a look at the whole.
+        """
+        try:
+            return self._look()
+        except Exception:
+            self._must_see_all = True
+            raise
+
+    def _look(self) -> bool:
         if more := [inbox for inbox in self._inboxes if inbox.has_more]:
             for inbox in more:
                 inbox.tick()

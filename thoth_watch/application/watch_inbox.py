@@ -211,6 +211,7 @@ class WatchInbox:
             if self._files.is_being_written(file):
                 self._note(file, REASON_WRITER, changes)
                 self._pending.add(file.path)
+                self._tracker.restart(file, now_s=self._clock.monotonic_s())
             else:
                 changes.ready.append((file, self._decoder.probe(file)))
 

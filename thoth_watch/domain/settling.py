@@ -44,6 +44,10 @@ class SettleTracker:
         self._looks = seen
         return settled
 
+    def restart(self, file: AudioFile, *, now_s: float) -> None:
+        """It is not settled after all: its time begins anew."""
+        self._looks[file.path] = _Look(file.signature, now_s)
+
     def next_s(self) -> float | None:
         """When the next unsettled file may be settled, monotonic seconds; None if there is none."""
         return min((look.first_s + self._settle_s for look in self._looks.values()), default=None)
