@@ -97,8 +97,8 @@ MUTANTS = (
     ),
     Mutant(
         "nobody looks unless the bell rings",
-        "thoth_watch/application/serve.py",
-        (("        due = [self._policy.rescan_s]", "        due = [1e9]"),),
+        "thoth_watch/application/look_around.py",
+        (("monotonic_s() + self._rescan_s", "monotonic_s() + 1e9"),),
         "tests/application/test_serve.py",
     ),
     Mutant(
