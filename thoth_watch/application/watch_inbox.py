@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class WatchInbox:
             None  # seen in this very folder; None: it never changed
         )
         self.unsettled = 0  # files with content that wait for their copy to finish
-        self.last = Listing(inbox.root)
+        self.last = Listing(inbox.root)  # the last look at the whole, without what was found
         self.look_s = 0.0  # that the last look or glance took, without reading headers
 
     def tick(self) -> None:
@@ -96,7 +96,7 @@ class WatchInbox:
         began_s = self._clock.monotonic_s()
         listing = self._doubted(self._inbox.look())
         self._complain(listing.problem)
-        self.last = listing
+        self.last = replace(listing, files=(), refused=(), unannounced=frozenset())
         if self.is_away:
             self.unsettled = 0
             self._settled.clear()

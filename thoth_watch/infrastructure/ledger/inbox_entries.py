@@ -52,7 +52,8 @@ class InboxEntries(Transactions):
         if not (seen or ready or refused or gone):
             return
         with self._writing() as connection:
-            listing.record_seen(connection, seen, now=now)
+            for some in chunks(seen):  # a flood of rows takes much memory
+                listing.record_seen(connection, some, now=now)
             listing.record_ready(connection, ready, now=now)
             listing.record_refused(connection, refused, now=now)
             listing.record_gone(connection, gone, now=now)
