@@ -86,7 +86,7 @@ class FakeInbox:
 
     def look(self) -> Listing:
         self.n_looks += 1
-        return self.look_at({file.path for file in self.files.values()})
+        return self.look_at({entry.path for entry in (*self.files.values(), *self.refused)})
 
     def look_at(self, paths: Collection[Path]) -> Listing:
         if self.problem:
@@ -94,7 +94,7 @@ class FakeInbox:
         return Listing(
             self.root,
             tuple(file for file in self.files.values() if file.path in paths),
-            self.refused,
+            tuple(entry for entry in self.refused if entry.path in paths),
             unannounced=frozenset(self.unannounced),
             identity=self.identity,
         )

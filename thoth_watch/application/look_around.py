@@ -47,9 +47,10 @@ class LookAround:
             raise
 
     def _look(self) -> bool:
-        if more := [inbox for inbox in self._inboxes if inbox.has_more]:
-            for inbox in more:
-                inbox.tick()
+        if self.has_more:
+            for inbox in self._inboxes:
+                if inbox.has_more:
+                    inbox.tick()
             return False
         self._listen()
         if self._must_see_all and self._whole.is_due:
@@ -58,6 +59,11 @@ class LookAround:
         if self._glance.is_due:
             self._look_at_some()
         return False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last look found more settled files than were taken up at once."""
+        return any(inbox.has_more for inbox in self._inboxes)
 
     def see_all(self) -> None:
         """The next look is one at the whole, as soon as that may be: a drain ends after it."""
@@ -89,8 +95,6 @@ class LookAround:
 
     def next_s(self) -> float:
         """Monotonic seconds at which the next look is due."""
-        if any(inbox.has_more for inbox in self._inboxes):
-            return -math.inf
         due = [self._rescan_at_s]
         if self._must_see_all:
             due.append(self._whole.next_s)

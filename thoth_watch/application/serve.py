@@ -399,9 +399,9 @@ class Serve:
         quiet_until: datetime | None,
     ) -> float:
         """Seconds to the next thing that is due."""
-        due = [self._look_around.next_s() - self._clock.monotonic_s()]
-        if due[0] == -math.inf:
+        if self._look_around.has_more:
             return 0.0
+        due = [self._look_around.next_s() - self._clock.monotonic_s()]
         if self._policy.tend_s is not None:
             due.append(self._policy.tend_s)
         departure_s = next_departure_s(waiting, self._policy.batch, load=self._load(waiting))

@@ -93,7 +93,7 @@ class WatchInbox:
         if not self._is_loaded:
             self._known = self._ledger.known(self._inbox.root)
             self._is_loaded = True
-        began_s = self._clock.monotonic_s()
+        self.look_s, began_s = 0.0, self._clock.monotonic_s()
         listing = self._doubted(self._inbox.look())
         self._complain(listing.problem)
         self.last = replace(listing, files=(), refused=(), unannounced=frozenset())
@@ -110,13 +110,12 @@ class WatchInbox:
 
         What is missing is not GONE by this: that takes two looks at the whole.
         """
-        self.look_s = 0.0
+        self.look_s, began_s = 0.0, self._clock.monotonic_s()
         if self.is_away:
             return not named
         paths = {*named, *self._pending}
         if not paths:
             return True
-        began_s = self._clock.monotonic_s()
         listing = self._inbox.look_at(paths)
         if listing.identity != self.last.identity:
             return False

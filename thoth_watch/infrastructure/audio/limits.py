@@ -16,8 +16,8 @@ class DecodeLimits:
     max_rate_hz: int = 768_000
     address_space_bytes: int = 2 * 2**30  # RLIMIT_AS of the worker
     files_per_worker: int = 10_000  # then a fresh one: leaks in C libraries stay small
-    files_per_check: int = 500  # one that has become larger than this is replaced sooner
-    resident_bytes: int = 256 * 2**20  # of a worker between two files; a new one has 50 to 100 MB
+    files_per_check: int = 500  # so often it is seen whether it holds more than resident_bytes
+    resident_bytes: int = 256 * 2**20  # then a fresh one, too; 400 recordings left 72 MB
     start_s: float = 120.0  # for the worker's imports on a busy machine
     probe_s: float = 20.0
     work_base_s: float = 30.0

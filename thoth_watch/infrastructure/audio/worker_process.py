@@ -93,7 +93,7 @@ class WorkerProcess:
             process.kill()
 
     def _is_worn(self) -> bool:
-        """Whether a fresh one is to take its place: its libraries may have lost memory or descriptors.
+        """Whether a fresh one is to take its place: its libraries may have lost memory.
 
         A start costs what hundreds of short files do.
         """

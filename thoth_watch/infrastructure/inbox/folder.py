@@ -14,6 +14,7 @@ from thoth_watch.infrastructure.inbox.junk import JunkNames
 from thoth_watch.infrastructure.inbox.local_files import (
     OPEN_FOLDER,
     folder_below,
+    open_inbox,
     signature_of,
 )
 
@@ -69,13 +70,12 @@ class FolderInbox:
 
     def look_at(self, paths: Collection[Path]) -> Listing:
         """As `look` would list these paths; what else lies there is not looked at."""
-        return self._listing(lambda _, found: self._find(paths, found))
+        return self._listing(lambda folder, found: self._find(folder, paths, found))
 
     def _listing(self, fill: Callable[[int, _Found], None]) -> Listing:
         found = _Found()
         try:
-            # the inbox itself may be a link that its owner made; what lies in it may not
-            folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            folder = open_inbox(self._root)
             try:
                 info = os.fstat(folder)
                 fill(folder, found)
@@ -97,7 +97,7 @@ class FolderInbox:
             identity=(info.st_dev, info.st_ino),
         )
 
-    def _find(self, paths: Collection[Path], found: _Found) -> None:
+    def _find(self, root: int, paths: Collection[Path], found: _Found) -> None:
         names_in: defaultdict[Path, set[str]] = defaultdict(set)
         for path in paths:
             names_in[path.parent].add(path.name)
@@ -107,7 +107,7 @@ class FolderInbox:
             if not is_watched or any(part in self._junk for part in parts):
                 continue
             try:
-                with folder_below(self._root, parts) as folder:
+                with folder_below(os.dup(root), parts) as folder:
                     self._entries(folder, path, names, len(parts), found)
             except FileNotFoundError:
                 continue  # gone meanwhile: the next whole look will say

@@ -64,9 +64,9 @@ class LocalFiles:
 
 
 @contextmanager
-def folder_below(root: Path, names: Iterable[str]) -> Iterator[int]:
-    """The descriptor of a folder, reached through no link below the root."""
-    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def folder_below(root: int, names: Iterable[str]) -> Iterator[int]:
+    """The descriptor of a folder, reached through no link below the root; it closes the root's."""
+    here = root
     try:
         for name in names:
             inner = os.open(name, OPEN_FOLDER, dir_fd=here)
@@ -77,8 +77,13 @@ def folder_below(root: Path, names: Iterable[str]) -> Iterator[int]:
         os.close(here)
 
 
+def open_inbox(path: Path) -> int:
+    """Its descriptor. It may be a link that its owner made; what lies in it may not."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def _folder_of(file: AudioFile) -> AbstractContextManager[int]:
-    return folder_below(file.inbox, file.relative.parent.parts)
+    return folder_below(open_inbox(file.inbox), file.relative.parent.parts)
 
 
 def _is_away(file: AudioFile) -> bool:
