@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,13 @@ class House:
         self.publish = PublishTranscript(
             ledger=self.ledger, publisher=self.publisher, render=fake_render, clock=self.clock
         )
-        self.transcribe = TranscribeBatch(
+        self.transcribe = self.new_transcribe()
+        self.watch = self.new_watch()
+        self.batches: list[list[str]] = []
+
+    def new_transcribe(self, **named: Any) -> TranscribeBatch:
+        """What carries batches out."""
+        return TranscribeBatch(
             ledger=self.ledger,
             decoder=self.decoder,
             engines=self.engines,
@@ -91,9 +98,8 @@ class House:
             ),
             voice=self.voice,
             speakers=self.speakers,
+            **named,
         )
-        self.watch = self.new_watch()
-        self.batches: list[list[str]] = []
 
     def new_watch(self) -> WatchInbox:
         """As after a restart: nothing remembered but what the ledger holds."""
@@ -139,11 +145,14 @@ class House:
         class InThisThread:
             engines = 1
             under_way = ()
-            is_busy = False
             is_idle = True
 
             def __init__(self) -> None:
                 self.batches: list[EndedBatch] = []
+
+            @property
+            def is_busy(self) -> bool:
+                return len(self.batches) >= 1  # until the loop has asked for the end of it
 
             def dispatch(self, claim: Claim) -> None:
                 house.batches.append([w.file.path.name for w in claim.batch.files])

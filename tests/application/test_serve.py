@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.application.conftest import House
+from tests.fakes import FakeDoorbell
 from thoth_watch.domain.batching import Batch, BatchPolicy
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio, TryLater
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
@@ -125,6 +126,54 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(house: House):
 
     assert house.rows()["a.wav"]["deaths"] == 0
     assert "RUNNING" not in {run["status"] for run in house.runs()[:-1]}
+
+
+def test_a_long_list_that_nothing_was_added_to_is_read_once(house: House, monkeypatch):
+    class OfBatchesOnly(FakeDoorbell):
+        def changed(self):
+            return ()
+
+        def wait(self, timeout_s):
+            return True
+
+    reads: list[int] = []
+    waiting = house.ledger.waiting
+
+    def counted(treatment_of):
+        found = waiting(treatment_of)
+        reads.append(len(found))
+        return found
+
+    for number in range(120):
+        house.inbox.put(f"{number}.wav")
+    house.settle()
+    monkeypatch.setattr(house.ledger, "waiting", counted)
+    house.policy = BatchPolicy(max_files=10, max_wait_s=0.0)
+    house.serve(
+        drain=False,
+        until=lambda: set(house.states().values()) == {State.DONE},
+        doorbell=OfBatchesOnly(house.clock),
+    )
+
+    assert len(house.batches) == 12
+    assert [n for n in reads if n] == [120]
+
+
+def test_what_settles_behind_a_long_list_joins_it_at_once(house: House):
+    house.policy = BatchPolicy(max_files=10, max_wait_s=0.0, order="shortest")
+    for number in range(60):
+        house.inbox.put(f"{number}.wav")
+    house.settle()
+
+    def until() -> bool:
+        if len(house.batches) == 1 and "short.wav" not in house.states():
+            house.decoder.duration_s = 1.0
+            house.inbox.put("short.wav")
+        return set(house.states().values()) == {State.DONE}
+
+    house.serve(drain=False, until=until, rescan_s=1.0)
+
+    assert "short.wav" not in house.batches[-1]
 
 
 def test_nothing_is_begun_in_quiet_hours_and_all_of_it_afterwards(house: House):

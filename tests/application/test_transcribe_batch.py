@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from tests.application.conftest import House
+from tests.fakes import FakeEngine
 from thoth_watch.application.ports import Recording, Whereabouts
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.errors import (
@@ -131,6 +134,68 @@ def test_a_repeated_recording_is_written_without_being_transcribed_again(house: 
     assert house.engines.fake.heard == ["a.wav"]
     assert disk(house) == {"a.txt": "a.wav", "copy.txt": "a.wav"}
     assert house.states()["copy.wav"] is State.DONE
+
+
+def test_a_sound_that_is_twice_in_a_batch_is_transcribed_once(house: House):
+    house.decoder.duration_s = 1.0  # they are decoded together
+    house.transcribe = house.new_transcribe(writes_at_once=True)
+    names = [f"{letter}.wav" for letter in "abcdefgh"]
+    house.decoder.same_sound |= {"c.wav": "b.wav", "g.wav": "b.wav"}
+    drop(house, *names)
+    house.run_once()
+
+    assert house.engines.fake.heard == ["a.wav", "b.wav", "d.wav", "e.wav", "f.wav", "h.wav"]
+    assert disk(house)["c.txt"] == disk(house)["g.txt"] == "b.wav"
+    assert set(house.states().values()) == {State.DONE}
+
+
+def test_a_sound_that_ends_while_its_twin_waits_decoded_is_transcribed_once(house: House):
+    class TwoAtATime(FakeEngine):
+        def transcribe(self, recordings, **named):
+            stream = iter(recordings)
+            while pair := list(islice(stream, 2)):
+                yield from super().transcribe(pair, **named)
+
+    house.decoder.duration_s = 1.0
+    house.engines.fake = TwoAtATime()
+    house.transcribe = house.new_transcribe(writes_at_once=True)
+    house.decoder.same_sound["c.wav"] = "a.wav"  # looked up with b.wav, before a.wav was heard
+    drop(house, "a.wav", "b.wav", "c.wav", "d.wav")
+    house.run_once()
+
+    assert house.engines.fake.heard == ["a.wav", "b.wav", "d.wav"]
+    assert disk(house)["c.txt"] == "a.wav"
+
+
+def test_sounds_decoded_together_are_looked_up_together(house: House, monkeypatch):
+    house.decoder.duration_s = 1.0
+    asked: list[int] = []
+    have_results = house.ledger.have_results
+    monkeypatch.setattr(
+        house.ledger, "have_results", lambda keys: asked.append(len(keys)) or have_results(keys)
+    )
+    monkeypatch.setattr(house.ledger, "find_result", lambda *_: pytest.fail("asked one by one"))
+    drop(house, *(f"{number}.wav" for number in range(9)))
+    house.run_once()
+
+    assert asked == [1, 8]
+    assert set(house.states().values()) == {State.DONE}
+
+
+def test_what_was_decoded_and_not_reached_is_closed(house: House, monkeypatch):
+    house.decoder.duration_s = 1.0
+    decode, closed = house.decoder.decode, []
+
+    def watched(file, *, key=0):
+        name = file.path.name
+        return replace(decode(file, key=key), close=lambda: closed.append(name))
+
+    monkeypatch.setattr(house.decoder, "decode", watched)
+    drop(house, *(f"{number}.wav" for number in range(9)))
+    house.run_once(should_stop=lambda: len(house.engines.fake.heard) >= 3)
+
+    assert sorted(closed) == sorted(house.decoder.decoded)
+    assert list(house.states().values()).count(State.READY) == 6
 
 
 def test_another_language_is_not_a_repetition(house: House):

@@ -184,6 +184,13 @@ def test_a_result_comes_back_without_loss(ledger: Ledger) -> None:
     assert ledger.find_result("s1", "f2") is None
 
 
+def test_which_of_many_have_a_result(ledger: Ledger) -> None:
+    put_result(ledger, make_claim(ledger, recording()))
+    many = {(f"s{n}", "f1") for n in range(1_200)}
+    assert ledger.have_results(many | {("s1", "f2")}) == {("s1", "f1")}
+    assert ledger.have_results(set()) == set()
+
+
 def test_the_first_result_of_a_key_is_kept(ledger: Ledger) -> None:
     put_result(ledger, make_claim(ledger, recording("a.wav")))
     claim = make_claim(ledger, recording("b.wav"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from thoth_watch.application.listening import listened
 from thoth_watch.application.ports import (
@@ -18,11 +20,12 @@ from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, TryLater
 
-FILES_AHEAD = 8
+FILES_AHEAD = 32
+TOGETHER_FILES, TOGETHER_S = 8, 30.0  # of short files are handed over in the time of one
 SIGN_OF_LIFE_S = 5.0  # should_stop is asked so often while a long file is decoded
 AUDIO_AHEAD_S = 600.0  # decoded recordings wait on disk or in memory: no more than so much of them
 
-Decoded = tuple[Recording | AudioError | TryLater, float]  # and the seconds that it took
+Decoded = tuple[WaitingFile, Recording | AudioError | TryLater, float]  # and the seconds it took
 
 
 def decode_ahead(
@@ -33,49 +36,97 @@ def decode_ahead(
     voice: VoiceActivity | None = None,
     speakers: SpeakerDiarization | None = None,
     should_stop: Callable[[], bool],
-) -> Iterator[tuple[WaitingFile, Recording | AudioError | TryLater, float]]:
-    """Yield each file's recording, or why there is none, and the seconds of decoding, in order.
+) -> Iterator[list[Decoded]]:
+    """Yield files with their recordings, or why there is none, and the seconds of decoding, in order.
 
-    Where the file's treatment asks for it, voice has been listened for and speakers told apart.
+    Several short ones come at once, but the first comes alone: nobody waits for others before they
+    begin. Where a file's treatment asks for it, voice has been listened for and speakers told apart.
 
     One file is decoded at a time. When should_stop turns true no other is begun; what was decoded
     and not asked for is closed.
     """
-
-    def take(item: WaitingFile) -> Decoded:
-        begun_s = clock.monotonic_s()
-        result: Recording | AudioError | TryLater
-        try:
-            is_split = item.treatment.channels == Channels.SPLIT
-            decode = decoder.decode_channels if is_split else decoder.decode
-            decoded = decode(item.file, key=item.file_id)
-            result = listened(decoded, item.treatment, voice=voice, speakers=speakers)
-        except (AudioError, TryLater) as error:
-            result = error
-        return result, clock.monotonic_s() - begun_s
-
+    take = _Take(decoder, clock=clock, voice=voice, speakers=speakers)
     waiting = deque(items)
-    ahead: deque[tuple[WaitingFile, Future[Decoded]]] = deque()
+    ahead: deque[tuple[list[WaitingFile], Future[list[Decoded]]]] = deque()
+    some = _first(waiting, 1)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
         try:
             while True:
-                while waiting and not should_stop() and _has_room(ahead, waiting[0]):
-                    item = waiting.popleft()
-                    ahead.append((item, thread.submit(take, item)))
+                while some and not should_stop() and _has_room(ahead, some):
+                    ahead.append((some, thread.submit(take, some)))
+                    some = _first(waiting, TOGETHER_FILES)
                 if not ahead or should_stop():
                     return
-                while not wait([ahead[0][1]], timeout=SIGN_OF_LIFE_S).done:
+                future = ahead[0][1]
+                while not (future.done() or wait([future], timeout=SIGN_OF_LIFE_S).done):
                     if should_stop():
                         return
-                item, future = ahead.popleft()
-                yield item, *future.result()
+                ahead.popleft()
+                yield future.result()
         finally:
-            _close_all(future for _, future in ahead)
+            take.is_over.set()
+            for _, future in ahead:
+                if not future.cancel() and future.exception() is None:
+                    _close(future.result())
 
 
-def _has_room(ahead: deque[tuple[WaitingFile, Future[Decoded]]], item: WaitingFile) -> bool:
-    audio_s = sum(_audio_s(i) for i, _ in ahead) + _audio_s(item)
-    return not ahead or (len(ahead) < FILES_AHEAD and audio_s <= AUDIO_AHEAD_S)
+class _Take:
+    """Decodes some files, one after the other, until it is over."""
+
+    def __init__(
+        self,
+        decoder: AudioDecoder,
+        *,
+        clock: Clock,
+        voice: VoiceActivity | None,
+        speakers: SpeakerDiarization | None,
+    ) -> None:
+        self._decoder = decoder
+        self._clock = clock
+        self._voice = voice
+        self._speakers = speakers
+        self.is_over = threading.Event()
+
+    def __call__(self, some: list[WaitingFile]) -> list[Decoded]:
+        done: list[Decoded] = []
+        try:
+            for item in some:
+                if self.is_over.is_set():
+                    break
+                begun_s = self._clock.monotonic_s()
+                result = self._one(item)
+                done.append((item, result, self._clock.monotonic_s() - begun_s))
+        except BaseException:
+            _close(done)
+            raise
+        return done
+
+    def _one(self, item: WaitingFile) -> Recording | AudioError | TryLater:
+        try:
+            is_split = item.treatment.channels == Channels.SPLIT
+            decode = self._decoder.decode_channels if is_split else self._decoder.decode
+            decoded = decode(item.file, key=item.file_id)
+            return listened(decoded, item.treatment, voice=self._voice, speakers=self._speakers)
+        except (AudioError, TryLater) as error:
+            return error
+
+
+def _first(waiting: deque[WaitingFile], most: int) -> list[WaitingFile]:
+    """Take the next file, and as many short ones behind it as may come with it."""
+    some: list[WaitingFile] = []
+    audio_s = 0.0
+    while waiting and len(some) < most:
+        audio_s += _audio_s(waiting[0])
+        if some and audio_s > TOGETHER_S:
+            break
+        some.append(waiting.popleft())
+    return some
+
+
+def _has_room(ahead: deque[tuple[list[WaitingFile], Any]], some: list[WaitingFile]) -> bool:
+    items = [item for ones, _ in ahead for item in ones] + some
+    audio_s = sum(_audio_s(item) for item in items)
+    return not ahead or (len(items) <= FILES_AHEAD and audio_s <= AUDIO_AHEAD_S)
 
 
 def _audio_s(item: WaitingFile) -> float:
@@ -83,9 +134,7 @@ def _audio_s(item: WaitingFile) -> float:
     return item.audio_s or AUDIO_AHEAD_S
 
 
-def _close_all(futures: Iterator[Future[Decoded]]) -> None:
-    for future in futures:
-        if not future.cancel() and future.exception() is None:
-            result, _ = future.result()
-            if isinstance(result, Recording):
-                result.close()
+def _close(decoded: Sequence[Decoded]) -> None:
+    for _, result, _ in decoded:
+        if isinstance(result, Recording):
+            result.close()

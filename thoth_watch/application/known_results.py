@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from thoth_watch.application.ports import Claim, Leases, Ledger, StoredResult, TranscriptCache
 from thoth_watch.domain.errors import HeardElsewhere
+
+Key = tuple[str, str]  # sha256 of the bytes, fingerprint of engine and options
 
 
 class KnownResults:
@@ -19,12 +23,19 @@ class KnownResults:
         """leases: of a ledger on which several workers work at once."""
         self._ledger, self._leases, self._cache = ledger, leases, cache
 
-    def find(self, claim: Claim, sha256: str, fingerprint: str) -> StoredResult | None:
+    def new(self, keys: Collection[Key]) -> set[Key]:
+        """Those of many (sha256, fingerprint) that the ledger has no transcript of, asked for at once."""
+        return set(keys) - self._ledger.have_results(keys)
+
+    def find(
+        self, claim: Claim, sha256: str, fingerprint: str, *, is_new: bool = False
+    ) -> StoredResult | None:
         """An earlier transcript of the same bytes by the same engine and options; None: transcribe it.
 
-        Raises HeardElsewhere while another worker transcribes it: there will be one soon.
+        is_new: the ledger had none a moment ago. Raises HeardElsewhere while another worker
+        transcribes it: there will be one soon.
         """
-        found = self._ledger.find_result(sha256, fingerprint)
+        found = None if is_new else self._ledger.find_result(sha256, fingerprint)
         if found is not None:
             return found
         if self._leases is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -139,6 +139,9 @@ class Ledger(Protocol):
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """An earlier transcript of the same bytes by the same engine and options."""
+
+    def have_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those (sha256, fingerprint) of many that `find_result` finds something for."""
 
     def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
         """What a cut-off attempt heard of the same bytes by the same engine and options."""

@@ -65,6 +65,11 @@ class LookAround:
         """Whether the last look found more settled files than were taken up at once."""
         return any(inbox.has_more for inbox in self._inboxes)
 
+    @property
+    def n_told(self) -> int:
+        """How many looks had anything to tell the ledger."""
+        return sum(inbox.n_told for inbox in self._inboxes)
+
     def see_all(self) -> None:
         """The next look is one at the whole, as soon as that may be: a drain ends after it."""
         self._must_see_all = True

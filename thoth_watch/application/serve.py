@@ -20,6 +20,7 @@ from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import (
     BatchPolicy,
     Load,
+    Order,
     WaitingFile,
     form_batches,
     in_order,
@@ -279,11 +280,17 @@ class Serve:
     def _who_waits(self, away: Collection[Path]) -> list[WaitingFile]:
         """The files that wait for a batch, in order; a long list is read anew only now and then."""
         is_due = self._is_stale and self._reading.is_due and not self._hurries()
-        if not self._waiting or is_due:
+        if not self._waiting or (is_due and not self._grows_at_its_end()):
             with self._reading.measure():
                 found = self._ledger.waiting(self._treatment_of)
                 self._waiting, self._is_stale = in_order(found, self._policy.batch), False
         return [w for w in self._waiting if w.file.inbox not in away] if away else self._waiting
+
+    def _grows_at_its_end(self) -> bool:
+        """Whether a long list only gets longer for now: it is read anew when all that settled is in it."""
+        goes_last = self._policy.batch.order == Order.OLDEST
+        is_long = len(self._waiting) >= NEAREST_FILES
+        return goes_last and is_long and self._look_around.has_more
 
     def _hurries(self) -> bool:
         """Whether an engine stands still before many files that are known to wait: they come first."""
@@ -324,6 +331,7 @@ class Serve:
         """Give back what batches held that could not be recorded; raise what was in their way."""
         ended = self._dispatcher.ended()
         self._stranded += [batch for batch in ended if batch.error is not None or batch.died]
+        self._is_stale |= bool(ended) and self._policy.batch.max_batch_s is not None  # cut short
         for batch in ended:
             if batch.error is not None:
                 raise batch.error
@@ -342,8 +350,10 @@ class Serve:
         """Look at the inboxes, unless batches come first; whether they have been seen whole."""
         if self._hurries():
             return False
-        self._is_stale = True
-        return self._look_around.look()
+        n_told = self._look_around.n_told
+        is_whole = self._look_around.look()
+        self._is_stale |= is_whole or self._look_around.n_told != n_told
+        return is_whole
 
     def _dispatch(
         self, waiting: list[WaitingFile], away: Collection[Path], *, drain: bool

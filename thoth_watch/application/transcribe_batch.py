@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -13,7 +14,7 @@ from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.destination import Destination
 from thoth_watch.application.failed_attempt import outcome_of
-from thoth_watch.application.known_results import KnownResults
+from thoth_watch.application.known_results import Key, KnownResults
 from thoth_watch.application.long_recordings import LongRecordings
 from thoth_watch.application.ports import (
     AudioDecoder,
@@ -188,7 +189,8 @@ class TranscribeBatch:
             work.is_cut = not is_first and (work.is_cut or not self._may_begin_another(took_s))
             return work.is_cut or should_stop()
 
-        for item, recording, decode_s in decode_ahead(
+        asked: set[Key] = set()
+        for some in decode_ahead(
             self._decoder,
             files,
             clock=self._clock,
@@ -197,37 +199,73 @@ class TranscribeBatch:
             should_stop=no_other,
         ):
             is_first = False
-            work.stages.decode_s += decode_s
+            decoded = deque(some)
             try:
-                if not isinstance(recording, Recording):
-                    raise recording
-                self._refuse_unfinished(item, recording)
-            except (AudioError, TryLater) as error:
-                self._fail(work, item, error)
-                continue
-            fingerprint = self._fingerprint(work, item)
-            try:
-                known = self._known.find(work.claim, recording.sha256, fingerprint)
-            except HeardElsewhere as error:
-                recording.close()
-                self._fail(work, item, error, sha256=recording.sha256)
-                continue
-            work.audio_s += recording.duration_s
-            if known is not None:
-                recording.close()
-                self._progress.advance(recording.duration_s)
-                heard.put(_Heard(item, recording, known, reused=True))
-                continue
-            treatment = item.treatment
-            asked = replace(
-                recording,
-                language=treatment.language,
-                task=treatment.task,
-                prompt=treatment.prompt,
-            )
-            asked = work.long.take_up(asked, fingerprint)
-            work.recordings[item.file_id] = asked
-            yield asked
+                keys = {
+                    (recording.sha256, self._fingerprint(work, item))
+                    for item, recording, _ in some
+                    if isinstance(recording, Recording)
+                }
+                new = self._known.new(keys - asked) if keys else set()
+                asked |= keys
+                while decoded:
+                    item, recording, decode_s = decoded.popleft()
+                    work.stages.decode_s += decode_s
+                    given = self._take_up(work, heard, item, recording, new)
+                    if given is not None:
+                        yield given
+                    if decoded and no_other():
+                        return
+            finally:
+                for _, recording, _ in decoded:  # nobody asked for these any more
+                    if isinstance(recording, Recording):
+                        recording.close()
+
+    def _take_up(
+        self,
+        work: BatchWork,
+        heard: WriteBehind[_Heard],
+        item: WaitingFile,
+        recording: Recording | AudioError | TryLater,
+        new: set[Key],
+    ) -> Recording | None:
+        """The recording as the engine is to hear it; None where there is nothing for it to do.
+
+        new: keys that the ledger had no result of when it was asked for several at once; one is taken
+        out when it is used, so that the next file of the same sound asks again.
+        """
+        try:
+            if not isinstance(recording, Recording):
+                raise recording
+            self._refuse_unfinished(item, recording)
+        except (AudioError, TryLater) as error:
+            self._fail(work, item, error)
+            return None
+        fingerprint = self._fingerprint(work, item)
+        key = recording.sha256, fingerprint
+        try:
+            known = self._known.find(work.claim, *key, is_new=key in new)
+        except HeardElsewhere as error:
+            recording.close()
+            self._fail(work, item, error, sha256=recording.sha256)
+            return None
+        new.discard(key)
+        work.audio_s += recording.duration_s
+        if known is not None:
+            recording.close()
+            self._progress.advance(recording.duration_s)
+            heard.put(_Heard(item, recording, known, reused=True))
+            return None
+        treatment = item.treatment
+        asked = replace(
+            recording,
+            language=treatment.language,
+            task=treatment.task,
+            prompt=treatment.prompt,
+        )
+        asked = work.long.take_up(asked, fingerprint)
+        work.recordings[item.file_id] = asked
+        return asked
 
     def _refuse_unfinished(self, item: WaitingFile, recording: Recording) -> None:
         """A recording cut short is looked at again until it has been quiet for an hour.

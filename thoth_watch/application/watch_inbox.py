@@ -80,6 +80,7 @@ class WatchInbox:
         )
         self.unsettled = 0  # files with content that wait for their copy to finish
         self.last = Listing(inbox.root)  # the last look at the whole, without what was found
+        self.n_told = 0  # looks that had anything to tell the ledger
         self.look_s = 0.0  # that the last look or glance took, without reading headers
 
     def tick(self) -> None:
@@ -152,6 +153,7 @@ class WatchInbox:
     def _record(self, changes: _Changes) -> None:
         now = self._clock.now()
         if changes:
+            self.n_told += 1
             self._ledger.record_listing(
                 seen=list(changes.seen.values()),
                 ready=changes.ready,

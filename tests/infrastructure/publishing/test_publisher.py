@@ -43,6 +43,27 @@ def test_a_transcript_is_written_whole_and_readable_as_the_umask_says(publisher,
     assert names_in(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 50])
+def test_of_many_each_gets_its_own_problem(publisher, tmp_path, count: int) -> None:
+    outputs = [Output(tmp_path / f"{number}.txt", NEW) for number in range(count)]
+    taken = range(0, count, 3)
+    for number in taken:
+        outputs[number].path.write_bytes(b"theirs")
+    if count > 2:
+        outputs[2] = Output(tmp_path / "missing" / "2.txt", NEW)
+
+    problems = publisher.publish_all(outputs)
+
+    kinds = [type(problem) for problem in problems]
+    expected = [NameTaken if n in taken else type(None) for n in range(count)]
+    if count > 2:
+        expected[2] = TryLater
+    assert kinds == expected
+    for output, kind in zip(outputs, kinds, strict=True):
+        if kind is type(None):
+            assert output.path.read_bytes() == NEW
+
+
 def test_an_empty_transcript_is_written(publisher, tmp_path) -> None:
     publisher.publish(Output(tmp_path / "a.txt", b""))
     assert (tmp_path / "a.txt").read_bytes() == b""

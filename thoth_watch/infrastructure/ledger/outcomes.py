@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,11 @@ class Outcomes(Transactions):
         """An earlier transcript of the same bytes by the same engine and options."""
         with self._reading() as connection:
             return stored_results.find(connection, sha256, fingerprint)
+
+    def have_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See the port."""
+        with self._reading() as connection:
+            return stored_results.there(connection, keys)
 
     def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
         """See the port."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,15 @@ from thoth_watch.application.ports import StoredResult, Unpublished
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import leases, rows, transcripts
+from thoth_watch.infrastructure.ledger.moves import chunks
 from thoth_watch.infrastructure.ledger.tables import batches, files, publications, results
 
 # built once: it is asked for every recording, and building it would take longer than the database does
 _FIND = select(results.c.transcript, results.c.provenance).where(
     results.c.sha256 == bindparam("sha256"), results.c.fingerprint == bindparam("fingerprint")
+)
+_THERE = select(results.c.sha256, results.c.fingerprint).where(
+    results.c.sha256.in_(bindparam("some", expanding=True))
 )
 
 
@@ -26,6 +30,16 @@ def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult 
     key = {"sha256": sha256, "fingerprint": fingerprint}
     row = connection.execute(_FIND, key).one_or_none()
     return None if row is None else _result(row)
+
+
+def there(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the keys that have a result."""
+    found = {
+        (row.sha256, row.fingerprint)
+        for some in chunks(sorted({sha256 for sha256, _ in keys}))
+        for row in connection.execute(_THERE, {"some": some})
+    }
+    return found & set(keys)
 
 
 def keep(

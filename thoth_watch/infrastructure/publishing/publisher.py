@@ -64,10 +64,19 @@ class DurablePublisher:
 
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
         """Write many files side by side, as a disk makes many durable in the time of one; see the port."""
-        if len(outputs) == 1:
-            return [_problem_of(self.publish, outputs[0])]
-        with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="publish") as threads:
-            problems = list(threads.map(lambda output: _problem_of(self._put, output), outputs))
+        if len(outputs) <= 1:
+            return [_problem_of(self.publish, output) for output in outputs]
+        n_threads = min(SIDE_BY_SIDE, len(outputs))
+        problems: list[NameTaken | TryLater | None] = [None] * len(outputs)
+
+        def put(
+            first: int,
+        ) -> None:  # a share for each thread: handing over costs as much as writing
+            for n in range(first, len(outputs), n_threads):
+                problems[n] = _problem_of(self._put, outputs[n])
+
+        with ThreadPoolExecutor(n_threads, thread_name_prefix="publish") as threads:
+            list(threads.map(put, range(n_threads)))
         unsynced = {o.path.parent: o for o, p in zip(outputs, problems, strict=True) if p is None}
         folders = {path: _problem_of(_sync, output) for path, output in unsynced.items()}
         return [
