@@ -69,9 +69,8 @@ class DurablePublisher:
         n_threads = min(SIDE_BY_SIDE, len(outputs))
         problems: list[NameTaken | TryLater | None] = [None] * len(outputs)
 
-        def put(
-            first: int,
-        ) -> None:  # a share for each thread: handing over costs as much as writing
+        def put(first: int) -> None:
+            """Write a thread's share: to hand them over one by one would cost as much again."""
             for n in range(first, len(outputs), n_threads):
                 problems[n] = _problem_of(self._put, outputs[n])
 
