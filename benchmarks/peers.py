@@ -89,6 +89,7 @@ def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Built]:
     return {
         (f"{OURS} batch", "full"): System("batch", model).way("cpu"),
         (f"{OURS} batch", "trim"): System("batch", model, "trim").way("cpu"),
+        (f"{OURS} batch int8", "full"): System("batch", model, precision="int8").way("cpu"),
         (f"{OURS} accelerated", "full"): System("accelerated", model).way("cpu"),
         (f"{OURS} standard", "full"): System("standard", model).way("cpu"),
         ("transformers pipeline", "full"): System("pipeline", model, n_tokens=N_TOKENS).way("cpu"),

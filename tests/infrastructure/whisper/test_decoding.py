@@ -13,13 +13,16 @@ from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     WhisperTranscriptionEngine,
+    packed,
 )
 from thoth_watch.infrastructure.whisper.captured import StaticStep, is_close
 from thoth_watch.infrastructure.whisper.decoding import Opening, ReferenceDecoder
 from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
-from thoth_watch.infrastructure.whisper.packed import PackedWhisper
+from thoth_watch.infrastructure.whisper.linears import Int8Linear
+from thoth_watch.infrastructure.whisper.packed import PackedWhisper, _feed
 from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
 from thoth_watch.infrastructure.whisper.quiet import quietly
+from thoth_watch.infrastructure.whisper.taking import FeedForward
 
 N_WINDOWS = 4
 
@@ -228,6 +231,35 @@ def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
     assert hidden.shape[1] == 64
     (decoded,) = decoder.greedy(hidden, decoder.open(hidden), [[network.vocabulary.start]])
     assert decoded.tokens
+
+
+def test_windows_that_share_an_int8_pass_are_encoded_as_each_alone(load, bursts):
+    network = load(AcceleratedWhisperTranscriptionEngine, precision="int8")._loaded
+    features = log_mels(network.extractor, [bursts(5), 20 * bursts(3, 1), bursts(4, 2)])
+
+    together = network.model.encode(features)
+
+    for n in range(3):
+        alone = network.model.encode(features[n : n + 1])
+        assert torch.equal(together[n], alone[0])
+
+
+def test_an_int8_layer_over_many_rows_comes_to_what_its_parts_do(monkeypatch):
+    torch.manual_seed(0)
+    up, down = (
+        Int8Linear(torch.randn(*shape), torch.randn(shape[0])) for shape in ((64, 16), (16, 64))
+    )
+    norm = (torch.Size([16]), torch.ones(16), torch.zeros(16))
+    layer = FeedForward(norm, up, down)
+    x = torch.randn(1, 700, 16)
+
+    whole = _feed(x, layer)
+    monkeypatch.setattr(packed, "ROWS_OF_INT8", 300)
+    in_parts = _feed(x, layer)
+
+    assert torch.equal(whole, down(up.gelu(x)))
+    assert in_parts.shape == whole.shape
+    assert torch.equal(in_parts[:, 600:], down(up.gelu(x[:, 600:])))
 
 
 def test_a_step_of_fixed_shapes_says_what_the_plain_one_says(load, windows):

@@ -23,9 +23,11 @@ from thoth_watch.infrastructure.whisper.attention import (
 )
 from thoth_watch.infrastructure.whisper.captured import CapturedStep, Capturing
 from thoth_watch.infrastructure.whisper.linears import Linear
-from thoth_watch.infrastructure.whisper.taking import CrossAttention, Norm, Taker
+from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
+from thoth_watch.infrastructure.whisper.taking import CrossAttention, FeedForward, Norm, Taker
 
 N_ROWS_OF_A_STEP = 8  # windows that are decoded together; only speed depends on it
+ROWS_OF_INT8 = 750  # int8 layers give float32: more rows of four times the width leave the cache
 WINDOWS_AT_ONCE = 2  # of the encoder on a CPU: more would only need more memory
 
 
@@ -101,6 +103,11 @@ class PackedWhisper:
             (taken.attention(layer), taken.feed_forward(layer)) for layer in source.layers
         ]
         self._encoder_norm = taken.norm(source.layer_norm)
+        # products of activations: there is no faster format for them than the processor's bfloat16
+        is_halved = encoder == "int8" and has_native_bfloat16()
+        self._attention_dtype = (
+            torch.bfloat16 if is_halved else self._encoder_layers[0][0].qkv.dtype
+        )
         layers = model.model.decoder.layers
         # in the encoder's format: it is the encoder's output that goes through them
         crossed = [p for la in layers for p in (la.encoder_attn.k_proj, la.encoder_attn.v_proj)]
@@ -151,7 +158,9 @@ class PackedWhisper:
         """
         if self.device.type != "cpu":
             return self._encode(features)
-        return torch.cat([self._encode(part) for part in features.split(WINDOWS_AT_ONCE)])
+        # rows that go through an int8 layer together share a scale: windows must not change each other
+        at_once = 1 if self.encoder_precision == "int8" else WINDOWS_AT_ONCE
+        return torch.cat([self._encode(part) for part in features.split(at_once)])
 
     def _encode(self, features: Tensor) -> Tensor:
         x = features.to(self.device, self.encoder_dtype)
@@ -159,10 +168,10 @@ class PackedWhisper:
             x = functional.gelu(functional.conv1d(x, weight, bias, stride=stride, padding=1))
         x = x.transpose(1, 2).float() + self._encoder_positions[: x.shape[2]]
         for attention, feed_forward in self._encoder_layers:
-            q, k, v = self._split(attention.qkv(_normalise(x, attention.norm, attention.qkv)), 3)
-            x = x + attention.out(_join(attend(q, k, v)))
-            h = feed_forward.up.gelu(_normalise(x, feed_forward.norm, feed_forward.up))
-            x = x + feed_forward.down(h)
+            made = attention.qkv(_normalise(x, attention.norm, attention.qkv))
+            q, k, v = self._split(made.to(self._attention_dtype), 3)
+            x = x + attention.out(_join(attend(q, k, v)).to(attention.out.dtype))
+            x = x + _feed(_normalise(x, feed_forward.norm, feed_forward.up), feed_forward)
         return _normalise(x, self._encoder_norm, self._memory_projections)
 
     def remember(self, hidden: Tensor, *, max_tokens: int) -> Memory:
@@ -284,6 +293,14 @@ class PackedWhisper:
 def _join(x: Tensor) -> Tensor:
     """(n, heads, length, head) to (n, length, heads * head)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def _feed(x: Tensor, layer: FeedForward) -> Tensor:
+    """A feed-forward layer over many rows, shape (n, length, d_model)."""
+    if layer.up.precision != "int8":
+        return layer.down(layer.up.gelu(x))
+    parts = x.split(ROWS_OF_INT8, dim=1)
+    return torch.cat([layer.down(layer.up.gelu(part)) for part in parts], dim=1)
 
 
 def _normalise(x: Tensor, norm: Norm, then: Linear) -> Tensor:
