@@ -13,8 +13,8 @@ from thoth_watch.infrastructure.models import pull, require_hub
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port of a hub that answers; the environment speaks neither of a proxy nor of being offline."""
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A hub that answers; the environment speaks neither of a proxy nor of being offline."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -22,7 +22,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{number}")
-        yield number
+        server.settimeout(20)
+        yield server
 
 
 def closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,12 +33,15 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{number}")
 
 
-def test_a_hub_that_answers_is_all_that_is_required(port: int):
+def test_a_hub_that_answers_is_all_that_is_required(hub: socket.socket):
     require_hub("openai/whisper-small")
+
+    asked, _ = hub.accept()
+    asked.close()
 
 
 def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
-    port: int, monkeypatch: pytest.MonkeyPatch
+    hub: socket.socket, monkeypatch: pytest.MonkeyPatch
 ):
     closed(monkeypatch)
 
@@ -52,7 +56,7 @@ def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
 
 @pytest.mark.parametrize("how", ["offline", "proxy"])
 def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
-    port: int, how: str, monkeypatch: pytest.MonkeyPatch
+    hub: socket.socket, how: str, monkeypatch: pytest.MonkeyPatch
 ):
     closed(monkeypatch)
     if how == "offline":
@@ -60,4 +64,4 @@ def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
     else:
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
 
-    require_hub("openai/whisper-small")
+    require_hub("openai/whisper-small")  # nobody listens: knocking would end in EngineUnavailable
