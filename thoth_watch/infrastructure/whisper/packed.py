@@ -119,10 +119,8 @@ class PackedWhisper:
             for layer in source.layers
         ]
         self._decoder_norm = steps.norm(source.layer_norm)
-        # int8 layers give float32; what the encoder made in bfloat16 is none the better for it
-        self._memory_dtype = (
-            self._memory_projections.dtype if decoder == "int8" else self.decoder_dtype
-        )
+        # int8 layers take and give float32; keys take the most memory, and are read at each step
+        self._memory_dtype = self._attention_dtype if decoder == "int8" else self.decoder_dtype
 
     @property
     def device(self) -> torch.device:
