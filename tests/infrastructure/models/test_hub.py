@@ -36,8 +36,9 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hub_that_answers_is_all_that_is_required(hub: socket.socket):
     require_hub("openai/whisper-small")
 
-    asked, _ = hub.accept()
-    asked.close()
+    knocked, (address, _) = hub.accept()
+    knocked.close()
+    assert address == "127.0.0.1"
 
 
 def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
@@ -58,10 +59,15 @@ def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
 def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
     hub: socket.socket, how: str, monkeypatch: pytest.MonkeyPatch
 ):
-    closed(monkeypatch)
     if how == "offline":
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     else:
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
 
-    require_hub("openai/whisper-small")  # nobody listens: knocking would end in EngineUnavailable
+    require_hub("openai/whisper-small")
+
+    hub.settimeout(0)
+    with pytest.raises(BlockingIOError):  # nobody has knocked
+        hub.accept()
+    closed(monkeypatch)
+    require_hub("openai/whisper-small")  # nor would anybody find the door locked
