@@ -69,7 +69,7 @@ def test_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path,
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("query", blocks(ROOT / "docs/how-to/ask-with-sql.md", "sql"))
+@pytest.mark.parametrize("query", blocks(ROOT / "docs/how-to/query-with-sql.md", "sql"))
 def test_a_query_answers(query: str, tmp_path: Path):
     ledger = fill_ledger(tmp_path / "ledger.db", n_runs=40)
     with closing(sqlite3.connect(ledger)) as connection:
@@ -79,7 +79,7 @@ def test_a_query_answers(query: str, tmp_path: Path):
 
 
 def test_there_are_five_queries():
-    assert len(blocks(ROOT / "docs/how-to/ask-with-sql.md", "sql")) == 5
+    assert len(blocks(ROOT / "docs/how-to/query-with-sql.md", "sql")) == 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
