@@ -1,6 +1,6 @@
-"""Writes docs/reference/ and man pages from the code: `python docs/make_reference.py [--man FOLDER]`.
+"""Generates docs/reference/ and man pages from the code: `python docs/make_reference.py [--man FOLDER]`.
 
-A test fails where the pages do not say what the code does, or a column has no sentence.
+A test fails if the pages differ from the code, or if a column has no description.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.settings import environment_names
 
 DOCS = Path(__file__).parent
-HEAD = "<!-- written by docs/make_reference.py from the code; `make reference` renews it -->\n\n"
+HEAD = "<!-- Generated from the code by docs/make_reference.py; run `make reference` to update. -->\n\n"
 
 
 def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Every command and subcommand by its full name."""
+    """Yield every command and subcommand with its full name."""
 
-    def below(
+    def walk(
         command: click.Command, ctx: click.Context
     ) -> Iterator[tuple[str, click.Command, click.Context]]:
         yield ctx.command_path, command, ctx
@@ -39,16 +39,19 @@ def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
             for name in command.list_commands(ctx):
                 child = command.get_command(ctx, name)
                 assert child is not None
-                yield from below(child, click.Context(child, info_name=name, parent=ctx))
+                yield from walk(child, click.Context(child, info_name=name, parent=ctx))
 
-    yield from below(
+    yield from walk(
         program, click.Context(program, info_name="thoth-watch", **program.context_settings)
     )
 
 
 def commands_page() -> str:
-    """Every command with its options and examples."""
-    parts = [HEAD, "# Commands\n\nOptions may be written with `-` or `_` where whisper has them.\n"]
+    """Render every command with its options and examples."""
+    parts = [
+        HEAD,
+        "# Commands\n\nOptions that openai/whisper also has may be spelled with `-` or `_`.\n",
+    ]
     for name, command, ctx in commands():
         parts.append(f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n")
         usage = " ".join([name, *command.collect_usage_pieces(ctx)])
@@ -59,7 +62,7 @@ def commands_page() -> str:
             if (record := option.get_help_record(ctx)) is not None
         ]
         if rows:
-            parts.append("\n| option | |\n|---|---|\n")
+            parts.append("\n| option | description |\n|---|---|\n")
             parts += [f"| `{flag.replace('|', '/')}` | {_cell(text)} |\n" for flag, text in rows]
         hidden = [
             max(option.opts, key=len)
@@ -68,7 +71,7 @@ def commands_page() -> str:
         ]
         if hidden:
             named = ", ".join(f"`{flag.replace('-', '_').replace('__', '--')}`" for flag in hidden)
-            parts.append(f"\nTaken, not used, and named in a note: {named}.\n")
+            parts.append(f"\nAccepted but ignored, with a note: {named}.\n")
         if command.epilog:
             lines = inspect.cleandoc(command.epilog.replace("\b\n", "")).splitlines()
             parts.append("\n" + "\n".join(f"    {line.strip()}" for line in lines) + "\n")
@@ -76,14 +79,14 @@ def commands_page() -> str:
 
 
 def configuration_page() -> str:
-    """Every key of config.yaml with its default, its meaning and its name in the environment."""
+    """Render every key of config.yaml with its default, description and environment variable."""
     names = {key: name for name, key in environment_names().items()}
     text = (DOCS.parent / "config.yaml").read_text(encoding="utf-8")
     parts = [
         HEAD,
         (
-            "# Configuration\n\nA flag wins over the environment, which wins over `config.yaml`, which wins over the"
-            " default.\n`THOTH_WATCH_CONFIG` names the file. `ACCELERATE_MIXED_PRECISION` and"
+            "# Configuration\n\nFlags override environment variables, which override `config.yaml`, which overrides the"
+            " defaults.\n`THOTH_WATCH_CONFIG` is the path of the file. `ACCELERATE_MIXED_PRECISION` and"
             " `ACCELERATE_USE_CACHE` are read, too.\n"
         ),
     ]
@@ -95,9 +98,11 @@ def configuration_page() -> str:
             comment = match[2].partition("#")[2].strip()
             parts.append(f"{comment[:1].upper() + comment[1:]}.\n\n" if comment else "")
             if section in names:
-                parts.append(f"Environment: `{names[section]}`.\n\n")
+                parts.append(f"Environment variable: `{names[section]}`.\n\n")
             else:
-                parts.append("| key | default | | environment |\n|---|---|---|---|\n")
+                parts.append(
+                    "| key | default | description | environment variable |\n|---|---|---|---|\n"
+                )
         elif match := re.match(r"^  (\w+): *(.*?) *# (.*)$", line):
             default = f"`{match[2]}`" if match[2] else "see config.yaml"
             environment = names[f"{section}.{match[1]}"]
@@ -105,22 +110,22 @@ def configuration_page() -> str:
         elif section == "rules" and line.startswith("#"):
             parts.append(f"    {line}\n")
     parts.append(
-        "\n## inboxes\n\nInstead of `inbox`: a list of folders, each with the keys of `inbox`."
-        f"\n\nEnvironment: `{names['inboxes']}`.\n"
+        "\n## inboxes\n\nUsed instead of `inbox`: a list of folders, each with the keys of `inbox`."
+        f"\n\nEnvironment variable: `{names['inboxes']}`.\n"
     )
     return "".join(parts)
 
 
 def exit_codes_page() -> str:
-    """Every exit code with what it means."""
+    """Render every exit code with its meaning."""
     source = inspect.getsource(errors)
     found = re.findall(r"^(EXIT_\w+) = (\d+)  # (.*)$", source, flags=re.MULTILINE)
     rows = "".join(f"| {code} | {meaning} |\n" for _, code, meaning in found)
-    return f"{HEAD}# Exit codes\n\n| code | |\n|---|---|\n{rows}"
+    return f"{HEAD}# Exit codes\n\n| code | meaning |\n|---|---|\n{rows}"
 
 
 def columns() -> dict[str, list[str]]:
-    """The columns of every table and view, as SQLite has them."""
+    """Return the columns of every table and view, as created in SQLite."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger.db")
         SqlLedger.open(f"sqlite:///{path}").close()
@@ -139,23 +144,26 @@ def columns() -> dict[str, list[str]]:
 
 
 def ledger_page() -> str:
-    """Every table, view and column."""
-    said = tomllib.loads((DOCS / "columns.toml").read_text(encoding="utf-8"))
+    """Render every table, view and column."""
+    descriptions = tomllib.loads((DOCS / "columns.toml").read_text(encoding="utf-8"))
     parts = [
         HEAD,
         (
-            "# The ledger\n\nA SQLite file that any tool may read while the service works; `thoth-watch db path` says"
-            " where it lies.\nTimes are text in UTC, such as `2026-11-23 13:37:31.000000Z`.\n"
+            "# The ledger\n\nThe ledger is a SQLite file that any tool may read while the service is running;"
+            " `thoth-watch db path` prints its location.\nTimes are text in UTC, such as"
+            " `2026-11-23 13:37:31.000000Z`.\n"
         ),
     ]
     for table, names in columns().items():
-        parts.append(f"\n## {table}\n\n{said[table]['']}\n\n| column | |\n|---|---|\n")
-        parts += [f"| `{name}` | {_cell(said[table][name])} |\n" for name in names]
+        parts.append(
+            f"\n## {table}\n\n{descriptions[table]['']}\n\n| column | description |\n|---|---|\n"
+        )
+        parts += [f"| `{name}` | {_cell(descriptions[table][name])} |\n" for name in names]
     return "".join(parts)
 
 
 def pages() -> dict[str, str]:
-    """Every page of the reference, by its file's name."""
+    """Return every page of the reference by file name."""
     return {
         "commands.md": commands_page(),
         "configuration.md": configuration_page(),
@@ -165,7 +173,7 @@ def pages() -> dict[str, str]:
 
 
 def write_man_pages(folder: Path) -> None:
-    """A page of section 1 for every command."""
+    """Write a man page (section 1) for every command."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, _, ctx in commands():
         page = folder / f"{name.replace(' ', '-')}.1"
@@ -178,9 +186,9 @@ def _cell(text: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--man", type=Path, help="write man pages there, too")
-    asked = parser.parse_args()
+    parser.add_argument("--man", type=Path, help="also write man pages to this folder")
+    arguments = parser.parse_args()
     for file_name, content in pages().items():
         (DOCS / "reference" / file_name).write_text(content, encoding="utf-8")
-    if asked.man:
-        write_man_pages(asked.man)
+    if arguments.man:
+        write_man_pages(arguments.man)
