@@ -54,7 +54,9 @@ def test_the_readme_leads_from_a_wheel_to_a_report_in_under_ten_commands(
     wheel: Path, tmp_path: Path, dependencies: str
 ):
     """In an environment of its own; fetched: the dependencies come from the package registry."""
-    start = (ROOT / "README.md").read_text().partition("\n## Start\n")[2].partition("\n## ")[0]
+    start = (
+        (ROOT / "README.md").read_text().partition("\n## Quick start\n")[2].partition("\n## ")[0]
+    )
     (script,) = re.findall(r"^```sh\n(.*?)^```$", start, re.MULTILINE | re.DOTALL)
     assert len(script.splitlines()) + 1 < 10  # and the installation
     home = tmp_path / "environment"
