@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from thoth_watch.infrastructure.models import Machine
 
 TEMPLATE = """\
-# written by `thoth-watch init`; `thoth-watch check` shows every key with its value and where it comes from
+# written by `thoth-watch init`; `thoth-watch check` shows the value in effect for each key and where it comes from
 
 inbox:
-  path: {inbox}                  # recordings are dropped here; nothing in it is moved, renamed or deleted
-  settle_s: 2                    # a file is read when it has been untouched for so many seconds
+  path: {inbox}                  # folder for new recordings; nothing in it is renamed, deleted or moved
+  settle_s: 2                    # seconds that a file must stay unchanged before it is read
 
 engine:
-  engine_type: {engine}          # standard (float32, anywhere), accelerated (low latency) or batch (throughput)
+  engine_type: {engine}          # standard (float32, any machine), accelerated (low latency) or batch (throughput)
   model: {model}                 # {about}
   device: auto                   # auto, cpu, cuda, cuda:1, mps
-  language: {language}           # null (heard from each file), a code such as fr, or a name such as french
+  language: {language}           # null (detected for each file), a code such as fr, or a name such as french
 
 transcript:
   formats: {formats}             # any of txt, srt, vtt, tsv, json; or all
-  output_dir: source             # source (beside the recording), or a folder in which the inbox's folders are mirrored
+  output_dir: source             # source (next to the recording), or a folder that mirrors the inbox's subfolders
 
 ledger:
-  url: sqlite:///{ledger}        # what is remembered of every file and run
+  url: sqlite:///{ledger}        # database for the state of every file and run
 """
 
 
