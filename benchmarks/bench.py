@@ -25,7 +25,7 @@ from benchmarks.in_turn import take_turns
 from benchmarks.limits import POSITIONS, Rates, measure_rates, window_limit_s
 from benchmarks.recordings import Recordings, make_recordings
 from benchmarks.systems import System
-from thoth_watch.domain.side_by_side import STAGES, agreed_share
+from thoth_watch.domain.engine_comparison import STAGES, word_agreement
 from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
 
 OUT = Path("benchmarks/out")
@@ -171,7 +171,7 @@ def measure(
                 ratio_to_standard=cost_s(against, kind) / cost_s(number, kind),
                 peak_rss_bytes=taken[number].peak_rss_bytes,
                 rss_ratio_to_standard=taken[number].peak_rss_bytes / taken[standard].peak_rss_bytes,
-                words_agreed=agreed_share(taken[standard].figures(kind).words, figures.words)
+                words_agreed=word_agreement(taken[standard].figures(kind).words, figures.words)
                 if is_builtin
                 else None,
                 multiple_of_limit=cost_s(number, kind) / limit_s,

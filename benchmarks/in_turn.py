@@ -7,36 +7,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thoth_watch.bootstrap import Timed
-from thoth_watch.bootstrap.timing import Way
-from thoth_watch.domain.side_by_side import Figures, Pass
+from thoth_watch.bootstrap import TargetProcess
+from thoth_watch.bootstrap.engine_benchmark import BenchmarkTarget
+from thoth_watch.domain.engine_comparison import BenchmarkPass, BenchmarkSummary
 
 
 @dataclass(slots=True)
 class Taken:
     """What was measured of one system."""
 
-    passes: dict[str, list[Pass]] = field(default_factory=dict)  # by kind of file
+    passes: dict[str, list[BenchmarkPass]] = field(default_factory=dict)  # by kind of file
     facts: dict[str, Any] = field(default_factory=dict)  # load_s, precision, device, on_gpu
     peak_rss_bytes: int = 0
 
-    def figures(self, kind: str) -> Figures:
+    def figures(self, kind: str) -> BenchmarkSummary:
         """The medians of a kind of file."""
-        return Figures.of(self.passes[kind])
+        return BenchmarkSummary.of(self.passes[kind])
 
-    def take(self, timed: Timed, files: dict[str, list[Path]]) -> None:
+    def take(self, timed: TargetProcess, files: dict[str, list[Path]]) -> None:
         """One turn: a pass over each kind of files."""
         for kind, paths in files.items():
             self.passes.setdefault(kind, []).append(timed.run(paths))
 
-    def close(self, timed: Timed) -> None:
+    def close(self, timed: TargetProcess) -> None:
         """End its process."""
         self.facts = timed.facts
         self.peak_rss_bytes = max(self.peak_rss_bytes, timed.close())
 
 
 def take_turns(
-    ways: Sequence[Callable[[], Way]],
+    ways: Sequence[Callable[[], BenchmarkTarget]],
     files: dict[str, list[Path]],
     *,
     rounds: int,
@@ -54,24 +54,24 @@ def take_turns(
     else:
         for _ in range(rounds):
             for way, one in zip(ways, taken, strict=True):
-                timed = Timed(way, threads=threads)
+                timed = TargetProcess(way, threads=threads)
                 one.take(timed, files)
                 one.close(timed)
     return taken
 
 
 def _all_at_once(
-    ways: Sequence[Callable[[], Way]],
+    ways: Sequence[Callable[[], BenchmarkTarget]],
     files: dict[str, list[Path]],
     taken: Sequence[Taken],
     *,
     rounds: int,
     threads: int,
 ) -> None:
-    running: list[Timed] = []
+    running: list[TargetProcess] = []
     try:
         for way in ways:
-            running.append(Timed(way, threads=threads))
+            running.append(TargetProcess(way, threads=threads))
             running[-1].run(next(iter(files.values()))[:1])
         for _ in range(rounds):
             for one, timed in zip(taken, running, strict=True):

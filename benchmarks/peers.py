@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.in_turn import Taken, take_turns
 from benchmarks.peer_systems import CTranslate2AcrossFiles, FasterWhisper, OpenAIWhisper, WhisperCpp
 from benchmarks.systems import System
-from thoth_watch.bootstrap.timing import Way
+from thoth_watch.bootstrap.engine_benchmark import BenchmarkTarget
 
 OUT = Path("benchmarks/out")
 SIZES = ("tiny", "base", "small", "large-v3-turbo")
@@ -37,7 +37,7 @@ ROW = (
     "ours_is_faster_by",
 )
 
-Built = Callable[[], Way]
+Built = Callable[[], BenchmarkTarget]
 
 
 @dataclass(frozen=True, slots=True)

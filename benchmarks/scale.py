@@ -34,14 +34,14 @@ def rate(step: Callable[[int], object], *, seconds: float = 3.0) -> float:
 def measure(measured: Measured) -> Measured:
     """The figures of this machine for all but the share's bandwidth and the GPU."""
     from tests.servers import Postgres, RabbitMQ, Redis, running
-    from thoth_watch.application.ports import WorkerFacts
+    from thoth_watch.application.ports import WorkerInfo
     from thoth_watch.infrastructure.dispatch.celery_app import make_app
     from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     with running(Postgres) as server, SqlLedger.open(server.new_database()) as ledger:
-        worker = WorkerFacts("w", "here", 1, "cpu")
-        database = rate(lambda _: ledger.worker_seen(worker, batch_id=None))
+        worker = WorkerInfo("w", "here", 1, "cpu")
+        database = rate(lambda _: ledger.record_worker(worker, batch_id=None))
     print(f"PostgreSQL, one transaction after the other: {database:.0f}/s")
     slowest = float("inf")
     for make in (Redis, RabbitMQ):
@@ -65,7 +65,7 @@ def listed(n_files: int = 20_000) -> float:
             (Path(folder) / f"{number}.wav").touch()
         inbox = FolderInbox(Path(folder), recursive=True, extensions=("wav",), ignore=())
         begun = time.perf_counter()
-        inbox.look()
+        inbox.scan()
         return n_files / (time.perf_counter() - begun)
 
 

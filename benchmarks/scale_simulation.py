@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from thoth_watch.application.ports import Claim, StoredResult, WorkerFacts
+from thoth_watch.application.ports import Claim, StoredResult, WorkerInfo
 from thoth_watch.application.publish_transcript import PublishTranscript
-from thoth_watch.application.serve import Ending, Serve, ServePolicy
+from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
 from thoth_watch.infrastructure.ledger import SqlLedger
 
@@ -79,8 +79,8 @@ class FakedFleet:
         self.idle = list(range(self.n_workers))
         self.working: list[tuple[float, int, Claim]] = []  # until when, who, what
         for number in self.idle:
-            worker = WorkerFacts(f"w{number}", "here", number, "cuda:0")
-            self.ledger.worker_seen(worker, batch_id=None)
+            worker = WorkerInfo(f"w{number}", "here", number, "cuda:0")
+            self.ledger.record_worker(worker, batch_id=None)
 
     def send(self, batch_id: int) -> None:
         """To the queue."""
@@ -97,7 +97,10 @@ class FakedFleet:
         while self.queue and self.idle:
             worker, batch_id = self.idle.pop(), self.queue.popleft()
             claim = self.ledger.lease(
-                batch_id, owner=f"w{worker}", lease_s=LEASE_S, treatment_of=lambda _: Treatment()
+                batch_id,
+                owner=f"w{worker}",
+                lease_s=LEASE_S,
+                resolve_file_options=lambda _: FileOptions(),
             )
             if claim is None:
                 self.idle.append(worker)
@@ -107,7 +110,7 @@ class FakedFleet:
             self.batches += 1
             heapq.heappush(self.working, (self.clock.seconds + takes_s, worker, claim))
 
-    def changed(self) -> None:
+    def changed_paths(self) -> None:
         """Anything."""
 
     def wait(self, timeout_s: float) -> bool:
@@ -127,7 +130,7 @@ class FakedFleet:
 
 def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
     """All that a worker writes for a batch."""
-    run_id = ledger.open_run(claim, asked=ENGINE, placement=PLACEMENT, now=now)
+    run_id = ledger.open_run(claim, requested=ENGINE, placement=PLACEMENT, now=now)
     outcomes = []
     for item in claim.batch.files:
         path = item.file.path.with_suffix(".txt")
@@ -161,7 +164,7 @@ def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
 def finished_run(claim: Claim, now: datetime, wall_s: float) -> Run:
     """Its row."""
     return Run(
-        asked=ENGINE,
+        requested=ENGINE,
         placement=PLACEMENT,
         started_at=now,
         finished_at=now,
@@ -198,7 +201,7 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
         dispatcher = FleetDispatcher(
             ledger,
             fleet,
-            recover=lambda: ledger.recover(now=clock.now()),
+            recover_claims=lambda: ledger.recover_claims(now=clock.now()),
             window_per_worker=2,
             lease_s=LEASE_S,
             monotonic_s=clock.monotonic_s,
@@ -207,7 +210,7 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
             inboxes=[],
             ledger=ledger,
             dispatcher=dispatcher,
-            doorbell=fleet,
+            folder_watcher=fleet,
             publish=PublishTranscript(
                 ledger=ledger,
                 publisher=None,  # type: ignore[arg-type]  # workers publish
@@ -215,18 +218,24 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
                 clock=clock,
             ),
             files=None,  # type: ignore[arg-type]  # nothing is left over
-            treatment_of=lambda _: Treatment(),
+            resolve_file_options=lambda _: FileOptions(),
             clock=clock,
-            policy=ServePolicy(batch=policy, rescan_s=60.0, drain=True, tend_s=1.0),
+            policy=ServePolicy(batch=policy, rescan_s=60.0, drain=True, monitor_interval_s=1.0),
             owner="dispatcher",
             ensure_engine=lambda: None,
-            tend=dispatcher.tend,
+            monitor_workers=dispatcher.monitor_workers,
         )
         cpu, wall = time.process_time(), time.perf_counter()
         ending = serve.run(should_stop=lambda: False)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        n_done = len([1 for known in ledger.known(INBOX).values() if known.state is State.DONE])
-    assert ending is Ending.DRAINED
+        n_done = len(
+            [
+                1
+                for known_files in ledger.known_files(INBOX).values()
+                if known_files.state is State.DONE
+            ]
+        )
+    assert ending is StopReason.DRAINED
     assert n_done == n_files, f"{n_done} of {n_files}"
     ideal_s = max(sum(lengths) / n_workers, *lengths) / REALTIME_FACTOR
     return (
@@ -245,11 +254,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--ledger", help="URL of an empty database; else SQLite in a new folder")
     parser.add_argument("--order", default="longest", help="oldest, shortest, longest, priority")
-    asked = parser.parse_args()
-    policy = BatchPolicy(order=asked.order)
+    requested = parser.parse_args()
+    policy = BatchPolicy(order=requested.order)
     with tempfile.TemporaryDirectory() as folder:
-        url = asked.ledger or f"sqlite:///{folder}/ledger.db"
-        print(simulate(url, n_workers=asked.workers, n_files=asked.files, policy=policy))
+        url = requested.ledger or f"sqlite:///{folder}/ledger.db"
+        print(simulate(url, n_workers=requested.workers, n_files=requested.files, policy=policy))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from thoth_watch.application.ports import EngineSeconds, Recording, Transcribed
+from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.transcript import Segment, Transcript
 
@@ -81,7 +81,7 @@ class FakedEngine:
         seconds: EngineSeconds,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
-    ) -> Iterator[Transcribed]:
+    ) -> Iterator[TranscriptionResult]:
         """One word of each recording."""
         for recording in recordings:
             self.started_at.append(time.time())
@@ -90,7 +90,7 @@ class FakedEngine:
             length_s = recording.duration_s
             seconds.tokens += 1
             on_progress(length_s)
-            yield Transcribed(
+            yield TranscriptionResult(
                 recording.key, Transcript((Segment(0.0, length_s, " word"),), "en", length_s)
             )
 
@@ -105,7 +105,9 @@ class WatchedEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def transcribe(self, recordings: Iterable[Recording], **named: Any) -> Iterator[Transcribed]:
+    def transcribe(
+        self, recordings: Iterable[Recording], **named: Any
+    ) -> Iterator[TranscriptionResult]:
         """As the engine does; a pull of a recording, and what is done with a transcript, is not its own."""
         begun_s = time.thread_time()
 
@@ -142,21 +144,21 @@ def _each(
 class Pool:
     """An engine pool of one."""
 
-    def __init__(self, engine: Any, asked: TranscriptionEngineConfig) -> None:
-        self.asked = asked
+    def __init__(self, engine: Any, requested: TranscriptionEngineConfig) -> None:
+        self.requested = requested
         self._engine = engine
 
     def engine(self, _: str) -> Any:
         """The one."""
         return self._engine
 
-    def load_s_of_first_use(self, _: Any) -> float:
+    def pop_load_s(self, _: Any) -> float:
         """It was loaded before the clock began."""
         return 0.0
 
-    def reconfigure(self, asked: TranscriptionEngineConfig) -> None:
+    def reconfigure(self, requested: TranscriptionEngineConfig) -> None:
         """As asked."""
-        self.asked = asked
+        self.requested = requested
 
     def unload(self) -> None:
         """It stays."""
@@ -207,11 +209,11 @@ def drain_real(config: Path, told: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    from thoth_watch.bootstrap import Voice, build_engine, build_settings
+    from thoth_watch.bootstrap import LazyVoiceActivityDetector, build_engine, build_settings
 
     settings = build_settings(config, {}, required=True)
     engine = WatchedEngine(build_engine(settings.engine))
-    Voice()
+    LazyVoiceActivityDetector()
     spent: dict[str, float] = {}
 
     def begin() -> None:

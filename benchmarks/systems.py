@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thoth_watch.bootstrap import ThisProgram
-from thoth_watch.bootstrap.timing import Way
+from thoth_watch.bootstrap import ThothTarget
+from thoth_watch.bootstrap.engine_benchmark import BenchmarkTarget
 
 WINDOW_S = 30
 PLAIN = {  # no second try, which random weights would always need, and no search for speech
@@ -31,7 +31,7 @@ class System:
     batch_size: int | None = None  # None: what the engine chooses
     n_tokens: int | None = None  # of each window; the engines read it from the checkpoint
 
-    def way(self, device: str) -> Callable[[], Way]:
+    def way(self, device: str) -> Callable[[], BenchmarkTarget]:
         """What builds it, in the process that is measured."""
         if self.engine == "pipeline":
             return partial(Pipeline, self.model, device, self.n_tokens)
@@ -43,7 +43,7 @@ class System:
             "engine.audio_context": self.audio_context,
             "engine.batch_size": self.batch_size or "auto",
         }
-        return partial(ThisProgram, None, {**asked, **PLAIN})
+        return partial(ThothTarget, None, {**asked, **PLAIN})
 
 
 class Pipeline:

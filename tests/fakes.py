@@ -11,22 +11,22 @@ from typing import Any
 
 from thoth_watch.application.ports import (
     EngineSeconds,
+    FileStatus,
     Output,
     Recording,
-    Transcribed,
-    Whereabouts,
+    TranscriptionResult,
 )
-from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry, Signature, SoundInfo
+from thoth_watch.domain.audio import AudioFile, AudioInfo, Listing, RefusedEntry, Signature
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import (
+    DiarizationFailed,
     EngineUnavailable,
     FileGone,
     NameTaken,
-    SpeakersUnknown,
-    TryLater,
+    RetryLater,
 )
 from thoth_watch.domain.speakers import Turn
-from thoth_watch.domain.speech import Stretches, Vad
+from thoth_watch.domain.speech import SpeechSpans, Vad
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Segment, Transcript
 from thoth_watch.domain.verdict import judge
@@ -45,7 +45,9 @@ PLACEMENT = Placement(
 )
 
 
-def a_file(name: str, *, size: int = 100, modified_ns: int = 1, inbox: Path = INBOX) -> AudioFile:
+def make_file(
+    name: str, *, size: int = 100, modified_ns: int = 1, inbox: Path = INBOX
+) -> AudioFile:
     signature = Signature(size, modified_ns, modified_ns, device=1, inode=abs(hash(name)) % 10**9)
     return AudioFile(inbox, inbox / name, signature)
 
@@ -75,27 +77,27 @@ class FakeInbox:
         self.root = root
         self.files: dict[str, AudioFile] = {}
         self.refused: tuple[RefusedEntry, ...] = ()
-        self.unannounced: set[Path] = set()
+        self.awaiting_sentinel: set[Path] = set()
         self.problem: str | None = None
         self.identity: tuple[int, int] | None = (1, 1)
-        self.n_looks = 0  # at the whole of it
+        self.n_scans = 0  # at the whole of it
 
     def put(self, name: str, **changes: Any) -> AudioFile:
-        self.files[name] = a_file(name, inbox=self.root, **changes)
+        self.files[name] = make_file(name, inbox=self.root, **changes)
         return self.files[name]
 
-    def look(self) -> Listing:
-        self.n_looks += 1
-        return self.look_at({entry.path for entry in (*self.files.values(), *self.refused)})
+    def scan(self) -> Listing:
+        self.n_scans += 1
+        return self.scan_paths({entry.path for entry in (*self.files.values(), *self.refused)})
 
-    def look_at(self, paths: Collection[Path]) -> Listing:
+    def scan_paths(self, paths: Collection[Path]) -> Listing:
         if self.problem:
             return Listing(self.root, problem=self.problem)
         return Listing(
             self.root,
             tuple(file for file in self.files.values() if file.path in paths),
             tuple(entry for entry in self.refused if entry.path in paths),
-            unannounced=frozenset(self.unannounced),
+            awaiting_sentinel=frozenset(self.awaiting_sentinel),
             identity=self.identity,
         )
 
@@ -105,13 +107,13 @@ class FakeFiles:
 
     def __init__(self) -> None:
         self.being_written: set[Path] = set()
-        self.moved: dict[Path, Whereabouts] = {}
+        self.moved: dict[Path, FileStatus] = {}
 
     def is_being_written(self, file: AudioFile) -> bool:
         return file.path in self.being_written
 
-    def whereabouts(self, file: AudioFile) -> Whereabouts:
-        return self.moved.get(file.path, Whereabouts.SAME)
+    def file_status(self, file: AudioFile) -> FileStatus:
+        return self.moved.get(file.path, FileStatus.SAME)
 
 
 class FakeDecoder:
@@ -120,7 +122,7 @@ class FakeDecoder:
     def __init__(self) -> None:
         self.bad: dict[str, Exception] = {}
         self.warnings: dict[str, tuple[str, ...]] = {}
-        self.same_sound: dict[str, str] = {}
+        self.same_audio: dict[str, str] = {}
         self.decoded: list[str] = []
         self.duration_s = 10.0
         self.channels: dict[str, tuple[str, ...]] = {}
@@ -133,10 +135,10 @@ class FakeDecoder:
         self.decoded.append(name)
         if name in self.bad:
             raise self.bad[name]
-        info = SoundInfo(
+        info = AudioInfo(
             self.duration_s, self.duration_s, 16000, 1, "pcm", "fake", self.warnings.get(name, ())
         )
-        sound = self.same_sound.get(name, name)
+        sound = self.same_audio.get(name, name)
         return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
 
     def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
@@ -149,15 +151,15 @@ class FakeDecoder:
         pass
 
 
-class FakeVoice:
+class FakeVoiceActivityDetector:
     """Hears speech all the way, but for the sounds in `silent`."""
 
     def __init__(self) -> None:
         self.silent: set[str] = set()
-        self.asked: list[Vad] = []
+        self.requested: list[Vad] = []
 
-    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
-        self.asked.append(vad)
+    def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
+        self.requested.append(vad)
         is_silent = isinstance(samples, str) and samples in self.silent
         return () if is_silent else ((0.0, 10.0),)
 
@@ -170,17 +172,17 @@ class FakeSpeakers:
 
     def __init__(self) -> None:
         self.unclear: set[str] = set()
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
-    def turns(self, samples: Any) -> tuple[Turn, ...]:
-        self.asked.append(str(samples))
+    def diarize(self, samples: Any) -> tuple[Turn, ...]:
+        self.requested.append(str(samples))
         if samples in self.unclear:
-            raise SpeakersUnknown("speakers could not be told apart: all talk at once")
+            raise DiarizationFailed("speakers could not be told apart: all talk at once")
         return (Turn(0.0, 5.5, "SPEAKER_00"), Turn(5.5, 10.0, "SPEAKER_01"))
 
 
 class FakeEngine:
-    """Writes down the sound's name as what it heard; `deaf` to the sounds in that set."""
+    """Writes down the sound's name as what it heard; `failing` to the sounds in that set."""
 
     load_s = 1.5
     fingerprint = "fake-1"
@@ -188,8 +190,8 @@ class FakeEngine:
     def __init__(self) -> None:
         self.placement = PLACEMENT
         self.fallbacks: list[Fallback] = []
-        self.deaf: set[str] = set()
-        self.heard: list[str] = []
+        self.failing: set[str] = set()
+        self.transcribed: list[str] = []
 
     def transcribe(
         self,
@@ -198,16 +200,16 @@ class FakeEngine:
         seconds: EngineSeconds,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
-    ) -> Iterator[Transcribed]:
+    ) -> Iterator[TranscriptionResult]:
         for recording in recordings:
             if should_stop():
                 return
-            text = "" if recording.speech == () else self.hear(recording)
-            self.heard.append(text)
+            text = "" if recording.speech == () else self.transcribe_one(recording)
+            self.transcribed.append(text)
             seconds.tokens += 3
             on_progress(recording.duration_s)
-            if text in self.deaf:
-                yield Transcribed(recording.key, None, "the engine is deaf to it")
+            if text in self.failing:
+                yield TranscriptionResult(recording.key, None, "the engine is deaf to it")
                 continue
             length_s = recording.duration_s
             segment = Segment(0.0, length_s, f" {text}")
@@ -221,16 +223,16 @@ class FakeEngine:
                 warnings=warnings,
                 skipped_s=0.0 if text else length_s,
             )
-            yield Transcribed(recording.key, transcript)
+            yield TranscriptionResult(recording.key, transcript)
 
-    def hear(self, recording: Recording) -> str:
+    def transcribe_one(self, recording: Recording) -> str:
         return str(recording.samples)
 
 
 class HashingEngine(FakeEngine):
     """Writes down the hash of the samples that it got: of real recordings, with real decoders."""
 
-    def hear(self, recording: Recording) -> str:
+    def transcribe_one(self, recording: Recording) -> str:
         return hashlib.sha256(recording.samples.tobytes()).hexdigest()
 
 
@@ -239,7 +241,7 @@ class FakeEngines:
 
     def __init__(self, engine: FakeEngine | None = None) -> None:
         self.fake = engine or FakeEngine()
-        self.asked = TranscriptionEngineConfig()
+        self.requested = TranscriptionEngineConfig()
         self.missing: set[str] = set()
 
     def engine(self, model: str) -> FakeEngine:
@@ -247,7 +249,7 @@ class FakeEngines:
             raise EngineUnavailable(f"{model}: no such model")
         return self.fake
 
-    def load_s_of_first_use(self, engine: FakeEngine) -> float:
+    def pop_load_s(self, engine: FakeEngine) -> float:
         return engine.load_s
 
 
@@ -269,13 +271,13 @@ class FakePublisher:
             raise NameTaken(str(output.path))
         self.disk[output.path] = output.content
 
-    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
-        problems: list[NameTaken | TryLater | None] = []
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
+        problems: list[NameTaken | RetryLater | None] = []
         for output in outputs:
             try:
                 self.publish(output)
                 problems.append(None)
-            except (NameTaken, TryLater) as error:
+            except (NameTaken, RetryLater) as error:
                 problems.append(error)
         return problems
 
@@ -328,13 +330,13 @@ class FakeProgress:
         pass
 
 
-class FakeDoorbell:
+class FakeFolderWatcher:
     """Nobody rings, so that anything may have changed; waiting moves the fake clock on."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
 
-    def changed(self) -> Collection[Path] | None:
+    def changed_paths(self) -> Collection[Path] | None:
         return None
 
     def wait(self, timeout_s: float) -> bool:

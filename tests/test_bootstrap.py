@@ -32,70 +32,70 @@ def decoder() -> Iterator[WorkerDecoder]:
 
 
 @pytest.fixture
-def asked(model: str) -> TranscriptionEngineConfig:
+def requested(model: str) -> TranscriptionEngineConfig:
     return TranscriptionEngineConfig(engine_type="batch", model=model, device="cuda:7")
 
 
 def test_the_standard_engine_stands_in_and_says_so(
-    asked: TranscriptionEngineConfig, decoder: WorkerDecoder
+    requested: TranscriptionEngineConfig, decoder: WorkerDecoder
 ):
-    engine = build_engine(asked, decoder=decoder)
+    engine = build_engine(requested, decoder=decoder)
 
     assert (engine.placement.engine, engine.placement.device) == ("standard", "cpu")
     (fallback,) = engine.fallbacks
-    assert fallback.asked == "batch on cuda:7 in auto"
-    assert "cuda:7" in fallback.why
+    assert fallback.requested == "batch on cuda:7 in auto"
+    assert "cuda:7" in fallback.reason
 
 
 @pytest.mark.parametrize("change", [{"fallback": "never"}, {"device_is_binding": True}])
 def test_nothing_stands_in_where_that_is_not_wanted(
-    asked: TranscriptionEngineConfig, decoder: WorkerDecoder, change: dict[str, object]
+    requested: TranscriptionEngineConfig, decoder: WorkerDecoder, change: dict[str, object]
 ):
     with pytest.raises(EngineUnavailable, match="cuda:7"):
-        build_engine(replace(asked, **change), decoder=decoder)
+        build_engine(replace(requested, **change), decoder=decoder)
 
 
 def test_nothing_stands_in_for_a_model_that_is_not_there(decoder: WorkerDecoder, tmp_path: Path):
-    asked = TranscriptionEngineConfig(model=str(tmp_path / "nothing"), fallback="warn")
+    requested = TranscriptionEngineConfig(model=str(tmp_path / "nothing"), fallback="warn")
 
     with pytest.raises(EngineUnavailable, match="nothing"):
-        build_engine(asked, decoder=decoder)
+        build_engine(requested, decoder=decoder)
 
 
 def test_what_pins_the_configured_model_is_not_asked_of_a_rules_model(model: str):
-    asked = TranscriptionEngineConfig(revision="v1", weights_sha256="0" * 64, device="cpu")
-    engines = Engines(asked)
+    requested = TranscriptionEngineConfig(revision="v1", weights_sha256="0" * 64, device="cpu")
+    engines = Engines(requested)
 
     assert engines.engine(model).placement.model == model
 
 
 def test_one_engine_is_kept_and_its_loading_counted_once(
-    asked: TranscriptionEngineConfig, model: str
+    requested: TranscriptionEngineConfig, model: str
 ):
-    engines = Engines(replace(asked, device="cpu"))
+    engines = Engines(replace(requested, device="cpu"))
     engine = engines.engine(model)
 
     assert engines.engine(model) is engine
-    assert engines.load_s_of_first_use(engine) > 0
-    assert engines.load_s_of_first_use(engine) == 0
+    assert engines.pop_load_s(engine) > 0
+    assert engines.pop_load_s(engine) == 0
 
 
 def test_another_configuration_keeps_the_engine_unless_it_asks_for_another(model: str):
-    asked = TranscriptionEngineConfig(model=model, device="cpu")
-    engines = Engines(asked)
+    requested = TranscriptionEngineConfig(model=model, device="cpu")
+    engines = Engines(requested)
     engine = engines.engine(model)
 
-    engines.reconfigure(replace(asked))
+    engines.reconfigure(replace(requested))
     assert engines.engine(model) is engine
-    engines.reconfigure(replace(asked, batch_size=3))
+    engines.reconfigure(replace(requested, batch_size=3))
     assert engines.engine(model).placement.batch_size == 3
 
 
 def test_an_unloaded_engine_is_gone_from_memory_and_comes_back_when_it_is_asked_for(
     caplog: pytest.LogCaptureFixture,
 ):
-    asked = TranscriptionEngineConfig(engine_type="batch", device="cpu", precision="float32")
-    engines, process = Engines(asked), psutil.Process()
+    requested = TranscriptionEngineConfig(engine_type="batch", device="cpu", precision="float32")
+    engines, process = Engines(requested), psutil.Process()
     with caplog.at_level(logging.INFO, "thoth_watch.bootstrap.engines"):
         engines.engine("builtin")
         engines.unload()  # what stays from here on are libraries
@@ -109,7 +109,7 @@ def test_an_unloaded_engine_is_gone_from_memory_and_comes_back_when_it_is_asked_
     assert full_bytes - process.memory_info().rss > weights / 2
     told = [record.event for record in caplog.records]  # type: ignore[attr-defined]
     assert told == ["engine_loaded", "engine_unloaded"] * 2
-    assert engines.load_s_of_first_use(engines.engine("builtin")) > 0
+    assert engines.pop_load_s(engines.engine("builtin")) > 0
 
 
 def test_one_device_needs_no_process_and_a_flags_device_goes_before_the_list(tmp_path: Path):

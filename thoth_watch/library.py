@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thoth_watch.bootstrap import Voice, build_decoder, build_engine
+from thoth_watch.bootstrap import LazyVoiceActivityDetector, build_decoder, build_engine
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
@@ -19,7 +19,7 @@ __all__ = [
 
 # adapters do not know each other, so these are put in here
 WhisperTranscriptionEngine.default_decoder = staticmethod(build_decoder)
-WhisperTranscriptionEngine.default_voice = Voice
+WhisperTranscriptionEngine.default_voice = LazyVoiceActivityDetector
 
 
 def load_engine(config: TranscriptionEngineConfig | None = None) -> WhisperTranscriptionEngine:
@@ -28,4 +28,4 @@ def load_engine(config: TranscriptionEngineConfig | None = None) -> WhisperTrans
     Raises EngineUnavailable where it cannot be had and `config.fallback` lets nothing stand in.
     """
     asked = config or TranscriptionEngineConfig()
-    return build_engine(asked, decoder=build_decoder(), voice=Voice())
+    return build_engine(asked, decoder=build_decoder(), voice=LazyVoiceActivityDetector())

@@ -23,7 +23,7 @@ from training.evaluation_sets import Item
 from training.export import MODEL_FOLDER
 from training.mel import SAMPLE_RATE_HZ, FloatArray
 
-NEAR_S = 0.3
+TIMESTAMP_TOLERANCE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,12 @@ def measure_timestamps(listener: Listener, items: Sequence[Item]) -> dict[str, o
         if times is None:
             continue
         errors.append((abs(times[0] - start), abs(times[1] - end)))
-        near += max(errors[-1]) <= NEAR_S
+        near += max(errors[-1]) <= TIMESTAMP_TOLERANCE_S
     share = 100 * near / len(items)
     medians = [round(statistics.median(e[i] for e in errors), 3) for i in (0, 1)] if errors else []
-    print(f"timestamps: {share:.1f} % of {len(items)} within {NEAR_S} s, medians {medians}")
+    print(
+        f"timestamps: {share:.1f} % of {len(items)} within {TIMESTAMP_TOLERANCE_S} s, medians {medians}"
+    )
     return {"items": len(items), "within_0.3_s_percent": round(share, 1), "median_error_s": medians}
 
 

@@ -15,14 +15,14 @@ import pytest
 from tests.fakes import (
     FakeClock,
     FakeDecoder,
-    FakeDoorbell,
     FakeEngines,
     FakeFiles,
+    FakeFolderWatcher,
     FakeInbox,
     FakeProgress,
     FakePublisher,
     FakeSpeakers,
-    FakeVoice,
+    FakeVoiceActivityDetector,
     fake_render,
 )
 from thoth_watch.application.ports import Claim
@@ -32,10 +32,10 @@ from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import BatchPolicy
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
 
 
@@ -48,7 +48,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass
-class House:
+class Harness:
     """Everything put together, with fakes at the edges and the ledger real."""
 
     ledger: SqlLedger
@@ -60,13 +60,13 @@ class House:
     engines: FakeEngines = field(default_factory=FakeEngines)
     publisher: FakePublisher = field(default_factory=FakePublisher)
     progress: FakeProgress = field(default_factory=FakeProgress)
-    voice: FakeVoice = field(default_factory=FakeVoice)
+    voice: FakeVoiceActivityDetector = field(default_factory=FakeVoiceActivityDetector)
     speakers: FakeSpeakers = field(default_factory=FakeSpeakers)
-    treatment: Treatment = field(default_factory=lambda: Treatment(formats=("txt",)))
+    file_options: FileOptions = field(default_factory=lambda: FileOptions(formats=("txt",)))
     policy: BatchPolicy = field(default_factory=BatchPolicy)
     sentinel: str | None = None
     stop_after: int | None = None  # engine stops before that many recordings
-    tidy: Callable[[], bool] = field(default=lambda: False)
+    move_finished: Callable[[], bool] = field(default=lambda: False)
     quiet_until: Callable[[datetime], datetime | None] = field(default=lambda _: None)
     idle_unload_s: float | None = None
     unload: Callable[[], None] = field(default=lambda: None)
@@ -92,7 +92,7 @@ class House:
             peak_rss_bytes=lambda: 123,
             host="here",
             provenance={"program": "thoth-watch"},
-            may_begin_another=lambda batch_s: (
+            may_start_file=lambda batch_s: (
                 batch_s < (self.policy.max_batch_s or 1e9)
                 and self.quiet_until(self.clock.now()) is None
             ),
@@ -113,20 +113,20 @@ class House:
             sentinel=self.sentinel,
         )
 
-    def treatment_of(self, file: AudioFile) -> Treatment:
-        return self.treatment
+    def resolve_file_options(self, file: AudioFile) -> FileOptions:
+        return self.file_options
 
     def settle(self) -> None:
         """Look until what is there now has settled."""
-        self.watch.tick()
+        self.watch.scan()
         self.clock.advance(2.0)
-        self.watch.tick()
+        self.watch.scan()
 
     def run_once(self, *, should_stop=lambda: False) -> list[FileOutcome]:
         """Claim all that is ready as one batch and transcribe it."""
         from thoth_watch.domain.batching import Batch
 
-        batch = Batch(tuple(self.ledger.waiting(self.treatment_of)))
+        batch = Batch(tuple(self.ledger.waiting(self.resolve_file_options)))
         claim = self.ledger.claim(batch, owner="me", now=self.clock.now())
         assert claim is not None
         return self.transcribe(claim, should_stop=should_stop)
@@ -137,14 +137,14 @@ class House:
         drain: bool = True,
         until: Callable[[], bool] = lambda: False,
         rescan_s: float = 60.0,
-        doorbell: FakeDoorbell | None = None,
+        folder_watcher: FakeFolderWatcher | None = None,
     ) -> None:
         """The whole loop, until drained or until it is so."""
-        house = self
+        harness = self
 
-        class InThisThread:
+        class InlineDispatcher:
             engines = 1
-            under_way = ()
+            active_claims = ()
             is_idle = True
 
             def __init__(self) -> None:
@@ -155,29 +155,29 @@ class House:
                 return len(self.batches) >= 1  # until the loop has asked for the end of it
 
             def dispatch(self, claim: Claim) -> None:
-                house.batches.append([w.file.path.name for w in claim.batch.files])
-                error: TryLater | None = None
+                harness.batches.append([w.file.path.name for w in claim.batch.files])
+                error: RetryLater | None = None
                 try:
-                    house.transcribe(claim, should_stop=lambda: False)
-                except TryLater as raised:
+                    harness.transcribe(claim, should_stop=lambda: False)
+                except RetryLater as raised:
                     error = raised
                 self.batches.append(EndedBatch(claim, error))
 
             def wait(self, timeout_s: float) -> bool:
                 return True
 
-            def ended(self) -> list[EndedBatch]:
+            def ended_batches(self) -> list[EndedBatch]:
                 batches, self.batches = self.batches, []
                 return batches
 
         Serve(
             inboxes=[self.watch],
             ledger=self.ledger,
-            dispatcher=InThisThread(),
-            doorbell=doorbell or FakeDoorbell(self.clock),
+            dispatcher=InlineDispatcher(),
+            folder_watcher=folder_watcher or FakeFolderWatcher(self.clock),
             publish=self.publish,
             files=self.files,
-            treatment_of=self.treatment_of,
+            resolve_file_options=self.resolve_file_options,
             clock=self.clock,
             policy=ServePolicy(
                 batch=self.policy,
@@ -188,7 +188,7 @@ class House:
             owner="me",
             ensure_engine=lambda: None,
             unload=self.unload,
-            tidy=self.tidy,
+            move_finished=self.move_finished,
             quiet_until=self.quiet_until,
         ).run(should_stop=until)
 
@@ -215,9 +215,9 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, empty_ledger: Path) -> Iterator[House]:
+def harness(tmp_path: Path, empty_ledger: Path) -> Iterator[Harness]:
     path = tmp_path / "thoth-watch.db"
     shutil.copy(empty_ledger, path)
     ledger = SqlLedger.open(f"sqlite:///{path}")
-    yield House(ledger, path)
+    yield Harness(ledger, path)
     ledger.close()

@@ -13,15 +13,15 @@ from tests.fakes import FakeClock, FakeDecoder
 from thoth_watch.application.decode_ahead import (
     AUDIO_AHEAD_S,
     FILES_AHEAD,
-    TOGETHER_FILES,
-    TOGETHER_S,
+    GROUP_FILES,
+    GROUP_S,
     decode_ahead,
 )
 from thoth_watch.application.ports import Recording
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import NotAudio
-from thoth_watch.domain.treatment import Treatment
+from thoth_watch.domain.file_options import FileOptions
 
 N_FILES = 60
 
@@ -54,7 +54,7 @@ def waiting_files(audio_s: float) -> list[WaitingFile]:
     inbox = Path("/inbox")
     return [
         WaitingFile(
-            n, AudioFile(inbox, inbox / f"{n}.wav", signature), Treatment(), 0.0, audio_s=audio_s
+            n, AudioFile(inbox, inbox / f"{n}.wav", signature), FileOptions(), 0.0, audio_s=audio_s
         )
         for n in range(N_FILES)
     ]
@@ -67,11 +67,11 @@ def start(decoder: WatchedDecoder, audio_s: float = 5.0, should_stop=lambda: Fal
 def test_the_engine_finds_the_next_files_decoded():
     decoder = WatchedDecoder()
     stream = start(decoder, audio_s=1.0)
-    n_together = (FILES_AHEAD - 1) // TOGETHER_FILES
+    n_together = (FILES_AHEAD - 1) // GROUP_FILES
 
     next(stream)
 
-    expected = 1 + n_together * TOGETHER_FILES
+    expected = 1 + n_together * GROUP_FILES
     assert decoder.has_decoded(expected)
     stream.close()
     assert len(decoder.decoded) == expected
@@ -81,15 +81,15 @@ def test_the_first_file_comes_alone_and_other_short_ones_together():
     several = [[item.file_id for item, _, _ in some] for some in start(WatchedDecoder(), 1.0)]
 
     assert several[0] == [0]
-    assert several[1] == list(range(1, 1 + TOGETHER_FILES))
+    assert several[1] == list(range(1, 1 + GROUP_FILES))
     assert [key for keys in several for key in keys] == list(range(N_FILES))
 
 
 def test_files_come_together_only_while_they_are_short():
-    several = [len(some) for some in start(WatchedDecoder(), TOGETHER_S / 2)]
+    several = [len(some) for some in start(WatchedDecoder(), GROUP_S / 2)]
     assert several == [1, *[2] * 29, 1]
 
-    alone = [len(some) for some in start(WatchedDecoder(), TOGETHER_S)]
+    alone = [len(some) for some in start(WatchedDecoder(), GROUP_S)]
     assert alone == [1] * N_FILES
 
 

@@ -4,110 +4,110 @@ from __future__ import annotations
 
 import pytest
 
-from tests.application.conftest import House
+from tests.application.conftest import Harness
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 
-NAMED = Treatment(formats=("txt",), diarize=True)
+NAMED = FileOptions(formats=("txt",), diarize=True)
 
 
 @pytest.fixture
-def house_of_talk(house: House) -> House:
-    house.treatment = NAMED
-    house.inbox.put("talk.wav")
-    house.settle()
-    return house
+def harness_with_talk(harness: Harness) -> Harness:
+    harness.file_options = NAMED
+    harness.inbox.put("talk.wav")
+    harness.settle()
+    return harness
 
 
-def speakers_of(house: House, name: str) -> list[str | None]:
+def speakers_of(harness: Harness, name: str) -> list[str | None]:
     """The stored transcript's, segment by segment."""
-    row = house.rows()[name]
-    stored = house.ledger.find_result(row["sha256"], row["fingerprint"])
+    row = harness.rows()[name]
+    stored = harness.ledger.find_result(row["sha256"], row["fingerprint"])
     assert stored is not None
     return [segment.speaker for segment in stored.transcript.segments]
 
 
-def test_segments_get_the_names_of_their_speakers(house_of_talk: House) -> None:
-    house_of_talk.run_once()
+def test_segments_get_the_names_of_their_speakers(harness_with_talk: Harness) -> None:
+    harness_with_talk.run_once()
 
-    assert speakers_of(house_of_talk, "talk.wav") == ["SPEAKER_00"]
+    assert speakers_of(harness_with_talk, "talk.wav") == ["SPEAKER_00"]
 
 
-def test_what_told_them_apart_stands_in_transcript_and_run_row(house_of_talk: House) -> None:
-    house_of_talk.run_once()
+def test_what_told_them_apart_stands_in_transcript_and_run_row(harness_with_talk: Harness) -> None:
+    harness_with_talk.run_once()
 
-    assert house_of_talk.provenance_of("talk.wav")["diarization"] == "fake/pipeline@1"
-    (run,) = house_of_talk.runs()
+    assert harness_with_talk.provenance_of("talk.wav")["diarization"] == "fake/pipeline@1"
+    (run,) = harness_with_talk.runs()
     assert run["versions"] == {"fake": "1", "diarization": "fake/pipeline@1"}
 
 
-def test_nobody_is_asked_who_speaks_unless_the_treatment_says_so(house: House) -> None:
-    house.inbox.put("talk.wav")
-    house.settle()
+def test_nobody_is_asked_who_speaks_unless_the_treatment_says_so(harness: Harness) -> None:
+    harness.inbox.put("talk.wav")
+    harness.settle()
 
-    house.run_once()
+    harness.run_once()
 
-    assert house.speakers.asked == []
-    assert speakers_of(house, "talk.wav") == [None]
-    assert "diarization" not in house.provenance_of("talk.wav")
-    (run,) = house.runs()
+    assert harness.speakers.requested == []
+    assert speakers_of(harness, "talk.wav") == [None]
+    assert "diarization" not in harness.provenance_of("talk.wav")
+    (run,) = harness.runs()
     assert run["versions"] == {"fake": "1"}
 
 
-def test_one_recording_whose_speakers_are_unclear_fails_alone(house_of_talk: House) -> None:
-    house = house_of_talk
-    house.inbox.put("row.wav")
-    house.speakers.unclear = {"row.wav"}
-    house.settle()
+def test_one_recording_whose_speakers_are_unclear_fails_alone(harness_with_talk: Harness) -> None:
+    harness = harness_with_talk
+    harness.inbox.put("row.wav")
+    harness.speakers.unclear = {"row.wav"}
+    harness.settle()
 
-    house.run_once()
+    harness.run_once()
 
-    assert house.states() == {"talk.wav": State.DONE, "row.wav": State.RETRY}
-    assert "all talk at once" in house.rows()["row.wav"]["reason"]
+    assert harness.states() == {"talk.wav": State.DONE, "row.wav": State.RETRY}
+    assert "all talk at once" in harness.rows()["row.wav"]["reason"]
 
 
-def test_it_is_not_tried_for_ever(house_of_talk: House) -> None:
-    house = house_of_talk
-    house.speakers.unclear = {"talk.wav"}
+def test_it_is_not_tried_for_ever(harness_with_talk: Harness) -> None:
+    harness = harness_with_talk
+    harness.speakers.unclear = {"talk.wav"}
 
     for _ in range(10):
-        house.serve()
-        house.clock.advance(3600)
+        harness.serve()
+        harness.clock.advance(3600)
 
-    assert house.states() == {"talk.wav": State.FAILED}
-
-
-def test_a_transcript_without_names_is_not_taken_for_one_with_them(house: House) -> None:
-    house.inbox.put("talk.wav")
-    house.settle()
-    house.run_once()
-    house.treatment = NAMED
-    house.decoder.same_sound["again.wav"] = "talk.wav"
-    house.inbox.put("again.wav")
-    house.settle()
-
-    house.run_once()
-
-    assert speakers_of(house, "again.wav") == ["SPEAKER_00"]
+    assert harness.states() == {"talk.wav": State.FAILED}
 
 
-def test_silence_has_no_speakers_and_is_not_searched_for_them(house_of_talk: House) -> None:
-    house_of_talk.voice.silent = {"talk.wav"}
+def test_a_transcript_without_names_is_not_taken_for_one_with_them(harness: Harness) -> None:
+    harness.inbox.put("talk.wav")
+    harness.settle()
+    harness.run_once()
+    harness.file_options = NAMED
+    harness.decoder.same_audio["again.wav"] = "talk.wav"
+    harness.inbox.put("again.wav")
+    harness.settle()
 
-    house_of_talk.run_once()
+    harness.run_once()
 
-    assert house_of_talk.speakers.asked == []
-    assert house_of_talk.states() == {"talk.wav": State.DONE}
+    assert speakers_of(harness, "again.wav") == ["SPEAKER_00"]
 
 
-def test_where_channels_are_apart_they_are_the_speakers(house: House) -> None:
-    house.treatment = Treatment(formats=("txt",), diarize=True, channels="split")
-    house.decoder.channels["call.wav"] = ("left", "right")
-    house.inbox.put("call.wav")
-    house.inbox.put("memo.wav")  # has one channel only
-    house.settle()
+def test_silence_has_no_speakers_and_is_not_searched_for_them(harness_with_talk: Harness) -> None:
+    harness_with_talk.voice.silent = {"talk.wav"}
 
-    house.run_once()
+    harness_with_talk.run_once()
 
-    assert house.speakers.asked == ["memo.wav"]
-    assert set(house.states().values()) == {State.DONE}
+    assert harness_with_talk.speakers.requested == []
+    assert harness_with_talk.states() == {"talk.wav": State.DONE}
+
+
+def test_where_channels_are_apart_they_are_the_speakers(harness: Harness) -> None:
+    harness.file_options = FileOptions(formats=("txt",), diarize=True, channels="split")
+    harness.decoder.channels["call.wav"] = ("left", "right")
+    harness.inbox.put("call.wav")
+    harness.inbox.put("memo.wav")  # has one channel only
+    harness.settle()
+
+    harness.run_once()
+
+    assert harness.speakers.requested == ["memo.wav"]
+    assert set(harness.states().values()) == {State.DONE}

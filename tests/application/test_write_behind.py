@@ -6,17 +6,17 @@ import threading
 
 import pytest
 
-from thoth_watch.application.write_behind import MOST_WAITING, WriteBehind
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.application.write_behind import QUEUE_SIZE, WriteBehind
+from thoth_watch.domain.errors import RetryLater
 
 
 def test_all_is_written_in_order_and_nothing_is_left_at_the_end():
     written: list[int] = []
     with WriteBehind[int](written.extend) as behind:
-        for number in range(3 * MOST_WAITING):
+        for number in range(3 * QUEUE_SIZE):
             behind.put(number)
 
-    assert written == list(range(3 * MOST_WAITING))
+    assert written == list(range(3 * QUEUE_SIZE))
 
 
 def test_what_came_during_a_write_is_written_together():
@@ -43,21 +43,21 @@ def test_a_writer_that_fails_is_told_to_whoever_hands_over_and_writes_no_more():
 
     def write(some: list[int]) -> None:
         calls.append(some)
-        raise TryLater("the disk is full")
+        raise RetryLater("the disk is full")
 
     def hand_over() -> None:
         with WriteBehind[int](write) as behind:
-            for number in range(10 * MOST_WAITING):
+            for number in range(10 * QUEUE_SIZE):
                 behind.put(number)
 
-    with pytest.raises(TryLater, match="full"):
+    with pytest.raises(RetryLater, match="full"):
         hand_over()
     assert len(calls) == 1
 
 
 def test_one_that_writes_at_once_has_written_when_it_returns() -> None:
     written: list[int] = []
-    with WriteBehind[int](written.extend, at_once=True) as behind:
+    with WriteBehind[int](written.extend, is_synchronous=True) as behind:
         for number in range(3):
             behind.put(number)
             assert written == list(range(number + 1))

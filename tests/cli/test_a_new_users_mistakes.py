@@ -62,7 +62,7 @@ def test_3_no_rights(config: Path, tmp_path: Path):
     powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     command = [*powerless, sys.executable, "-m", "thoth_watch", "check", "--no-engine"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "give this user the right to write" in line_with(done.stdout, "not writable")
 
 
@@ -102,7 +102,7 @@ def test_7_a_full_disk(run, config: Path, full_disk: Path):
     config.write_text(f"inbox: {{path: ./inbox}}\nledger: {{url: 'sqlite:///{full_disk}/l.db'}}\n")
     assert "make room" in line_with(run("check", "--no-engine").stdout, "room for ledger")
     done = run("once")
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "the disk is full; make room" in line_with(done.stderr, f"{full_disk}/l.db")
 
 
@@ -127,7 +127,7 @@ def test_9_a_ledger_on_a_network_share():
 def test_10_two_daemons(run, config: Path, tmp_path: Path):
     with ProcessLock(lock_path(f"sqlite:///{tmp_path}/thoth-watch.db")):
         done: Ran = run("run")
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     said = line_with(done.stderr, "works on this ledger")
     assert f"process {os.getpid()}" in said
     assert "stop it" in said
@@ -167,7 +167,7 @@ def test_12_a_file_that_is_still_being_copied(run, config: Path, tmp_path: Path)
             settle_s=0.0,
         )
         for _ in range(3):
-            watch.tick()
+            watch.scan()
         decoder.close()
         said = line_with(run("status").stdout, "talk.wav")
     assert "SEEN" in said

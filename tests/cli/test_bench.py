@@ -10,7 +10,7 @@ import pytest
 
 from thoth_watch.bootstrap import SAMPLES
 from thoth_watch.domain import errors
-from thoth_watch.domain.side_by_side import STAGES
+from thoth_watch.domain.engine_comparison import STAGES
 
 
 @pytest.mark.words

@@ -80,7 +80,7 @@ def test_a_ledger_that_is_not_there_yet_is_for_later(run, tmp_path: Path):
 
     done = run("runs")
 
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "none yet" in done.stderr
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.place import Place
-from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_TRY_LATER
+from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_RETRY_LATER
 from thoth_watch.infrastructure.service.lock import ProcessLock
 
 
@@ -43,7 +43,7 @@ def test_a_ledger_is_checked_copied_and_made_anew(place: Place, run):
             3,
         )
     again = run("db", "backup", str(copy), *config)
-    assert (again.returncode, "left alone" in again.stderr) == (EXIT_TRY_LATER, True)
+    assert (again.returncode, "left alone" in again.stderr) == (EXIT_RETRY_LATER, True)
     assert run("db", "backup", *config).stdout.strip().endswith(".backup")
     assert not list(place.database.parent.glob(".*.tmp"))
 
@@ -80,6 +80,6 @@ def test_a_ledger_is_not_rebuilt_under_a_daemon(place: Place, run):
     with ProcessLock(place.database.with_name("thoth-watch.db.lock")):
         refused = run("db", "rebuild", "-c", str(place.config))
 
-    assert refused.returncode == EXIT_TRY_LATER
+    assert refused.returncode == EXIT_RETRY_LATER
     assert "works on this ledger" in refused.stderr
     assert not list(place.database.parent.glob("*.aside-*"))

@@ -26,7 +26,7 @@ def test_path_says_where_the_ledger_lies(run, past: Path):
 def test_path_of_a_ledger_that_is_not_there_says_how_it_comes(run, past: Path):
     past.unlink()
     done = run("db", "path")
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "`run` or `once` makes it" in done.stderr
 
 

@@ -62,7 +62,7 @@ def test_a_file_that_is_there_is_left_alone_and_another_ending_is_refused(
 ):
     (tmp_path / "mine.csv").write_text("mine")
     done = run("runs", "--export", "mine.csv")
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "mine.csv: is there already and was left alone" in done.stderr
     assert (tmp_path / "mine.csv").read_text() == "mine"
 

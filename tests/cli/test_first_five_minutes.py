@@ -34,7 +34,7 @@ def test_init_writes_a_configuration_that_is_right_and_makes_the_inbox(run, tmp_
     assert settings.inboxes[0].path == tmp_path / "a: b"
     assert (tmp_path / "a: b").is_dir()
     assert settings.engine.language == "no"
-    assert settings.treatment.formats == ("srt", "txt")
+    assert settings.file_options.formats == ("srt", "txt")
     assert settings.engine.model in {model.name for model in MODELS}
     assert f"{settings.engine.model} (" in done.stderr, "says what is proposed"
     assert "MB to download" in done.stderr
@@ -168,7 +168,7 @@ def test_check_names_a_cure_for_each_thing_it_finds(run, tmp_path: Path):
     (tmp_path / "inbox").rmdir()
     done = run("check", "--no-engine")
 
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     lines = done.stdout.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("fail"))
     assert f"-> mkdir -p {tmp_path / 'inbox'}" in lines[at + 1]

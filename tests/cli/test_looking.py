@@ -135,7 +135,7 @@ def test_a_run_is_shown_with_what_was_asked_and_got(run, past: Path):
     document = json.loads(run("runs", "show", "17", "--json").stdout)
     assert len(document["files"]) == 4
     missing = run("runs", "show", "31")
-    assert missing.returncode == errors.EXIT_TRY_LATER
+    assert missing.returncode == errors.EXIT_RETRY_LATER
     assert "thoth-watch runs" in missing.stderr
 
 

@@ -69,7 +69,7 @@ def test_where_to_has_to_be_said(run, past: Path):
     assert run("metrics").returncode == errors.EXIT_USAGE
     assert run("metrics", "-o", "x", "--port", "1").returncode == errors.EXIT_USAGE
     done = run("metrics", "-o", "nowhere/x.prom")
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "nowhere/x.prom" in done.stderr
 
 

@@ -33,7 +33,7 @@ def test_a_page_is_written_where_it_is_wanted(run, past: Path, tmp_path: Path):
 def test_a_page_that_cannot_be_written_is_named(run, past: Path):
     done = run("report", "-o", "nowhere/page.html")
 
-    assert done.returncode == errors.EXIT_TRY_LATER
+    assert done.returncode == errors.EXIT_RETRY_LATER
     assert "nowhere/page.html" in done.stderr
 
 

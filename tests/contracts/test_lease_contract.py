@@ -22,11 +22,11 @@ from tests.contracts.test_ledger_contract import (
     state_of,
     waiting,
 )
-from thoth_watch.application.ports import Claim, ResultToRecord, WorkerFacts
+from thoth_watch.application.ports import Claim, NewResult, WorkerInfo
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import NameTaken
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
 
 LONG_S, OVER_S = 90.0, -1.0  # a lease that is over from the start needs no waiting
@@ -41,7 +41,9 @@ def send(ledger: SqlLedger, *names: str) -> Claim:
 def take(
     ledger: SqlLedger, batch_id: int, *, owner: str = "w1", lease_s: float = LONG_S
 ) -> Claim | None:
-    return ledger.lease(batch_id, owner=owner, lease_s=lease_s, treatment_of=lambda _: Treatment())
+    return ledger.lease(
+        batch_id, owner=owner, lease_s=lease_s, resolve_file_options=lambda _: FileOptions()
+    )
 
 
 def take_some(ledger: SqlLedger, batch_id: int, *, lease_s: float = LONG_S) -> Claim:
@@ -69,7 +71,7 @@ def test_what_is_sent_or_held_is_left_alone_by_a_new_dispatcher(
 ) -> None:
     sent = send(ledger)
     run_id = open_run(ledger, take_some(ledger, sent.batch_id)) if is_taken else None
-    assert ledger.recover(now=NOW) == 0
+    assert ledger.recover_claims(now=NOW) == 0
     assert state_of(ledger) is State.CLAIMED
     if run_id is not None:
         assert ledger.renew(sent.batch_id, owner="w1", lease_s=LONG_S)
@@ -84,9 +86,9 @@ def test_an_expired_lease_is_taken_back_and_the_late_worker_fenced_off(
     late = take_some(ledger, sent.batch_id, lease_s=OVER_S)
     run_id = open_run(ledger, late)
     assert ledger.open_batches().expired == 1
-    assert ledger.recover(now=NOW) == 2
+    assert ledger.recover_claims(now=NOW) == 2
     assert [w.deaths for w in waiting(ledger)] == [1, 1]
-    assert all(w.travels_alone for w in waiting(ledger))
+    assert all(w.is_isolated for w in waiting(ledger))
     assert not ledger.renew(sent.batch_id, owner="w1", lease_s=LONG_S)
     assert not put_result(ledger, late)
     assert not fail(ledger, late, State.FAILED)
@@ -106,7 +108,7 @@ def test_a_lease_holds_as_long_as_it_is_renewed_and_by_its_owner_only(ledger: Sq
     take_some(ledger, sent.batch_id, lease_s=OVER_S)
     assert not ledger.renew(sent.batch_id, owner="w2", lease_s=LONG_S)
     assert ledger.renew(sent.batch_id, owner="w1", lease_s=LONG_S)
-    assert ledger.recover(now=NOW) == 0
+    assert ledger.recover_claims(now=NOW) == 0
 
 
 def test_a_file_that_kills_its_workers_is_quarantined_at_the_limit(ledger: SqlLedger) -> None:
@@ -116,7 +118,7 @@ def test_a_file_that_kills_its_workers_is_quarantined_at_the_limit(ledger: SqlLe
         claim = ledger.claim(Batch(tuple(waiting(ledger))), owner="d", now=NOW)
         ledger.send([claim.batch_id])
         take_some(ledger, claim.batch_id, lease_s=OVER_S)
-        assert ledger.recover(now=NOW) == 1
+        assert ledger.recover_claims(now=NOW) == 1
         assert state_of(ledger) is (State.QUARANTINED if deaths == 3 else State.READY)
 
 
@@ -126,9 +128,9 @@ def test_a_result_under_a_lease_is_published_by_its_worker_then_by_anyone(
     sent = send(ledger)
     claim = take_some(ledger, sent.batch_id, lease_s=OVER_S)
     assert put_result(ledger, claim)
-    assert ledger.unpublished(lambda _: Treatment()) == []
-    assert ledger.recover(now=NOW) == 0  # nothing is CLAIMED any more
-    (left,) = ledger.unpublished(lambda _: Treatment())
+    assert ledger.unpublished(lambda _: FileOptions()) == []
+    assert ledger.recover_claims(now=NOW) == 0  # nothing is CLAIMED any more
+    (left,) = ledger.unpublished(lambda _: FileOptions())
     assert left.waiting.file == recording()
     assert publish(ledger, claim)
 
@@ -172,25 +174,27 @@ def test_files_that_changed_while_their_batch_was_on_its_way_are_not_taken(
 def test_one_sound_is_transcribed_by_one_batch_at_a_time(ledger: SqlLedger) -> None:
     first, second = send(ledger, "a.wav"), send(ledger, "b.wav")
     take_some(ledger, first.batch_id), take_some(ledger, second.batch_id)
-    assert ledger.may_hear(first, "s1", "f1")
-    assert not ledger.may_hear(second, "s1", "f1")
-    assert not ledger.may_hear(first, "s1", "f1")  # another file of the same batch
-    assert ledger.may_hear(second, "s1", "f2")
+    assert ledger.may_transcribe(first, "s1", "f1")
+    assert not ledger.may_transcribe(second, "s1", "f1")
+    assert not ledger.may_transcribe(first, "s1", "f1")  # another file of the same batch
+    assert ledger.may_transcribe(second, "s1", "f2")
     ledger.release(first, now=NOW)
-    assert ledger.may_hear(second, "s1", "f1")
+    assert ledger.may_transcribe(second, "s1", "f1")
     assert put_result(ledger, second, sha256="s1")
-    assert ledger.may_hear(first, "s1", "f1")  # it is over; whoever asks looks for the result again
+    assert ledger.may_transcribe(
+        first, "s1", "f1"
+    )  # it is over; whoever asks looks for the result again
 
 
 def test_workers_are_counted_while_they_say_that_they_live(ledger: SqlLedger) -> None:
-    worker = WorkerFacts("gpu0@here", "here", 7, "cuda:0")
-    assert ledger.live_workers(within_s=60) == 0
-    ledger.worker_seen(worker, batch_id=None)
-    ledger.worker_seen(worker, batch_id=send(ledger).batch_id)
-    assert ledger.live_workers(within_s=60) == 1
-    assert ledger.live_workers(within_s=-60) == 0
-    ledger.worker_gone(worker.name)
-    assert ledger.live_workers(within_s=60) == 0
+    worker = WorkerInfo("gpu0@here", "here", 7, "cuda:0")
+    assert ledger.count_live_workers(within_s=60) == 0
+    ledger.record_worker(worker, batch_id=None)
+    ledger.record_worker(worker, batch_id=send(ledger).batch_id)
+    assert ledger.count_live_workers(within_s=60) == 1
+    assert ledger.count_live_workers(within_s=-60) == 0
+    ledger.remove_worker(worker.name)
+    assert ledger.count_live_workers(within_s=60) == 0
 
 
 def test_a_race_gives_each_batch_to_exactly_one(ledger: SqlLedger) -> None:
@@ -231,7 +235,7 @@ def test_of_two_workers_who_want_a_name_at_once_one_gets_it(ledger: SqlLedger) -
             claim = ledger.claim(batch, owner=ending, now=NOW)
             assert claim is not None
             run_id = open_run(ledger, claim)
-            wanted = ResultToRecord(
+            wanted = NewResult(
                 file_id=batch.files[0].file_id,
                 sha256=f"{number}",  # both sound alike
                 fingerprint="f1",

@@ -13,14 +13,14 @@ from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import NameTaken
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
-from thoth_watch.domain.treatment import Treatment
+from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict, Word
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 INBOX = Path("/in")
-ASKED = TranscriptionEngineConfig()
+REQUESTED = TranscriptionEngineConfig()
 PLACEMENT = Placement(
     engine="accelerated",
     model="builtin",
@@ -70,7 +70,9 @@ def make_ready(ledger: Ledger, *files: AudioFile, now: datetime = NOW) -> list[W
 
 def waiting(ledger: Ledger, *files: AudioFile) -> list[WaitingFile]:
     wanted = {file.path for file in files}
-    return [w for w in ledger.waiting(lambda _: Treatment()) if not wanted or w.file.path in wanted]
+    return [
+        w for w in ledger.waiting(lambda _: FileOptions()) if not wanted or w.file.path in wanted
+    ]
 
 
 def make_claim(ledger: Ledger, *files: AudioFile) -> Claim:
@@ -80,7 +82,7 @@ def make_claim(ledger: Ledger, *files: AudioFile) -> Claim:
 
 
 def open_run(ledger: Ledger, claim: Claim) -> int:
-    return ledger.open_run(claim, asked=ASKED, placement=PLACEMENT, now=NOW)
+    return ledger.open_run(claim, requested=REQUESTED, placement=PLACEMENT, now=NOW)
 
 
 def put_result(
@@ -121,8 +123,8 @@ def fail(ledger: Ledger, claim: Claim, state: State, **facts: object) -> bool:
 
 
 def state_of(ledger: Ledger, name: str = "a.wav") -> State | None:
-    known = ledger.known(INBOX).get(INBOX / name)
-    return known and known.state
+    known_files = ledger.known_files(INBOX).get(INBOX / name)
+    return known_files and known_files.state
 
 
 def test_a_new_file_is_seen_then_ready_and_waits_with_all_its_facts(ledger: Ledger) -> None:
@@ -130,11 +132,11 @@ def test_a_new_file_is_seen_then_ready_and_waits_with_all_its_facts(ledger: Ledg
     record(ledger, seen=[(file, "new")])
     assert state_of(ledger) is State.SEEN
     assert ledger.settling(INBOX) == {file.path}
-    assert ledger.known(INBOX)[file.path].signature == file.signature
+    assert ledger.known_files(INBOX)[file.path].signature == file.signature
     record(ledger, ready=[(file, 12.5)], now=NOW + timedelta(seconds=2))
-    (found,) = ledger.waiting(lambda asked: Treatment(language=asked.path.suffix))
+    (found,) = ledger.waiting(lambda requested: FileOptions(language=requested.path.suffix))
     assert found.file == file
-    assert found.treatment.language == ".wav"
+    assert found.file_options.language == ".wav"
     assert found.audio_s == 12.5
     assert found.ready_at_s == pytest.approx((NOW + timedelta(seconds=2)).timestamp())
     assert (found.attempts, found.crashes, found.setbacks) == (0, 0, 0)
@@ -143,7 +145,7 @@ def test_a_new_file_is_seen_then_ready_and_waits_with_all_its_facts(ledger: Ledg
 
 def test_another_inbox_knows_nothing_of_it(ledger: Ledger) -> None:
     record(ledger, seen=[(recording(), "new")])
-    assert ledger.known(Path("/elsewhere")) == {}
+    assert ledger.known_files(Path("/elsewhere")) == {}
     assert ledger.settling(Path("/elsewhere")) == set()
 
 
@@ -187,15 +189,17 @@ def test_a_result_comes_back_without_loss(ledger: Ledger) -> None:
 def test_which_of_many_have_a_result(ledger: Ledger) -> None:
     put_result(ledger, make_claim(ledger, recording()))
     many = {(f"s{n}", "f1") for n in range(1_200)}
-    assert ledger.have_results(many | {("s1", "f2")}) == {("s1", "f1")}
-    assert ledger.have_results(set()) == set()
+    assert ledger.find_existing_results(many | {("s1", "f2")}) == {("s1", "f1")}
+    assert ledger.find_existing_results(set()) == set()
 
 
 def test_the_first_result_of_a_key_is_kept(ledger: Ledger) -> None:
     put_result(ledger, make_claim(ledger, recording("a.wav")))
     claim = make_claim(ledger, recording("b.wav"))
     assert put_result(ledger, claim, names=("b.txt",))
-    assert [item.waiting.file.path.name for item in ledger.unpublished(lambda _: Treatment())] == [
+    assert [
+        item.waiting.file.path.name for item in ledger.unpublished(lambda _: FileOptions())
+    ] == [
         "a.wav",
         "b.wav",
     ]
@@ -212,7 +216,7 @@ def test_a_late_writer_is_fenced_off_when_the_file_changed(ledger: Ledger) -> No
 
 def test_a_late_writer_is_fenced_off_when_another_has_claimed(ledger: Ledger) -> None:
     old = make_claim(ledger, recording())
-    ledger.recover(now=NOW)
+    ledger.recover_claims(now=NOW)
     new = ledger.claim(Batch(tuple(waiting(ledger))), owner="you", now=NOW)
     assert new is not None
     assert new.claim_no > old.claim_no
@@ -247,7 +251,7 @@ def test_a_file_with_a_result_may_ask_for_other_names(ledger: Ledger) -> None:
     assert put_result(ledger, claim, names=("a.txt",))
     assert put_result(ledger, claim, names=("a.wav.txt",))
     assert ledger.owner_of(INBOX / "a.txt") is None
-    (found,) = ledger.unpublished(lambda _: Treatment())
+    (found,) = ledger.unpublished(lambda _: FileOptions())
     assert found.names == (("txt", INBOX / "a.wav.txt"),)
 
 
@@ -258,7 +262,7 @@ def test_a_name_that_was_published_stays_known_as_ours(ledger: Ledger) -> None:
     again = make_claim(ledger, recording(version=2))
     assert put_result(ledger, again, sha256="s2", names=("a.wav.txt",))
     assert ledger.owner_of(INBOX / "a.txt") == (claim.batch.files[0].file_id, "w1")
-    (found,) = ledger.unpublished(lambda _: Treatment())
+    (found,) = ledger.unpublished(lambda _: FileOptions())
     assert found.names == (("txt", INBOX / "a.wav.txt"),)
 
 
@@ -281,17 +285,17 @@ def test_a_file_that_is_gone_gives_its_reserved_names_back(ledger: Ledger) -> No
 def test_what_was_not_published_is_found_again(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     put_result(ledger, claim, names=("a.txt", "a.json"))
-    ledger.recover(now=NOW)
-    (found,) = ledger.unpublished(lambda _: Treatment(language="fr"))
+    ledger.recover_claims(now=NOW)
+    (found,) = ledger.unpublished(lambda _: FileOptions(language="fr"))
     assert found.waiting.file == recording()
-    assert found.waiting.treatment.language == "fr"
+    assert found.waiting.file_options.language == "fr"
     assert found.claim_no == claim.claim_no
     assert found.sha256 == "s1"
     assert found.result.transcript == TRANSCRIPT
     assert found.names == (("txt", INBOX / "a.txt"), ("json", INBOX / "a.json"))
     assert found.name_kind == "stem"
     assert publish(ledger, claim)
-    assert ledger.unpublished(lambda _: Treatment()) == []
+    assert ledger.unpublished(lambda _: FileOptions()) == []
 
 
 def test_a_released_file_waits_with_its_attempt_given_back(ledger: Ledger) -> None:
@@ -308,8 +312,8 @@ def test_a_failure_that_counts_and_one_that_does_not(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert fail(ledger, claim, State.RETRY, next_try_at=due)
     assert ledger.next_retry_at() == due
-    assert ledger.wake_retries(now=due - timedelta(seconds=1)) == 0
-    assert ledger.wake_retries(now=due) == 1
+    assert ledger.requeue_due_retries(now=due - timedelta(seconds=1)) == 0
+    assert ledger.requeue_due_retries(now=due) == 1
     assert ledger.next_retry_at() is None
     (again,) = waiting(ledger)
     assert (again.attempts, again.setbacks) == (1, 0)
@@ -317,7 +321,7 @@ def test_a_failure_that_counts_and_one_that_does_not(ledger: Ledger) -> None:
         held = ledger.claim(Batch((again,)), owner="me", now=NOW)
         assert held is not None
         assert fail(ledger, held, State.RETRY, next_try_at=due, counts_as_attempt=False)
-        assert ledger.wake_retries(now=due) == 1
+        assert ledger.requeue_due_retries(now=due) == 1
         (again,) = waiting(ledger)
         assert (again.attempts, again.setbacks) == (1, setbacks)
 
@@ -325,16 +329,16 @@ def test_a_failure_that_counts_and_one_that_does_not(ledger: Ledger) -> None:
 def test_a_retry_that_is_years_away_was_planned_by_another_clock(ledger: Ledger) -> None:
     assert fail(ledger, make_claim(ledger, recording()), State.RETRY, next_try_at=NOW)
     hours_before = NOW - timedelta(hours=5)
-    assert ledger.wake_retries(now=hours_before) == 0
-    assert ledger.wake_retries(now=NOW - timedelta(days=3650)) == 1
+    assert ledger.requeue_due_retries(now=hours_before) == 0
+    assert ledger.requeue_due_retries(now=NOW - timedelta(days=3650)) == 1
     assert ledger.next_retry_at() is None
 
 
 def test_a_crash_is_remembered(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert fail(ledger, claim, State.RETRY, crashed=True)
-    assert ledger.wake_retries(now=NOW) == 1
-    assert waiting(ledger)[0].travels_alone
+    assert ledger.requeue_due_retries(now=NOW) == 1
+    assert waiting(ledger)[0].is_isolated
 
 
 @pytest.mark.parametrize(
@@ -372,7 +376,7 @@ def test_an_unchanged_file_that_was_done_stays_done(ledger: Ledger) -> None:
 def test_a_file_that_goes_and_comes_back_is_seen(ledger: Ledger) -> None:
     record(ledger, seen=[(recording(), "new")])
     record(ledger, gone=[INBOX / "a.wav", INBOX / "never there.wav"])
-    assert ledger.known(INBOX) == {}
+    assert ledger.known_files(INBOX) == {}
     record(ledger, seen=[(recording(), "back")])
     assert state_of(ledger) is State.SEEN
 
@@ -380,8 +384,8 @@ def test_a_file_that_goes_and_comes_back_is_seen(ledger: Ledger) -> None:
 def test_a_refused_entry_that_becomes_a_file_is_seen(ledger: Ledger) -> None:
     entry = RefusedEntry(INBOX, INBOX / "a.wav", "a symbolic link")
     record(ledger, refused=[entry])
-    assert ledger.known(INBOX)[entry.path].state is State.REFUSED
-    assert ledger.known(INBOX)[entry.path].signature is None
+    assert ledger.known_files(INBOX)[entry.path].state is State.REFUSED
+    assert ledger.known_files(INBOX)[entry.path].signature is None
     record(ledger, refused=[replace(entry, reason="a FIFO")])
     record(ledger, seen=[(recording(), "a file now")])
     assert state_of(ledger) is State.SEEN
@@ -407,7 +411,7 @@ def test_a_file_may_be_replaced_by_a_link_at_any_time(ledger: Ledger, stage: str
 
 def test_an_empty_file_is_given_up_and_one_with_content_is_not(ledger: Ledger) -> None:
     record(ledger, seen=[(recording("a.wav", size=0), "empty"), (recording("b.wav"), "new")])
-    ledger.fail_empty([INBOX / "a.wav", INBOX / "b.wav"], now=NOW)
+    ledger.fail_empty_files([INBOX / "a.wav", INBOX / "b.wav"], now=NOW)
     assert state_of(ledger, "a.wav") is State.FAILED
     assert state_of(ledger, "b.wav") is State.SEEN
 
@@ -415,16 +419,16 @@ def test_an_empty_file_is_given_up_and_one_with_content_is_not(ledger: Ledger) -
 def test_the_files_of_a_dead_process_wait_again_alone(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording("a.wav"), recording("b.wav"))
     open_run(ledger, claim)
-    assert ledger.recover(now=NOW) == 2
-    assert all(item.travels_alone for item in waiting(ledger))
-    assert ledger.recover(now=NOW) == 0
+    assert ledger.recover_claims(now=NOW) == 2
+    assert all(item.is_isolated for item in waiting(ledger))
+    assert ledger.recover_claims(now=NOW) == 0
 
 
 def test_a_file_that_took_the_process_down_ten_times_is_quarantined(ledger: Ledger) -> None:
     make_ready(ledger, recording())
     for death in range(1, 11):
         assert ledger.claim(Batch(tuple(waiting(ledger))), owner="me", now=NOW) is not None
-        assert ledger.recover(now=NOW) == 1
+        assert ledger.recover_claims(now=NOW) == 1
         assert state_of(ledger) is (State.READY if death < 10 else State.QUARANTINED)
 
 
@@ -432,7 +436,7 @@ def test_a_person_may_ask_for_another_try(ledger: Ledger) -> None:
     fail(ledger, make_claim(ledger, recording("a.wav")), State.QUARANTINED, crashed=True)
     fail(ledger, make_claim(ledger, recording("b.wav")), State.RETRY, next_try_at=NOW)
     record(ledger, seen=[(recording("c.wav", size=0), "empty")])
-    ledger.fail_empty([INBOX / "c.wav"], now=NOW)
+    ledger.fail_empty_files([INBOX / "c.wav"], now=NOW)
     assert ledger.retry(paths=[INBOX / "a.wav", INBOX / "none.wav"], now=NOW) == 1
     (found,) = waiting(ledger)
     assert (found.attempts, found.crashes) == (0, 0)
@@ -448,7 +452,9 @@ def test_a_run_is_closed_with_its_files(ledger: Ledger) -> None:
     outcome = FileOutcome(claim.batch.files[0].file_id, State.DONE, sha256="s1", duration_s=2.5)
     for _ in range(2):  # the second time replaces the first
         ledger.close_run(run_id, finished_run(), [outcome])
-    assert ledger.record_failed_start(asked=ASKED, error="no GPU", host="h", now=NOW) > run_id
+    assert (
+        ledger.record_failed_start(requested=REQUESTED, error="no GPU", host="h", now=NOW) > run_id
+    )
 
 
 def test_a_recording_that_was_moved_takes_its_row_and_its_names_along(ledger: Ledger):
@@ -459,14 +465,14 @@ def test_a_recording_that_was_moved_takes_its_row_and_its_names_along(ledger: Le
     assert (done.file_id, done.file.path, done.sha256) == (item.file_id, INBOX / "a.wav", "s1")
 
     there = AudioFile(Path("/old"), Path("/old/a.wav"), replace(item.file.signature, changed_ns=9))
-    assert not ledger.has_row(there.path)
+    assert not ledger.has_path(there.path)
     assert ledger.record_moved(done, to=there, now=NOW)
 
-    assert ledger.has_row(there.path)
-    assert not ledger.has_row(INBOX / "a.wav")
+    assert ledger.has_path(there.path)
+    assert not ledger.has_path(INBOX / "a.wav")
     assert ledger.finished(INBOX) == []
-    assert ledger.known(INBOX) == {}
-    assert ledger.known(Path("/old"))[there.path].signature == there.signature
+    assert ledger.known_files(INBOX) == {}
+    assert ledger.known_files(Path("/old"))[there.path].signature == there.signature
     assert ledger.owner_of(INBOX / "a.txt") == (item.file_id, "w1")
 
 
@@ -501,7 +507,7 @@ def finish(ledger: Ledger, item: WaitingFile) -> None:
 
 def finished_run(**changes: object) -> Run:
     run = Run(
-        asked=ASKED,
+        requested=REQUESTED,
         placement=PLACEMENT,
         started_at=NOW,
         finished_at=NOW + timedelta(seconds=10),
@@ -527,7 +533,7 @@ def test_a_time_stamp_beyond_all_reason_comes_back(ledger: Ledger, year_9999_ns:
     file = replace(file, signature=replace(file.signature, modified_ns=year_9999_ns))
     (found,) = make_ready(ledger, file)
     assert found.file == file
-    assert ledger.known(INBOX)[file.path].signature == file.signature
+    assert ledger.known_files(INBOX)[file.path].signature == file.signature
 
 
 def test_odd_paths_come_back_byte_for_byte(ledger: Ledger) -> None:
@@ -535,24 +541,30 @@ def test_odd_paths_come_back_byte_for_byte(ledger: Ledger) -> None:
     files = [recording(name) for name in names]
     make_ready(ledger, *files)
     assert {item.file.path for item in waiting(ledger)} == {file.path for file in files}
-    assert set(ledger.known(INBOX)) == {file.path for file in files}
+    assert set(ledger.known_files(INBOX)) == {file.path for file in files}
 
 
 def test_what_was_heard_so_far_is_kept_until_there_is_a_result(ledger: Ledger) -> None:
-    first = SoFar(16_000, (Segment(0.0, 1.0, " a", words=(Word(0.0, 0.5, " a", 0.9),)),), "en", 3)
-    assert ledger.find_so_far("s1", "f1") is None
-    ledger.keep_so_far("s1", "f1", first, now=NOW)
-    assert ledger.find_so_far("s1", "f1") == first
+    first = PartialTranscript(
+        16_000, (Segment(0.0, 1.0, " a", words=(Word(0.0, 0.5, " a", 0.9),)),), "en", 3
+    )
+    assert ledger.find_partial_transcript("s1", "f1") is None
+    ledger.save_partial_transcript("s1", "f1", first, now=NOW)
+    assert ledger.find_partial_transcript("s1", "f1") == first
     more = replace(first, n_samples=32_000)
-    ledger.keep_so_far("s1", "f1", more, now=NOW)
-    assert ledger.find_so_far("s1", "f1") == more
-    assert ledger.find_so_far("s1", "f2") is None
+    ledger.save_partial_transcript("s1", "f1", more, now=NOW)
+    assert ledger.find_partial_transcript("s1", "f1") == more
+    assert ledger.find_partial_transcript("s1", "f2") is None
     for others in ("f1/left", "f1/channel 3", "f10", "f10/left"):
-        ledger.keep_so_far("s1", others, first, now=NOW)
+        ledger.save_partial_transcript("s1", others, first, now=NOW)
 
     put_result(ledger, make_claim(ledger, recording()))
 
-    assert ledger.find_so_far("s1", "f1") is None
-    assert ledger.find_so_far("s1", "f1/left") is None  # a part of it
-    assert ledger.find_so_far("s1", "f1/channel 3") is None
-    assert ledger.find_so_far("s1", "f10") == ledger.find_so_far("s1", "f10/left") == first
+    assert ledger.find_partial_transcript("s1", "f1") is None
+    assert ledger.find_partial_transcript("s1", "f1/left") is None  # a part of it
+    assert ledger.find_partial_transcript("s1", "f1/channel 3") is None
+    assert (
+        ledger.find_partial_transcript("s1", "f10")
+        == ledger.find_partial_transcript("s1", "f10/left")
+        == first
+    )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import a_file
+from tests.fakes import make_file
 from thoth_watch.domain.batching import (
     IDLE,
     BatchPolicy,
@@ -16,9 +16,9 @@ from thoth_watch.domain.batching import (
     Order,
     WaitingFile,
     form_batches,
-    next_departure_s,
+    next_batch_due_s,
 )
-from thoth_watch.domain.treatment import Treatment
+from thoth_watch.domain.file_options import FileOptions
 
 
 def waiting(
@@ -29,12 +29,12 @@ def waiting(
     crashes: int = 0,
     deaths: int = 0,
     folder: str = ".",
-    **treatment: object,
+    **file_options: object,
 ) -> WaitingFile:
     return WaitingFile(
         file_id=number,
-        file=a_file(f"{folder}/{number}.wav"),
-        treatment=Treatment(**treatment),  # type: ignore[arg-type]
+        file=make_file(f"{folder}/{number}.wav"),
+        file_options=FileOptions(**file_options),  # type: ignore[arg-type]
         ready_at_s=ready_at_s,
         audio_s=audio_s,
         crashes=crashes,
@@ -146,15 +146,15 @@ def test_a_clock_set_back_does_not_strand_a_batch():
 def test_the_next_departure_is_that_of_the_file_that_waits_longest():
     policy = BatchPolicy(max_wait_s=10)
 
-    assert next_departure_s([waiting(1, ready_at_s=7), waiting(2, ready_at_s=5)], policy) == 15
-    assert next_departure_s([], policy) is None
+    assert next_batch_due_s([waiting(1, ready_at_s=7), waiting(2, ready_at_s=5)], policy) == 15
+    assert next_batch_due_s([], policy) is None
 
 
 def test_where_the_policy_leaves_it_open_a_lone_file_leaves_at_once():
     lone = [waiting(1, ready_at_s=5)]
 
     assert ids(form_batches(lone, BatchPolicy(), now_s=5.0)) == [[1]]
-    assert next_departure_s(lone, BatchPolicy()) == 5
+    assert next_batch_due_s(lone, BatchPolicy()) == 5
 
 
 def test_where_the_policy_leaves_it_open_a_file_waits_a_second_for_those_that_settle():
@@ -162,7 +162,7 @@ def test_where_the_policy_leaves_it_open_a_file_waits_a_second_for_those_that_se
 
     assert form_batches(first, BatchPolicy(), now_s=5.9, load=load) == []
     assert ids(form_batches(first, BatchPolicy(), now_s=6.0, load=load)) == [[1]]
-    assert next_departure_s(first, BatchPolicy(), load=load) == 6
+    assert next_batch_due_s(first, BatchPolicy(), load=load) == 6
 
 
 def test_a_number_of_seconds_to_wait_is_kept_whatever_the_load():
@@ -232,4 +232,4 @@ def test_every_file_leaves_exactly_once_and_no_batch_is_overfull(
 
 
 def test_paths_below_the_inbox_are_what_a_rule_sees():
-    assert a_file("fr/a.wav").relative == Path("fr/a.wav")
+    assert make_file("fr/a.wav").relative == Path("fr/a.wav")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from thoth_watch.domain.reasons import kind_of
+from thoth_watch.domain.reasons import normalize_reason
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,9 @@ from thoth_watch.domain.reasons import kind_of
     ],
 )
 def test_the_same_trouble_of_two_files_is_one_kind(one: str, other: str):
-    assert kind_of(one) == kind_of(other)
+    assert normalize_reason(one) == normalize_reason(other)
 
 
 def test_different_troubles_stay_apart():
-    assert kind_of("the disk is full") != kind_of("no sound in it")
-    assert kind_of("it is <b>bold</b> text") == "it is <b>bold</b> text"
+    assert normalize_reason("the disk is full") != normalize_reason("no sound in it")
+    assert normalize_reason("it is <b>bold</b> text") == "it is <b>bold</b> text"

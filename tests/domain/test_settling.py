@@ -2,63 +2,63 @@
 
 from __future__ import annotations
 
-from tests.fakes import a_file
+from tests.fakes import make_file
 from thoth_watch.domain.settling import SettleTracker
 
 
 def test_a_file_is_settled_after_two_equal_looks_that_are_far_enough_apart():
     tracker = SettleTracker(2.0)
-    file = a_file("a.wav")
+    file = make_file("a.wav")
 
-    assert tracker.look([file], now_s=0.0) == []
-    assert tracker.look([file], now_s=1.9) == []
-    assert tracker.look([file], now_s=2.0) == [file]
+    assert tracker.update([file], now_s=0.0) == []
+    assert tracker.update([file], now_s=1.9) == []
+    assert tracker.update([file], now_s=2.0) == [file]
 
 
 def test_a_growing_file_is_left_alone():
     tracker = SettleTracker(2.0)
 
     for second in range(10):
-        assert tracker.look([a_file("a.wav", size=second + 1)], now_s=float(second)) == []
+        assert tracker.update([make_file("a.wav", size=second + 1)], now_s=float(second)) == []
 
 
 def test_a_preallocated_file_whose_times_move_is_left_alone():
     tracker = SettleTracker(2.0)
 
     for second in range(10):
-        assert tracker.look([a_file("a.wav", modified_ns=second)], now_s=float(second)) == []
+        assert tracker.update([make_file("a.wav", modified_ns=second)], now_s=float(second)) == []
 
 
 def test_one_look_is_never_enough_even_without_a_settle_time():
     tracker = SettleTracker(0.0)
-    file = a_file("a.wav")
+    file = make_file("a.wav")
 
-    assert tracker.look([file], now_s=0.0) == []
-    assert tracker.look([file], now_s=0.0) == [file]
+    assert tracker.update([file], now_s=0.0) == []
+    assert tracker.update([file], now_s=0.0) == [file]
 
 
 def test_an_empty_file_never_settles():
     tracker = SettleTracker(1.0)
-    file = a_file("a.wav", size=0)
+    file = make_file("a.wav", size=0)
 
-    assert tracker.look([file], now_s=0.0) == []
-    assert tracker.look([file], now_s=100.0) == []
+    assert tracker.update([file], now_s=0.0) == []
+    assert tracker.update([file], now_s=100.0) == []
     assert tracker.next_s() is None  # nothing to look again for
 
 
 def test_a_file_that_went_away_starts_anew_when_it_comes_back():
     tracker = SettleTracker(2.0)
-    file = a_file("a.wav")
-    tracker.look([file], now_s=0.0)
-    tracker.look([], now_s=1.0)
+    file = make_file("a.wav")
+    tracker.update([file], now_s=0.0)
+    tracker.update([], now_s=1.0)
 
-    assert tracker.look([file], now_s=2.0) == []
-    assert tracker.look([file], now_s=4.0) == [file]
+    assert tracker.update([file], now_s=2.0) == []
+    assert tracker.update([file], now_s=4.0) == [file]
 
 
 def test_the_next_look_is_due_when_the_first_file_may_be_settled():
     tracker = SettleTracker(2.0)
 
     assert tracker.next_s() is None
-    tracker.look([a_file("a.wav")], now_s=10.0)
+    tracker.update([make_file("a.wav")], now_s=10.0)
     assert tracker.next_s() == 12.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from thoth_watch.domain.speakers import Turn, with_speakers
+from thoth_watch.domain.speakers import Turn, assign_speakers
 from thoth_watch.domain.transcript import Segment, Transcript, Word
 
 
@@ -16,7 +16,7 @@ def test_a_segment_is_said_by_who_speaks_longest_in_it() -> None:
     transcript = transcript_of(Segment(0.0, 4.0, " one"), Segment(4.0, 10.0, " two"))
     turns = (Turn(0.0, 3.0, "A"), Turn(3.0, 5.0, "B"), Turn(5.0, 6.5, "A"), Turn(6.5, 8.5, "B"))
 
-    named = with_speakers(transcript, turns)
+    named = assign_speakers(transcript, turns)
 
     assert [segment.speaker for segment in named.segments] == ["A", "B"]
 
@@ -29,7 +29,7 @@ def test_timed_words_have_speakers_of_their_own() -> None:
     )
     transcript = transcript_of(Segment(0.0, 3.5, " yes no well", words=words))
 
-    (segment,) = with_speakers(transcript, (Turn(0.0, 0.9, "A"), Turn(0.95, 1.5, "B"))).segments
+    (segment,) = assign_speakers(transcript, (Turn(0.0, 0.9, "A"), Turn(0.95, 1.5, "B"))).segments
 
     assert [word.speaker for word in segment.words] == ["A", "B", None]
     assert segment.speaker == "A"
@@ -38,7 +38,7 @@ def test_timed_words_have_speakers_of_their_own() -> None:
 def test_where_nobody_is_known_to_speak_nobody_is_named() -> None:
     transcript = transcript_of(Segment(5.0, 6.0, " hm"))
     for turns in ((), (Turn(0.0, 5.0, "A"), Turn(6.0, 9.0, "B"))):
-        assert with_speakers(transcript, turns) == transcript
+        assert assign_speakers(transcript, turns) == transcript
 
 
 def test_it_is_who_overlaps_most_however_turns_lie() -> None:
@@ -51,7 +51,7 @@ def test_it_is_who_overlaps_most_however_turns_lie() -> None:
         spans = [(start, start + rng.uniform(0.1, 5)) for start in (rng.uniform(0, 70),)]
         ((start, end),) = spans
 
-        (segment,) = with_speakers(transcript_of(Segment(start, end, " hm")), turns).segments
+        (segment,) = assign_speakers(transcript_of(Segment(start, end, " hm")), turns).segments
 
         shares = {
             who: sum(

@@ -6,31 +6,31 @@ import pytest
 
 from thoth_watch.domain.states import (
     CRASH_LIMIT,
-    LEGAL_MOVES,
-    UNKNOWN_TRIES,
+    LEGAL_TRANSITIONS,
+    UNKNOWN_ATTEMPTS,
     Cause,
     NextStep,
     State,
     after_failure,
-    is_legal,
+    is_legal_transition,
 )
 
 
 def test_every_state_can_be_left_and_reached():
-    reachable = {after for moves in LEGAL_MOVES.values() for after in moves}
+    reachable = {after for moves in LEGAL_TRANSITIONS.values() for after in moves}
 
-    assert set(LEGAL_MOVES) == set(State)
+    assert set(LEGAL_TRANSITIONS) == set(State)
     assert reachable == set(State)
-    assert all(LEGAL_MOVES.values())
+    assert all(LEGAL_TRANSITIONS.values())
 
 
 @pytest.mark.parametrize("state", [s for s in State if s not in (State.RESULT, State.CONFLICT)])
 def test_only_a_durable_result_becomes_done(state: State):
-    assert is_legal(state, State.DONE) == (state is State.DONE)
+    assert is_legal_transition(state, State.DONE) == (state is State.DONE)
 
 
 def test_a_file_is_never_claimed_unless_it_is_ready():
-    before = [state for state in State if State.CLAIMED in LEGAL_MOVES[state]]
+    before = [state for state in State if State.CLAIMED in LEGAL_TRANSITIONS[state]]
 
     assert before == [State.READY]
 
@@ -55,10 +55,10 @@ def test_the_surroundings_never_condemn_a_file(setbacks: int):
 
 
 def test_what_nobody_knows_is_tried_five_times_with_growing_waits():
-    steps = [after_failure(Cause.UNKNOWN, attempts=n) for n in range(1, UNKNOWN_TRIES + 1)]
+    steps = [after_failure(Cause.UNKNOWN, attempts=n) for n in range(1, UNKNOWN_ATTEMPTS + 1)]
     waits = [step.wait_s for step in steps[:-1]]
 
-    assert [step.state for step in steps[:-1]] == [State.RETRY] * (UNKNOWN_TRIES - 1)
+    assert [step.state for step in steps[:-1]] == [State.RETRY] * (UNKNOWN_ATTEMPTS - 1)
     assert waits == sorted(waits)
     assert steps[-1].state is State.FAILED
 
@@ -67,4 +67,4 @@ def test_every_failure_leads_along_a_legal_move():
     for cause in Cause:
         for attempts in range(1, 7):
             step = after_failure(cause, attempts=attempts, crashes=attempts, setbacks=attempts)
-            assert is_legal(State.CLAIMED, step.state)
+            assert is_legal_transition(State.CLAIMED, step.state)

@@ -10,7 +10,7 @@ from thoth_watch.domain.transcript import Segment, Verdict
 from thoth_watch.domain.verdict import judge, words_of
 
 GOOD = Segment(1.0, 6.0, " Please call Anna on Monday about the red boat and the two dogs.")
-HEARD = ((1.0, 6.0),)
+SPEECH = ((1.0, 6.0),)
 
 
 def at(start: float, end: float, text: str, **facts: float) -> Segment:
@@ -18,7 +18,7 @@ def at(start: float, end: float, text: str, **facts: float) -> Segment:
 
 
 def test_words_where_somebody_speaks_are_believed() -> None:
-    judged = judge([GOOD], speech=HEARD, duration_s=10.0)
+    judged = judge([GOOD], speech=SPEECH, duration_s=10.0)
 
     assert (judged.verdict, judged.reasons) == (Verdict.OK, ())
     assert judge([GOOD], speech=None, duration_s=10.0).verdict is Verdict.OK
@@ -33,7 +33,7 @@ def test_silence_is_empty_whether_speech_was_looked_for_or_not(speech) -> None:
 def test_a_recording_that_was_cut_is_truncated_and_other_doubts_are_told_too() -> None:
     cut = "truncated: 9.0 s declared, 1.0 s decoded"
 
-    judged = judge([], speech=HEARD, duration_s=1.0, warnings=("clipped: loud", cut))
+    judged = judge([], speech=SPEECH, duration_s=1.0, warnings=("clipped: loud", cut))
 
     assert judged.verdict is Verdict.TRUNCATED
     assert judged.reasons == (cut, "5.0 s of speech and no words")
@@ -52,12 +52,12 @@ MINUTE = tuple((5.0 * n, 5.0 * n + 4.0) for n in range(12))
         ([at(1, 9, " la" * 9)], ((1.0, 9.0),), "'la' is said 8 times"),
         ([at(1.0, 1.5, GOOD.text)], ((1.0, 1.5),), "13 words in 0.5 s of speech"),
         ([at(1.0, 2.0, " Yes.")], ((0.0, 3.0), (4.0, 20.0)), "only 1 word in 19.0 s of speech"),
-        ([], HEARD, "5.0 s of speech and no words"),
+        ([], SPEECH, "5.0 s of speech and no words"),
         ([GOOD], (), "13 words in 0.0 s of speech"),
-        ([GOOD, at(30, 34, " Thanks for watching.")], HEARD, "where nobody speaks"),
-        ([at(1, 6, GOOD.text, avg_logprob=-1.2)], HEARD, "100% of the words are unlikely"),
+        ([GOOD, at(30, 34, " Thanks for watching.")], SPEECH, "where nobody speaks"),
+        ([at(1, 6, GOOD.text, avg_logprob=-1.2)], SPEECH, "100% of the words are unlikely"),
         ([at(1, 6, GOOD.text, avg_logprob=-0.85)], None, "100% of the words are unlikely"),
-        ([at(1, 6, GOOD.text, compression_ratio=2.5)], HEARD, "repeat themselves"),
+        ([at(1, 6, GOOD.text, compression_ratio=2.5)], SPEECH, "repeat themselves"),
         ([at(1, 6, GOOD.text, no_speech_prob=0.9)], None, "the model itself hears no speech"),
         (
             [at(0, 20, GOOD.text), at(41, 60, GOOD.text)],
@@ -88,7 +88,7 @@ def test_each_sign_of_invention_or_loss_is_named(segments, speech, reason) -> No
     ],
 )
 def test_what_people_repeat_is_no_loop(text: str) -> None:
-    assert judge([at(1, 6, text)], speech=HEARD, duration_s=10.0).verdict is Verdict.OK
+    assert judge([at(1, 6, text)], speech=SPEECH, duration_s=10.0).verdict is Verdict.OK
 
 
 def test_a_little_doubt_in_a_long_recording_is_none_about_it() -> None:
@@ -101,13 +101,13 @@ def test_a_little_doubt_in_a_long_recording_is_none_about_it() -> None:
 def test_whispers_times_may_be_a_second_off() -> None:
     late = [at(1.9, 6.5, GOOD.text), at(6.9, 8.0, " Yes, of course it is.")]
 
-    assert judge(late, speech=HEARD, duration_s=10.0).verdict is Verdict.OK
+    assert judge(late, speech=SPEECH, duration_s=10.0).verdict is Verdict.OK
 
 
 def test_words_that_are_a_little_unlikely_are_believed_where_speech_was_found() -> None:
     unlikely = [at(1, 6, GOOD.text, avg_logprob=-0.85)]
 
-    assert judge(unlikely, speech=HEARD, duration_s=10.0).verdict is Verdict.OK
+    assert judge(unlikely, speech=SPEECH, duration_s=10.0).verdict is Verdict.OK
     assert judge(unlikely, speech=None, duration_s=10.0).verdict is Verdict.SUSPECT
 
 

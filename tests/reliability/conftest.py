@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.conftest import House, empty_ledger
+from tests.application.conftest import Harness, empty_ledger
 from tests.fakes import FakeClock, FakeEngines, HashingEngine
 from tests.reliability.place import Place
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
@@ -45,19 +45,21 @@ def place(quick_folder: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def workshop(quick_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., House]]:
+def workshop(quick_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., Harness]]:
     """Makes a house whose edges are real: folder, decoder, publisher; the clock is not."""
     with ExitStack() as stack:
         numbers = iter(range(10**6))
 
-        def make(limits: DecodeLimits | None = None, decoder: WorkerDecoder | None = None) -> House:
+        def make(
+            limits: DecodeLimits | None = None, decoder: WorkerDecoder | None = None
+        ) -> Harness:
             folder = quick_folder / f"workshop-{next(numbers)}"
             (folder / "inbox").mkdir(parents=True)
             path = folder / "thoth-watch.db"
             shutil.copy(empty_ledger, path)
             clock = FakeClock()
             clock.time = datetime.now(UTC)
-            return House(
+            return Harness(
                 stack.enter_context(SqlLedger.open(f"sqlite:///{path}")),
                 path,
                 clock=clock,

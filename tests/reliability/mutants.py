@@ -97,7 +97,7 @@ MUTANTS = (
     ),
     Mutant(
         "nobody looks unless the bell rings",
-        "thoth_watch/application/look_around.py",
+        "thoth_watch/application/scan_schedule.py",
         (("monotonic_s() + self._rescan_s", "monotonic_s() + 1e9"),),
         "tests/application/test_serve.py",
     ),
@@ -152,7 +152,7 @@ MOVING = (
     Mutant(
         "the inbox is looked at before a move that was cut short is noted",
         "thoth_watch/application/serve.py",
-        (("        self._tidy()  # before the look", "        pass  # before the look"),),
+        (("        self._move_finished()  # before the scan", "        pass  # before the scan"),),
         "tests/application/test_move_finished.py",
     ),
 )

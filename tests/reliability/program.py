@@ -31,9 +31,9 @@ class SlowEngine(HashingEngine):
         super().__init__()
         self._seconds, self._trap = seconds, trap
 
-    def hear(self, recording: Recording) -> str:
+    def transcribe_one(self, recording: Recording) -> str:
         time.sleep(self._seconds)
-        text = super().hear(recording)
+        text = super().transcribe_one(recording)
         if text == self._trap:
             print("the engine hangs", flush=True)
             threading.Event().wait()

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.application.conftest import House
+from tests.application.conftest import Harness
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 
 CORPUS = os.environ.get("AWKWARD_CORPUS")
 SPEECH = os.environ.get("SPEECH_CORPUS")
@@ -43,20 +43,20 @@ def seconds(entry: dict[str, Any]) -> list[float]:
     return [one for one, fine in zip(got, is_fine, strict=True) if fine and one]
 
 
-def served(house: House, corpus: Path, names: Collection[str]) -> dict[str, Any]:
+def served(harness: Harness, corpus: Path, names: Collection[str]) -> dict[str, Any]:
     """The row of each audio-named file after it came to its end, by name; each has a reason or is DONE."""
-    root = house.inbox.root
+    root = harness.inbox.root
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(corpus / name, root / name)
 
     def is_over() -> bool:
-        states = set(house.states().values())
-        return (bool(states) and states <= ENDS) or house.clock.seconds > A_WEEK_S
+        states = set(harness.states().values())
+        return (bool(states) and states <= ENDS) or harness.clock.seconds > A_WEEK_S
 
-    house.serve(drain=False, until=is_over)
+    harness.serve(drain=False, until=is_over)
 
-    with house.ledger.engine.connect() as connection:
+    with harness.ledger.engine.connect() as connection:
         rows = {
             str(Path(row.path).relative_to(root)): row
             for row in connection.exec_driver_sql(
@@ -73,7 +73,7 @@ def served(house: House, corpus: Path, names: Collection[str]) -> dict[str, Any]
 
 @awkward
 def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
-    workshop: Callable[..., House],
+    workshop: Callable[..., Harness],
 ):
     corpus = Path(str(CORPUS))
     entries = {e["file"]: e for e in json.loads((corpus / "manifest.json").read_text())}
@@ -111,15 +111,15 @@ def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
 @spoken
 @pytest.mark.parametrize("channels", ["mix", "split"])
 def test_every_recording_of_people_is_transcribed_at_its_whole_length(
-    workshop: Callable[..., House], channels: str
+    workshop: Callable[..., Harness], channels: str
 ):
     corpus = Path(str(SPEECH))
     lines = (corpus / "manifest.jsonl").read_text().splitlines()
     entries = {entry["file"]: entry for entry in map(json.loads, lines)}
-    house = workshop()
-    house.treatment = Treatment(formats=("txt",), channels=channels)
+    harness = workshop()
+    harness.file_options = FileOptions(formats=("txt",), channels=channels)
 
-    rows = served(house, corpus, entries)
+    rows = served(harness, corpus, entries)
 
     assert {n: row.reason for n, row in rows.items() if row.state not in {"DONE", "CONFLICT"}} == {}
     lengths = {n: e["duration"] for n, e in entries.items() if n in rows and "duration" in e}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.conftest import House
-from tests.fakes import FakeClock, FakeDoorbell, HashingEngine
+from tests.application.conftest import Harness
+from tests.fakes import FakeClock, FakeFolderWatcher, HashingEngine
 from tests.reliability.place import write_recording
 from thoth_watch.application.ports import Recording
 from thoth_watch.domain.states import State
@@ -23,7 +23,7 @@ LATER_S = 300.0  # by then what came first is DONE
 Step = tuple[float, Callable[[], object]]  # when, on the house's clock, and what is done to a file
 
 
-class Writers(FakeDoorbell):
+class Writers(FakeFolderWatcher):
     """Time goes on from step to step; nobody rings."""
 
     def __init__(self, clock: FakeClock, steps: list[Step]) -> None:
@@ -52,18 +52,18 @@ class InterruptedEngine(HashingEngine):
         self._dice = dice
         self.writers: Writers | None = None
 
-    def hear(self, recording: Recording) -> str:
+    def transcribe_one(self, recording: Recording) -> str:
         if self.writers and self._dice.random() < 0.2:
             self.writers.do_one()
-        return super().hear(recording)
+        return super().transcribe_one(recording)
 
 
 class Case:
     """One file, two versions of its content, and what is done with them."""
 
-    def __init__(self, house: House, number: int, dice: random.Random) -> None:
-        self.path = house.inbox.root / f"{number % 9}" / f"{number}.wav"
-        self.outside = house.inbox.root.parent / "outside" / f"{number}.wav"
+    def __init__(self, harness: Harness, number: int, dice: random.Random) -> None:
+        self.path = harness.inbox.root / f"{number % 9}" / f"{number}.wav"
+        self.outside = harness.inbox.root.parent / "outside" / f"{number}.wav"
         self.dice = dice
         self.texts = []
         self.contents = []
@@ -162,28 +162,28 @@ WAYS: tuple[Callable[[Case], list[Step]], ...] = (
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_files", [21, pytest.param(301, marks=full)])
 def test_the_last_version_of_each_recording_is_what_its_transcript_says(
-    workshop: Callable[..., House], n_files: int
+    workshop: Callable[..., Harness], n_files: int
 ):
     dice = random.Random(n_files)
-    house = workshop()
-    house.engines.fake = engine = InterruptedEngine(dice)
-    house.publish._render = render
-    (house.inbox.root.parent / "outside").mkdir()
-    cases = [Case(house, number, dice) for number in range(n_files)]
+    harness = workshop()
+    harness.engines.fake = engine = InterruptedEngine(dice)
+    harness.publish._render = render
+    (harness.inbox.root.parent / "outside").mkdir()
+    cases = [Case(harness, number, dice) for number in range(n_files)]
     ways = {case: WAYS[number % len(WAYS)] for number, case in enumerate(cases)}
     engine.writers = writers = Writers(
-        house.clock, [step for case, way in ways.items() for step in way(case)]
+        harness.clock, [step for case, way in ways.items() for step in way(case)]
     )
 
     def is_over() -> bool:
-        if house.clock.seconds < writers.end_s + 60:
+        if harness.clock.seconds < writers.end_s + 60:
             return False
-        is_ended = set(house.states().values()) <= {State.DONE, State.CONFLICT}
-        return is_ended or house.clock.seconds > 86_400
+        is_ended = set(harness.states().values()) <= {State.DONE, State.CONFLICT}
+        return is_ended or harness.clock.seconds > 86_400
 
-    house.serve(drain=False, until=is_over, doorbell=writers)
+    harness.serve(drain=False, until=is_over, folder_watcher=writers)
 
-    states, rows = house.states(), house.rows()
+    states, rows = harness.states(), harness.rows()
     for case, way in ways.items():
         what = (way.__name__, case.path.name, rows[case.path.name])
         if way is edited_by_a_person_and_replaced:
@@ -195,7 +195,7 @@ def test_the_last_version_of_each_recording_is_what_its_transcript_says(
         assert states[case.path.name] == State.DONE, what
         assert case.transcript.read_text() == case.texts[0], what
         if way is touched_when_done:
-            assert engine.heard.count(case.texts[0].strip()) == 1, what
+            assert engine.transcribed.count(case.texts[0].strip()) == 1, what
     n_conflicts = sum(way is edited_by_a_person_and_replaced for way in ways.values())
-    transcripts = list(house.inbox.root.rglob("*.txt"))
+    transcripts = list(harness.inbox.root.rglob("*.txt"))
     assert len(transcripts) == n_files + n_conflicts

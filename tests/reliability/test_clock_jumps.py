@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.conftest import House
-from tests.fakes import FakeClock, FakeDecoder, FakeDoorbell, FakeEngine, FakeEngines
+from tests.application.conftest import Harness
+from tests.fakes import FakeClock, FakeDecoder, FakeEngine, FakeEngines, FakeFolderWatcher
 from thoth_watch.application.ports import Recording
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.errors import DecoderCrashed, NotAudio, TryLater
-from thoth_watch.domain.states import LONGEST_WAIT_S
+from thoth_watch.domain.errors import DecoderCrashed, NotAudio, RetryLater
+from thoth_watch.domain.states import MAX_RETRY_WAIT_S
 from thoth_watch.infrastructure.ledger import SqlLedger
 
 full = pytest.mark.reliability
@@ -26,7 +26,7 @@ ALWAYS = "always.wav"  # what is in its way never goes away
 AT_LEAST_S = HOUR_S
 GIVEN_UP_S = 10 * 86_400.0
 ENDS = ("DONE", "FAILED", "QUARANTINED")
-FAULTS = (TryLater, TryLater, NotAudio, DecoderCrashed, RuntimeError)
+FAULTS = (RetryLater, RetryLater, NotAudio, DecoderCrashed, RuntimeError)
 
 
 class JumpingClock(FakeClock):
@@ -44,7 +44,7 @@ class JumpingClock(FakeClock):
             self.jumped_s = self.seconds
 
 
-class JumpyDoorbell(FakeDoorbell):
+class JumpyDoorbell(FakeFolderWatcher):
     """The clock may jump while one waits."""
 
     def wait(self, timeout_s: float) -> bool:
@@ -65,12 +65,12 @@ class FaultyDecoder(FakeDecoder):
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         name, now_s = file.path.name, self._clock.seconds
         before_s = max(self.tried.setdefault(name, [0.0])[-1], self._clock.jumped_s)
-        if now_s - before_s > LONGEST_WAIT_S + RESCAN_S:
+        if now_s - before_s > MAX_RETRY_WAIT_S + RESCAN_S:
             self.late.append((name, now_s - before_s))
         self.tried[name].append(now_s)
         self._clock.perhaps_jump()  # in the middle of a batch
         if name == ALWAYS:
-            raise TryLater("the share is away")
+            raise RetryLater("the share is away")
         if self.left[name]:
             raise self.left[name].pop()
         return super().decode(file, key=key)
@@ -79,17 +79,17 @@ class FaultyDecoder(FakeDecoder):
 class WatchedEngine(FakeEngine):
     """While it hears a recording nobody else can have it, whatever the time is."""
 
-    house: House
+    harness: Harness
 
-    def hear(self, recording: Recording) -> str:
-        clock = self.house.clock
+    def transcribe_one(self, recording: Recording) -> str:
+        clock = self.harness.clock
         assert isinstance(clock, JumpingClock)
         clock.perhaps_jump()
-        ledger = self.house.ledger
-        ledger.wake_retries(now=clock.now())
-        names = {w.file.path.name for w in ledger.waiting(self.house.treatment_of)}
+        ledger = self.harness.ledger
+        ledger.requeue_due_retries(now=clock.now())
+        names = {w.file.path.name for w in ledger.waiting(self.harness.resolve_file_options)}
         assert recording.samples not in names
-        return super().hear(recording)
+        return super().transcribe_one(recording)
 
 
 @pytest.mark.timeout(1800)
@@ -105,25 +105,27 @@ def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
         path = quick_folder / f"{number}.db"
         shutil.copy(empty_ledger, path)
         with SqlLedger.open(f"sqlite:///{path}") as ledger:
-            house = House(ledger, path, clock=clock, decoder=decoder, engines=FakeEngines(engine))
-            engine.house = house
-            house.inbox.put(ALWAYS)
+            harness = Harness(
+                ledger, path, clock=clock, decoder=decoder, engines=FakeEngines(engine)
+            )
+            engine.harness = harness
+            harness.inbox.put(ALWAYS)
             for n in range(3):
-                put_faulty_file(house, decoder, f"{n}.wav", dice)
+                put_faulty_file(harness, decoder, f"{n}.wav", dice)
 
-            def is_over(house: House = house) -> bool:
-                with house.ledger.engine.connect() as connection:
+            def is_over(harness: Harness = harness) -> bool:
+                with harness.ledger.engine.connect() as connection:
                     ended = connection.exec_driver_sql(
                         f"SELECT count(*) FROM files WHERE state IN {ENDS}"
                     ).scalar()
-                is_long_enough = house.clock.seconds > AT_LEAST_S
-                return (ended == 3 and is_long_enough) or house.clock.seconds > GIVEN_UP_S
+                is_long_enough = harness.clock.seconds > AT_LEAST_S
+                return (ended == 3 and is_long_enough) or harness.clock.seconds > GIVEN_UP_S
 
-            house.serve(
-                drain=False, until=is_over, rescan_s=RESCAN_S, doorbell=JumpyDoorbell(clock)
+            harness.serve(
+                drain=False, until=is_over, rescan_s=RESCAN_S, folder_watcher=JumpyDoorbell(clock)
             )
             n_jumps += clock.jumped_s > 0
-            states = house.states()
+            states = harness.states()
             assert states.pop(ALWAYS) in {"RETRY", "READY"}
             assert set(states.values()) <= set(ENDS), (number, states)
         assert decoder.late == [], number
@@ -133,11 +135,13 @@ def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
     assert n_jumps > n_schedules // 2
 
 
-def put_faulty_file(house: House, decoder: FaultyDecoder, name: str, dice: random.Random) -> None:
+def put_faulty_file(
+    harness: Harness, decoder: FaultyDecoder, name: str, dice: random.Random
+) -> None:
     """A file with up to three faults, or one that is cut short, perhaps with its time in the future."""
     age_s = dice.choice((0.0, 2 * HOUR_S, -YEAR_S))
-    modified_ns = int((house.clock.now().timestamp() - age_s) * 1e9)
-    house.inbox.put(name, modified_ns=modified_ns)
+    modified_ns = int((harness.clock.now().timestamp() - age_s) * 1e9)
+    harness.inbox.put(name, modified_ns=modified_ns)
     faults = [dice.choice(FAULTS)("put in by the test") for _ in range(dice.randrange(4))]
     decoder.left[name] = faults
     if dice.random() < 0.3:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeDecoder
-from thoth_watch.application.look_around import LookAround
+from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.inbox import FolderInbox, WatchdogDoorbell
@@ -119,25 +119,25 @@ def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: boo
 
     def ready() -> dict[Path, tuple[int, int]]:
         return {
-            path: (known.signature.size_bytes, known.signature.inode)
-            for path, known in ledger.known(tmp_path / "inbox").items()
-            if known.signature is not None and known.state == State.READY
+            path: (known_files.signature.size_bytes, known_files.signature.inode)
+            for path, known_files in ledger.known_files(tmp_path / "inbox").items()
+            if known_files.signature is not None and known_files.state == State.READY
         }
 
     def there() -> dict[Path, tuple[int, int]]:
         return {p: (p.stat().st_size, p.stat().st_ino) for p in neighbours.recordings()}
 
     with WatchdogDoorbell([(tmp_path / "inbox", True, "inotify")], suffixes=["wav"]) as bell:
-        looks = LookAround([watch], doorbell=bell, clock=clock, rescan_s=NEVER_S)
+        looks = ScanSchedule([watch], folder_watcher=bell, clock=clock, rescan_s=NEVER_S)
         for number in range(N_CHANGES):
             neighbours.act()
             if number % TOGETHER == 0:
                 bell.wait(0.0)
-                looks.look()
+                looks.scan()
         deadline = time.monotonic() + 60.0
         while not there().items() <= ready().items() and time.monotonic() < deadline:
             bell.wait(min(1.0, looks.next_s() - clock.monotonic_s()))
-            looks.look()
+            looks.scan()
 
         assert there().items() <= ready().items()
     ledger.close()

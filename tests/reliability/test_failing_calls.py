@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.conftest import House
+from tests.application.conftest import Harness
 from tests.reliability.failpoints import Failpoints, install, remove
 from tests.reliability.place import write_recording
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.audio import WorkerDecoder
 from thoth_watch.infrastructure.publishing import render
 
@@ -21,35 +21,35 @@ ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EINTR")
 A_DAY_S = 86_400.0
 
 
-def run(house: House, points: Failpoints) -> dict[Path, str]:
+def run(harness: Harness, points: Failpoints) -> dict[Path, str]:
     """Two recordings, two formats, the calls watched; what the transcripts should be."""
-    house.publish._render = render
-    house.treatment = Treatment(formats=("txt", "json"))
-    root = house.inbox.root
+    harness.publish._render = render
+    harness.file_options = FileOptions(formats=("txt", "json"))
+    root = harness.inbox.root
     expected = {
         root / f"{n}.txt": write_recording(root / f"sub{n}" / f"{n}.wav", seed=n) for n in range(2)
     }
     expected = {root / f"sub{n}" / f"{n}.txt": text for n, text in enumerate(expected.values())}
     before = install(points)
-    house.ledger.engine.dispose()  # its next connection is a watched one
+    harness.ledger.engine.dispose()  # its next connection is a watched one
     try:
-        house.serve(
+        harness.serve(
             drain=False,
             until=lambda: (
-                (set(house.states().values()) == {State.DONE} and len(house.states()) == 2)
-                or house.clock.seconds > A_DAY_S
+                (set(harness.states().values()) == {State.DONE} and len(harness.states()) == 2)
+                or harness.clock.seconds > A_DAY_S
             ),
         )
     finally:
         remove(before)
-        house.ledger.engine.dispose()
+        harness.ledger.engine.dispose()
     return expected
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_errors", [1, pytest.param(len(ERRORS), marks=full)])
 def test_a_call_that_fails_once_costs_no_file_and_blames_none(
-    workshop: Callable[..., House], n_errors: int
+    workshop: Callable[..., Harness], n_errors: int
 ):
     with WorkerDecoder() as decoder:
         calm = Failpoints()
@@ -67,18 +67,18 @@ def test_a_call_that_fails_once_costs_no_file_and_blames_none(
         ]
         n_fired = 0
         for plan in plans:
-            house = workshop(decoder=decoder)
+            harness = workshop(decoder=decoder)
             failing = Failpoints(plan)
-            expected = run(house, failing)
+            expected = run(harness, failing)
             n_fired += failing.fired
 
-            assert set(house.states().values()) == {State.DONE}, (plan, house.rows())
-            assert len(house.states()) == 2
+            assert set(harness.states().values()) == {State.DONE}, (plan, harness.rows())
+            assert len(harness.states()) == 2
             for path, text in expected.items():
                 assert path.read_text() == text, plan
-            on_disk = {p for p in house.inbox.root.rglob("*") if p.is_file()}
+            on_disk = {p for p in harness.inbox.root.rglob("*") if p.is_file()}
             assert len(on_disk) == 6, (plan, on_disk)
-            with house.ledger.engine.connect() as connection:
+            with harness.ledger.engine.connect() as connection:
                 blamed = connection.exec_driver_sql(
                     'SELECT "before", "after", reason FROM transitions'
                     " WHERE \"after\" IN ('FAILED', 'QUARANTINED', 'GONE', 'CONFLICT')"

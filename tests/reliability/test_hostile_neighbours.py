@@ -13,7 +13,7 @@ import pytest
 
 from tests.reliability.place import PATIENCE_S, REPOSITORY, Place, write_recording
 from thoth_watch.application.ports import Output
-from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
 
 full = pytest.mark.reliability
@@ -136,7 +136,7 @@ def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(
             try:
                 publisher.publish(Output(path, b"words %d" % number, below=folder))
                 came["written"] += 1
-            except (NameTaken, TryLater):
+            except (NameTaken, RetryLater):
                 came["left alone"] += 1
         assert attacker.poll() is None
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.conftest import House
+from tests.application.conftest import Harness
 from tests.infrastructure.audio.making import noise, write_with_av, write_with_soundfile
 from tests.reliability.place import write_recording
 from tests.reliability.program import before_worker
@@ -152,22 +152,22 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
     [("segv", 1), *(pytest.param(name, 20, marks=full) for name in POISONS)],
 )
 def test_a_poisonous_recording_is_quarantined_after_two_and_its_neighbours_are_done(
-    workshop: Callable[..., House], poison: str, n_times: int
+    workshop: Callable[..., Harness], poison: str, n_times: int
 ):
     limits = DecodeLimits(work_base_s=1.0, patience=1.0)
     with WorkerDecoder(limits=limits) as decoder:
         for time in range(n_times):
-            house = workshop(decoder=decoder)
+            harness = workshop(decoder=decoder)
             for n in range(8):
-                write_recording(house.inbox.root / f"{n}.wav", seed=8 * time + n)
-            bad = house.inbox.root / f"{time % 8}.wav"
+                write_recording(harness.inbox.root / f"{n}.wav", seed=8 * time + n)
+            bad = harness.inbox.root / f"{time % 8}.wav"
             content = bytearray(bad.read_bytes())
             content[-64:] = f"POISON {POISONS[poison]}".ljust(64).encode()
             bad.write_bytes(content)
-            house.serve()
+            harness.serve()
 
             expected = dict.fromkeys((f"{n}.wav" for n in range(8)), State.DONE)
-            assert house.states() == expected | {bad.name: State.QUARANTINED}
-            row = house.rows()[bad.name]
+            assert harness.states() == expected | {bad.name: State.QUARANTINED}
+            row = harness.rows()[bad.name]
             assert (row["crashes"], row["attempts"]) == (2, 2), row
-            assert len(list(house.inbox.root.glob("*.txt"))) == 7
+            assert len(list(harness.inbox.root.glob("*.txt"))) == 7

@@ -69,7 +69,7 @@ def test_a_look_at_a_hundred_thousand_recordings_takes_no_more_than_three_second
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     begun_s = time.process_time()
-    listing = FolderInbox(quick_folder).look()
+    listing = FolderInbox(quick_folder).scan()
     took_s = time.process_time() - begun_s
 
     print(f"a look at 100,000 recordings: {took_s:.2f} s of a processor")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.place import PATIENCE_S, Place
-from thoth_watch.domain.errors import EXIT_TRY_LATER
+from thoth_watch.domain.errors import EXIT_RETRY_LATER
 
 full = pytest.mark.reliability
 
@@ -99,7 +99,7 @@ def test_of_several_programs_one_works_and_the_others_leave(place: Place, n_file
         if n % 200 == 5:
             others += [place.start("once"), place.start("run")]
             askers.append(place.start("status"))
-    assert {other.wait(PATIENCE_S) for other in others} == {EXIT_TRY_LATER}
+    assert {other.wait(PATIENCE_S) for other in others} == {EXIT_RETRY_LATER}
     assert {asker.wait(PATIENCE_S) for asker in askers} == {0}
     place.wait_for(partial(are_done, place), daemon)
     daemon.terminate()

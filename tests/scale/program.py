@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.fakes import FakeDecoder, FakeEngine, FakeVoice
+from tests.fakes import FakeDecoder, FakeEngine, FakeVoiceActivityDetector
 from thoth_watch import cli
 from thoth_watch.application.ports import Recording
 from thoth_watch.bootstrap import engine_process, engines, service, worker
-from thoth_watch.domain.audio import AudioFile, SoundInfo
+from thoth_watch.domain.audio import AudioFile, AudioInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable, FileChanged
 
@@ -40,7 +40,7 @@ class TextDecoder(FakeDecoder):
         if (facts.st_dev, facts.st_ino) != (file.signature.device, file.signature.inode):
             raise FileChanged("not the file that was seen")
         content = file.path.read_bytes()
-        info = SoundInfo(10.0, 10.0, 16000, 1, "pcm", "fake", ())
+        info = AudioInfo(10.0, 10.0, 16000, 1, "pcm", "fake", ())
         sha256 = hashlib.sha256(content).hexdigest()
         return Recording(key, samples=content.decode(), sha256=sha256, info=info)
 
@@ -48,7 +48,7 @@ class TextDecoder(FakeDecoder):
 class PacedEngine(FakeEngine):
     """Takes its time for each recording."""
 
-    def hear(self, recording: Recording) -> str:
+    def transcribe_one(self, recording: Recording) -> str:
         text = str(recording.samples)
         note("start", text)
         if "poison" in text:
@@ -70,7 +70,7 @@ def build_engine(config: TranscriptionEngineConfig, **_: Any) -> PacedEngine:
 
 def main() -> None:
     engines.build_engine = build_engine
-    engine_process.Voice = FakeVoice
+    engine_process.LazyVoiceActivityDetector = FakeVoiceActivityDetector
     service.build_decoder = worker.build_decoder = lambda *_: TextDecoder()
     cli.main()
 

@@ -33,7 +33,7 @@ def open_cache() -> Callable[..., object]:
 
 
 def test_a_transcript_comes_back_whole_by_content_and_engine(redis: Redis, open_cache) -> None:
-    open_cache(redis.url).keep("s1", "f1", RESULT)
+    open_cache(redis.url).store("s1", "f1", RESULT)
     other = open_cache(redis.url)  # another machine's
     assert other.find("s1", "f1") == RESULT
     assert other.find("s1", "f2") is None
@@ -42,7 +42,7 @@ def test_a_transcript_comes_back_whole_by_content_and_engine(redis: Redis, open_
 
 def test_what_is_in_it_expires(redis: Redis, open_cache) -> None:
     cache = open_cache(redis.url, lifetime_s=2.0)
-    cache.keep("s3", "f1", RESULT)
+    cache.store("s3", "f1", RESULT)
     assert cache.find("s3", "f1") == RESULT
     wait_until(lambda: cache.find("s3", "f1") is None, lambda: "it is there for ever")
 
@@ -52,7 +52,7 @@ def test_nonsense_in_it_is_no_transcript(redis: Redis, open_cache, text: str) ->
     import redis as client
 
     cache = open_cache(redis.url)
-    cache.keep("s4", "f1", RESULT)
+    cache.store("s4", "f1", RESULT)
     server = client.Redis.from_url(redis.url)
     (key,) = server.keys("*s4*")
     server.set(key, text)
@@ -67,7 +67,7 @@ def test_one_that_is_away_is_asked_once_a_minute(open_cache) -> None:
     cache._redis.get = lambda key: asked.append(key) or ask(key)
     for _ in range(100):
         assert cache.find("s", "f") is None
-        cache.keep("s", "f", RESULT)
+        cache.store("s", "f", RESULT)
     assert len(asked) == 1
     clock.advance(60.0)
     assert cache.find("s", "f") is None
@@ -79,4 +79,4 @@ def test_one_that_takes_questions_and_never_answers_is_not_waited_for(open_cache
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         cache = open_cache(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
         assert cache.find("s", "f") is None
-        cache.keep("s", "f", RESULT)
+        cache.store("s", "f", RESULT)

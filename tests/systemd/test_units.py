@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_SOME_FAILED, EXIT_TRY_LATER, EXIT_USAGE
+from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_RETRY_LATER, EXIT_SOME_FAILED, EXIT_USAGE
 
 UNITS = Path(__file__).parents[2] / "systemd"
 NAMES = [
@@ -157,7 +157,7 @@ def test_the_daemon_says_when_it_is_ready_and_that_it_still_works() -> None:
 
 def test_a_drain_that_must_wait_is_no_failure_and_one_that_lost_a_file_is() -> None:
     codes = unit(NAMES[1])["Service"]["SuccessExitStatus"].split()
-    assert codes == [str(EXIT_TRY_LATER)]
+    assert codes == [str(EXIT_RETRY_LATER)]
     assert str(EXIT_SOME_FAILED) not in codes
 
 

@@ -6,11 +6,11 @@ import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from thoth_watch.application.long_recordings import LongRecordings
+from thoth_watch.application.partial_transcripts import PartialTranscripts
 from thoth_watch.application.ports import Claim, EngineSeconds, Recording, TranscriptionEngine
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
-from thoth_watch.domain.states import NEEDS_A_PERSON, State
+from thoth_watch.domain.states import NEEDS_ATTENTION, State
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +27,16 @@ class BatchWork:
     seconds: EngineSeconds = field(default_factory=EngineSeconds)
     recordings: dict[int, Recording] = field(default_factory=dict)
     outcomes: dict[int, FileOutcome] = field(default_factory=dict)
-    long: LongRecordings = field(kw_only=True)
+    partials: PartialTranscripts = field(kw_only=True)
     audio_s: float = 0.0
-    is_cut: bool = False  # what is left of it waits for another batch, as configured
+    is_time_up: bool = False  # what is left of it waits for another batch, as configured
     skipped_s: float = 0.0
     diarization: str | None = None  # what told speakers apart, once it did
 
-    def as_run(
+    def build_run(
         self,
         *,
-        asked: TranscriptionEngineConfig,
+        requested: TranscriptionEngineConfig,
         host: str,
         finished_at: datetime,
         wall_s: float,
@@ -47,7 +47,7 @@ class BatchWork:
         """The run row. released: files that were not reached and wait again."""
         outcomes = list(self.outcomes.values())
         ok = sum(1 for o in outcomes if o.state in {State.DONE, State.CONFLICT})
-        failed = sum(1 for o in outcomes if o.state in NEEDS_A_PERSON | {State.RETRY})
+        failed = sum(1 for o in outcomes if o.state in NEEDS_ATTENTION | {State.RETRY})
         stages = replace(
             self.stages,
             features_s=self.seconds.features_s,
@@ -58,11 +58,11 @@ class BatchWork:
         if self.diarization is not None:
             versions["diarization"] = self.diarization
         return Run(
-            asked=asked,
+            requested=requested,
             placement=self.engine.placement,
             started_at=self.started_at,
             finished_at=finished_at,
-            status=_status(ok=ok, total=len(outcomes), released=0 if self.is_cut else released),
+            status=_status(ok=ok, total=len(outcomes), released=0 if self.is_time_up else released),
             stages=stages,
             audio_s=self.audio_s,
             skipped_s=self.skipped_s,

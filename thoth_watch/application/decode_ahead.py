@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from thoth_watch.application.listening import listened
+from thoth_watch.application.detect_speech import detect_speech
 from thoth_watch.application.ports import (
     AudioDecoder,
     Clock,
     Recording,
     SpeakerDiarization,
-    VoiceActivity,
+    VoiceActivityDetector,
 )
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
-from thoth_watch.domain.errors import AudioError, TryLater
+from thoth_watch.domain.errors import AudioError, RetryLater
 
 FILES_AHEAD = 32
-TOGETHER_FILES, TOGETHER_S = 8, 30.0  # of short files are handed over in the time of one
-SIGN_OF_LIFE_S = 5.0  # should_stop is asked so often while a long file is decoded
+GROUP_FILES, GROUP_S = 8, 30.0  # of short files are handed over in the time of one
+STOP_CHECK_INTERVAL_S = 5.0  # should_stop is asked so often while a long file is decoded
 AUDIO_AHEAD_S = 600.0  # decoded recordings wait on disk or in memory: no more than so much of them
 
-Decoded = tuple[WaitingFile, Recording | AudioError | TryLater, float]  # and the seconds it took
+Decoded = tuple[WaitingFile, Recording | AudioError | RetryLater, float]  # and the seconds it took
 
 
 def decode_ahead(
@@ -33,7 +33,7 @@ def decode_ahead(
     items: Sequence[WaitingFile],
     *,
     clock: Clock,
-    voice: VoiceActivity | None = None,
+    voice: VoiceActivityDetector | None = None,
     speakers: SpeakerDiarization | None = None,
     should_stop: Callable[[], bool],
 ) -> Iterator[list[Decoded]]:
@@ -45,20 +45,20 @@ def decode_ahead(
     One file is decoded at a time. When should_stop turns true no other is begun; what was decoded
     and not asked for is closed.
     """
-    take = _Take(decoder, clock=clock, voice=voice, speakers=speakers)
+    take = _GroupDecoder(decoder, clock=clock, voice=voice, speakers=speakers)
     waiting = deque(items)
     ahead: deque[tuple[list[WaitingFile], Future[list[Decoded]]]] = deque()
-    some = _first(waiting, 1)
+    some = _take_group(waiting, 1)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
         try:
             while True:
-                while some and not should_stop() and _has_room(ahead, some):
+                while some and not should_stop() and _has_capacity(ahead, some):
                     ahead.append((some, thread.submit(take, some)))
-                    some = _first(waiting, TOGETHER_FILES)
+                    some = _take_group(waiting, GROUP_FILES)
                 if not ahead or should_stop():
                     return
                 future = ahead[0][1]
-                while not (future.done() or wait([future], timeout=SIGN_OF_LIFE_S).done):
+                while not (future.done() or wait([future], timeout=STOP_CHECK_INTERVAL_S).done):
                     if should_stop():
                         return
                 ahead.popleft()
@@ -70,7 +70,7 @@ def decode_ahead(
                     _close(future.result())
 
 
-class _Take:
+class _GroupDecoder:
     """Decodes some files, one after the other, until it is over."""
 
     def __init__(
@@ -78,7 +78,7 @@ class _Take:
         decoder: AudioDecoder,
         *,
         clock: Clock,
-        voice: VoiceActivity | None,
+        voice: VoiceActivityDetector | None,
         speakers: SpeakerDiarization | None,
     ) -> None:
         self._decoder = decoder
@@ -101,29 +101,31 @@ class _Take:
             raise
         return done
 
-    def _one(self, item: WaitingFile) -> Recording | AudioError | TryLater:
+    def _one(self, item: WaitingFile) -> Recording | AudioError | RetryLater:
         try:
-            is_split = item.treatment.channels == Channels.SPLIT
+            is_split = item.file_options.channels == Channels.SPLIT
             decode = self._decoder.decode_channels if is_split else self._decoder.decode
             decoded = decode(item.file, key=item.file_id)
-            return listened(decoded, item.treatment, voice=self._voice, speakers=self._speakers)
-        except (AudioError, TryLater) as error:
+            return detect_speech(
+                decoded, item.file_options, voice=self._voice, speakers=self._speakers
+            )
+        except (AudioError, RetryLater) as error:
             return error
 
 
-def _first(waiting: deque[WaitingFile], most: int) -> list[WaitingFile]:
+def _take_group(waiting: deque[WaitingFile], most: int) -> list[WaitingFile]:
     """Take the next file, and as many short ones behind it as may come with it."""
     some: list[WaitingFile] = []
     audio_s = 0.0
     while waiting and len(some) < most:
         audio_s += _audio_s(waiting[0])
-        if some and audio_s > TOGETHER_S:
+        if some and audio_s > GROUP_S:
             break
         some.append(waiting.popleft())
     return some
 
 
-def _has_room(ahead: deque[tuple[list[WaitingFile], Any]], some: list[WaitingFile]) -> bool:
+def _has_capacity(ahead: deque[tuple[list[WaitingFile], Any]], some: list[WaitingFile]) -> bool:
     items = [item for ones, _ in ahead for item in ones] + some
     audio_s = sum(_audio_s(item) for item in items)
     return not ahead or (len(items) <= FILES_AHEAD and audio_s <= AUDIO_AHEAD_S)

@@ -7,26 +7,26 @@ from datetime import datetime, timedelta
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import (
     AudioError,
-    CutShort,
+    AudioTruncated,
     DecoderCrashed,
+    DiarizationFailed,
     EngineUnavailable,
     FileChanged,
     FileGone,
     NotAudio,
-    SpeakersUnknown,
-    TryLater,
+    RetryLater,
 )
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import Cause, State, after_failure
 
 _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
     (FileChanged, Cause.UNFINISHED),
-    (CutShort, Cause.CUT_SHORT),
+    (AudioTruncated, Cause.TRUNCATED),
     (DecoderCrashed, Cause.CRASH),
     (NotAudio, Cause.CONTENT),
-    (SpeakersUnknown, Cause.UNKNOWN),
+    (DiarizationFailed, Cause.UNKNOWN),
     (AudioError, Cause.ENVIRONMENT),
-    (TryLater, Cause.ENVIRONMENT),
+    (RetryLater, Cause.ENVIRONMENT),
     (EngineUnavailable, Cause.ENVIRONMENT),
 )  # the first that fits
 

@@ -25,7 +25,7 @@ class OpenBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerFacts:
+class WorkerInfo:
     """Who a worker is."""
 
     name: str
@@ -38,7 +38,7 @@ class Leases(Protocol):
     """Every method is one durable transaction.
 
     A batch is taken by one worker at most, and once. Its claim number fences late writers off: when
-    a lease has expired, `Ledger.recover` gives its files to whoever claims them next, under another one.
+    a lease has expired, `Ledger.recover_claims` gives its files to whoever claims them next, under another one.
     """
 
     def send(self, batch_ids: Collection[int]) -> None:
@@ -53,21 +53,21 @@ class Leases(Protocol):
         *,
         owner: str,
         lease_s: float,
-        treatment_of: Callable[[AudioFile], Any],
+        resolve_file_options: Callable[[AudioFile], Any],
     ) -> Claim | None:
         """Take a batch that was sent; None if another worker took it, or it is over."""
 
     def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
         """Hold it for so long from now on; False if it is no longer ours."""
 
-    def may_hear(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
+    def may_transcribe(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
         """Whether no other batch that is open, nor another file of this one, transcribes that sound."""
 
-    def worker_seen(self, worker: WorkerFacts, *, batch_id: int | None) -> None:
+    def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
         """A worker lives, and works on that batch or waits."""
 
-    def worker_gone(self, name: str) -> None:
+    def remove_worker(self, name: str) -> None:
         """A worker has ended on purpose."""
 
-    def live_workers(self, *, within_s: float) -> int:
+    def count_live_workers(self, *, within_s: float) -> int:
         """How many were seen within that time."""

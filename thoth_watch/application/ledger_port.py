@@ -13,7 +13,7 @@ from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import SoFar, Transcript
+from thoth_watch.domain.transcript import PartialTranscript, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class StoredResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultToRecord:
+class NewResult:
     """A new result of one file, and the output names that it is to have."""
 
     file_id: int
@@ -55,7 +55,7 @@ class ResultToRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpublished:
+class UnpublishedResult:
     """A file whose transcript is durable in the ledger but not yet beside it, with the planned names."""
 
     waiting: WaitingFile
@@ -82,7 +82,7 @@ class Ledger(Protocol):
     Every method is one durable transaction. `now` is aware UTC.
     """
 
-    def known(self, inbox: Path) -> dict[Path, KnownFile]:
+    def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
         """All entries of an inbox that are not GONE, by absolute path."""
 
     def settling(self, inbox: Path) -> set[Path]:
@@ -105,10 +105,10 @@ class Ledger(Protocol):
         refused: entries that are not plain files. gone: paths that are no longer there.
         """
 
-    def fail_empty(self, paths: Sequence[Path], *, now: datetime) -> None:
+    def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
         """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
 
-    def wake_retries(self, *, now: datetime) -> int:
+    def requeue_due_retries(self, *, now: datetime) -> int:
         """RETRY files whose time has come become READY; how many.
 
         One whose time is further away than any wait was planned before the clock was set back: its
@@ -118,7 +118,7 @@ class Ledger(Protocol):
     def next_retry_at(self) -> datetime | None:
         """When the next RETRY is due."""
 
-    def waiting(self, treatment_of: Callable[[AudioFile], Any]) -> list[WaitingFile]:
+    def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
         """All READY files."""
 
     def realtime_factor(self) -> float | None:
@@ -128,25 +128,32 @@ class Ledger(Protocol):
         """Take all files of the batch or none (None: some file is no longer READY); attempts are counted."""
 
     def open_run(
-        self, claim: Claim, *, asked: TranscriptionEngineConfig, placement: Placement, now: datetime
+        self,
+        claim: Claim,
+        *,
+        requested: TranscriptionEngineConfig,
+        placement: Placement,
+        now: datetime,
     ) -> int:
         """Start a run row (RUNNING) for the batch; its id."""
 
     def record_failed_start(
-        self, *, asked: TranscriptionEngineConfig, error: str, host: str, now: datetime
+        self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
     ) -> int:
         """A FAILED run row without files: the engine could not be had. Its id."""
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """An earlier transcript of the same bytes by the same engine and options."""
 
-    def have_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    def find_existing_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those (sha256, fingerprint) of many that `find_result` finds something for."""
 
-    def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
+    def find_partial_transcript(self, sha256: str, fingerprint: str) -> PartialTranscript | None:
         """What a cut-off attempt heard of the same bytes by the same engine and options."""
 
-    def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
+    def save_partial_transcript(
+        self, sha256: str, fingerprint: str, partial: PartialTranscript, *, now: datetime
+    ) -> None:
         """Remember it instead of what was kept before.
 
         `record_result` of that key forgets it, and what is kept of parts: `{fingerprint}/{part}`.
@@ -159,7 +166,7 @@ class Ledger(Protocol):
         """As `owner_of`, of many paths; those that nobody has are left out."""
 
     def record_results(
-        self, claim: Claim, results: Sequence[ResultToRecord], *, run_id: int, now: datetime
+        self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
     ) -> dict[int, dict[Path, str]]:
         """As `record_result`, of those that are CLAIMED by us and whose names no other recording has.
 
@@ -213,22 +220,24 @@ class Ledger(Protocol):
     def release(self, claim: Claim, *, now: datetime) -> int:
         """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
 
-    def take_back(self, claim: Claim, *, died: bool, now: datetime) -> int:
+    def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
         """A batch has ended without a word: what is CLAIMED of it is READY, its run INTERRUPTED; how many.
 
-        died: with the process that worked on it: counted as in `recover`. Else the attempt is not counted.
+        died: with the process that worked on it: counted as in `recover_claims`. Else the attempt is not counted.
         """
 
     def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
         """Finish the run row and write its `run_files`."""
 
-    def unpublished(self, treatment_of: Callable[[AudioFile], Any]) -> list[Unpublished]:
+    def unpublished(
+        self, resolve_file_options: Callable[[AudioFile], Any]
+    ) -> list[UnpublishedResult]:
         """Files in RESULT: published from the ledger, without the engine."""
 
     def finished(self, inbox: Path) -> list[FinishedFile]:
         """The DONE recordings that lie in an inbox, oldest first."""
 
-    def has_row(self, path: Path) -> bool:
+    def has_path(self, path: Path) -> bool:
         """Whether some entry, here or GONE, has that path."""
 
     def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
@@ -237,7 +246,7 @@ class Ledger(Protocol):
         False if it is no longer DONE.
         """
 
-    def recover(self, *, now: datetime) -> int:
+    def recover_claims(self, *, now: datetime) -> int:
         """Take back what dead processes held, by the only process that forms batches on this ledger.
 
         CLAIMED files become READY with one death more, and travel alone from then on; the tenth death (or

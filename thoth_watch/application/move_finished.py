@@ -8,13 +8,13 @@ from pathlib import Path
 from thoth_watch.application.ports import Clock, FinishedFile, Ledger, RecordingMover
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, TryLater
-from thoth_watch.domain.naming import names_when_moved
+from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
+from thoth_watch.domain.naming import candidate_archive_paths
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 50  # recordings per call, so that the loop goes round
-TRY_AGAIN_S = 300.0  # after something was in the way of one
+MAX_MOVES_PER_CALL = 50  # recordings per call, so that the loop goes round
+RETRY_DELAY_S = 300.0  # after something was in the way of one
 
 
 class MoveFinished:
@@ -50,25 +50,25 @@ class MoveFinished:
         ]
         n_moved = 0
         problems: list[str] = []
-        for done in due[:AT_ONCE]:
+        for done in due[:MAX_MOVES_PER_CALL]:
             try:
                 moved = self._move(done)
-            except (TryLater, NameTaken) as error:
-                self._not_before_s[done.file_id] = now_s + TRY_AGAIN_S
+            except (RetryLater, NameTaken) as error:
+                self._not_before_s[done.file_id] = now_s + RETRY_DELAY_S
                 problems.append(f"{done.file.path}: {error}")
                 continue
             if moved is not None:
                 self._record(done, moved)
                 n_moved += 1
-        self._tell(n_moved, problems)
-        return len(due) > AT_ONCE
+        self._log_results(n_moved, problems)
+        return len(due) > MAX_MOVES_PER_CALL
 
     def _move(self, done: FinishedFile) -> AudioFile | None:
         """The recording at its new place; None if it is not the one that was seen: the next look says."""
         is_absent = False
-        for name in names_when_moved(done.file.relative, done.sha256):
+        for name in candidate_archive_paths(done.file.relative, done.sha256):
             to = self._folder / name
-            if self._ledger.has_row(to):
+            if self._ledger.has_path(to):
                 continue  # another recording lies there, or lay
             try:
                 signature = self._mover.move(done.file, to, below=self._folder, sha256=done.sha256)
@@ -92,7 +92,7 @@ class MoveFinished:
             extra={"event": "file_moved", "path": str(done.file.path), "to": str(moved.path)},
         )
 
-    def _tell(self, n_moved: int, problems: list[str]) -> None:
+    def _log_results(self, n_moved: int, problems: list[str]) -> None:
         """A line for all that were moved, and one for all that were not."""
         if n_moved:
             log.info(

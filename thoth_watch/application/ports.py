@@ -12,54 +12,54 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from thoth_watch.application.lease_port import Leases, OpenBatches, WorkerFacts
+from thoth_watch.application.lease_port import Leases, OpenBatches, WorkerInfo
 from thoth_watch.application.ledger_port import (
     Claim,
     FinishedFile,
     KnownFile,
     Ledger,
-    ResultToRecord,
+    NewResult,
     StoredResult,
-    Unpublished,
+    UnpublishedResult,
 )
-from thoth_watch.domain.audio import AudioFile, Listing, Signature, SoundInfo
+from thoth_watch.domain.audio import AudioFile, AudioInfo, Listing, Signature
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.domain.speakers import Turn
-from thoth_watch.domain.speech import Stretches, Vad
+from thoth_watch.domain.speech import SpeechSpans, Vad
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import SoFar, Transcript
+from thoth_watch.domain.transcript import PartialTranscript, Transcript
 
 __all__ = [
     "AudioDecoder",
     "AudioFiles",
     "Claim",
     "Clock",
-    "Doorbell",
     "EnginePool",
     "EngineSeconds",
+    "FileStatus",
     "FinishedFile",
+    "FolderWatcher",
     "Inbox",
     "KnownFile",
     "Leases",
     "Ledger",
+    "NewResult",
     "OpenBatches",
     "Output",
     "Progress",
     "Recording",
     "RecordingMover",
-    "ResultToRecord",
     "SpeakerDiarization",
     "StoredResult",
-    "Transcribed",
     "TranscriptCache",
     "TranscriptPublisher",
     "TranscriptRenderer",
     "TranscriptionEngine",
-    "Unpublished",
-    "VoiceActivity",
-    "Whereabouts",
-    "WorkerFacts",
+    "TranscriptionResult",
+    "UnpublishedResult",
+    "VoiceActivityDetector",
+    "WorkerInfo",
 ]
 
 
@@ -80,14 +80,14 @@ class Inbox(Protocol):
     def root(self) -> Path:
         """Its absolute path."""
 
-    def look(self) -> Listing:
+    def scan(self) -> Listing:
         """List the folder now; never raises for what it finds in it (see Listing.problem)."""
 
-    def look_at(self, paths: Collection[Path]) -> Listing:
-        """As `look`, of these paths below `root` alone; what else lies there is not told."""
+    def scan_paths(self, paths: Collection[Path]) -> Listing:
+        """As `scan`, of these paths below `root` alone; what else lies there is not told."""
 
 
-class Whereabouts(StrEnum):
+class FileStatus(StrEnum):
     """What became of a file since it was seen."""
 
     SAME = "same"
@@ -101,17 +101,17 @@ class AudioFiles(Protocol):
     def is_being_written(self, file: AudioFile) -> bool:
         """Whether a process has it open for writing, or wrote since; False where that cannot be told."""
 
-    def whereabouts(self, file: AudioFile) -> Whereabouts:
+    def file_status(self, file: AudioFile) -> FileStatus:
         """Whether it is still the version that was seen. Raises TryLater where its inbox is away."""
 
 
-class Doorbell(Protocol):
+class FolderWatcher(Protocol):
     """Says that it may be worth looking; may ring too often, may miss a ring."""
 
     def wait(self, timeout_s: float) -> bool:
         """Block until something may have changed, `wake` was called, or the time is over."""
 
-    def changed(self) -> Collection[Path] | None:
+    def changed_paths(self) -> Collection[Path] | None:
         """The paths named as changed since this was asked last; None: anything may have changed."""
 
     def wake(self) -> None:
@@ -125,16 +125,20 @@ class Recording:
     key: int  # the caller's own number for it
     samples: Any  # numpy array or memory map
     sha256: str  # of the file's bytes
-    info: SoundInfo
+    info: AudioInfo
     language: str | None = None
     task: str = "transcribe"
     prompt: str | None = None  # text that it is to be understood by; None: the configuration's
-    speech: Stretches | None = None  # where somebody speaks; None: not looked for
+    speech: SpeechSpans | None = None  # where somebody speaks; None: not looked for
     turns: tuple[Turn, ...] | None = None  # who speaks when; None: not asked
     channels: tuple[tuple[str, Recording], ...] = ()  # each to be heard by itself, by name
     close: Callable[[], None] = field(default=lambda: None)  # frees the samples, of channels too
-    so_far: SoFar | None = None  # heard by an attempt that was cut off: go on behind it
-    keep: Callable[[SoFar], None] | None = None  # is told what has been heard so far
+    partial: PartialTranscript | None = (
+        None  # heard by an attempt that was cut off: go on behind it
+    )
+    save_partial: Callable[[PartialTranscript], None] | None = (
+        None  # is told what has been heard so far
+    )
 
     @property
     def duration_s(self) -> float:
@@ -167,10 +171,10 @@ class AudioDecoder(Protocol):
         """End the worker process."""
 
 
-class VoiceActivity(Protocol):
+class VoiceActivityDetector(Protocol):
     """Tells speech from all else."""
 
-    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+    def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
         """Where somebody speaks, in seconds; empty where nobody does.
 
         samples: float32, shape (n_samples,), 16 kHz mono; a memory map is not read at once.
@@ -189,7 +193,7 @@ class SpeakerDiarization(Protocol):
     def fingerprint(self) -> str:
         """What decides the names: all of `name`, and how many speakers are looked for."""
 
-    def turns(self, samples: Any) -> tuple[Turn, ...]:
+    def diarize(self, samples: Any) -> tuple[Turn, ...]:
         """Who speaks when, in time order; people may speak at the same time.
 
         samples: float32, shape (n_samples,), 16 kHz mono. Raises SpeakersUnknown.
@@ -197,7 +201,7 @@ class SpeakerDiarization(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Transcribed:
+class TranscriptionResult:
     """One finished recording, as the engine hands it over: its transcript, or what went wrong."""
 
     key: int
@@ -242,7 +246,7 @@ class TranscriptionEngine(Protocol):
         seconds: EngineSeconds,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
-    ) -> Iterator[Transcribed]:
+    ) -> Iterator[TranscriptionResult]:
         """Yield each recording's transcript as soon as its last window is decoded.
 
         recordings are pulled when there is room, so that decoding files and computing overlap.
@@ -274,11 +278,11 @@ class EnginePool(Protocol):
     def engine(self, model: str) -> TranscriptionEngine:
         """The engine for that model. Raises EngineUnavailable."""
 
-    def load_s_of_first_use(self, engine: TranscriptionEngine) -> float:
+    def pop_load_s(self, engine: TranscriptionEngine) -> float:
         """Seconds that loading it took, the first time it is asked; 0 afterwards."""
 
     @property
-    def asked(self) -> TranscriptionEngineConfig:
+    def requested(self) -> TranscriptionEngineConfig:
         """The engine as configured."""
 
 
@@ -292,7 +296,7 @@ class Output:
         None  # no link is followed between this folder and the path's; None: its own
     )
     replaces_sha256: str | None = None  # our own older transcript of that name, if it is untouched
-    makes_folder: bool = False  # an output folder is made; one beside a recording is not
+    creates_folder: bool = False  # an output folder is made; one beside a recording is not
 
 
 class TranscriptPublisher(Protocol):
@@ -304,7 +308,7 @@ class TranscriptPublisher(Protocol):
         Raises NameTaken if a file that is not ours has the name, TryLater for a full or read-only disk.
         """
 
-    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
         """As `publish`, of many files side by side; what was in the way of each."""
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
@@ -331,7 +335,7 @@ class TranscriptCache(Protocol):
     def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """A transcript of the same bytes by the same engine and options."""
 
-    def keep(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
+    def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
         """Let the others find it, for some time."""
 
 

@@ -7,23 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thoth_watch.application.destination import Destination, names_of
+from thoth_watch.application.destination import Destination, output_paths
 from thoth_watch.application.ports import (
     Claim,
     Clock,
     Ledger,
+    NewResult,
     Output,
-    ResultToRecord,
     StoredResult,
     TranscriptPublisher,
     TranscriptRenderer,
-    Unpublished,
+    UnpublishedResult,
 )
-from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.domain.errors import NameTaken, RetryLater
+from thoth_watch.domain.file_options import NEXT_TO_SOURCE
 from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE
 
 ALTERNATE = "alternate"  # a foreign file has the name that it should have had
 ANOTHER = "another"  # other recordings of ours have the names before
@@ -66,34 +66,34 @@ class PublishTranscript:
 
     def new(
         self, items: Sequence[NewTranscript], *, claim: Claim, run_id: int
-    ) -> list[FileOutcome | TryLater | None]:
+    ) -> list[FileOutcome | RetryLater | None]:
         """Store new results, reserve their names, write them; what became of each.
 
         None where the claim is no longer ours, TryLater where the disk is full or a folder may not be
         written. What goes as it mostly does goes together, in two transactions for all.
         """
         try:
-            together = self._together(items, claim=claim, run_id=run_id)
-        except TryLater as error:  # of the ledger
+            together = self._publish_together(items, claim=claim, run_id=run_id)
+        except RetryLater as error:  # of the ledger
             return [error] * len(items)
         except NameTaken:  # another worker was faster: nothing is recorded yet
             together = [{} for _ in items]
         return [
-            self._one(item, claim=claim, run_id=run_id, written=outcome)
+            self._publish_one(item, claim=claim, run_id=run_id, written=outcome)
             if isinstance(outcome, dict)
             else outcome
             for item, outcome in zip(items, together, strict=True)
         ]
 
-    def _together(
+    def _publish_together(
         self, items: Sequence[NewTranscript], *, claim: Claim, run_id: int
-    ) -> list[FileOutcome | TryLater | dict[str, tuple[Path, str]]]:
+    ) -> list[FileOutcome | RetryLater | dict[str, tuple[Path, str]]]:
         """What became of each item whose first choice of names is free; of the others, what is written."""
         plans, contents = self._first_choices(items)
         reserved = self._ledger.record_results(
             claim,
             [
-                ResultToRecord(
+                NewResult(
                     file_id=items[n].to.item.file_id,
                     sha256=items[n].to.sha256,
                     fingerprint=items[n].fingerprint,
@@ -120,11 +120,11 @@ class PublishTranscript:
             ]
         )
         written: list[dict[str, tuple[Path, str]]] = [{} for _ in items]
-        failed: dict[int, TryLater] = {}
+        failed: dict[int, RetryLater] = {}
         for (n, name, path), problem in zip(outputs, problems, strict=True):
             if problem is None:
                 written[n][name] = (path, _sha256(contents[n][name]))
-            elif isinstance(problem, TryLater):
+            elif isinstance(problem, RetryLater):
                 failed[n] = problem
         whole = [n for n in ours if len(written[n]) == len(plans[n].names)]
         self._ledger.record_all_published(
@@ -144,7 +144,7 @@ class PublishTranscript:
         taken: set[Path] = set()
         for n, item in enumerate(items):
             base, kind = next(iter(self._candidates(item)))
-            plan = NamePlan(tuple(names_of(item.to, base).items()), kind, foreign=None)
+            plan = NamePlan(tuple(output_paths(item.to, base).items()), kind, foreign=None)
             paths = {path for _, path in plan.names}
             if not paths & taken and len(paths) == len(plan.names):
                 wanted[n] = plan
@@ -168,17 +168,17 @@ class PublishTranscript:
         ours = {_sha256(content)} | ({owner[1]} if owner and owner[1] else set())
         try:
             return not self._publisher.is_foreign(path, below=to.below, ours_sha256=ours)
-        except TryLater:
+        except RetryLater:
             return False  # told by the longer way
 
-    def _one(
+    def _publish_one(
         self,
         item: NewTranscript,
         *,
         claim: Claim,
         run_id: int,
         written: dict[str, tuple[Path, str]],
-    ) -> FileOutcome | TryLater | None:
+    ) -> FileOutcome | RetryLater | None:
         """The longer way, plan by plan, for one whose first choice of names is not free."""
         contents = self._contents(item.to, item.result)
         try:
@@ -200,12 +200,12 @@ class PublishTranscript:
                     self._write(item.to, plan, contents, written)
                 except NameTaken:
                     continue  # somebody was faster: the next name for what is not yet written
-                return self._published(item, plan, written)
-            return self._without_name(item, written)
-        except TryLater as error:
+                return self._record_success(item, plan, written)
+            return self._record_no_name(item, written)
+        except RetryLater as error:
             return error
 
-    def again(self, unpublished: Unpublished) -> FileOutcome | None:
+    def publish_stored(self, unpublished: UnpublishedResult) -> FileOutcome | None:
         """Publish a result that a killed process left in the ledger; what it had written is adopted."""
         to = Destination(unpublished.waiting, unpublished.sha256, unpublished.claim_no)
         item = NewTranscript(to, fingerprint="", result=unpublished.result, reused=True)
@@ -214,24 +214,24 @@ class PublishTranscript:
         try:
             self._write(to, plan, self._contents(to, item.result), written)
         except NameTaken:
-            return self._without_name(item, written)
-        return self._published(item, plan, written)
+            return self._record_no_name(item, written)
+        return self._record_success(item, plan, written)
 
     def _contents(self, to: Destination, result: StoredResult) -> dict[str, bytes]:
         """Each format's whole file."""
         return {
             name: self._render(result.transcript, name, provenance=result.provenance)
-            for name in to.item.treatment.formats
+            for name in to.item.file_options.formats
         }
 
     def _candidates(self, item: NewTranscript) -> Iterator[tuple[str, str]]:
         """Names without their format, and what kind each is, best first."""
-        treatment = item.to.item.treatment
+        file_options = item.to.item.file_options
         return candidate_names(
             item.to.item.file.path,
-            pattern=treatment.name,
+            pattern=file_options.name,
             sha256=item.to.sha256,
-            language=language_in_name(item.result.transcript.language, treatment.task),
+            language=language_in_name(item.result.transcript.language, file_options.task),
         )
 
     def _plans(
@@ -249,8 +249,8 @@ class PublishTranscript:
         for base, kind in self._candidates(item):
             if foreign is not None and kind != ALTERNATE:
                 continue
-            wanted = names_of(to, base) | {name: path for name, (path, _) in written.items()}
-            taken, alien = self._who_has(to, wanted, contents)
+            wanted = output_paths(to, base) | {name: path for name, (path, _) in written.items()}
+            taken, alien = self._find_owners(to, wanted, contents)
             if taken:
                 continue
             if alien is not None:
@@ -259,9 +259,9 @@ class PublishTranscript:
             if kind == ALTERNATE and foreign is None:
                 kind = ANOTHER  # noqa: PLW2901 - said of this plan only
             yield NamePlan(tuple(wanted.items()), kind, foreign)
-            _, foreign = self._who_has(to, wanted, contents)  # who was faster
+            _, foreign = self._find_owners(to, wanted, contents)  # who was faster
 
-    def _who_has(
+    def _find_owners(
         self, to: Destination, names: Mapping[str, Path], contents: Mapping[str, bytes]
     ) -> tuple[bool, Path | None]:
         """Whether another recording of ours has one of the names, and which one a foreign file has.
@@ -306,22 +306,20 @@ class PublishTranscript:
             content,
             below=to.below,
             replaces_sha256=replaces_sha256,
-            makes_folder=to.item.treatment.output_dir != BESIDE_THE_SOURCE,
+            creates_folder=to.item.file_options.output_dir != NEXT_TO_SOURCE,
         )
 
-    def _published(
+    def _record_success(
         self, item: NewTranscript, plan: NamePlan, written: Mapping[str, tuple[Path, str]]
     ) -> FileOutcome:
         state, reason = State.DONE, ""
         if plan.kind == ALTERNATE:
             state = State.CONFLICT
             alternate = plan.names[-1][1].name
-            reason = (
-                f"{self._blocker(item.to, plan)} and was left alone; the transcript is {alternate}"
-            )
+            reason = f"{self._describe_blocker(item.to, plan)} and was left alone; the transcript is {alternate}"
         return self._record(item, state, reason, list(written.values()))
 
-    def _blocker(self, to: Destination, plan: NamePlan) -> str:
+    def _describe_blocker(self, to: Destination, plan: NamePlan) -> str:
         """What is in the way of the name that the transcript should have had."""
         if plan.foreign is None:
             return "the name was taken by a file that is not ours"
@@ -329,7 +327,7 @@ class PublishTranscript:
         is_edited = owner is not None and owner[0] == to.item.file_id and owner[1] is not None
         return f"{plan.foreign.name} {'was edited' if is_edited else 'is not ours'}"
 
-    def _without_name(
+    def _record_no_name(
         self, item: NewTranscript, written: Mapping[str, tuple[Path, str]]
     ) -> FileOutcome:
         reason = "files that are not ours have every name this transcript could have; move them, then retry"

@@ -10,50 +10,50 @@ from hashlib import sha256
 from typing import Any
 
 from thoth_watch.application.batch_work import BatchWork, log_run
-from thoth_watch.application.channel_by_channel import transcribe_channels
 from thoth_watch.application.decode_ahead import decode_ahead
 from thoth_watch.application.destination import Destination
 from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.known_results import Key, KnownResults
-from thoth_watch.application.long_recordings import LongRecordings
+from thoth_watch.application.partial_transcripts import PartialTranscripts
 from thoth_watch.application.ports import (
     AudioDecoder,
     AudioFiles,
     Claim,
     Clock,
     EnginePool,
+    FileStatus,
     Ledger,
     Progress,
     Recording,
     SpeakerDiarization,
     StoredResult,
-    Transcribed,
-    VoiceActivity,
-    Whereabouts,
+    TranscriptionResult,
+    VoiceActivityDetector,
 )
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.publish_transcript import NewTranscript, PublishTranscript
+from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.application.write_behind import WriteBehind
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import (
     AudioError,
-    CutShort,
+    AudioTruncated,
     EngineUnavailable,
     FileChanged,
     FileGone,
-    HeardElsewhere,
-    TryLater,
+    RetryLater,
+    TranscribedElsewhere,
 )
 from thoth_watch.domain.run import FileOutcome
-from thoth_watch.domain.speakers import with_speakers
-from thoth_watch.domain.states import CUT_SHORT_BELIEVED_S, CUT_SHORT_TRIES
+from thoth_watch.domain.speakers import assign_speakers
+from thoth_watch.domain.states import TRUNCATED_ACCEPTED_AFTER_S, TRUNCATED_ATTEMPTS
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _PendingResult:
     """A recording that has its transcript."""
 
     item: WaitingFile
@@ -78,11 +78,11 @@ class TranscribeBatch:
         peak_rss_bytes: Callable[[], int],
         host: str,
         provenance: Mapping[str, Any],
-        may_begin_another: Callable[[float], bool] = lambda _: True,
-        voice: VoiceActivity | None = None,
+        may_start_file: Callable[[float], bool] = lambda _: True,
+        voice: VoiceActivityDetector | None = None,
         speakers: SpeakerDiarization | None = None,
         known: KnownResults | None = None,
-        writes_at_once: bool = False,
+        writes_synchronously: bool = False,
     ) -> None:
         """may_begin_another: whether a batch that works since so many seconds may take up another file.
 
@@ -99,11 +99,11 @@ class TranscribeBatch:
         self._peak_rss_bytes = peak_rss_bytes
         self._host = host
         self._provenance = provenance
-        self._may_begin_another = may_begin_another
+        self._may_start_file = may_start_file
         self._voice = voice
         self._speakers = speakers
         self._known = known or KnownResults(ledger)
-        self._writes_at_once = writes_at_once
+        self._writes_synchronously = writes_synchronously
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; what became of each file that came to an end.
@@ -115,22 +115,22 @@ class TranscribeBatch:
         started_at = self._clock.now()
         batch = claim.batch
         try:
-            engine = self._engines.engine(batch.files[0].treatment.model)
+            engine = self._engines.engine(batch.files[0].file_options.model)
         except EngineUnavailable as error:
-            return self._without_engine(claim, error)
+            return self._fail_without_engine(claim, error)
         run_id = self._ledger.open_run(
-            claim, asked=self._engines.asked, placement=engine.placement, now=started_at
+            claim, requested=self._engines.requested, placement=engine.placement, now=started_at
         )
-        long = LongRecordings(self._ledger, self._clock)
-        work = BatchWork(claim, run_id, started_at, engine, long=long)
-        work.stages.load_s = self._engines.load_s_of_first_use(engine)
+        partials = PartialTranscripts(self._ledger, self._clock)
+        work = BatchWork(claim, run_id, started_at, engine, partials=partials)
+        work.stages.load_s = self._engines.pop_load_s(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
         self._progress.begin(files=len(batch.files), audio_s=batch.audio_s)
         error_text: str | None = None
         broken: EngineUnavailable | None = None
         try:
             self._transcribe(work, should_stop)
-        except TryLater:
+        except RetryLater:
             raise  # the ledger itself is in the way: nothing more can be recorded now
         except Exception as error:
             error_text = f"{type(error).__name__}: {error}"
@@ -142,8 +142,8 @@ class TranscribeBatch:
             for recording in work.recordings.values():
                 recording.close()
         released = self._ledger.release(claim, now=self._clock.now())
-        run = work.as_run(
-            asked=self._engines.asked,
+        run = work.build_run(
+            requested=self._engines.requested,
             host=self._host,
             finished_at=self._clock.now(),
             wall_s=self._clock.monotonic_s() - started_s,
@@ -159,25 +159,26 @@ class TranscribeBatch:
 
     def _transcribe(self, work: BatchWork, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
-        with WriteBehind[_Heard](
-            lambda some: self._put(work, some), at_once=self._writes_at_once
-        ) as heard:
+        with WriteBehind[_PendingResult](
+            lambda some: self._publish_results(work, some),
+            is_synchronous=self._writes_synchronously,
+        ) as pending:
             done = transcribe_channels(
                 work.engine,
-                self._recordings(work, heard, should_stop),
+                self._recordings(work, pending, should_stop),
                 seconds=work.seconds,
                 on_progress=self._progress.advance,
                 should_stop=should_stop,
             )
             try:
                 for finished in done:
-                    work.long.finished(finished.key)
-                    self._finish(work, heard, waiting[finished.key], finished)
+                    work.partials.discard(finished.key)
+                    self._finish(work, pending, waiting[finished.key], finished)
             finally:
-                work.long.write_all()
+                work.partials.save_all()
 
     def _recordings(
-        self, work: BatchWork, heard: WriteBehind[_Heard], should_stop: Callable[[], bool]
+        self, work: BatchWork, pending: WriteBehind[_PendingResult], should_stop: Callable[[], bool]
     ) -> Iterator[Recording]:
         """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
         files = work.claim.batch.files
@@ -186,10 +187,10 @@ class TranscribeBatch:
 
         def no_other() -> bool:
             took_s = self._clock.monotonic_s() - begun_s
-            work.is_cut = not is_first and (work.is_cut or not self._may_begin_another(took_s))
-            return work.is_cut or should_stop()
+            work.is_time_up = not is_first and (work.is_time_up or not self._may_start_file(took_s))
+            return work.is_time_up or should_stop()
 
-        asked: set[Key] = set()
+        requested: set[Key] = set()
         for some in decode_ahead(
             self._decoder,
             files,
@@ -206,12 +207,12 @@ class TranscribeBatch:
                     for item, recording, _ in some
                     if isinstance(recording, Recording)
                 }
-                new = self._known.new(keys - asked) if keys else set()
-                asked |= keys
+                new = self._known.find_missing(keys - requested) if keys else set()
+                requested |= keys
                 while decoded:
                     item, recording, decode_s = decoded.popleft()
                     work.stages.decode_s += decode_s
-                    given = self._take_up(work, heard, item, recording, new)
+                    given = self._prepare(work, pending, item, recording, new)
                     if given is not None:
                         yield given
                     if decoded and no_other():
@@ -221,12 +222,12 @@ class TranscribeBatch:
                     if isinstance(recording, Recording):
                         recording.close()
 
-    def _take_up(
+    def _prepare(
         self,
         work: BatchWork,
-        heard: WriteBehind[_Heard],
+        pending: WriteBehind[_PendingResult],
         item: WaitingFile,
-        recording: Recording | AudioError | TryLater,
+        recording: Recording | AudioError | RetryLater,
         new: set[Key],
     ) -> Recording | None:
         """The recording as the engine is to hear it; None where there is nothing for it to do.
@@ -237,15 +238,15 @@ class TranscribeBatch:
         try:
             if not isinstance(recording, Recording):
                 raise recording
-            self._refuse_unfinished(item, recording)
-        except (AudioError, TryLater) as error:
+            self._reject_truncated(item, recording)
+        except (AudioError, RetryLater) as error:
             self._fail(work, item, error)
             return None
         fingerprint = self._fingerprint(work, item)
         key = recording.sha256, fingerprint
         try:
             known = self._known.find(work.claim, *key, is_new=key in new)
-        except HeardElsewhere as error:
+        except TranscribedElsewhere as error:
             recording.close()
             self._fail(work, item, error, sha256=recording.sha256)
             return None
@@ -254,33 +255,37 @@ class TranscribeBatch:
         if known is not None:
             recording.close()
             self._progress.advance(recording.duration_s)
-            heard.put(_Heard(item, recording, known, reused=True))
+            pending.put(_PendingResult(item, recording, known, reused=True))
             return None
-        treatment = item.treatment
-        asked = replace(
+        file_options = item.file_options
+        requested = replace(
             recording,
-            language=treatment.language,
-            task=treatment.task,
-            prompt=treatment.prompt,
+            language=file_options.language,
+            task=file_options.task,
+            prompt=file_options.prompt,
         )
-        asked = work.long.take_up(asked, fingerprint)
-        work.recordings[item.file_id] = asked
-        return asked
+        requested = work.partials.resume(requested, fingerprint)
+        work.recordings[item.file_id] = requested
+        return requested
 
-    def _refuse_unfinished(self, item: WaitingFile, recording: Recording) -> None:
+    def _reject_truncated(self, item: WaitingFile, recording: Recording) -> None:
         """A recording cut short is looked at again until it has been quiet for an hour.
 
         One whose times are in the future never seems to be: there the tries decide.
         """
         cut = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
         quiet_s = self._clock.now().timestamp() - item.file.signature.modified_ns / 1e9
-        is_believed = quiet_s >= CUT_SHORT_BELIEVED_S or item.attempts >= CUT_SHORT_TRIES
+        is_believed = quiet_s >= TRUNCATED_ACCEPTED_AFTER_S or item.attempts >= TRUNCATED_ATTEMPTS
         if cut is not None and not is_believed:
             recording.close()
-            raise CutShort(cut)
+            raise AudioTruncated(cut)
 
     def _finish(
-        self, work: BatchWork, heard: WriteBehind[_Heard], item: WaitingFile, finished: Transcribed
+        self,
+        work: BatchWork,
+        pending: WriteBehind[_PendingResult],
+        item: WaitingFile,
+        finished: TranscriptionResult,
     ) -> None:
         recording = work.recordings.pop(item.file_id)
         recording.close()
@@ -290,28 +295,28 @@ class TranscribeBatch:
         transcript = finished.transcript
         work.skipped_s += transcript.skipped_s
         if recording.turns is not None and self._speakers is not None:
-            transcript = with_speakers(transcript, recording.turns)
+            transcript = assign_speakers(transcript, recording.turns)
             work.diarization = self._speakers.name
         provenance = provenance_of(
             self._provenance, work.engine, recording, transcript, speakers=self._speakers
         )
         result = StoredResult(transcript=transcript, provenance=provenance)
-        heard.put(_Heard(item, recording, result, reused=False))
+        pending.put(_PendingResult(item, recording, result, reused=False))
 
-    def _put(self, work: BatchWork, heard: list[_Heard]) -> None:
+    def _publish_results(self, work: BatchWork, pending: list[_PendingResult]) -> None:
         """Make results durable, then put the transcripts beside the recordings."""
         begun_s = self._clock.monotonic_s()
         there = []
-        for one in heard:
+        for one in pending:
             try:
-                match self._files.whereabouts(one.item.file):
-                    case Whereabouts.GONE:
+                match self._files.file_status(one.item.file):
+                    case FileStatus.GONE:
                         raise FileGone("the recording was removed while it was transcribed")
-                    case Whereabouts.CHANGED:
+                    case FileStatus.CHANGED:
                         raise FileChanged("the recording changed while it was transcribed")
-                    case Whereabouts.SAME:
+                    case FileStatus.SAME:
                         there.append(one)
-            except (AudioError, TryLater) as error:
+            except (AudioError, RetryLater) as error:
                 self._fail(work, one.item, error, sha256=one.recording.sha256)
         new = [
             NewTranscript(
@@ -324,16 +329,16 @@ class TranscribeBatch:
         ]
         outcomes = self._publish.new(new, claim=work.claim, run_id=work.run_id)
         for one, outcome in zip(there, outcomes, strict=True):
-            if isinstance(outcome, TryLater):
+            if isinstance(outcome, RetryLater):
                 self._fail(work, one.item, outcome, sha256=one.recording.sha256)
             elif outcome is None:
                 text = "a late result is thrown away: its file is another's, or another one, by now"
                 log.warning(text, extra={"event": "fenced", "path": str(one.item.file.path)})
             else:
-                self._settle_outcome(work, one.item, outcome)
+                self._record_outcome(work, one.item, outcome)
                 if not one.reused:
                     key = one.recording.sha256, self._fingerprint(work, one.item)
-                    self._known.keep(*key, one.result)
+                    self._known.store(*key, one.result)
         work.stages.write_s += self._clock.monotonic_s() - begun_s
 
     def _fail(
@@ -344,9 +349,9 @@ class TranscribeBatch:
         self._ledger.record_failure(
             work.claim, outcome=outcome, run_id=work.run_id, now=self._clock.now()
         )
-        self._settle_outcome(work, item, outcome)
+        self._record_outcome(work, item, outcome)
 
-    def _settle_outcome(self, work: BatchWork, item: WaitingFile, outcome: FileOutcome) -> None:
+    def _record_outcome(self, work: BatchWork, item: WaitingFile, outcome: FileOutcome) -> None:
         work.outcomes[item.file_id] = outcome
         self._progress.finished(item.file.path, outcome.state, outcome.reason)
 
@@ -355,10 +360,10 @@ class TranscribeBatch:
             if item.file_id not in work.outcomes:
                 self._fail(work, item, error)
 
-    def _without_engine(self, claim: Claim, error: EngineUnavailable) -> list[FileOutcome]:
+    def _fail_without_engine(self, claim: Claim, error: EngineUnavailable) -> list[FileOutcome]:
         now = self._clock.now()
         run_id = self._ledger.record_failed_start(
-            asked=self._engines.asked, error=str(error), host=self._host, now=now
+            requested=self._engines.requested, error=str(error), host=self._host, now=now
         )
         outcomes = [outcome_of(error, item, now=now) for item in claim.batch.files]
         for item, outcome in zip(claim.batch.files, outcomes, strict=True):
@@ -369,12 +374,12 @@ class TranscribeBatch:
 
     def _fingerprint(self, work: BatchWork, item: WaitingFile) -> str:
         """The engine's fingerprint with what this file was asked to be transcribed as."""
-        asked = item.treatment
-        words = [asked.language or "auto", asked.task, f"vad-{asked.vad}"]
-        if asked.channels != Channels.MIX:
-            words.append(asked.channels)
-        if asked.diarize and self._speakers is not None:
+        requested = item.file_options
+        words = [requested.language or "auto", requested.task, f"vad-{requested.vad}"]
+        if requested.channels != Channels.MIX:
+            words.append(requested.channels)
+        if requested.diarize and self._speakers is not None:
             words.append(self._speakers.fingerprint)
-        if asked.prompt is not None:
-            words.append(sha256(asked.prompt.encode()).hexdigest()[:16])
+        if requested.prompt is not None:
+            words.append(sha256(requested.prompt.encode()).hexdigest()[:16])
         return ":".join((work.engine.fingerprint, *words))

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thoth_watch.application.channel_by_channel import transcribe_channels
-from thoth_watch.application.listening import listened
+from thoth_watch.application.detect_speech import detect_speech
 from thoth_watch.application.ports import (
     AudioDecoder,
     EngineSeconds,
@@ -16,21 +15,22 @@ from thoth_watch.application.ports import (
     Progress,
     Recording,
     SpeakerDiarization,
-    Transcribed,
     TranscriptionEngine,
+    TranscriptionResult,
     TranscriptPublisher,
     TranscriptRenderer,
-    VoiceActivity,
+    VoiceActivityDetector,
 )
 from thoth_watch.application.provenance import provenance_of
+from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.channels import Channels
-from thoth_watch.domain.errors import AudioError, NameTaken, TryLater
+from thoth_watch.domain.errors import AudioError, NameTaken, RetryLater
+from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions
 from thoth_watch.domain.naming import candidate_names, language_in_name
-from thoth_watch.domain.speakers import with_speakers
+from thoth_watch.domain.speakers import assign_speakers
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +51,22 @@ class TranscribeFiles:
         *,
         engine: TranscriptionEngine,
         decoder: AudioDecoder,
-        look_at: Callable[[Path], AudioFile],
+        resolve_file: Callable[[Path], AudioFile],
         publisher: TranscriptPublisher,
         render: TranscriptRenderer,
         progress: Progress,
-        treatment: Treatment,
+        file_options: FileOptions,
         provenance: Mapping[str, Any],
-        voice: VoiceActivity | None = None,
+        voice: VoiceActivityDetector | None = None,
         speakers: SpeakerDiarization | None = None,
     ) -> None:
         self._engine = engine
         self._decoder = decoder
-        self._look_at = look_at
+        self._resolve_file = resolve_file
         self._publisher = publisher
         self._render = render
         self._progress = progress
-        self._treatment = treatment
+        self._treatment = file_options
         self._provenance = provenance
         self._voice = voice
         self._speakers = speakers
@@ -103,38 +103,40 @@ class TranscribeFiles:
         recordings: dict[int, Recording],
         problems: list[NamedOutcome],
     ) -> Iterator[Recording]:
-        treatment = self._treatment
-        is_split = treatment.channels == Channels.SPLIT
+        file_options = self._treatment
+        is_split = file_options.channels == Channels.SPLIT
         decode = self._decoder.decode_channels if is_split else self._decoder.decode
         for key, path in enumerate(paths):
             try:
-                recording = listened(
-                    decode(self._look_at(path), key=key),
-                    treatment,
+                recording = detect_speech(
+                    decode(self._resolve_file(path), key=key),
+                    file_options,
                     voice=self._voice,
                     speakers=self._speakers,
                 )
-            except (AudioError, TryLater) as error:
+            except (AudioError, RetryLater) as error:
                 problems.append(NamedOutcome(path, problem=str(error)))
                 continue
             recordings[key] = replace(
                 recording,
-                language=treatment.language,
-                task=treatment.task,
-                prompt=treatment.prompt,
+                language=file_options.language,
+                task=file_options.task,
+                prompt=file_options.prompt,
             )
             yield recordings[key]
 
-    def _finish(self, path: Path, recording: Recording, finished: Transcribed) -> NamedOutcome:
+    def _finish(
+        self, path: Path, recording: Recording, finished: TranscriptionResult
+    ) -> NamedOutcome:
         recording.close()
         if finished.transcript is None:
             return NamedOutcome(path, problem=finished.error)
         transcript = finished.transcript
         if recording.turns is not None:
-            transcript = with_speakers(transcript, recording.turns)
+            transcript = assign_speakers(transcript, recording.turns)
         try:
             written, problem = self._publish(path, recording, transcript)
-        except TryLater as error:
+        except RetryLater as error:
             return NamedOutcome(path, problem=str(error))
         if written and not problem:
             self._progress.finished(path, State.DONE, "")
@@ -143,27 +145,27 @@ class TranscribeFiles:
     def _publish(
         self, path: Path, recording: Recording, transcript: Transcript
     ) -> tuple[tuple[Path, ...], str | None]:
-        treatment = self._treatment
-        beside = treatment.output_dir == BESIDE_THE_SOURCE
-        folder = path.absolute().parent if beside else Path(treatment.output_dir)
+        file_options = self._treatment
+        beside = file_options.output_dir == NEXT_TO_SOURCE
+        folder = path.absolute().parent if beside else Path(file_options.output_dir)
         told = provenance_of(
             self._provenance, self._engine, recording, transcript, speakers=self._speakers
         )
         blocked: Path | None = None
         for base, kind in candidate_names(
             path,
-            pattern=treatment.name,
+            pattern=file_options.name,
             sha256=recording.sha256,
-            language=language_in_name(transcript.language, treatment.task),
+            language=language_in_name(transcript.language, file_options.task),
         ):
-            names = [folder / base.replace("{format}", name) for name in treatment.formats]
+            names = [folder / base.replace("{format}", name) for name in file_options.formats]
             if any(name in self._taken for name in names) or (blocked and kind != "alternate"):
                 continue
-            contents = [self._render(transcript, f, provenance=told) for f in treatment.formats]
+            contents = [self._render(transcript, f, provenance=told) for f in file_options.formats]
             try:
                 for name, content in zip(names, contents, strict=True):
                     blocked_now = name
-                    self._publisher.publish(Output(name, content, makes_folder=not beside))
+                    self._publisher.publish(Output(name, content, creates_folder=not beside))
             except NameTaken:
                 blocked = blocked or blocked_now
                 continue

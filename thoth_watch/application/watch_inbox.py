@@ -18,7 +18,7 @@ from thoth_watch.application.ports import (
     Ledger,
 )
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry
-from thoth_watch.domain.settling import EMPTY_GIVEN_UP_S, SettleTracker
+from thoth_watch.domain.settling import EMPTY_TIMEOUT_S, SettleTracker
 from thoth_watch.domain.states import State
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,12 @@ log = logging.getLogger(__name__)
 REASON_NEW = "new: waits until its copy is finished"
 REASON_CHANGED = "changed: waits until its copy is finished"
 REASON_WRITER = "a program still has it open for writing"
-REASON_UNANNOUNCED = "its writer has not said that it is whole: no {sentinel} of its name beside it"
+REASON_AWAITING_SENTINEL = (
+    "its writer has not said that it is whole: no {sentinel} of its name beside it"
+)
 REASON_EMPTY = "empty: 0 bytes; given up after an hour if nothing is written to it"
-GONE_AFTER_LOOKS = 2
-TAKEN_AT_ONCE = 1_000  # settled files whose headers are read before others may be begun
+GONE_AFTER_SCANS = 2
+MAX_SETTLED_PER_SCAN = 1_000  # settled files whose headers are read before others may be begun
 
 
 @dataclass(slots=True)
@@ -40,14 +42,14 @@ class _Changes:
     ready: list[tuple[AudioFile, float | None]] = field(default_factory=list)
     refused: list[RefusedEntry] = field(default_factory=list)
     gone: list[Path] = field(default_factory=list)
-    given_up: list[Path] = field(default_factory=list)
+    expired_empty: list[Path] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.seen or self.ready or self.refused or self.gone)
 
 
 class WatchInbox:
-    """Watches one inbox: the whole by `tick`, what an event named and what settles by `glance`."""
+    """Watches one inbox: the whole by `scan`, what an event named and what settles by `scan_paths`."""
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class WatchInbox:
         self._decoder = decoder
         self._clock = clock
         self._tracker = SettleTracker(settle_s)
-        self._unannounced = REASON_UNANNOUNCED.format(sentinel=sentinel)
+        self._reason_awaiting_sentinel = REASON_AWAITING_SENTINEL.format(sentinel=sentinel)
         self._known: dict[Path, KnownFile] = {}
         self._is_loaded = False
         self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
@@ -75,57 +77,57 @@ class WatchInbox:
         self._settled: deque[AudioFile] = deque()
         self._missing: dict[Path, int] = {}
         self._identity: tuple[int, int] | None = None
-        self._found_here: set[Path] | None = (
+        self._seen_in_folder: set[Path] | None = (
             None  # seen in this very folder; None: it never changed
         )
         self.unsettled = 0  # files with content that wait for their copy to finish
         self.last = Listing(inbox.root)  # the last look at the whole, without what was found
-        self.n_told = 0  # looks that had anything to tell the ledger
-        self.look_s = 0.0  # that the last look or glance took, without reading headers
+        self.n_recorded = 0  # looks that had anything to tell the ledger
+        self.scan_s = 0.0  # that the last look or glance took, without reading headers
 
-    def tick(self) -> None:
+    def scan(self) -> None:
         """Look once and record all that changed; or, of the look before, more of what has settled."""
-        if self._settled and not self.is_away:
+        if self._settled and not self.is_unavailable:
             changes = _Changes()
             self._take_settled(changes)
             self._record(changes)
             self.unsettled -= len(changes.ready)
             return
         if not self._is_loaded:
-            self._known = self._ledger.known(self._inbox.root)
+            self._known = self._ledger.known_files(self._inbox.root)
             self._is_loaded = True
-        self.look_s, began_s = 0.0, self._clock.monotonic_s()
-        listing = self._doubted(self._inbox.look())
-        self._complain(listing.problem)
-        self.last = replace(listing, files=(), refused=(), unannounced=frozenset())
-        if self.is_away:
+        self.scan_s, began_s = 0.0, self._clock.monotonic_s()
+        listing = self._checked_mount(self._inbox.scan())
+        self._log_problem(listing.problem)
+        self.last = replace(listing, files=(), refused=(), awaiting_sentinel=frozenset())
+        if self.is_unavailable:
             self.unsettled = 0
             self._settled.clear()
             return
-        gone = self._vanished(listing)
+        gone = self._gone_paths(listing)
         settling = self._ledger.settling(self._inbox.root)
-        self._take_in(listing, began_s, settling=settling, gone=gone)
+        self._apply_listing(listing, began_s, settling=settling, gone=gone)
 
-    def glance(self, named: Collection[Path]) -> bool:
-        """Look at these paths and at what waits for its copy to finish; False: only `tick` can tell.
+    def scan_paths(self, named: Collection[Path]) -> bool:
+        """Look at these paths and at what waits for its copy to finish; False: only `scan` can tell.
 
         What is missing is not GONE by this: that takes two looks at the whole.
         """
-        self.look_s, began_s = 0.0, self._clock.monotonic_s()
-        if self.is_away:
+        self.scan_s, began_s = 0.0, self._clock.monotonic_s()
+        if self.is_unavailable:
             return not named
         paths = {*named, *self._pending}
         if not paths:
             return True
-        listing = self._inbox.look_at(paths)
+        listing = self._inbox.scan_paths(paths)
         if listing.identity != self.last.identity:
             return False
-        if self._found_here is not None:
-            self._found_here |= _present(listing)
-        self._take_in(listing, began_s, settling=self._pending, gone=[])
+        if self._seen_in_folder is not None:
+            self._seen_in_folder |= _present(listing)
+        self._apply_listing(listing, began_s, settling=self._pending, gone=[])
         return listing.problem is None
 
-    def _take_in(
+    def _apply_listing(
         self, listing: Listing, began_s: float, *, settling: Collection[Path], gone: list[Path]
     ) -> None:
         """Record what a look found new, changed, refused or settled, and who is gone."""
@@ -140,11 +142,11 @@ class WatchInbox:
             elif file.path in settling:
                 pending.append(file)
         self._pending = {file.path for file in pending}
-        announced = [file for file in pending if file.path not in listing.unannounced]
+        announced = [file for file in pending if file.path not in listing.awaiting_sentinel]
         for file in pending:
-            if file.path in listing.unannounced:
-                self._note(file, self._unannounced, changes)
-        self.look_s = self._clock.monotonic_s() - began_s
+            if file.path in listing.awaiting_sentinel:
+                self._note(file, self._reason_awaiting_sentinel, changes)
+        self.scan_s = self._clock.monotonic_s() - began_s
         self._settle(announced, changes)
         self._record(changes)
         n_empty = sum(1 for file in announced if file.signature.size_bytes == 0)
@@ -153,7 +155,7 @@ class WatchInbox:
     def _record(self, changes: _Changes) -> None:
         now = self._clock.now()
         if changes:
-            self.n_told += 1
+            self.n_recorded += 1
             self._ledger.record_listing(
                 seen=list(changes.seen.values()),
                 ready=changes.ready,
@@ -161,8 +163,8 @@ class WatchInbox:
                 gone=changes.gone,
                 now=now,
             )
-        if changes.given_up:
-            self._ledger.fail_empty(changes.given_up, now=now)
+        if changes.expired_empty:
+            self._ledger.fail_empty_files(changes.expired_empty, now=now)
         self._remember(changes)
 
     @property
@@ -175,8 +177,8 @@ class WatchInbox:
         for of in (self._known, self._noted, self._missing):
             of.pop(path, None)
         self._pending.discard(path)
-        if self._found_here is not None:
-            self._found_here.discard(path)
+        if self._seen_in_folder is not None:
+            self._seen_in_folder.discard(path)
 
     @property
     def root(self) -> Path:
@@ -184,7 +186,7 @@ class WatchInbox:
         return self._inbox.root
 
     @property
-    def is_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether the inbox is not there, or what lies at its path is not the inbox."""
         return self.last.identity is None
 
@@ -193,21 +195,21 @@ class WatchInbox:
         return self._tracker.next_s()
 
     def _settle(self, pending: list[AudioFile], changes: _Changes) -> None:
-        give_up_before = self._clock.now() - timedelta(seconds=EMPTY_GIVEN_UP_S)
+        give_up_before = self._clock.now() - timedelta(seconds=EMPTY_TIMEOUT_S)
         for file in pending:
             if file.signature.size_bytes > 0:
                 continue
             self._note(file, REASON_EMPTY, changes)
             if file.signature.modified_ns < give_up_before.timestamp() * 1e9:
-                changes.given_up.append(file.path)
-        settled = self._tracker.look(pending, now_s=self._clock.monotonic_s())
+                changes.expired_empty.append(file.path)
+        settled = self._tracker.update(pending, now_s=self._clock.monotonic_s())
         self._pending -= {file.path for file in settled}
         self._settled.extend(settled)
         self._take_settled(changes)
 
     def _take_settled(self, changes: _Changes) -> None:
         """Some of the settled files are READY; one that changed since is looked at again."""
-        for _ in range(min(TAKEN_AT_ONCE, len(self._settled))):
+        for _ in range(min(MAX_SETTLED_PER_SCAN, len(self._settled))):
             file = self._settled.popleft()
             if self._files.is_being_written(file):
                 self._note(file, REASON_WRITER, changes)
@@ -228,7 +230,7 @@ class WatchInbox:
             if (before := self._known.get(entry.path)) is None or before.state != State.REFUSED
         ]
 
-    def _doubted(self, listing: Listing) -> Listing:
+    def _checked_mount(self, listing: Listing) -> Listing:
         """The look, or an empty one with a problem where something else lies at the inbox's path.
 
         That is an empty mount point, or something mounted over: another file system than that of
@@ -236,9 +238,11 @@ class WatchInbox:
         """
         if listing.identity is None:
             return listing
-        known = {p: k.signature.device for p, k in self._known.items() if k.signature is not None}
-        is_theirs = not known or listing.identity[0] in known.values()
-        if is_theirs or any(file.path in known for file in listing.files):
+        known_files = {
+            p: k.signature.device for p, k in self._known.items() if k.signature is not None
+        }
+        is_theirs = not known_files or listing.identity[0] in known_files.values()
+        if is_theirs or any(file.path in known_files for file in listing.files):
             return listing
         problem = (
             f"{listing.inbox}: another file system than its recordings were on, and none of them;"
@@ -246,7 +250,7 @@ class WatchInbox:
         )
         return Listing(listing.inbox, problem=problem)
 
-    def _vanished(self, listing: Listing) -> list[Path]:
+    def _gone_paths(self, listing: Listing) -> list[Path]:
         """Paths not seen in two whole looks at the folder that they were seen in.
 
         An incomplete look says nothing about what is missing, nor does one at another folder that
@@ -254,18 +258,18 @@ class WatchInbox:
         """
         present = _present(listing)
         if self._identity not in (None, listing.identity):
-            self._found_here, self._missing = set(), {}
+            self._seen_in_folder, self._missing = set(), {}
         self._identity = listing.identity
-        if self._found_here is not None:
-            self._found_here |= present
+        if self._seen_in_folder is not None:
+            self._seen_in_folder |= present
         if listing.problem is not None:
             return []
         absent = self._known.keys() - present
-        if self._found_here is not None:
-            absent &= self._found_here
+        if self._seen_in_folder is not None:
+            absent &= self._seen_in_folder
         missing = {p: self._missing.get(p, 0) + 1 for p in absent}
-        self._missing = {p: looks for p, looks in missing.items() if looks < GONE_AFTER_LOOKS}
-        return [path for path, looks in missing.items() if looks >= GONE_AFTER_LOOKS]
+        self._missing = {p: looks for p, looks in missing.items() if looks < GONE_AFTER_SCANS}
+        return [path for path, looks in missing.items() if looks >= GONE_AFTER_SCANS]
 
     def _remember(self, changes: _Changes) -> None:
         for file, _ in changes.seen.values():
@@ -278,7 +282,7 @@ class WatchInbox:
             self._known.pop(path, None)
             self._noted.pop(path, None)
 
-    def _complain(self, problem: str | None) -> None:
+    def _log_problem(self, problem: str | None) -> None:
         before = self.last.problem
         if problem and problem != before:
             log.warning(

@@ -10,7 +10,7 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-MOST_WAITING = 64  # then whoever hands over waits
+QUEUE_SIZE = 64  # then whoever hands over waits
 
 
 class WriteBehind(Generic[T]):
@@ -20,11 +20,11 @@ class WriteBehind(Generic[T]):
     hands over next, or at the end.
     """
 
-    def __init__(self, write: Callable[[list[T]], None], *, at_once: bool = False) -> None:
+    def __init__(self, write: Callable[[list[T]], None], *, is_synchronous: bool = False) -> None:
         """at_once: whoever hands over waits until it is written, and a kill costs no finished work."""
         self._write = write
-        self._at_once = at_once
-        self._queue: Queue[T | None] = Queue(MOST_WAITING)
+        self._is_synchronous = is_synchronous
+        self._queue: Queue[T | None] = Queue(QUEUE_SIZE)
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="write-behind", daemon=True)
 
@@ -47,7 +47,7 @@ class WriteBehind(Generic[T]):
         """Hand something over to be written."""
         if self._error is not None:
             raise self._error
-        if self._at_once:
+        if self._is_synchronous:
             self._write([item])
         else:
             self._queue.put(item)

@@ -1,56 +1,56 @@
 """The only place that picks adapters. Heavy ones are imported inside the functions that build them."""
 
-from thoth_watch.bootstrap.configuring import (
-    DEMONSTRATION,
-    build_settings,
-    builtin_note,
-    inbox_of,
-    provenance,
-    treatment_finder,
-)
-from thoth_watch.bootstrap.dispatching import build_wire
+from thoth_watch.bootstrap.dispatchers import build_wire
+from thoth_watch.bootstrap.engine_benchmark import TargetProcess, ThothTarget
 from thoth_watch.bootstrap.engines import (
     BUILTIN_MODEL,
     SAMPLES,
     Engines,
-    Voice,
+    LazyVoiceActivityDetector,
     audio_file,
     build_decoder,
     build_diarization,
     build_engine,
 )
-from thoth_watch.bootstrap.looking import build_report, figures_finder, this_machine
+from thoth_watch.bootstrap.ledger_rebuild import RebuildResult, rebuild_ledger
+from thoth_watch.bootstrap.load_settings import (
+    DEMO_NOTICE,
+    build_inbox,
+    build_settings,
+    builtin_note,
+    file_options_resolver,
+    provenance,
+)
 from thoth_watch.bootstrap.named_files import build_transcribe_files
-from thoth_watch.bootstrap.rebuilding import Rebuilt, rebuild_ledger
-from thoth_watch.bootstrap.service import Silence, build_service
-from thoth_watch.bootstrap.timing import ThisProgram, Timed
+from thoth_watch.bootstrap.readers import build_report, ledger_stats_reader, this_machine
+from thoth_watch.bootstrap.service import NullProgress, build_service
 from thoth_watch.bootstrap.worker import run_worker
 
 __all__ = [
     "BUILTIN_MODEL",
-    "DEMONSTRATION",
+    "DEMO_NOTICE",
     "SAMPLES",
     "Engines",
-    "Rebuilt",
-    "Silence",
-    "ThisProgram",
-    "Timed",
-    "Voice",
+    "LazyVoiceActivityDetector",
+    "NullProgress",
+    "RebuildResult",
+    "TargetProcess",
+    "ThothTarget",
     "audio_file",
     "build_decoder",
     "build_diarization",
     "build_engine",
+    "build_inbox",
     "build_report",
     "build_service",
     "build_settings",
     "build_transcribe_files",
     "build_wire",
     "builtin_note",
-    "figures_finder",
-    "inbox_of",
+    "file_options_resolver",
+    "ledger_stats_reader",
     "provenance",
     "rebuild_ledger",
     "run_worker",
     "this_machine",
-    "treatment_finder",
 ]

@@ -10,9 +10,14 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch.application.ports import Clock, Leases, Ledger, Progress
-from thoth_watch.bootstrap.configuring import batch_limit, provenance
-from thoth_watch.bootstrap.dispatching import build_cache, open_ledger
-from thoth_watch.bootstrap.engines import Engines, Voice, build_decoder, build_diarization
+from thoth_watch.bootstrap.dispatchers import build_cache, open_ledger
+from thoth_watch.bootstrap.engines import (
+    Engines,
+    LazyVoiceActivityDetector,
+    build_decoder,
+    build_diarization,
+)
+from thoth_watch.bootstrap.load_settings import batch_limit, provenance
 
 if TYPE_CHECKING:
     from thoth_watch.application.publish_transcript import PublishTranscript
@@ -109,9 +114,9 @@ def build_transcribe_batch(
         peak_rss_bytes=peak_rss_bytes,
         host=host_name(),
         provenance=provenance(settings),
-        may_begin_another=lambda batch_s: not is_stopping() and has_time(batch_s),
-        voice=Voice(),
+        may_start_file=lambda batch_s: not is_stopping() and has_time(batch_s),
+        voice=LazyVoiceActivityDetector(),
         speakers=build_diarization(settings),
         known=KnownResults(ledger, leases=leases, cache=build_cache(settings)),
-        writes_at_once=leases is not None,
+        writes_synchronously=leases is not None,
     )

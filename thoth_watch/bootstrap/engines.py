@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thoth_watch.application.ports import SpeakerDiarization, TranscriptionEngine, VoiceActivity
+from thoth_watch.application.ports import (
+    SpeakerDiarization,
+    TranscriptionEngine,
+    VoiceActivityDetector,
+)
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -16,7 +20,7 @@ from thoth_watch.domain.engine import (
     TranscriptionEngineConfig,
 )
 from thoth_watch.domain.errors import EngineUnavailable
-from thoth_watch.domain.speech import Stretches, Vad
+from thoth_watch.domain.speech import SpeechSpans, Vad
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.audio import WorkerDecoder
@@ -38,16 +42,16 @@ def build_decoder(audio: AudioConfig | None = None) -> WorkerDecoder:
 
 def audio_file(path: Path) -> AudioFile:
     """The recording that a person named, links followed. Raises AudioError."""
-    from thoth_watch.infrastructure.audio import audio_file as look_at
+    from thoth_watch.infrastructure.audio import audio_file as resolve_file
 
-    return look_at(path)
+    return resolve_file(path)
 
 
 def build_engine(
     config: TranscriptionEngineConfig,
     *,
     decoder: WorkerDecoder | None = None,
-    voice: VoiceActivity | None = None,
+    voice: VoiceActivityDetector | None = None,
 ) -> WhisperTranscriptionEngine:
     """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
 
@@ -73,9 +77,9 @@ def build_engine(
         instead = replace(config, engine_type="standard", device="cpu", precision="float32")
         fallback = Fallback(
             what="engine",
-            asked=f"{config.engine_type} on {config.device} in {config.precision}",
-            got="standard on cpu in float32",
-            why=str(error),
+            requested=f"{config.engine_type} on {config.device} in {config.precision}",
+            used="standard on cpu in float32",
+            reason=str(error),
         )
         log.warning(
             "the engine asked for cannot be had; the standard engine on the CPU stands in",
@@ -92,8 +96,11 @@ def build_diarization(settings: Settings) -> SpeakerDiarization | None:
     Raises ConfigError where the extra `diarize` or the pipeline is missing, EngineUnavailable where
     the hub that has it cannot be reached.
     """
-    asked = [settings.treatment.diarize, *(dict(r.changes).get("diarize") for r in settings.rules)]
-    if not any(asked):
+    requested = [
+        settings.file_options.diarize,
+        *(dict(r.changes).get("diarize") for r in settings.rules),
+    ]
+    if not any(requested):
         return None
     from thoth_watch.infrastructure.models import is_here, require_hub
     from thoth_watch.infrastructure.speakers import CONFIG, PyannoteDiarization, require_package
@@ -108,29 +115,29 @@ def build_diarization(settings: Settings) -> SpeakerDiarization | None:
 class Engines:
     """Keeps the engine in use loaded; one that is asked for otherwise takes its place."""
 
-    def __init__(self, asked: TranscriptionEngineConfig) -> None:
-        self._asked = asked
+    def __init__(self, requested: TranscriptionEngineConfig) -> None:
+        self._requested = requested
         self._loaded: tuple[TranscriptionEngineConfig, TranscriptionEngine] | None = None
-        self._is_load_told = False
+        self._is_load_reported = False
 
-    def reconfigure(self, asked: TranscriptionEngineConfig) -> None:
+    def reconfigure(self, requested: TranscriptionEngineConfig) -> None:
         """From now on engines as another configuration asks; one that it asks for too stays loaded."""
-        self._asked = asked
+        self._requested = requested
 
     @property
-    def asked(self) -> TranscriptionEngineConfig:
+    def requested(self) -> TranscriptionEngineConfig:
         """The engine as configured."""
-        return self._asked
+        return self._requested
 
     def engine(self, model: str) -> TranscriptionEngine:
         """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
-        config = self._asked
+        config = self._requested
         if model != config.model:  # a rule's: what was said of the other one is not its own
             config = replace(config, model=model, revision=None, weights_sha256=None)
         if self._loaded is None or self._loaded[0] != config:
             self._loaded = None  # frees the other one first
             self._loaded = (config, build_engine(config))
-            self._is_load_told = False
+            self._is_load_reported = False
             placement = self._loaded[1].placement
             log.info(
                 "engine loaded",
@@ -158,24 +165,24 @@ class Engines:
             extra={"event": "engine_unloaded", "model": model},
         )
 
-    def load_s_of_first_use(self, engine: TranscriptionEngine) -> float:
+    def pop_load_s(self, engine: TranscriptionEngine) -> float:
         """Seconds that loading it took, the first time it is asked; 0 afterwards."""
-        if self._is_load_told:
+        if self._is_load_reported:
             return 0.0
-        self._is_load_told = True
+        self._is_load_reported = True
         return engine.load_s
 
 
-class Voice:
+class LazyVoiceActivityDetector:
     """Voice activity, loaded when the first recording asks for it."""
 
     def __init__(self) -> None:
-        self._loaded: VoiceActivity | None = None
+        self._loaded: VoiceActivityDetector | None = None
 
-    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+    def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
         """Where somebody speaks, in seconds."""
         if self._loaded is None:
             from thoth_watch.infrastructure.voice import SileroVoiceActivity
 
             self._loaded = SileroVoiceActivity()
-        return self._loaded.speech(samples, vad=vad)
+        return self._loaded.detect(samples, vad=vad)

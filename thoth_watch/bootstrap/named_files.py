@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports import Progress
-from thoth_watch.bootstrap.configuring import provenance
 from thoth_watch.bootstrap.engines import (
-    Voice,
+    LazyVoiceActivityDetector,
     audio_file,
     build_decoder,
     build_diarization,
     build_engine,
 )
+from thoth_watch.bootstrap.load_settings import provenance
 
 if TYPE_CHECKING:
     from thoth_watch.application.transcribe_files import TranscribeFiles
@@ -34,13 +34,13 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
         yield TranscribeFiles(
             engine=build_engine(settings.engine, decoder=decoder),
             decoder=decoder,
-            look_at=audio_file,
+            resolve_file=audio_file,
             publisher=DurablePublisher(),
             render=partial(render, layout=settings.subtitles),
             progress=progress,
-            treatment=settings.treatment,
+            file_options=settings.file_options,
             provenance=provenance(settings),
-            voice=Voice(),
+            voice=LazyVoiceActivityDetector(),
             speakers=speakers,
         )
     finally:

@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports import Clock, Ledger, Progress
-from thoth_watch.bootstrap.configuring import inbox_of, quiet_hours, treatment_finder
 from thoth_watch.bootstrap.devices import devices_of, engine_processes
-from thoth_watch.bootstrap.dispatching import TEND_S, build_fleet, only_one, open_ledger
+from thoth_watch.bootstrap.dispatchers import (
+    MONITOR_INTERVAL_S,
+    build_fleet,
+    dispatcher_lock,
+    open_ledger,
+)
 from thoth_watch.bootstrap.engine_process import (
     build_publish,
     build_transcribe_batch,
     run_engine_process,
 )
 from thoth_watch.bootstrap.engines import Engines, build_decoder
+from thoth_watch.bootstrap.load_settings import build_inbox, file_options_resolver, quiet_hours
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
     from thoth_watch.application.move_finished import MoveFinished
-    from thoth_watch.application.serve import Ending
+    from thoth_watch.application.serve import StopReason
     from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.ledger import SqlLedger
@@ -36,7 +41,7 @@ log = logging.getLogger(__name__)
 POLL_S = 15.0  # between looks where no event can be trusted
 
 
-class Silence:
+class NullProgress:
     """Progress shown to nobody."""
 
     def begin(self, *, files: int, audio_s: float) -> None:
@@ -52,7 +57,7 @@ class Silence:
         """Nothing."""
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Do it."""
 
 
@@ -65,7 +70,7 @@ def build_service(
     engines: Engines | None = None,
     reread: Callable[[], None] | None = None,
     on_ready: Callable[[], None] = lambda: None,
-) -> Iterator[Callable[[], Ending]]:
+) -> Iterator[Callable[[], StopReason]]:
     """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
 
     engines: those of the configuration before this one. reread reads the configuration again on
@@ -73,7 +78,7 @@ def build_service(
     Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours, and
     ConfigError where speakers are to be told apart and what does it is missing.
     """
-    from thoth_watch.application.serve import Ending, Serve, ServePolicy
+    from thoth_watch.application.serve import Serve, ServePolicy, StopReason
     from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
     from thoth_watch.infrastructure.dispatch.processes import ProcessDispatcher
     from thoth_watch.infrastructure.inbox import WatchdogDoorbell
@@ -86,30 +91,30 @@ def build_service(
 
     clock, files, manager = SystemClock(), LocalFiles(), ServiceManager()
     with ExitStack() as stack:
-        check_lock = stack.enter_context(only_one(settings))
+        check_lock = stack.enter_context(dispatcher_lock(settings))
         for inbox in settings.inboxes:
             stack.enter_context(inbox_lock(inbox.path))
         ledger = open_ledger(settings)
         stack.callback(ledger.close)
         decoder = build_decoder(settings.audio)
         stack.callback(decoder.close)
-        doorbell = stack.enter_context(
+        folder_watcher = stack.enter_context(
             WatchdogDoorbell(
                 # a drain sees the whole once more before it ends, and its own transcripts would ring
                 [] if drain else [(i.path, i.recursive, i.watcher) for i in settings.inboxes],
-                suffixes=_suffixes(settings),
+                suffixes=_watched_suffixes(settings),
             )
         )
-        stop = stack.enter_context(stop_on_signals(doorbell.wake))
+        stop = stack.enter_context(stop_on_signals(folder_watcher.wake))
         publish = build_publish(settings, ledger, clock)
-        devices, shown = devices_of(settings), progress or Silence()
+        devices, shown = devices_of(settings), progress or NullProgress()
         dispatcher: LocalDispatcher | ProcessDispatcher
         if len(devices) > 1:
             dispatcher = ProcessDispatcher(
                 run_engine_process,
                 engine_processes(settings, devices),
                 should_stop=stop,
-                on_finished=doorbell.wake,
+                on_finished=folder_watcher.wake,
                 on_file=shown.finished,
             )
             load, unload = dispatcher.start, dispatcher.unload
@@ -125,13 +130,15 @@ def build_service(
                 clock=clock,
                 progress=shown,
             )
-            dispatcher = LocalDispatcher(transcribe, should_stop=stop, on_finished=doorbell.wake)
-            load, unload = _loader(settings, engines, is_tried=not drain), engines.unload
+            dispatcher = LocalDispatcher(
+                transcribe, should_stop=stop, on_finished=folder_watcher.wake
+            )
+            load, unload = _engine_loader(settings, engines, is_checked=not drain), engines.unload
         stack.callback(dispatcher.close)
         fleet = build_fleet(settings, ledger) if settings.dispatch.is_celery else None
 
         def heartbeat() -> None:
-            doorbell.check()
+            folder_watcher.check()
             check_lock()
             ledger.check_identity()
             manager.alive(silent_s=dispatcher.silent_s)
@@ -140,9 +147,9 @@ def build_service(
             on_ready()
             manager.ready()
 
-        def run() -> Ending:
+        def run() -> StopReason:
             ending = serve.run(should_stop=stop)
-            if ending is not Ending.RELOAD:
+            if ending is not StopReason.RELOAD:
                 manager.stopping()
             return ending
 
@@ -151,24 +158,26 @@ def build_service(
             inboxes=watches,
             ledger=ledger,
             dispatcher=fleet or dispatcher,
-            doorbell=doorbell,
+            folder_watcher=folder_watcher,
             publish=publish,
             files=files,
-            treatment_of=treatment_finder(settings),
+            resolve_file_options=file_options_resolver(settings),
             clock=clock,
             policy=ServePolicy(
                 batch=settings.batch.for_engines(len(devices)),
-                rescan_s=_rescan_s(settings, polls=doorbell.polls),
+                rescan_s=_rescan_s(settings, polls=folder_watcher.polls),
                 drain=drain,
-                beat_s=manager.beat_s,
+                heartbeat_s=manager.heartbeat_s,
                 idle_unload_s=settings.idle_unload_s,
-                tend_s=TEND_S if fleet else None,
+                monitor_interval_s=MONITOR_INTERVAL_S if fleet else None,
             ),
             owner=owner_token(),
-            ensure_engine=nothing if fleet else _recorded(load, settings, ledger, clock),
-            tend=fleet.tend if fleet else nothing,
+            ensure_engine=do_nothing
+            if fleet
+            else _record_failed_load(load, settings, ledger, clock),
+            monitor_workers=fleet.monitor_workers if fleet else do_nothing,
             unload=unload,
-            tidy=lambda: any(move() for move in movers),
+            move_finished=lambda: any(move() for move in movers),
             quiet_until=quiet_hours(settings),
             heartbeat=heartbeat,
             on_ready=ready,
@@ -182,7 +191,7 @@ def _rescan_s(settings: Settings, *, polls: bool) -> float:
     return min(rescan_s, POLL_S) if polls else rescan_s
 
 
-def _suffixes(settings: Settings) -> set[str]:
+def _watched_suffixes(settings: Settings) -> set[str]:
     """Endings of the files whose coming and going is worth a look."""
     sentinels = {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
     return sentinels | {e for inbox in settings.inboxes for e in inbox.extensions}
@@ -199,7 +208,7 @@ def _inboxes(
 
     watches = [
         WatchInbox(
-            inbox_of(inbox),
+            build_inbox(inbox),
             ledger=ledger,
             files=LocalFiles(),
             decoder=decoder,
@@ -217,20 +226,20 @@ def _inboxes(
     return watches, movers
 
 
-def _loader(settings: Settings, engines: Engines, *, is_tried: bool) -> Callable[[], None]:
+def _engine_loader(settings: Settings, engines: Engines, *, is_checked: bool) -> Callable[[], None]:
     """What loads the configured engine and tries it. Raises EngineUnavailable."""
     from thoth_watch.application.check_engine import check_engine
     from thoth_watch.infrastructure.audio.tone import one_second_tone
 
     def load() -> None:
         engine = engines.engine(settings.engine.model)
-        if is_tried:
+        if is_checked:
             check_engine(engine, one_second_tone())
 
     return load
 
 
-def _recorded(
+def _record_failed_load(
     load: Callable[[], None], settings: Settings, ledger: Ledger, clock: Clock
 ) -> Callable[[], None]:
     """What loads engines, and leaves a run row where one cannot be had."""
@@ -241,7 +250,7 @@ def _recorded(
             load()
         except EngineUnavailable as error:
             ledger.record_failed_start(
-                asked=settings.engine, error=str(error), host=host_name(), now=clock.now()
+                requested=settings.engine, error=str(error), host=host_name(), now=clock.now()
             )
             raise
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from thoth_watch.bootstrap.configuring import treatment_finder
-from thoth_watch.bootstrap.dispatching import open_ledger
+from thoth_watch.bootstrap.dispatchers import open_ledger
 from thoth_watch.bootstrap.engine_process import build_publish, build_transcribe_batch
 from thoth_watch.bootstrap.engines import Engines, build_decoder
-from thoth_watch.bootstrap.service import Silence
+from thoth_watch.bootstrap.load_settings import file_options_resolver
+from thoth_watch.bootstrap.service import NullProgress
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable
 
 if TYPE_CHECKING:
-    from thoth_watch.application.carry_out import CarryOut
+    from thoth_watch.application.run_leased_batch import RunLeasedBatch
     from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.settings import Settings
 
@@ -34,15 +34,15 @@ def run_worker(settings: Settings, *, name: str) -> int:
     return work(
         settings.dispatch.broker,
         name=name,
-        begin=lambda node, is_stopping: Hands(settings, node=node, is_stopping=is_stopping),
+        begin=lambda node, is_stopping: WorkerChild(settings, node=node, is_stopping=is_stopping),
     )
 
 
-class Hands:
+class WorkerChild:
     """The child of a worker: one engine, loaded with the first batch, and a sign of life from the start."""
 
     def __init__(self, settings: Settings, *, node: str, is_stopping: Callable[[], bool]) -> None:
-        from thoth_watch.application.ports import WorkerFacts
+        from thoth_watch.application.ports import WorkerInfo
         from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread
         from thoth_watch.infrastructure.service.process import host_name, owner_token, process_id
 
@@ -52,22 +52,22 @@ class Hands:
         self._engines = Engines(settings.engine)
         self._decoder = build_decoder(settings.audio)
         self._ledger: SqlLedger | None = None
-        self._carry_out: CarryOut | None = None
+        self._run_leased_batch: RunLeasedBatch | None = None
         self._keeper = LeaseKeeperThread(
             self._open,
-            WorkerFacts(node, host_name(), process_id(), settings.engine.device),
+            WorkerInfo(node, host_name(), process_id(), settings.engine.device),
             owner=self._owner,
             lease_s=settings.dispatch.lease_s,
         )
         self._keeper.start()
 
-    def carry_out(self, batch_id: int) -> None:
+    def run_leased_batch(self, batch_id: int) -> None:
         """One batch. Raises EngineUnavailable, TryLater."""
-        if self._carry_out is None:
+        if self._run_leased_batch is None:
             self._ledger = self._ledger or self._open()
             self._require_engine(self._ledger)
-            self._carry_out = self._build(self._ledger)
-        self._carry_out(batch_id)
+            self._run_leased_batch = self._build(self._ledger)
+        self._run_leased_batch(batch_id)
 
     def close(self) -> None:
         """Say goodbye."""
@@ -88,20 +88,20 @@ class Hands:
             self._engines.engine(self._settings.engine.model)
         except EngineUnavailable as error:
             ledger.record_failed_start(
-                asked=self._settings.engine,
+                requested=self._settings.engine,
                 error=str(error),
                 host=host_name(),
                 now=SystemClock().now(),
             )
             raise
 
-    def _build(self, ledger: SqlLedger) -> CarryOut:
-        from thoth_watch.application.carry_out import CarryOut
-        from thoth_watch.infrastructure.inbox.from_here import seen_from_here
+    def _build(self, ledger: SqlLedger) -> RunLeasedBatch:
+        from thoth_watch.application.run_leased_batch import RunLeasedBatch
+        from thoth_watch.infrastructure.inbox.from_here import with_local_device_number
         from thoth_watch.infrastructure.service.clock import SystemClock
 
         settings, clock = self._settings, SystemClock()
-        return CarryOut(
+        return RunLeasedBatch(
             ledger=ledger,
             leases=ledger,
             keeper=self._keeper,
@@ -112,12 +112,12 @@ class Hands:
                 engines=self._engines,
                 publish=build_publish(settings, ledger, clock),
                 clock=clock,
-                progress=Silence(),
+                progress=NullProgress(),
                 leases=ledger,
                 is_stopping=self._is_stopping,
             ),
-            treatment_of=treatment_finder(settings),
-            seen_from_here=seen_from_here,
+            resolve_file_options=file_options_resolver(settings),
+            with_local_device_number=with_local_device_number,
             clock=clock,
             sleep=time.sleep,
             owner=self._owner,

@@ -11,11 +11,16 @@ import click
 
 from thoth_watch.cli.options import config_option_if_any, engine_options, json_option, overrides_of
 from thoth_watch.domain.engine import EngineType
+from thoth_watch.domain.engine_comparison import (
+    STAGES,
+    BenchmarkPass,
+    BenchmarkSummary,
+    word_agreement,
+)
 from thoth_watch.domain.errors import EngineUnavailable
-from thoth_watch.domain.side_by_side import STAGES, Figures, Pass, agreed_share
 
 if TYPE_CHECKING:
-    from thoth_watch.bootstrap import Timed
+    from thoth_watch.bootstrap import TargetProcess
 
 WORDS = ("engine", "device", "precision")
 NUMBERS = ("s/file", "cpu s/file", "x standard", "MB", "words", "load", *STAGES)
@@ -64,18 +69,20 @@ def bench(
     others = [asked] if asked else [EngineType.ACCELERATED, EngineType.BATCH]
     engines = list(dict.fromkeys([EngineType.STANDARD.value, *map(str, others)]))
     recordings = list(files) or _samples()
-    timed: dict[str, Timed] = {}
+    timed: dict[str, TargetProcess] = {}
     try:
         for engine in engines:
             timed[engine] = _start(engine, config, overrides)
             timed[engine].run(recordings[:1])
-        passes: dict[str, list[Pass]] = {engine: [] for engine in engines}
+        passes: dict[str, list[BenchmarkPass]] = {engine: [] for engine in engines}
         for _ in range(rounds):
             for engine in engines:
                 passes[engine].append(timed[engine].run(recordings))
     finally:
         peaks = {engine: one.close() for engine, one in timed.items()}
-    rows = _rows({e: Figures.of(p) for e, p in passes.items()}, timed, peaks, len(recordings))
+    rows = _rows(
+        {e: BenchmarkSummary.of(p) for e, p in passes.items()}, timed, peaks, len(recordings)
+    )
     if as_json:
         print_json({"files": [str(path) for path in recordings], "rounds": rounds, "rows": rows})
     else:
@@ -83,15 +90,15 @@ def bench(
         print_table(columns, [_cells(row) for row in rows], empty="nothing was timed")
 
 
-def _start(engine: str, config: Path | None, overrides: dict[str, Any]) -> Timed:
+def _start(engine: str, config: Path | None, overrides: dict[str, Any]) -> TargetProcess:
     from functools import partial
 
-    from thoth_watch.bootstrap import ThisProgram, Timed
+    from thoth_watch.bootstrap import TargetProcess, ThothTarget
 
     asked = {**overrides, "engine.engine_type": engine}
     if engine == EngineType.STANDARD:  # it computes in float32, and sees whole windows
         asked |= {"engine.precision": "auto", "engine.audio_context": "full"}
-    return Timed(partial(ThisProgram, config, asked))
+    return TargetProcess(partial(ThothTarget, config, asked))
 
 
 def _samples() -> list[Path]:
@@ -107,12 +114,15 @@ def _samples() -> list[Path]:
 
 
 def _rows(
-    figures: dict[str, Figures], timed: dict[str, Timed], peaks: dict[str, int], n_files: int
+    figures: dict[str, BenchmarkSummary],
+    timed: dict[str, TargetProcess],
+    peaks: dict[str, int],
+    n_files: int,
 ) -> Sequence[dict[str, Any]]:
     standard = figures[EngineType.STANDARD]
     on_gpu = any(one.facts["on_gpu"] for one in timed.values())
 
-    def cost_s(of: Figures) -> float:
+    def cost_s(of: BenchmarkSummary) -> float:
         return of.wall_s if on_gpu else of.cpu_s
 
     return [
@@ -124,7 +134,7 @@ def _rows(
             "cpu_s_per_file": found.cpu_s / n_files,
             "ratio_to_standard": cost_s(standard) / max(cost_s(found), 1e-9),
             "peak_rss_bytes": peaks[engine],
-            "words_agreed": agreed_share(standard.words, found.words),
+            "words_agreed": word_agreement(standard.words, found.words),
             "load_s": timed[engine].facts["load_s"],
             "stages": found.stages,
         }

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from thoth_watch import __version__
 from thoth_watch.domain.errors import (
     EXIT_OK,
-    EXIT_TRY_LATER,
+    EXIT_RETRY_LATER,
     EXIT_UNAVAILABLE,
+    RetryLater,
     ThothError,
-    TryLater,
 )
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE
+from thoth_watch.domain.file_options import NEXT_TO_SOURCE
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
@@ -80,31 +80,31 @@ def _versions() -> Finding:
 
 
 def _inbox(inbox: Any, settings: Settings) -> Iterator[Finding]:
-    from thoth_watch.bootstrap import inbox_of
+    from thoth_watch.bootstrap import build_inbox
     from thoth_watch.infrastructure.inbox.filesystem import file_system_of, must_poll
 
     what, path = f"inbox {inbox.path}", inbox.path
-    look = inbox_of(inbox).look()
+    scan = build_inbox(inbox).scan()
     if not path.is_dir():
         cure = f"mkdir -p {path}, mount it, or set inbox.path"
-        yield Finding(what, look.problem or "is no folder", cure, EXIT_TRY_LATER)
+        yield Finding(what, scan.problem or "is no folder", cure, EXIT_RETRY_LATER)
         return
-    if look.problem:
+    if scan.problem:
         cure = "give this user (see `id`) the right to read there"
-        yield Finding(what, look.problem, cure, EXIT_TRY_LATER)
+        yield Finding(what, scan.problem, cure, EXIT_RETRY_LATER)
         return
-    if settings.treatment.output_dir == BESIDE_THE_SOURCE and not os.access(path, os.W_OK):
+    if settings.file_options.output_dir == NEXT_TO_SOURCE and not os.access(path, os.W_OK):
         said = "not writable: transcripts cannot be put beside the recordings"
         cure = "give this user the right to write there, or set transcript.output_dir"
-        yield Finding(what, said, cure, EXIT_TRY_LATER)
+        yield Finding(what, said, cure, EXIT_RETRY_LATER)
         return
     polls = must_poll(path, inbox.watcher)
     how = "looked at by the clock" if polls else "watched by inotify"
     kind = file_system_of(path) or "an unknown file system"
-    yield Finding(what, f"{len(look.files)} recordings on {kind}, {how}")
+    yield Finding(what, f"{len(scan.files)} recordings on {kind}, {how}")
     if not polls:
         yield from _watches(inbox)
-    yield from _clock(f"clock, beside {path}", [f.signature.modified_ns for f in look.files])
+    yield from _clock(f"clock, beside {path}", [f.signature.modified_ns for f in scan.files])
 
 
 def _watches(inbox: Any) -> Iterator[Finding]:
@@ -131,12 +131,12 @@ def _clock(what: str, modified_ns: list[int]) -> Iterator[Finding]:
 
 def _outputs(settings: Settings) -> Iterator[Finding]:
     changed = {str(dict(rule.changes).get("output_dir", "")) for rule in settings.rules}
-    for name in sorted({settings.treatment.output_dir, *changed} - {"", BESIDE_THE_SOURCE}):
+    for name in sorted({settings.file_options.output_dir, *changed} - {"", NEXT_TO_SOURCE}):
         folder, what = Path(name), f"output {name}"
         nearest = _nearest(folder)
         if not os.access(nearest, os.W_OK):
             cure = "give this user the right, or set transcript.output_dir"
-            yield Finding(what, f"{nearest} is not writable for this user", cure, EXIT_TRY_LATER)
+            yield Finding(what, f"{nearest} is not writable for this user", cure, EXIT_RETRY_LATER)
             continue
         inside = [i.path for i in settings.inboxes if i.path.is_relative_to(folder)]
         around = [i.path for i in settings.inboxes if folder.is_relative_to(i.path)]
@@ -160,7 +160,7 @@ def _archives(settings: Settings) -> Iterator[Finding]:
         if locked:
             said = f"{locked[0]} is not writable for this user"
             cure = "give this user the right in both folders, or set inbox.after: leave"
-            yield Finding(what, said, cure, EXIT_TRY_LATER)
+            yield Finding(what, said, cure, EXIT_RETRY_LATER)
         elif inbox.path.exists() and nearest.stat().st_dev != inbox.path.stat().st_dev:
             yield Finding(what, "another file system: they are copied, then removed here")
         else:
@@ -177,13 +177,13 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     nearest = _nearest(lock.parent)
     if not os.access(nearest, os.W_OK):
         cure = "give this user the right, or set ledger.url"
-        yield Finding("ledger", f"{nearest} is not writable for this user", cure, EXIT_TRY_LATER)
+        yield Finding("ledger", f"{nearest} is not writable for this user", cure, EXIT_RETRY_LATER)
         return
     yield from unsafe_place(url, file_system=file_system_of(nearest))
     try:
         with LedgerReader.open(settings.ledger_url) as reader:
             run = reader.last_run()
-    except TryLater:
+    except RetryLater:
         yield Finding("ledger", f"{url}, none there yet: the first run makes it")
         return
     except ThothError as error:
@@ -207,7 +207,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     depth = build_wire(settings).depth()
     if depth is None:
         cure = "start it, let this machine reach it, or set dispatch.broker"
-        yield Finding("broker", f"{url} does not answer", cure, EXIT_TRY_LATER)
+        yield Finding("broker", f"{url} does not answer", cure, EXIT_RETRY_LATER)
     else:
         yield Finding("broker", f"{url}, {depth} batches wait there")
 
@@ -266,7 +266,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         said = (
             f"{got.engine} with {got.model} on {got.device} ({got.device_name}) in {got.precision}"
         )
-        cure = "; ".join(f"instead of {f.asked}: {f.why}" for f in engine.fallbacks)
+        cure = "; ".join(f"instead of {f.requested}: {f.reason}" for f in engine.fallbacks)
         yield Finding("engine", said, cure)
     except ThothError as error:
         near = near_name(settings.engine.model)

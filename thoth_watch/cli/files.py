@@ -108,12 +108,12 @@ def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _grouped(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
     """Counts of files, most first."""
-    from thoth_watch.domain.reasons import kind_of
+    from thoth_watch.domain.reasons import normalize_reason
 
     now = datetime.now(UTC)
     keys: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "state": lambda row: str(row["state"]),
-        "reason": lambda row: kind_of(row["reason"] or "") or "(done)",
+        "reason": lambda row: normalize_reason(row["reason"] or "") or "(done)",
         "folder": lambda row: str(PurePath(row["path"]).parent),
         "age": lambda row: _age((now - row["updated_at"]).total_seconds()),
     }

@@ -71,7 +71,7 @@ def hooks(config: Path | None, is_once: bool) -> None:
 
 def _told(event: Mapping[str, Any], outputs: Callable[[str], list[str]]) -> dict[str, Any] | None:
     """What a hook is told; None for a move that is no end."""
-    from thoth_watch.domain.states import NEEDS_A_PERSON, State
+    from thoth_watch.domain.states import NEEDS_ATTENTION, State
 
     at = event["at"].isoformat()
     if event["event"] == "run":
@@ -84,7 +84,7 @@ def _told(event: Mapping[str, Any], outputs: Callable[[str], list[str]]) -> dict
         }
     if event["after"] == State.DONE:
         name, written = "file.done", outputs(event["path"])
-    elif event["after"] in NEEDS_A_PERSON:
+    elif event["after"] in NEEDS_ATTENTION:
         name, written = "file.failed", outputs(event["path"])
     else:
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from thoth_watch.domain.errors import ConfigError, TryLater
+from thoth_watch.domain.errors import ConfigError, RetryLater
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.models import Machine
@@ -105,7 +105,7 @@ def init(
             raise
         settings.inboxes[0].path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TryLater(f"{error.filename}: {error.strerror}; as root (sudo)?") from error
+        raise RetryLater(f"{error.filename}: {error.strerror}; as root (sudo)?") from error
     click.echo(f"wrote {output}; recordings go to {settings.inboxes[0].path}")
     option = "" if output == Path("config.yaml") else f" -c {output}"
     click.echo(f"next: thoth-watch check{option}, then thoth-watch run{option}")

@@ -31,11 +31,11 @@ def metrics(config: Path | None, output: Path | None, port: int | None, address:
     Reads the ledger only, so it never gets in the way of the service. Needs
     `pip install 'thoth-watch[metrics]'`.
     """
-    from thoth_watch.bootstrap import figures_finder
+    from thoth_watch.bootstrap import ledger_stats_reader
 
     if (output is None) == (port is None):
         raise click.UsageError("say where: --output FILE or --port PORT")
-    look = figures_finder(settings_of(config))
+    look = ledger_stats_reader(settings_of(config))
     try:
         from thoth_watch.infrastructure.metrics import serve, write_textfile
     except ModuleNotFoundError as error:

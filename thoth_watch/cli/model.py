@@ -131,23 +131,23 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
         engine = build_engine(settings.engine, decoder=decoder)
     finally:
         decoder.close()
-    got, asked = engine.placement, settings.engine
-    found = find_checkpoint(asked.model, revision=asked.revision, builtin=BUILTIN_MODEL)
+    used, requested = engine.placement, settings.engine
+    found = find_checkpoint(requested.model, revision=requested.revision, builtin=BUILTIN_MODEL)
     facts = {
-        "model": got.model,
-        "revision": got.model_revision,
+        "model": used.model,
+        "revision": used.model_revision,
         "weights_sha256": hash_weights(found.folder),
-        "engine": got.engine,
-        "device": got.device,
-        "precision": got.precision,
+        "engine": used.engine,
+        "device": used.device,
+        "precision": used.precision,
         "load_s": round(engine.load_s, 2),
         "fallbacks": [fallback.as_dict() for fallback in engine.fallbacks],
     }
     if as_json:
         print_json(facts)
         return
-    click.echo(f"{got.model} ({got.model_revision}) loads in {engine.load_s:.1f} s")
-    click.echo(f"{got.engine} on {got.device} ({got.device_name}) in {got.precision}")
+    click.echo(f"{used.model} ({used.model_revision}) loads in {engine.load_s:.1f} s")
+    click.echo(f"{used.engine} on {used.device} ({used.device_name}) in {used.precision}")
     click.echo(f"to take no other weights: engine.weights_sha256: {facts['weights_sha256']}")
     for fallback in engine.fallbacks:
-        click.echo(f"{fallback.got} instead of {fallback.asked}: {fallback.why}", err=True)
+        click.echo(f"{fallback.used} instead of {fallback.requested}: {fallback.reason}", err=True)

@@ -10,7 +10,7 @@ import click
 
 from thoth_watch.cli.options import config_option, settings_of
 from thoth_watch.cli.times import Moment
-from thoth_watch.domain.errors import EngineUnavailable, TryLater
+from thoth_watch.domain.errors import EngineUnavailable, RetryLater
 
 
 @click.command(
@@ -47,7 +47,7 @@ def report(config: Path | None, output: Path, since: datetime | None, opens: boo
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise TryLater(f"{output}: {error.strerror}; name another with --output") from error
+        raise RetryLater(f"{output}: {error.strerror}; name another with --output") from error
     click.echo(f"wrote {output}")
     if opens:
         webbrowser.open(output.absolute().as_uri())

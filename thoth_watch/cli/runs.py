@@ -83,12 +83,12 @@ Examples:
 def show(ctx: click.Context, *, run_id: int, config: Path | None, as_json: bool) -> None:
     """One run: what was asked and got, where the time went, and its files."""
     from thoth_watch.cli.tables import print_json
-    from thoth_watch.domain.errors import TryLater
+    from thoth_watch.domain.errors import RetryLater
 
     with open_reader(config or ctx.obj) as reader:
         run = reader.run(run_id)
     if run is None:
-        raise TryLater(f"there is no run {run_id}; `thoth-watch runs` lists them")
+        raise RetryLater(f"there is no run {run_id}; `thoth-watch runs` lists them")
     if as_json:
         print_json(run)
     else:
@@ -96,7 +96,7 @@ def show(ctx: click.Context, *, run_id: int, config: Path | None, as_json: bool)
 
 
 def _export(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], target: Path) -> None:
-    from thoth_watch.domain.errors import EngineUnavailable, TryLater
+    from thoth_watch.domain.errors import EngineUnavailable, RetryLater
     from thoth_watch.infrastructure.exporting import WRITERS, export
 
     if target.suffix.lower() not in WRITERS:
@@ -108,9 +108,9 @@ def _export(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], target: P
             f"Parquet needs {error.name}: pip install 'thoth-watch[parquet]'"
         ) from error
     except FileExistsError as error:
-        raise TryLater(f"{target}: is there already and was left alone; name another") from error
+        raise RetryLater(f"{target}: is there already and was left alone; name another") from error
     except OSError as error:
-        raise TryLater(f"{target}: {error.strerror}; name another place") from error
+        raise RetryLater(f"{target}: {error.strerror}; name another place") from error
     click.echo(f"wrote {len(rows)} runs to {target}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from thoth_watch.cli.options import config_option, engine_options, log_options, overrides_of
-from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_TRY_LATER, ThothError
+from thoth_watch.domain.errors import EXIT_OK, EXIT_RETRY_LATER, EXIT_SOME_FAILED, ThothError
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
@@ -53,7 +53,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
 
     One that cannot be served (its model is missing, its ledger damaged) gives way to the one before.
     """
-    from thoth_watch.application.serve import Ending
+    from thoth_watch.application.serve import StopReason
     from thoth_watch.bootstrap import Engines, build_service, build_settings, builtin_note
     from thoth_watch.cli.show import progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
@@ -93,8 +93,8 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
                 ) as serve,
             ):
                 ending = serve()
-                if ending is Ending.ABANDONED:
-                    leave_now(EXIT_TRY_LATER if drain else EXIT_OK)
+                if ending is StopReason.ABANDONED:
+                    leave_now(EXIT_RETRY_LATER if drain else EXIT_OK)
         except ThothError as error:
             if before is None:
                 raise
@@ -104,7 +104,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
             )
             settings, before = before, None
             continue
-        if ending is not Ending.RELOAD:
+        if ending is not StopReason.RELOAD:
             return settings
 
 

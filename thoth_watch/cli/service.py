@@ -147,7 +147,7 @@ def uninstall(for_user: bool | None, destdir: Path | None) -> None:
 def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) -> Wanted:
     """What is to be rendered, with the folders that the configuration names."""
     from thoth_watch.bootstrap import build_settings
-    from thoth_watch.domain.treatment import BESIDE_THE_SOURCE
+    from thoth_watch.domain.file_options import NEXT_TO_SOURCE
     from thoth_watch.infrastructure.ledger import lock_path
     from thoth_watch.infrastructure.systemd import Wanted
 
@@ -157,7 +157,7 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
         raise ConfigError(f"{config}: is not there; `thoth-watch init --output {config}` makes it")
     settings = build_settings(config, {}, required=True)
     changed = {dict(rule.changes).get("output_dir") for rule in settings.rules}
-    outputs = {settings.treatment.output_dir, *changed} - {None, BESIDE_THE_SOURCE}
+    outputs = {settings.file_options.output_dir, *changed} - {None, NEXT_TO_SOURCE}
     writable = {inbox.path for inbox in settings.inboxes} | {Path(str(name)) for name in outputs}
     writable |= {inbox.after for inbox in settings.inboxes if inbox.after is not None}
     says_ledger = settings.origins["ledger.url"].source.startswith("file")

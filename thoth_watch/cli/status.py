@@ -34,7 +34,7 @@ Examples:
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
     """What waits, runs and failed, how long the backlog may take, and the last run."""
-    from thoth_watch.bootstrap import inbox_of
+    from thoth_watch.bootstrap import build_inbox
     from thoth_watch.cli.tables import print_json
     from thoth_watch.domain.states import State
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
@@ -46,7 +46,7 @@ def status(config: Path | None, as_json: bool) -> None:
         document = {
             "working_process": holder_of(lock_path(settings.ledger_url)),
             "quiet_until": settings.quiet_hours.until(datetime.now(UTC).astimezone()),
-            "inboxes": [_inbox(inbox_of(inbox).look()) for inbox in settings.inboxes],
+            "inboxes": [_inbox(build_inbox(inbox).scan()) for inbox in settings.inboxes],
             "counts": reader.counts(),
             "backlog": {**asdict(backlog), "finish_s": backlog.finish_s},
             "running": reader.runs(status="RUNNING"),
@@ -57,14 +57,14 @@ def status(config: Path | None, as_json: bool) -> None:
     print_json(document) if as_json else _print(document)
 
 
-def _inbox(look: Any) -> dict[str, Any]:
+def _inbox(scan: Any) -> dict[str, Any]:
     return {
-        "path": str(look.inbox),
-        "audio_files": len(look.files),
-        "refused": len(look.refused),
-        "ignored": look.ignored,
-        "other": look.other,
-        "problem": look.problem,
+        "path": str(scan.inbox),
+        "audio_files": len(scan.files),
+        "refused": len(scan.refused),
+        "ignored": scan.ignored,
+        "other": scan.other,
+        "problem": scan.problem,
     }
 
 
@@ -136,9 +136,9 @@ def _fleet(fleet: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str | No
 
 
 def _print_way_out(unfinished: list[Mapping[str, Any]]) -> None:
-    from thoth_watch.domain.states import NEEDS_A_PERSON
+    from thoth_watch.domain.states import NEEDS_ATTENTION
 
-    if any(row["state"] in NEEDS_A_PERSON for row in unfinished):
+    if any(row["state"] in NEEDS_ATTENTION for row in unfinished):
         click.secho("`thoth-watch retry --all` tries again what failed", dim=True)
 
 

@@ -89,7 +89,7 @@ def transcribe(
 
 
 def _display(verbose: bool | None) -> AbstractContextManager[Progress]:
-    from thoth_watch.bootstrap import Silence
+    from thoth_watch.bootstrap import NullProgress
     from thoth_watch.cli.show import progress_display
 
-    return nullcontext(Silence()) if verbose is False else progress_display(names_files=False)
+    return nullcontext(NullProgress()) if verbose is False else progress_display(names_files=False)

@@ -62,7 +62,7 @@ class Listing:
     inbox: Path
     files: tuple[AudioFile, ...] = ()
     refused: tuple[RefusedEntry, ...] = ()
-    unannounced: frozenset[Path] = (
+    awaiting_sentinel: frozenset[Path] = (
         frozenset()
     )  # files whose writer has not yet said that they are whole
     ignored: int = 0  # hidden, junk and partial-upload names
@@ -72,7 +72,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundInfo:
+class AudioInfo:
     """What a recording declares and what decoding gave."""
 
     declared_s: float | None  # from the container; None where it does not say

@@ -8,18 +8,16 @@ from enum import StrEnum
 from typing import Any
 
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.treatment import Treatment
+from thoth_watch.domain.file_options import FileOptions
 
-COMPANY_S = 1.0  # `max_wait_s: auto` waits so long, where others are known to come
-TARGET_S = 30.0  # of computing in a batch whose size is left open
-LEAST_AUDIO_S = 60.0  # and so much sound at least: windows of short files share a forward pass
-FIRST_AUDIO_S = 300.0  # before the speed is known
-MOST_FILES = 1_000  # of a batch whose size is left open
-UNKNOWN_AUDIO_S = 30.0  # what a file counts for that does not say its length
-LEAST_SHARE_S = (
-    30.0  # of several engines' batches: short files still share a forward pass at the end
-)
-SHARES = 2  # of several engines each takes a batch of a half of its share of what is left
+AUTO_WAIT_S = 1.0  # `max_wait_s: auto` waits so long, where others are known to come
+TARGET_BATCH_S = 30.0  # of computing in a batch whose size is left open
+MIN_AUDIO_S = 60.0  # and so much sound at least: windows of short files share a forward pass
+INITIAL_AUDIO_S = 300.0  # before the speed is known
+MAX_FILES = 1_000  # of a batch whose size is left open
+DEFAULT_AUDIO_S = 30.0  # what a file counts for that does not say its length
+MIN_SHARE_S = 30.0  # of several engines' batches: short files still share a forward pass at the end
+SHARE_DIVISOR = 2  # of several engines each takes a batch of a half of its share of what is left
 
 
 class Order(StrEnum):
@@ -69,19 +67,19 @@ class Load:
         """Seconds that a part-full batch waits for company; a lone file does not wait."""
         if policy.max_wait_s is not None:
             return policy.max_wait_s
-        return COMPANY_S if self.expects_more else 0.0
+        return AUTO_WAIT_S if self.expects_more else 0.0
 
     def audio_s(self, policy: BatchPolicy) -> float:
         """Seconds of sound that fill a batch: work for TARGET_S, or less where engines share the rest."""
         if policy.max_audio_s is not None:
             full_s = policy.max_audio_s
         elif self.realtime_factor is None:
-            full_s = FIRST_AUDIO_S
+            full_s = INITIAL_AUDIO_S
         else:
-            full_s = max(LEAST_AUDIO_S, TARGET_S * self.realtime_factor)
+            full_s = max(MIN_AUDIO_S, TARGET_BATCH_S * self.realtime_factor)
         if self.engines > 1 and policy.max_wait_s is None:
-            share_s = self.backlog_s / (SHARES * self.engines)
-            full_s = min(full_s, max(LEAST_SHARE_S, share_s))
+            share_s = self.backlog_s / (SHARE_DIVISOR * self.engines)
+            full_s = min(full_s, max(MIN_SHARE_S, share_s))
         return full_s
 
 
@@ -94,7 +92,7 @@ class WaitingFile:
 
     file_id: int
     file: AudioFile
-    treatment: Treatment
+    file_options: FileOptions
     ready_at_s: float  # epoch seconds
     audio_s: float = 0.0  # declared seconds; 0 where the file does not say
     attempts: int = 0
@@ -103,12 +101,12 @@ class WaitingFile:
     setbacks: int = 0  # environment faults in a row
 
     @property
-    def weight_s(self) -> float:
+    def estimated_audio_s(self) -> float:
         """Seconds of sound that it counts for in a batch."""
-        return self.audio_s or UNKNOWN_AUDIO_S
+        return self.audio_s or DEFAULT_AUDIO_S
 
     @property
-    def travels_alone(self) -> bool:
+    def is_isolated(self) -> bool:
         """Whether a process died of it, or while it was there: it may not take others with it again."""
         return self.crashes > 0 or self.deaths > 0
 
@@ -147,11 +145,11 @@ def form_batches(
     max_audio_s = load.audio_s(policy)
     wait_s = load.wait_s(policy)
     groups: dict[tuple[Any, ...], list[WaitingFile]] = {}
-    for item in in_order(waiting, policy):
+    for item in sort_files(waiting, policy):
         groups.setdefault(_group_key(item, policy), []).append(item)
     leaving = []
     for members in groups.values():
-        for batch, is_full in _cut(members, policy.max_files or MOST_FILES, max_audio_s):
+        for batch, is_full in _split(members, policy.max_files or MAX_FILES, max_audio_s):
             waited_s = now_s - batch.oldest_ready_at_s
             if is_full or drain or waited_s >= wait_s or waited_s < 0:
                 leaving.append(batch)
@@ -159,12 +157,12 @@ def form_batches(
     return sorted(leaving, key=lambda batch: rank(batch.files[0]))
 
 
-def in_order(waiting: Collection[WaitingFile], policy: BatchPolicy) -> list[WaitingFile]:
+def sort_files(waiting: Collection[WaitingFile], policy: BatchPolicy) -> list[WaitingFile]:
     """The files that wait, who goes first first."""
     return sorted(waiting, key=_sort_key(policy.order))
 
 
-def next_departure_s(
+def next_batch_due_s(
     waiting: Iterable[WaitingFile], policy: BatchPolicy, *, load: Load = IDLE
 ) -> float | None:
     """When the next part-full batch must leave, in epoch seconds; None if nobody waits."""
@@ -172,18 +170,18 @@ def next_departure_s(
     return None if oldest_s is None else oldest_s + load.wait_s(policy)
 
 
-def _cut(
+def _split(
     members: list[WaitingFile], max_files: int, max_audio_s: float
 ) -> Iterable[tuple[Batch, bool]]:
     """Seat files in order; a batch that the next file would overfill is full."""
     seated: list[WaitingFile] = []
     audio_s = 0.0
     for item in members:
-        if seated and audio_s + item.weight_s > max_audio_s:
+        if seated and audio_s + item.estimated_audio_s > max_audio_s:
             yield Batch(tuple(seated)), True
             seated, audio_s = [], 0.0
         seated.append(item)
-        audio_s += item.weight_s
+        audio_s += item.estimated_audio_s
         if len(seated) >= max_files or audio_s >= max_audio_s:
             yield Batch(tuple(seated)), True
             seated, audio_s = [], 0.0
@@ -192,20 +190,20 @@ def _cut(
 
 
 def _group_key(item: WaitingFile, policy: BatchPolicy) -> tuple[Any, ...]:
-    treatment = item.treatment
+    file_options = item.file_options
     choices: dict[str, Any] = {
-        "language": treatment.language,
-        "task": treatment.task,
-        "model": treatment.model,
+        "language": file_options.language,
+        "task": file_options.task,
+        "model": file_options.model,
         "folder": item.file.path.parent,
     }
     always = (
-        treatment.model,
-        treatment.task,
-        treatment.formats,
-        treatment.output_dir,
-        treatment.name,
-        item.file_id if item.travels_alone else None,
+        file_options.model,
+        file_options.task,
+        file_options.formats,
+        file_options.output_dir,
+        file_options.name,
+        item.file_id if item.is_isolated else None,
     )
     return always + tuple(choices[key] for key in policy.group_by)
 
@@ -216,16 +214,16 @@ def _sort_key(order: str) -> Callable[[WaitingFile], tuple[float, ...]]:
     Behind all others goes what was there at a second death of the program: the first in line would
     be blamed for every kill at the start.
     """
-    first = _FIRST.get(order, _equal)
+    first = _RANKS.get(order, _no_rank)
     return lambda item: (max(0, item.deaths - 1), first(item), item.ready_at_s, item.file_id)
 
 
-def _equal(_: WaitingFile) -> float:
+def _no_rank(_: WaitingFile) -> float:
     return 0.0
 
 
-_FIRST: dict[str, Callable[[WaitingFile], float]] = {
+_RANKS: dict[str, Callable[[WaitingFile], float]] = {
     Order.SHORTEST: lambda item: item.audio_s,
     Order.LONGEST: lambda item: -item.audio_s,
-    Order.PRIORITY: lambda item: -item.treatment.priority,
+    Order.PRIORITY: lambda item: -item.file_options.priority,
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from thoth_watch.domain.speech import Stretches
+from thoth_watch.domain.speech import SpeechSpans
 from thoth_watch.domain.transcript import Transcript, Verdict
 
 
@@ -17,7 +17,7 @@ class Channels(StrEnum):
     SPLIT = "split"  # each by itself: one speaker a channel
 
 
-MAX_SPLIT = 8  # channels; more are no speakers
+MAX_SPLIT_CHANNELS = 8  # channels; more are no speakers
 _NAMES = ("left", "right")
 _WORST_FIRST = (Verdict.TRUNCATED, Verdict.SUSPECT, Verdict.OK, Verdict.EMPTY)
 
@@ -27,7 +27,7 @@ def channel_name(index: int) -> str:
     return _NAMES[index] if index < len(_NAMES) else f"channel {index + 1}"
 
 
-def merged(parts: Sequence[tuple[str, Transcript]]) -> Transcript:
+def merge_transcripts(parts: Sequence[tuple[str, Transcript]]) -> Transcript:
     """The transcripts of named channels as one; its language is that of the channel with most words."""
     named = [
         replace(segment, channel=name)
@@ -48,7 +48,7 @@ def merged(parts: Sequence[tuple[str, Transcript]]) -> Transcript:
     )
 
 
-def joined(speeches: Sequence[Stretches]) -> Stretches:
+def merge_spans(speeches: Sequence[SpeechSpans]) -> SpeechSpans:
     """Where anybody speaks."""
     found: list[tuple[float, float]] = []
     for start, end in sorted(stretch for speech in speeches for stretch in speech):

@@ -40,7 +40,7 @@ PRECISION_ALIASES = {
 }
 
 # accelerate's words for them, as `performance` prints
-ACCELERATE_WORDS = {"float32": "no", "float16": "fp16", "bfloat16": "bf16", "int8": "no"}
+ACCELERATE_PRECISION = {"float32": "no", "float16": "fp16", "bfloat16": "bf16", "int8": "no"}
 
 
 class FallbackPolicy(StrEnum):
@@ -122,13 +122,13 @@ class Fallback:
     """Something other than what was asked was done, and why."""
 
     what: str  # "engine", "device", "precision", "batch_size"
-    asked: str
-    got: str
-    why: str
+    requested: str
+    used: str
+    reason: str
 
     def as_dict(self) -> dict[str, str]:
         """The JSON form that stands in the run row."""
-        return {"what": self.what, "asked": self.asked, "got": self.got, "why": self.why}
+        return {"what": self.what, "asked": self.requested, "got": self.used, "why": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ EXIT_OK = 0  # done, or nothing to do
 EXIT_SOME_FAILED = 1  # some file failed or waits for a person
 EXIT_USAGE = 2  # wrong command line
 EXIT_UNAVAILABLE = 69  # engine, model or device unavailable (EX_UNAVAILABLE)
-EXIT_TRY_LATER = 75  # lock held, disk full, folder away (EX_TEMPFAIL)
+EXIT_RETRY_LATER = 75  # lock held, disk full, folder away (EX_TEMPFAIL)
 EXIT_CONFIG = 78  # configuration (EX_CONFIG)
 
 
@@ -37,13 +37,13 @@ class LedgerBroken(ThothError):
     exit_code = EXIT_CONFIG
 
 
-class TryLater(ThothError):
+class RetryLater(ThothError):
     """Something is in the way now and may not be later: a lock, a full disk, a folder away."""
 
-    exit_code = EXIT_TRY_LATER
+    exit_code = EXIT_RETRY_LATER
 
 
-class HeardElsewhere(TryLater):
+class TranscribedElsewhere(RetryLater):
     """The same recording is being transcribed by another worker."""
 
 
@@ -59,7 +59,7 @@ class FileChanged(AudioError):
     """The file changed while it was read, or looks unfinished: look again later."""
 
 
-class CutShort(AudioError):
+class AudioTruncated(AudioError):
     """Less sound than the file declares, and it may still be growing."""
 
 
@@ -71,7 +71,7 @@ class FileUnreadable(AudioError):
     """The system refused to open the file (permissions, I/O error): the surroundings' fault, not the file's."""
 
 
-class SpeakersUnknown(AudioError):
+class DiarizationFailed(AudioError):
     """Who speaks in the recording could not be told."""
 
 

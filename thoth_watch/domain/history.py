@@ -11,12 +11,12 @@ _WIDTHS = tuple(
     timedelta(minutes=m)
     for m in (1, 5, 15, 60, 6 * 60, 1440, 7 * 1440, 14 * 1440, 30 * 1440, 365 * 1440)
 )
-MOST_BUCKETS = 60
+MAX_BUCKETS = 60
 
 
 def bucket_width(span: timedelta) -> timedelta:
     """The least of the usual widths that cuts a span into at most 60 parts."""
-    return next((w for w in _WIDTHS if span / w <= MOST_BUCKETS), _WIDTHS[-1])
+    return next((w for w in _WIDTHS if span / w <= MAX_BUCKETS), _WIDTHS[-1])
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Bucket:
 
 
 @dataclass(slots=True)
-class EngineFigures:
+class EngineStats:
     """One engine on one device in one precision with one model."""
 
     engine: str
@@ -61,17 +61,17 @@ class EngineFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class FallbackFigures:
+class FallbackStats:
     """Something other than what was asked, and in how many runs."""
 
-    asked: str
-    got: str
-    why: str
+    requested: str
+    used: str
+    reason: str
     runs: int
 
 
 @dataclass(frozen=True, slots=True)
-class FailureFigures:
+class FailureStats:
     """Files that share a state and a kind of reason."""
 
     state: str
@@ -100,10 +100,10 @@ class History:
     last: datetime | None = None
     width: timedelta = _WIDTHS[0]
     buckets: list[Bucket] = field(default_factory=list)
-    engines: list[EngineFigures] = field(default_factory=list)  # most audio first
+    engines: list[EngineStats] = field(default_factory=list)  # most audio first
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))  # seconds
-    fallbacks: list[FallbackFigures] = field(default_factory=list)  # most runs first
-    failures: list[FailureFigures] = field(default_factory=list)  # most files first
+    fallbacks: list[FallbackStats] = field(default_factory=list)  # most runs first
+    failures: list[FailureStats] = field(default_factory=list)  # most files first
     slowest: list[SlowFile] = field(default_factory=list)
     runs: int = 0
     files_ok: int = 0

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from thoth_watch.domain.engine import Task
 
 MAX_NAME_BYTES = 255  # ext4, xfs, btrfs, ntfs
-MOST_OF_A_NAME = 9  # recordings of one stem that still get a name each
+MAX_NUMBERED_NAMES = 9  # recordings of one stem that still get a name each
 UNDETERMINED = "und"  # the language of silence. Source: ISO 639-2
 
 
@@ -30,31 +30,31 @@ def candidate_names(
     pattern = pattern.replace("{language}", language)
     yield _fill(pattern, source.stem), "stem"
     yield _fill(pattern, source.name), "full"
-    for mark in _marks(sha256):
+    for mark in _suffixes(sha256):
         yield _fill(pattern, f"{source.stem}.{mark}"), "alternate"
 
 
-def names_when_moved(relative: PurePath, sha256: str) -> Iterator[PurePath]:
+def candidate_archive_paths(relative: PurePath, sha256: str) -> Iterator[PurePath]:
     """Where a recording may go below another folder: the same place, then one that nobody has."""
     yield relative
-    for mark in _marks(sha256):
+    for mark in _suffixes(sha256):
         end = f".{mark}{relative.suffix}"
-        yield relative.with_name(cut_to_bytes(relative.stem, MAX_NAME_BYTES - len(end)) + end)
+        yield relative.with_name(truncate_to_bytes(relative.stem, MAX_NAME_BYTES - len(end)) + end)
 
 
-def _marks(sha256: str) -> Iterator[str]:
+def _suffixes(sha256: str) -> Iterator[str]:
     """`thoth-1a2b3c4d`, then with numbers, for recordings of the same bytes."""
     mark = f"thoth-{sha256[:8]}"
     yield mark
-    yield from (f"{mark}-{number}" for number in range(2, MOST_OF_A_NAME))
+    yield from (f"{mark}-{number}" for number in range(2, MAX_NUMBERED_NAMES))
 
 
 def _fill(pattern: str, stem: str) -> str:
     room = MAX_NAME_BYTES - len(pattern.replace("{stem}", "").replace("{format}", "json").encode())
-    return pattern.replace("{stem}", cut_to_bytes(stem, room))
+    return pattern.replace("{stem}", truncate_to_bytes(stem, room))
 
 
-def cut_to_bytes(text: str, limit: int) -> str:
+def truncate_to_bytes(text: str, limit: int) -> str:
     """The beginning of the text, at most `limit` bytes of UTF-8, never cut inside a character."""
     raw = text.encode("utf-8", "surrogateescape")
     if len(raw) <= limit:

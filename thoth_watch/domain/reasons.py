@@ -13,7 +13,7 @@ _DETAILS = (
 )
 
 
-def kind_of(reason: str) -> str:
+def normalize_reason(reason: str) -> str:
     """The reason without what belongs to one file only: names, paths, numbers."""
     text = reason.strip()
     for pattern, instead in _DETAILS:

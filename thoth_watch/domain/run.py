@@ -53,7 +53,7 @@ class FileOutcome:
 class Run:
     """One row of the `runs` table."""
 
-    asked: TranscriptionEngineConfig
+    requested: TranscriptionEngineConfig
     placement: Placement
     started_at: datetime
     finished_at: datetime

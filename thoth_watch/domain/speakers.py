@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from thoth_watch.domain.transcript import Segment, Transcript
 
-SHORTEST_S = 0.001  # some words have no length at all
+MIN_SPAN_S = 0.001  # some words have no length at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Turn:
     speaker: str  # SPEAKER_00, SPEAKER_01...
 
 
-def with_speakers(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
+def assign_speakers(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     """The transcript with the speaker of each segment and each timed word: who speaks longest in it.
 
     Where nobody does, it has none. Source: whisperX's assign_word_speakers.
@@ -41,12 +41,13 @@ def with_speakers(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     whole = _speakers([(s.start, s.end) for s in segments], turns)
     single = _speakers([(w.start, w.end) for s in segments for w in s.words], turns)
     named = tuple(
-        _named(segment, speaker, single) for segment, speaker in zip(segments, whole, strict=True)
+        _with_speaker(segment, speaker, single)
+        for segment, speaker in zip(segments, whole, strict=True)
     )
     return replace(transcript, segments=named)
 
 
-def _named(segment: Segment, speaker: str | None, of_words: Iterator[str | None]) -> Segment:
+def _with_speaker(segment: Segment, speaker: str | None, of_words: Iterator[str | None]) -> Segment:
     words = tuple(replace(word, speaker=next(of_words)) for word in segment.words)
     return replace(segment, speaker=speaker, words=words)
 
@@ -57,7 +58,7 @@ def _speakers(spans: Sequence[tuple[float, float]], turns: Sequence[Turn]) -> It
     starts = [turn.start for turn in turns]
     over_by = list(accumulate((turn.end for turn in turns), max))  # all up to each one have ended
     for start, given_end in spans:
-        end = max(given_end, start + SHORTEST_S)
+        end = max(given_end, start + MIN_SPAN_S)
         spoken_s: dict[str, float] = defaultdict(float)
         for turn in turns[bisect_right(over_by, start) : bisect_left(starts, end)]:
             spoken_s[turn.speaker] += max(0.0, min(end, turn.end) - max(start, turn.start))

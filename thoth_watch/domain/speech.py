@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-Stretches = tuple[tuple[float, float], ...]  # seconds from the start, in time order, apart
+SpeechSpans = tuple[tuple[float, float], ...]  # seconds from the start, in time order, apart
 
 
 class Vad(StrEnum):
@@ -15,12 +15,12 @@ class Vad(StrEnum):
     ON = "on"  # what is more likely no speech
 
 
-def total_s(speech: Stretches) -> float:
+def total_s(speech: SpeechSpans) -> float:
     """Seconds of speech."""
     return sum(end - start for start, end in speech)
 
 
-def between(speech: Stretches, start_s: float, stop_s: float) -> Stretches:
+def clip_spans(speech: SpeechSpans, start_s: float, stop_s: float) -> SpeechSpans:
     """The parts of speech that lie between two times."""
     clipped = ((max(start, start_s), min(end, stop_s)) for start, end in speech)
     return tuple((start, end) for start, end in clipped if start < end)

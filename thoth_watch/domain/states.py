@@ -22,7 +22,7 @@ class State(StrEnum):
     GONE = "GONE"  # no longer on disk
 
 
-LEGAL_MOVES: dict[State, frozenset[State]] = {
+LEGAL_TRANSITIONS: dict[State, frozenset[State]] = {
     State.SEEN: frozenset({State.READY, State.FAILED, State.REFUSED, State.GONE}),
     State.READY: frozenset({State.CLAIMED, State.SEEN, State.REFUSED, State.GONE}),
     State.CLAIMED: frozenset(
@@ -59,13 +59,13 @@ LEGAL_MOVES: dict[State, frozenset[State]] = {
 }
 
 WAITING = frozenset({State.SEEN, State.READY, State.CLAIMED, State.RESULT, State.RETRY})
-NEEDS_A_PERSON = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT})
-UNFINISHED = NEEDS_A_PERSON | {State.SEEN, State.RETRY}  # `once` exits 1 on any of these
+NEEDS_ATTENTION = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT})
+UNFINISHED = NEEDS_ATTENTION | {State.SEEN, State.RETRY}  # `once` exits 1 on any of these
 
 
-def is_legal(before: State, after: State) -> bool:
+def is_legal_transition(before: State, after: State) -> bool:
     """Whether a file may go from one state to the other (staying is always legal)."""
-    return before == after or after in LEGAL_MOVES[before]
+    return before == after or after in LEGAL_TRANSITIONS[before]
 
 
 class Cause(StrEnum):
@@ -73,7 +73,7 @@ class Cause(StrEnum):
 
     ENVIRONMENT = "environment"  # disk full, permissions, memory: never counts against the file
     UNFINISHED = "unfinished"  # changed while read: settle again
-    CUT_SHORT = "cut_short"  # less sound than declared: looked at again, later and later
+    TRUNCATED = "cut_short"  # less sound than declared: looked at again, later and later
     CONTENT = "content"  # not audio: confirmed once, then FAILED
     CRASH = "crash"  # killed or hung the worker: alone next time, then QUARANTINED
     UNKNOWN = "unknown"  # anything else: five tries
@@ -88,12 +88,12 @@ class NextStep:
 
 
 CONFIRM_CONTENT_S = 60.0
-CUT_SHORT_FIRST_S, CUT_SHORT_MAX_S = 30.0, 600.0
-CUT_SHORT_BELIEVED_S = 3600.0  # untouched for so long, a short recording is all there will be
-CUT_SHORT_TRIES = 10  # they take an hour: for a file whose time is in the future
+TRUNCATED_FIRST_S, TRUNCATED_MAX_S = 30.0, 600.0
+TRUNCATED_ACCEPTED_AFTER_S = 3600.0  # untouched for so long, a short recording is all there will be
+TRUNCATED_ATTEMPTS = 10  # they take an hour: for a file whose time is in the future
 ENVIRONMENT_FIRST_S, ENVIRONMENT_MAX_S = 10.0, 300.0
-UNKNOWN_FIRST_S, UNKNOWN_FACTOR, UNKNOWN_MAX_S, UNKNOWN_TRIES = 60.0, 4.0, 21_600.0, 5
-LONGEST_WAIT_S = UNKNOWN_MAX_S  # a retry that is later than that was planned under another clock
+UNKNOWN_FIRST_S, UNKNOWN_FACTOR, UNKNOWN_MAX_S, UNKNOWN_ATTEMPTS = 60.0, 4.0, 21_600.0, 5
+MAX_RETRY_WAIT_S = UNKNOWN_MAX_S  # a retry that is later than that was planned under another clock
 CRASH_LIMIT = 2
 
 
@@ -110,9 +110,9 @@ def after_failure(cause: Cause, *, attempts: int, crashes: int = 0, setbacks: in
             return NextStep(State.RETRY, min(wait_s, ENVIRONMENT_MAX_S))
         case Cause.UNFINISHED:
             return NextStep(State.SEEN)
-        case Cause.CUT_SHORT:
-            wait_s = CUT_SHORT_FIRST_S * 2 ** min(attempts - 1, 10)
-            return NextStep(State.RETRY, min(wait_s, CUT_SHORT_MAX_S))
+        case Cause.TRUNCATED:
+            wait_s = TRUNCATED_FIRST_S * 2 ** min(attempts - 1, 10)
+            return NextStep(State.RETRY, min(wait_s, TRUNCATED_MAX_S))
         case Cause.CONTENT:
             return (
                 NextStep(State.FAILED)
@@ -122,7 +122,7 @@ def after_failure(cause: Cause, *, attempts: int, crashes: int = 0, setbacks: in
         case Cause.CRASH:
             return NextStep(State.QUARANTINED) if crashes >= CRASH_LIMIT else NextStep(State.RETRY)
         case Cause.UNKNOWN:
-            if attempts >= UNKNOWN_TRIES:
+            if attempts >= UNKNOWN_ATTEMPTS:
                 return NextStep(State.FAILED)
             wait_s = UNKNOWN_FIRST_S * UNKNOWN_FACTOR ** (attempts - 1)
             return NextStep(State.RETRY, min(wait_s, UNKNOWN_MAX_S))

@@ -64,7 +64,7 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
-class SoFar:
+class PartialTranscript:
     """What has been heard of a long recording whose rest is still to come."""
 
     n_samples: int  # from its start: all before is done with

@@ -16,7 +16,7 @@ import soundfile
 
 from tests.infrastructure.audio.making import tone, write_with_soundfile
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.errors import DecoderCrashed, TryLater
+from thoth_watch.domain.errors import DecoderCrashed, RetryLater
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file
 
 
@@ -213,10 +213,10 @@ def test_a_worker_that_cannot_start_is_nobodys_file(
     recording: AudioFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [place for place in sys.path if "lib/python" in place][:1])
-    with WorkerDecoder() as decoder, pytest.raises(TryLater, match="ModuleNotFoundError"):
+    with WorkerDecoder() as decoder, pytest.raises(RetryLater, match="ModuleNotFoundError"):
         decoder.decode(recording)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with WorkerDecoder() as decoder, pytest.raises(TryLater, match="No such file"):
+    with WorkerDecoder() as decoder, pytest.raises(RetryLater, match="No such file"):
         decoder.decode(recording)
 
 
@@ -257,7 +257,7 @@ def test_a_full_disk_means_try_later(recording: AudioFile) -> None:
         decoder.decode(recording)
         assert decoder.worker_pid is not None
         resource.prlimit(decoder.worker_pid, resource.RLIMIT_FSIZE, (1_000, 1_000))
-        with pytest.raises(TryLater, match="TMPDIR"):
+        with pytest.raises(RetryLater, match="TMPDIR"):
             decoder.decode(recording)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import FakeClock
 from thoth_watch.application.ports import Claim, OpenBatches
 from thoth_watch.domain.batching import Batch
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.dispatch.fleet import RESEND_AFTER_S, FleetDispatcher
 
 LEASE_S = 90.0
@@ -29,14 +29,14 @@ class Place:
 
     def open_batches(self) -> OpenBatches:
         if self.is_away:
-            raise TryLater("away")
+            raise RetryLater("away")
         return self.open
 
-    def live_workers(self, *, within_s: float) -> int:
+    def count_live_workers(self, *, within_s: float) -> int:
         assert within_s == LEASE_S
         return self.workers
 
-    def recover(self) -> int:
+    def recover_claims(self) -> int:
         self.recoveries += 1
         self.open = OpenBatches(self.open.sent, self.open.leased - self.open.expired)
         return 1
@@ -44,7 +44,7 @@ class Place:
 
 class OfLedger:
     def __init__(self, place: Place) -> None:
-        self.open_batches, self.live_workers = place.open_batches, place.live_workers
+        self.open_batches, self.count_live_workers = place.open_batches, place.count_live_workers
         self.send = place.marked.extend
 
 
@@ -68,7 +68,7 @@ def fleet(place: Place, clock: FakeClock) -> FleetDispatcher:
     return FleetDispatcher(
         OfLedger(place),  # type: ignore[arg-type]
         OfBroker(place),
-        recover=place.recover,
+        recover_claims=place.recover_claims,
         window_per_worker=2,
         lease_s=LEASE_S,
         monotonic_s=clock.monotonic_s,
@@ -81,14 +81,14 @@ def claim(batch_id: int) -> Claim:
 
 def test_nothing_is_sent_while_nobody_lives(place: Place, fleet: FleetDispatcher) -> None:
     place.workers = 0
-    fleet.tend()
+    fleet.monitor_workers()
     assert fleet.is_busy
     assert fleet.is_idle
 
 
 def test_as_much_is_sent_as_the_workers_can_use(place: Place, fleet: FleetDispatcher) -> None:
     place.open = OpenBatches(leased=2)
-    fleet.tend()
+    fleet.monitor_workers()
     for batch_id in (1, 2):
         assert not fleet.is_busy
         fleet.dispatch(claim(batch_id))
@@ -115,21 +115,21 @@ def test_as_many_are_sent_again_as_the_broker_has_lost(
     old, new = RESEND_AFTER_S, RESEND_AFTER_S - 1
     place.open = OpenBatches(sent=((1, old), (2, old), (3, new)))
     place.on_the_wire = depth
-    fleet.tend()
+    fleet.monitor_workers()
     assert place.marked == place.carried == resent
 
 
 def test_the_dead_are_looked_for_now_and_then_and_when_a_lease_is_over(
     place: Place, fleet: FleetDispatcher, clock: FakeClock
 ) -> None:
-    fleet.tend()
-    fleet.tend()
+    fleet.monitor_workers()
+    fleet.monitor_workers()
     assert place.recoveries == 1
     place.open = OpenBatches(leased=1, expired=1)
-    fleet.tend()
+    fleet.monitor_workers()
     assert place.recoveries == 2
     clock.advance(LEASE_S / 4)
-    fleet.tend()
+    fleet.monitor_workers()
     assert place.recoveries == 3
 
 
@@ -138,18 +138,18 @@ def test_leases_are_not_judged_right_after_the_ledger_was_away(
 ) -> None:
     """Nobody could renew them."""
     place.is_away = True
-    with pytest.raises(TryLater):
-        fleet.tend()
+    with pytest.raises(RetryLater):
+        fleet.monitor_workers()
     place.is_away, place.open = False, OpenBatches(leased=1, expired=1)
-    fleet.tend()
+    fleet.monitor_workers()
     assert place.recoveries == 0
     clock.advance(LEASE_S)
-    fleet.tend()
+    fleet.monitor_workers()
     assert place.recoveries == 1
 
 
 def test_a_stop_waits_for_nobody(place: Place, fleet: FleetDispatcher) -> None:
     place.open = OpenBatches(leased=2)
-    fleet.tend()
+    fleet.monitor_workers()
     assert not fleet.is_idle
     assert fleet.wait(0.0)

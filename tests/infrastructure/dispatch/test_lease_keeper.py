@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from thoth_watch.application.ports import WorkerFacts
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.application.ports import WorkerInfo
+from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.dispatch import lease_keeper
 from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread
 
 PATIENCE_S = 60.0
-WORKER = WorkerFacts("w", "here", 7, "cpu")
+WORKER = WorkerInfo("w", "here", 7, "cpu")
 
 
 class FakeLeases:
@@ -25,10 +25,10 @@ class FakeLeases:
         self.gone = threading.Event()
         self.beats = threading.Semaphore(0)
 
-    def worker_seen(self, worker: WorkerFacts, *, batch_id: int | None) -> None:
+    def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
         if self.times_away > 0:
             self.times_away -= 1
-            raise TryLater("away")
+            raise RetryLater("away")
         self.seen.append(batch_id)
         self.beats.release()
 
@@ -36,7 +36,7 @@ class FakeLeases:
         self.renewed.append((batch_id, owner))
         return self.holds
 
-    def worker_gone(self, name: str) -> None:
+    def remove_worker(self, name: str) -> None:
         self.gone.set()
 
 
@@ -72,7 +72,7 @@ def test_a_worker_is_seen_from_its_start_and_says_when_it_ends(
 def test_the_lease_of_what_it_works_on_is_renewed_until_it_ends(
     keeper: Any, leases: FakeLeases
 ) -> None:
-    with keeper.holding(5) as is_lost:
+    with keeper.hold(5) as is_lost:
         while len(leases.renewed) < 3:
             wait_for_beats(leases, 1)
         assert not is_lost()
@@ -82,17 +82,17 @@ def test_the_lease_of_what_it_works_on_is_renewed_until_it_ends(
 
 def test_a_lost_lease_is_noticed(keeper: Any, leases: FakeLeases) -> None:
     leases.holds = False
-    with keeper.holding(5) as is_lost:
+    with keeper.hold(5) as is_lost:
         assert is_lost.__self__.wait(PATIENCE_S)
     leases.holds = True
-    with keeper.holding(6) as is_lost:
+    with keeper.hold(6) as is_lost:
         wait_for_beats(leases, 3)
         assert not is_lost()
 
 
 def test_a_ledger_that_is_away_is_asked_again(keeper: Any, leases: FakeLeases) -> None:
     leases.times_away = 3
-    with keeper.holding(5) as is_lost:
+    with keeper.hold(5) as is_lost:
         while not leases.renewed:
             wait_for_beats(leases, 1)
         assert not is_lost()

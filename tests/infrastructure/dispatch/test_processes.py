@@ -17,22 +17,22 @@ import pytest
 from tests.fakes import (
     FakeClock,
     FakeDecoder,
-    FakeDoorbell,
     FakeEngine,
     FakeEngines,
     FakeFiles,
+    FakeFolderWatcher,
     FakeInbox,
     fake_render,
 )
 from thoth_watch.application.ports import Recording
 from thoth_watch.application.publish_transcript import PublishTranscript
-from thoth_watch.application.serve import Ending, Serve, ServePolicy
+from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.errors import EngineUnavailable
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.dispatch.engine_process import Parent, ProgressAtParent, work
 from thoth_watch.infrastructure.dispatch.processes import ProcessDispatcher
 from thoth_watch.infrastructure.ledger import SqlLedger
@@ -49,10 +49,10 @@ class SlowEngine(FakeEngine):
         super().__init__()
         self._folder, self._is_to_stop = folder, is_to_stop
 
-    def hear(self, recording: Recording) -> str:
-        text = super().hear(recording)
-        with (self._folder / "heard.txt").open("a") as heard:
-            heard.write(f"{os.getpid()} {text}\n")
+    def transcribe_one(self, recording: Recording) -> str:
+        text = super().transcribe_one(recording)
+        with (self._folder / "heard.txt").open("a") as transcribed:
+            transcribed.write(f"{os.getpid()} {text}\n")
         end = time.monotonic() + PATIENCE_S
         while (self._folder / "wait").exists() and time.monotonic() < end:
             if self._is_to_stop():
@@ -85,7 +85,7 @@ def build(folder: Path, device: str, parent: Parent) -> Any:
     )
 
 
-class Bell(FakeDoorbell):
+class Bell(FakeFolderWatcher):
     """Waits for real, as the processes do; the settling of files is the fake clock's."""
 
     def __init__(self, clock: FakeClock) -> None:
@@ -116,7 +116,7 @@ class Place:
         self.dispatcher: ProcessDispatcher | None = None
         self.told: list[str] = []
 
-    def serve(self, *devices: str, drain: bool = True) -> Ending:
+    def serve(self, *devices: str, drain: bool = True) -> StopReason:
         def should_stop() -> bool:
             self.at_each_step()
             return self.is_to_stop
@@ -143,7 +143,7 @@ class Place:
                 ],
                 ledger=self.ledger,
                 dispatcher=dispatcher,
-                doorbell=self.bell,
+                folder_watcher=self.bell,
                 publish=PublishTranscript(
                     ledger=self.ledger,
                     publisher=DurablePublisher(),
@@ -151,7 +151,7 @@ class Place:
                     clock=self.clock,
                 ),
                 files=files,
-                treatment_of=lambda _: Treatment(formats=("txt",)),
+                resolve_file_options=lambda _: FileOptions(formats=("txt",)),
                 clock=self.clock,
                 policy=ServePolicy(
                     batch=BatchPolicy(max_files=4, max_wait_s=0), rescan_s=60.0, drain=drain
@@ -166,7 +166,7 @@ class Place:
         for number in range(n_files):
             self.inbox.put(f"{number:02}.wav")
 
-    def heard(self) -> list[tuple[int, str]]:
+    def transcribed(self) -> list[tuple[int, str]]:
         path = self.folder / "heard.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(int(line.split()[0]), line.split()[1]) for line in lines]
@@ -198,22 +198,22 @@ def test_two_engines_share_the_work_and_a_killed_one_loses_nothing(place: Place)
     killed: list[int] = []
 
     def kill_one_of_two() -> None:
-        at_work = {process for process, _ in place.heard()}
+        at_work = {process for process, _ in place.transcribed()}
         if len(at_work) == 2 and not killed:
             killed.append(min(at_work))
             os.kill(killed[0], signal.SIGKILL)
-        if killed and place.dispatcher is not None and len(place.dispatcher.under_way) == 1:
+        if killed and place.dispatcher is not None and len(place.dispatcher.active_claims) == 1:
             (place.folder / "wait").unlink(missing_ok=True)
 
     place.at_each_step = kill_one_of_two
-    assert place.serve("a", "b") is Ending.DRAINED
+    assert place.serve("a", "b") is StopReason.DRAINED
 
     place.check_all_done(12)
     rows = place.rows()
     assert sorted(row.deaths for row in rows.values()) == [0] * 8 + [1] * 4
     assert len(place.query("SELECT 1 FROM runs WHERE status = 'INTERRUPTED'")) == 1
     assert sorted(place.told) == sorted(rows)
-    twice = [name for name in rows if [text for _, text in place.heard()].count(name) > 1]
+    twice = [name for name in rows if [text for _, text in place.transcribed()].count(name) > 1]
     assert len(twice) == 1  # the one that it was at
 
 
@@ -224,10 +224,10 @@ def test_a_stop_ends_all_engines_at_their_next_window_and_leaves_their_files_for
     (place.folder / "wait").touch()
 
     def stop_when_two_work() -> None:
-        place.is_to_stop = place.is_to_stop or len({p for p, _ in place.heard()}) == 2
+        place.is_to_stop = place.is_to_stop or len({p for p, _ in place.transcribed()}) == 2
 
     place.at_each_step = stop_when_two_work
-    assert place.serve("a", "b", drain=False) is Ending.STOPPED
+    assert place.serve("a", "b", drain=False) is StopReason.STOPPED
 
     states = [row.state for row in place.rows().values()]
     assert set(states) == {State.READY, State.DONE}

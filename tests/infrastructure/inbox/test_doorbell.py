@@ -51,7 +51,7 @@ def test_it_does_not_ring_for_the_transcripts_that_we_write(tmp_path: Path):
 def in_everyday_use(bell: WatchdogDoorbell) -> None:
     """What came while nobody watched has been looked at."""
     quiet(bell)
-    assert bell.changed() is None
+    assert bell.changed_paths() is None
 
 
 def test_it_names_the_recordings_that_were_written_or_renamed_into_place(tmp_path: Path):
@@ -63,8 +63,8 @@ def test_it_names_the_recordings_that_were_written_or_renamed_into_place(tmp_pat
         (tmp_path / "c.wav.part").rename(tmp_path / "c.wav")
         quiet(bell)
 
-        assert bell.changed() == {tmp_path / name for name in ("a.wav", "sub/b.wav", "c.wav")}
-        assert bell.changed() == frozenset()
+        assert bell.changed_paths() == {tmp_path / name for name in ("a.wav", "sub/b.wav", "c.wav")}
+        assert bell.changed_paths() == frozenset()
 
 
 def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -74,7 +74,7 @@ def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / "a.wav").write_bytes(b"RIFF")
         quiet(bell)
 
-        assert bell.changed() == {tmp_path / "a.wav"}
+        assert bell.changed_paths() == {tmp_path / "a.wav"}
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_after_what_a_path_cannot_tell_anything_may_have_changed(tmp_path: Path,
         change(tmp_path)
         quiet(bell)
 
-        assert bell.changed() is None
-        assert bell.changed() == frozenset()
+        assert bell.changed_paths() is None
+        assert bell.changed_paths() == frozenset()
 
 
 def test_after_many_events_anything_may_have_changed_as_some_may_be_lost(tmp_path: Path):
@@ -105,7 +105,7 @@ def test_after_many_events_anything_may_have_changed_as_some_may_be_lost(tmp_pat
             (tmp_path / f"{n}.wav").write_bytes(b"RIFF")
         quiet(bell)
 
-        assert bell.changed() is None
+        assert bell.changed_paths() is None
 
 
 def test_waking_it_ends_the_wait(tmp_path: Path):

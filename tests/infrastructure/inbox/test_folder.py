@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.application.ports import Whereabouts
+from thoth_watch.application.ports import FileStatus
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox
-from thoth_watch.infrastructure.inbox.from_here import seen_from_here
+from thoth_watch.infrastructure.inbox.from_here import with_local_device_number
 from thoth_watch.infrastructure.inbox.local_files import LocalFiles, signature_of
 
 
@@ -24,14 +24,14 @@ def touch(path: Path, content: bytes = b"RIFF") -> Path:
 
 
 def names(inbox: FolderInbox) -> list[str]:
-    return sorted(str(file.relative) for file in inbox.look().files)
+    return sorted(str(file.relative) for file in inbox.scan().files)
 
 
 def test_recordings_are_found_in_every_folder_and_in_any_case(tmp_path: Path):
     for name in ("a.wav", "B.MP3", "deep/er/c.Flac", "notes.txt", "no_extension"):
         touch(tmp_path / name)
 
-    listing = FolderInbox(tmp_path).look()
+    listing = FolderInbox(tmp_path).scan()
 
     assert names(FolderInbox(tmp_path)) == ["B.MP3", "a.wav", "deep/er/c.Flac"]
     assert listing.other == 2
@@ -44,12 +44,12 @@ def test_a_sentinel_of_the_name_or_the_stem_announces_a_recording_of_its_folder(
     for name in ("a.wav.ready", "b.ready", "c.wav.done", "sub/d.ready", "sub/e.ready"):
         touch(tmp_path / name, b"")
 
-    listing = FolderInbox(tmp_path, sentinel=".ready").look()
+    listing = FolderInbox(tmp_path, sentinel=".ready").scan()
 
-    waiting = sorted(str(path.relative_to(tmp_path)) for path in listing.unannounced)
+    waiting = sorted(str(path.relative_to(tmp_path)) for path in listing.awaiting_sentinel)
     assert waiting == ["c.wav", "d.mp3", "sub/a.wav"]
     assert len(listing.files) == 6
-    assert FolderInbox(tmp_path).look().unannounced == frozenset()
+    assert FolderInbox(tmp_path).scan().awaiting_sentinel == frozenset()
 
 
 def test_a_look_at_some_paths_tells_what_a_whole_look_tells_of_them(tmp_path: Path):
@@ -59,16 +59,16 @@ def test_a_look_at_some_paths_tells_what_a_whole_look_tells_of_them(tmp_path: Pa
     touch(tmp_path / "sub/d.ready", b"")
     (tmp_path / "h.wav").symlink_to("a.wav")
     inbox = FolderInbox(tmp_path, sentinel=".ready")
-    whole = inbox.look()
+    whole = inbox.scan()
 
-    some = inbox.look_at({tmp_path / name for name in (*everything, "h.wav", "no/such.wav")})
+    some = inbox.scan_paths({tmp_path / name for name in (*everything, "h.wav", "no/such.wav")})
 
     assert sorted(some.files, key=str) == sorted(whole.files, key=str)
-    assert some.unannounced == whole.unannounced
+    assert some.awaiting_sentinel == whole.awaiting_sentinel
     assert (some.refused, some.identity) == (whole.refused, whole.identity)
     assert some.problem is None
-    assert [file.path.name for file in inbox.look_at({tmp_path / "b.wav"}).files] == ["b.wav"]
-    flat = FolderInbox(tmp_path, recursive=False).look_at({tmp_path / "sub/c.wav"})
+    assert [file.path.name for file in inbox.scan_paths({tmp_path / "b.wav"}).files] == ["b.wav"]
+    flat = FolderInbox(tmp_path, recursive=False).scan_paths({tmp_path / "sub/c.wav"})
     assert flat.files == ()
 
 
@@ -77,14 +77,14 @@ def test_a_look_at_some_paths_follows_no_link_that_took_a_folders_place(tmp_path
     (tmp_path / "inbox").mkdir()
     (tmp_path / "inbox/sub").symlink_to(tmp_path / "outside")
 
-    listing = FolderInbox(tmp_path / "inbox").look_at({tmp_path / "inbox/sub/a.wav"})
+    listing = FolderInbox(tmp_path / "inbox").scan_paths({tmp_path / "inbox/sub/a.wav"})
 
     assert listing.files == ()
     assert "sub" in str(listing.problem)  # a whole look is to tell
 
 
 def test_a_look_at_some_paths_of_an_inbox_that_is_away_says_so(tmp_path: Path):
-    listing = FolderInbox(tmp_path / "away").look_at({tmp_path / "away/a.wav"})
+    listing = FolderInbox(tmp_path / "away").scan_paths({tmp_path / "away/a.wav"})
 
     assert listing.identity is None
     assert "is the folder there" in str(listing.problem)
@@ -118,7 +118,7 @@ def test_without_recursion_only_the_folder_itself_is_looked_at(tmp_path: Path):
 def test_junk_and_halves_of_uploads_are_counted_and_not_listed(tmp_path: Path, name: str):
     touch(tmp_path / name)
 
-    listing = FolderInbox(tmp_path).look()
+    listing = FolderInbox(tmp_path).scan()
 
     assert (listing.files, listing.ignored) == ((), 1)
 
@@ -140,7 +140,7 @@ def test_what_is_not_a_plain_file_is_refused_with_the_reason(tmp_path: Path):
     os.mkfifo(inbox / "pipe.wav")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(inbox / "sock.wav"))
-        listing = FolderInbox(inbox).look()
+        listing = FolderInbox(inbox).scan()
 
     assert listing.files == ()
     reasons = {entry.path.name: entry.reason for entry in listing.refused}
@@ -160,13 +160,13 @@ def test_names_that_are_no_text_are_listed_with_their_very_bytes(tmp_path: Path)
     raw = os.fsencode(tmp_path) + b"/caf\xe9\n.wav"
     Path(os.fsdecode(raw)).write_bytes(b"RIFF")
 
-    (file,) = FolderInbox(tmp_path).look().files
+    (file,) = FolderInbox(tmp_path).scan().files
 
     assert os.fsencode(file.path) == raw
 
 
 def test_a_missing_folder_is_a_problem_and_not_an_empty_inbox(tmp_path: Path):
-    listing = FolderInbox(tmp_path / "away").look()
+    listing = FolderInbox(tmp_path / "away").scan()
 
     assert listing.files == ()
     assert "away" in str(listing.problem)
@@ -178,7 +178,7 @@ def test_an_unreadable_folder_is_a_problem_and_the_rest_is_listed(tmp_path: Path
     touch(tmp_path / "locked/b.wav")
     (tmp_path / "locked").chmod(0)
 
-    listing = FolderInbox(tmp_path).look()
+    listing = FolderInbox(tmp_path).scan()
     (tmp_path / "locked").chmod(0o700)
 
     assert [f.path.name for f in listing.files] == ["a.wav"]
@@ -189,7 +189,7 @@ def test_a_bottomless_folder_is_looked_into_only_so_far(tmp_path: Path):
     deep = tmp_path.joinpath(*["d"] * (MAX_DEPTH + 3))
     touch(deep / "a.wav")
 
-    listing = FolderInbox(tmp_path).look()
+    listing = FolderInbox(tmp_path).scan()
 
     assert listing.files == ()
     assert "deeper" in str(listing.problem)
@@ -203,11 +203,11 @@ def test_a_file_says_whether_it_is_still_the_one_that_was_seen(tmp_path: Path):
     file = seen(touch(tmp_path / "a.wav"))
     files = LocalFiles()
 
-    assert files.whereabouts(file) is Whereabouts.SAME
+    assert files.file_status(file) is FileStatus.SAME
     touch(file.path, b"more of it")
-    assert files.whereabouts(file) is Whereabouts.CHANGED
+    assert files.file_status(file) is FileStatus.CHANGED
     file.path.unlink()
-    assert files.whereabouts(file) is Whereabouts.GONE
+    assert files.file_status(file) is FileStatus.GONE
 
 
 def test_a_file_behind_a_swapped_folder_is_gone_and_never_opened(tmp_path: Path):
@@ -216,7 +216,7 @@ def test_a_file_behind_a_swapped_folder_is_gone_and_never_opened(tmp_path: Path)
     (tmp_path / "in/a").symlink_to(tmp_path / "outside")
     files = LocalFiles()
 
-    assert files.whereabouts(file) is Whereabouts.GONE
+    assert files.file_status(file) is FileStatus.GONE
     with (tmp_path / "outside/x.wav").open("ab"):
         assert not files.is_being_written(file)  # it was not asked
 
@@ -226,8 +226,8 @@ def test_a_file_is_not_gone_while_its_inbox_is_away(tmp_path: Path):
     elsewhere = replace(file, signature=replace(file.signature, device=1))
     file.path.unlink()
 
-    with pytest.raises(TryLater, match="mounted"):
-        LocalFiles().whereabouts(elsewhere)
+    with pytest.raises(RetryLater, match="mounted"):
+        LocalFiles().file_status(elsewhere)
 
 
 def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
@@ -246,10 +246,10 @@ def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
 def test_a_file_of_a_share_is_seen_with_this_machines_device_number(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"sound")
-    (there,) = FolderInbox(tmp_path, recursive=True, extensions=("wav",), ignore=()).look().files
+    (there,) = FolderInbox(tmp_path, recursive=True, extensions=("wav",), ignore=()).scan().files
     elsewhere = replace(there, signature=replace(there.signature, device=12345))
-    assert seen_from_here(elsewhere) == there
+    assert with_local_device_number(elsewhere) == there
     other = replace(elsewhere, signature=replace(elsewhere.signature, size_bytes=1))
-    assert seen_from_here(other) == other
+    assert with_local_device_number(other) == other
     path.unlink()
-    assert seen_from_here(elsewhere) == elsewhere
+    assert with_local_device_number(elsewhere) == elsewhere

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.contracts.test_ledger_contract import NOW, make_ready, record, recording, state_of
-from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
+from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, lock_path
 from thoth_watch.infrastructure.ledger.connection import WRITES
@@ -66,9 +66,9 @@ def test_what_was_recorded_is_there_after_reopening(url: str) -> None:
 
 
 def test_a_ledger_that_is_not_there_is_not_made_unasked(url: str, path: Path) -> None:
-    with pytest.raises(TryLater, match="there is none yet"):
+    with pytest.raises(RetryLater, match="there is none yet"):
         SqlLedger.open(url, create=False)
-    with pytest.raises(TryLater, match="there is none yet"):
+    with pytest.raises(RetryLater, match="there is none yet"):
         LedgerReader.open(url)
     assert not path.exists()
 
@@ -134,10 +134,10 @@ def test_a_ledger_deleted_or_replaced_while_open_is_noticed(
 def test_a_locked_ledger_is_tried_later(ledger: SqlLedger, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(TryLater, match="locked") as caught:
+        with pytest.raises(RetryLater, match="locked") as caught:
             record(ledger, seen=[(recording(), "new")])
         assert str(path) in str(caught.value)
-        with pytest.raises(TryLater, match="locked"):
+        with pytest.raises(RetryLater, match="locked"):
             SqlLedger.open(f"sqlite:///{path}", busy_timeout_s=0.1)
         other.execute("ROLLBACK")
     record(ledger, seen=[(recording(), "new")])
@@ -149,18 +149,18 @@ def test_a_full_disk_is_tried_later_and_works_again_when_there_is_room(ledger: S
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
     many = [recording(f"{'long' * 40}{n}.wav") for n in range(300)]
-    with pytest.raises(TryLater, match="disk is full"):
+    with pytest.raises(RetryLater, match="disk is full"):
         record(ledger, seen=[(file, "new") for file in many])
-    assert ledger.known(many[0].inbox) == {}
+    assert ledger.known_files(many[0].inbox) == {}
     with ledger.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=100000")
     record(ledger, seen=[(file, "new") for file in many])
-    assert len(ledger.known(many[0].inbox)) == 300
+    assert len(ledger.known_files(many[0].inbox)) == 300
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TryLater, match="folder cannot be written"):
+    with pytest.raises(RetryLater, match="folder cannot be written"):
         SqlLedger.open(f"sqlite:///{tmp_path}/file/ledger.db")
 
 
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(TryLater, match="cannot be written"):
+        with pytest.raises(RetryLater, match="cannot be written"):
             SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db")
     finally:
         tmp_path.chmod(0o700)
@@ -195,7 +195,7 @@ def test_two_processes_may_open_a_new_ledger_at_once(url: str, path: Path) -> No
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     with SqlLedger.open(url, create=False) as ledger:
-        assert ledger.known(recording().inbox) == {}
+        assert ledger.known_files(recording().inbox) == {}
 
 
 def test_killing_a_process_loses_no_commit_that_it_reported(url: str) -> None:
@@ -216,7 +216,7 @@ for n in range(100_000):
         process.kill()
         acked += [int(line) for line in process.stdout if line.endswith(b"\n")]
     with SqlLedger.open(url) as ledger:
-        there = {path.name for path in ledger.known(recording().inbox)}
+        there = {path.name for path in ledger.known_files(recording().inbox)}
     assert {f"{n}.wav" for n in acked} <= there
     assert len(there) <= len(acked) + 1
 

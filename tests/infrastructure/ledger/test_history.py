@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.filled_ledger import END, fill_ledger
-from thoth_watch.domain.history import MOST_BUCKETS, History, bucket_width
+from thoth_watch.domain.history import MAX_BUCKETS, History, bucket_width
 from thoth_watch.infrastructure.ledger import LedgerReader
 
 
@@ -77,7 +77,7 @@ def test_fallbacks_and_failures_are_counted_by_kind(path: Path):
     history = read(path)
 
     (fallback,) = history.fallbacks
-    assert (fallback.runs, fallback.why) == (200 // 17, "cuda: no device")
+    assert (fallback.runs, fallback.reason) == (200 // 17, "cuda: no device")
     assert sum(figures.files for figures in history.failures) == 200 // 13
     assert "the disk is full; make room" in {figures.kind for figures in history.failures}
 
@@ -119,4 +119,4 @@ def test_an_empty_ledger_has_an_empty_history(tmp_path: Path):
 
 @pytest.mark.parametrize("span", [timedelta(0), timedelta(hours=1), timedelta(days=3650)])
 def test_no_span_has_too_many_parts(span: timedelta):
-    assert span / bucket_width(span) <= MOST_BUCKETS
+    assert span / bucket_width(span) <= MAX_BUCKETS

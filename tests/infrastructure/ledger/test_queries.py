@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.contracts.test_ledger_contract import (
-    ASKED,
     NOW,
+    REQUESTED,
     fail,
     finished_run,
     make_claim,
@@ -23,7 +23,7 @@ from tests.contracts.test_ledger_contract import (
     record,
     recording,
 )
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.run import FileOutcome, RunStatus
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
@@ -64,8 +64,10 @@ def test_a_run_can_be_read_with_all_its_facts_and_files(ledger: SqlLedger, url: 
 
 
 def test_runs_come_newest_first_and_can_be_limited(ledger: SqlLedger, url: str) -> None:
-    ledger.record_failed_start(asked=ASKED, error="no GPU", host="h", now=NOW)
-    ledger.record_failed_start(asked=ASKED, error="no", host="h", now=NOW + timedelta(days=1))
+    ledger.record_failed_start(requested=REQUESTED, error="no GPU", host="h", now=NOW)
+    ledger.record_failed_start(
+        requested=REQUESTED, error="no", host="h", now=NOW + timedelta(days=1)
+    )
     with LedgerReader.open(url) as reader:
         assert [run["id"] for run in reader.runs()] == [2, 1]
         assert [run["id"] for run in reader.runs(limit=1)] == [2]
@@ -78,7 +80,7 @@ def test_files_can_be_asked_for_by_state_and_by_path(ledger: SqlLedger, url: str
     make_ready(ledger, recording("en/a.wav"), recording("fr/b.wav"))
     record(ledger, seen=[(recording("fr/deep/c.wav"), "new")])
     with LedgerReader.open(url) as reader:
-        found = lambda **asked: [row["path"][4:] for row in reader.files(**asked)]  # noqa: E731
+        found = lambda **requested: [row["path"][4:] for row in reader.files(**requested)]  # noqa: E731
         assert found() == ["en/a.wav", "fr/b.wav", "fr/deep/c.wav"]
         assert found(states=State.SEEN) == ["fr/deep/c.wav"]
         assert found(states=("READY", "SEEN"), limit=2) == ["en/a.wav", "fr/b.wav"]
@@ -123,7 +125,7 @@ def test_the_views_answer_the_usual_questions(ledger: SqlLedger, path: Path) -> 
 def test_an_interrupted_run_says_what_it_came_to(ledger: SqlLedger, url: str) -> None:
     claim = make_claim(ledger, recording("a.wav"), recording("b.wav"))
     put_result(ledger, claim)
-    ledger.recover(now=NOW)
+    ledger.recover_claims(now=NOW)
     with LedgerReader.open(url) as reader:
         run = reader.run(reader.last_run()["id"])
         (batch_state,) = reader._view(sql("SELECT state FROM batches"))
@@ -192,5 +194,5 @@ def test_a_reader_waits_for_a_lock_only_so_long(url: str, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(TryLater, match="locked"):
+        with pytest.raises(RetryLater, match="locked"):
             LedgerReader.open(url, busy_timeout_s=0.1)

@@ -22,9 +22,9 @@ from thoth_watch.application.ports import Claim
 from thoth_watch.domain.audio import RefusedEntry
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import NameTaken
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome
-from thoth_watch.domain.states import LEGAL_MOVES, State
-from thoth_watch.domain.treatment import Treatment
+from thoth_watch.domain.states import LEGAL_TRANSITIONS, State
 from thoth_watch.infrastructure.ledger import SqlLedger
 
 NAMES = ("a.wav", "a.mp3", "b.wav", "c.wav")
@@ -57,7 +57,7 @@ class Walk:
         record(self.ledger, gone=[self.file().path], now=self.now)
 
     def claim(self) -> None:
-        waiting = self.ledger.waiting(lambda _: Treatment())
+        waiting = self.ledger.waiting(lambda _: FileOptions())
         self.random.shuffle(waiting)
         claim = self.ledger.claim(Batch(tuple(waiting[:2])), owner="walk", now=self.now)
         if claim is not None:
@@ -84,7 +84,7 @@ class Walk:
             self.fail()
 
     def publish(self) -> None:
-        for found in self.ledger.unpublished(lambda _: Treatment()):
+        for found in self.ledger.unpublished(lambda _: FileOptions()):
             assert found.names
             self.ledger.record_published(
                 file_id=found.waiting.file_id,
@@ -115,13 +115,13 @@ class Walk:
             self.ledger.release(self.random.choice(self.claims)[0], now=self.now)
 
     def wake(self) -> None:
-        self.ledger.wake_retries(now=self.now)
+        self.ledger.requeue_due_retries(now=self.now)
 
     def retry(self) -> None:
         self.ledger.retry(now=self.now)
 
     def die(self) -> None:
-        self.ledger.recover(now=self.now)
+        self.ledger.recover_claims(now=self.now)
 
     def step(self) -> None:
         likely = [self.see, self.settle, self.settle, self.claim, self.finish, self.publish]
@@ -137,7 +137,7 @@ def test_no_order_of_events_breaks_the_ledger(ledger: SqlLedger, path: Path, see
         walk.step()
     with closing(sqlite3.connect(path)) as connection:
         check(connection)
-    assert len(set(ledger.known(INBOX))) <= len(NAMES)
+    assert len(set(ledger.known_files(INBOX))) <= len(NAMES)
 
 
 def check(connection: sqlite3.Connection) -> None:
@@ -152,7 +152,7 @@ def check(connection: sqlite3.Connection) -> None:
     last: dict[int, str] = {}
     claim_nos: dict[int, int] = {}
     for file_id, before, after, claim_no in moves:
-        assert State(after) in LEGAL_MOVES[State(before)]
+        assert State(after) in LEGAL_TRANSITIONS[State(before)]
         assert last.get(file_id, before) == before
         last[file_id] = after
         if after == "CLAIMED":  # one claim at a time, each with a higher number

@@ -23,8 +23,8 @@ from tests.contracts.test_ledger_contract import (
 from tests.infrastructure.ledger.test_queries import one_done_run
 from tests.ledgers import BOTH, LEDGERS
 from tests.servers import Postgres, need
-from thoth_watch.application.ports import WorkerFacts
-from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
+from thoth_watch.application.ports import WorkerInfo
+from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, server
 from thoth_watch.infrastructure.ledger.server import DispatcherLock
@@ -40,7 +40,7 @@ def test_every_question_has_an_answer(url: str) -> None:
         run_id = one_done_run(ledger, "done")
         failed = make_claim(ledger, recording("failed.wav"))
         fail(ledger, failed, State.FAILED, reason="no sound in it")
-        ledger.worker_seen(WorkerFacts("w", "here", 7, "cpu"), batch_id=None)
+        ledger.record_worker(WorkerInfo("w", "here", 7, "cpu"), batch_id=None)
         sent = send(ledger, "sent.wav")
         take_some(ledger, sent.batch_id)
     with LedgerReader.open(url) as reader:
@@ -75,7 +75,7 @@ def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.scale
 def test_a_server_that_is_not_there_is_tried_later() -> None:
     need(modules=("psycopg",))
-    with pytest.raises(TryLater, match="the database does not answer"):
+    with pytest.raises(RetryLater, match="the database does not answer"):
         SqlLedger.open("postgresql://me@127.0.0.1:1/none")
 
 
@@ -83,7 +83,7 @@ def test_a_server_that_is_not_there_is_tried_later() -> None:
 def test_a_reader_makes_nothing_and_writes_nothing(
     postgres: Postgres, new_postgres_ledger: Callable[[], str]
 ) -> None:
-    with pytest.raises(TryLater, match="there is none yet"):
+    with pytest.raises(RetryLater, match="there is none yet"):
         LedgerReader.open(postgres.new_database())
     with (
         LedgerReader.open(new_postgres_ledger()) as reader,
@@ -102,7 +102,7 @@ def test_one_process_dispatches_at_a_time_and_another_when_it_has_ended(
     with DispatcherLock(url) as lock:
         lock.check()
         with (
-            pytest.raises(TryLater, match="another process works on it"),
+            pytest.raises(RetryLater, match="another process works on it"),
             DispatcherLock(url.replace("+psycopg", "")),
         ):
             pass
@@ -125,13 +125,13 @@ def test_the_lock_is_taken_again_after_the_server_was_away_unless_another_was_fa
         lock.check()
         postgres.start()
         lock.check()
-        with pytest.raises(TryLater), DispatcherLock(url):
+        with pytest.raises(RetryLater), DispatcherLock(url):
             pass
         postgres.restart()
         lock.check()  # finds out that it is lost
         with (
             DispatcherLock(url),
-            pytest.raises(TryLater, match="another process works on it"),
+            pytest.raises(RetryLater, match="another process works on it"),
         ):
             lock.check()
 
@@ -144,7 +144,7 @@ def test_a_restart_of_the_server_costs_nothing_but_time(
         claim = make_claim(ledger, recording())
         open_run(ledger, claim)
         postgres.stop()
-        with pytest.raises(TryLater, match="does not answer"):
+        with pytest.raises(RetryLater, match="does not answer"):
             put_result(ledger, claim)
         postgres.start()
         assert put_result(ledger, claim)
@@ -163,8 +163,8 @@ def test_a_process_that_was_stopped_in_a_transaction_is_not_waited_for_for_ever(
         def stand_still() -> None:
             with frozen._writing() as connection:
                 connection.execute(text("SELECT * FROM files FOR UPDATE"))
-                assert ledger.recover(now=NOW) == 1
+                assert ledger.recover_claims(now=NOW) == 1
                 connection.execute(text("SELECT 1"))
 
-        with pytest.raises(TryLater, match="idle-in-transaction timeout"):
+        with pytest.raises(RetryLater, match="idle-in-transaction timeout"):
             stand_still()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thoth_watch.domain.file_options import FORMATS
 from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
-from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.publishing import render
 
 EMPTY = Transcript((), "en", 2.5, Verdict.EMPTY)

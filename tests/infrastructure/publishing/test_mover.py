@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, TryLater
+from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
 from thoth_watch.infrastructure.inbox.local_files import signature_of
 from thoth_watch.infrastructure.publishing import RecordingMover, mover
 
@@ -212,7 +212,7 @@ def test_no_link_below_the_folder_is_followed(inbox: Path, archive: Path, tmp_pa
     archive.mkdir()
     (archive / "sub").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(TryLater, match="symlink"):
+    with pytest.raises(RetryLater, match="symlink"):
         move(file, archive)
 
     assert held(inbox, tmp_path / "elsewhere") == {"inbox/sub/a.wav"}
@@ -228,7 +228,7 @@ def test_a_folder_without_rights_is_said_with_the_way_out(
     monkeypatch.setattr(mover, "renameat2", refused)
 
     with pytest.raises(
-        TryLater, match=r"right to write in both folders, or set inbox\.after: leave"
+        RetryLater, match=r"right to write in both folders, or set inbox\.after: leave"
     ):
         move(file, tmp_path / "archive")
     assert file.path.exists()
@@ -238,7 +238,7 @@ def test_a_full_disk_leaves_the_recording_and_no_half_of_it(inbox: Path, mounted
     archive = mounted("size=4k")
     file = drop(inbox, content=os.urandom(100_000))
 
-    with pytest.raises(TryLater, match="full"):
+    with pytest.raises(RetryLater, match="full"):
         RecordingMover().move(
             file,
             archive / "a.wav",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from thoth_watch.application.ports import Output
-from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
 from thoth_watch.infrastructure.publishing.rungs import RUNGS
 
@@ -57,7 +57,7 @@ def test_of_many_each_gets_its_own_problem(publisher, tmp_path, count: int) -> N
     kinds = [type(problem) for problem in problems]
     expected = [NameTaken if n in taken else type(None) for n in range(count)]
     if count > 2:
-        expected[2] = TryLater
+        expected[2] = RetryLater
     assert kinds == expected
     for output, kind in zip(outputs, kinds, strict=True):
         if kind is type(None):
@@ -151,28 +151,28 @@ def test_nothing_is_foreign_where_nothing_is(publisher, tmp_path) -> None:
 
 def test_a_folder_that_is_gone_is_for_later_and_is_not_made(publisher, tmp_path) -> None:
     path = tmp_path / "gone" / "a.txt"
-    with pytest.raises(TryLater, match="gone: the folder is not there"):
+    with pytest.raises(RetryLater, match="gone: the folder is not there"):
         publisher.publish(Output(path, NEW))
     assert names_in(tmp_path) == []
 
 
 def test_an_output_folder_is_made(publisher, tmp_path) -> None:
     path = tmp_path / "out" / "fr" / "a.txt"
-    publisher.publish(Output(path, NEW, makes_folder=True))
+    publisher.publish(Output(path, NEW, creates_folder=True))
     assert path.read_bytes() == NEW
 
 
 def test_a_file_in_the_way_of_an_output_folder_is_for_later(publisher, tmp_path) -> None:
     (tmp_path / "out").write_bytes(b"mine")
-    with pytest.raises(TryLater):
-        publisher.publish(Output(tmp_path / "out" / "a.txt", NEW, makes_folder=True))
+    with pytest.raises(RetryLater):
+        publisher.publish(Output(tmp_path / "out" / "a.txt", NEW, creates_folder=True))
     assert (tmp_path / "out").read_bytes() == b"mine"
 
 
 def test_a_symlink_in_the_place_of_the_folder_is_not_followed(publisher, tmp_path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "in").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(TryLater, match="symlink"):
+    with pytest.raises(RetryLater, match="symlink"):
         publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
     assert names_in(tmp_path / "elsewhere") == []
 
@@ -197,7 +197,7 @@ def test_a_name_that_is_too_long_is_as_good_as_taken(publisher, tmp_path) -> Non
 def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mounted) -> None:
     folder = mounted("size=64k")
     (folder / "ballast").write_bytes(b"x" * 40_000)
-    with pytest.raises(TryLater, match="the disk is full; make room"):
+    with pytest.raises(RetryLater, match="the disk is full; make room"):
         publisher.publish(Output(folder / "a.txt", NEW * 5_000))
     assert names_in(folder) == ["ballast"]
     (folder / "ballast").unlink()
@@ -209,7 +209,7 @@ def test_a_full_disk_keeps_the_older_transcript(mounted) -> None:
     folder = mounted("size=64k")
     (folder / "a.txt").write_bytes(OLD)
     output = Output(folder / "a.txt", NEW * 10_000, replaces_sha256=sha256(OLD))
-    with pytest.raises(TryLater):
+    with pytest.raises(RetryLater):
         DurablePublisher().publish(output)
     assert (folder / "a.txt").read_bytes() == OLD
     assert names_in(folder) == ["a.txt"]
@@ -218,14 +218,14 @@ def test_a_full_disk_keeps_the_older_transcript(mounted) -> None:
 def test_a_disk_without_inodes_is_for_later(publisher, mounted) -> None:
     folder = mounted("nr_inodes=2")
     (folder / "last").touch()
-    with pytest.raises(TryLater, match="the disk is full"):
+    with pytest.raises(RetryLater, match="the disk is full"):
         publisher.publish(Output(folder / "a.txt", NEW))
     assert names_in(folder) == ["last"]
 
 
 def test_a_read_only_disk_is_for_later(publisher, mounted) -> None:
     folder = mounted("ro")
-    with pytest.raises(TryLater, match="read-only; remount it"):
+    with pytest.raises(RetryLater, match="read-only; remount it"):
         publisher.publish(Output(folder / "a.txt", NEW))
 
 
@@ -233,7 +233,7 @@ def test_a_folder_without_rights_is_for_later(publisher, tmp_path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     (tmp_path / "in").mkdir(mode=0o500)
-    with pytest.raises(TryLater, match="this user may not write there"):
+    with pytest.raises(RetryLater, match="this user may not write there"):
         publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
 
 
@@ -327,16 +327,18 @@ def test_content_is_durable_before_its_name_and_the_name_before_the_end(tmp_path
     assert lines[2].split("<")[1].startswith(f"{tmp_path}/in>")
 
 
-@pytest.mark.parametrize("makes_folder", [False, True])
-def test_a_link_in_the_place_of_a_folder_leads_nowhere(publisher, tmp_path, makes_folder) -> None:
+@pytest.mark.parametrize("creates_folder", [False, True])
+def test_a_link_in_the_place_of_a_folder_leads_nowhere(publisher, tmp_path, creates_folder) -> None:
     outside = tmp_path / "outside"
     (outside / "b").mkdir(parents=True)
     (tmp_path / "inbox").mkdir()
     (tmp_path / "inbox" / "a").symlink_to(outside)
     path = tmp_path / "inbox" / "a" / "b" / "talk.txt"
 
-    with pytest.raises(TryLater, match="symlink"):
-        publisher.publish(Output(path, NEW, below=tmp_path / "inbox", makes_folder=makes_folder))
-    with pytest.raises(TryLater, match="symlink"):
+    with pytest.raises(RetryLater, match="symlink"):
+        publisher.publish(
+            Output(path, NEW, below=tmp_path / "inbox", creates_folder=creates_folder)
+        )
+    with pytest.raises(RetryLater, match="symlink"):
         publisher.is_foreign(path, below=tmp_path / "inbox", ours_sha256=())
     assert list(outside.rglob("*")) == [outside / "b"]

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.infrastructure.publishing.test_subtitles import timed
+from thoth_watch.domain.file_options import FORMATS
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.publishing import ours_beside, render
 
 NARROW = SubtitleLayout(max_line_width=10, highlight_words=True)

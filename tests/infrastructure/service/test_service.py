@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
 from thoth_watch.infrastructure.service.logs import JsonFormatter, LineFormatter
 from thoth_watch.infrastructure.service.notify import ServiceManager
@@ -49,7 +49,7 @@ def test_only_one_process_holds_the_lock_and_the_other_is_told_who(tmp_path: Pat
 def test_two_programs_with_ledgers_of_their_own_cannot_have_one_inbox(tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path)
     with inbox_lock(tmp_path):
-        refused = pytest.raises(TryLater, match="another process works on this inbox")
+        refused = pytest.raises(RetryLater, match="another process works on this inbox")
         with refused, inbox_lock(tmp_path / "link"):
             pass
         with inbox_lock(tmp_path / "away"), inbox_lock(tmp_path / "away"):
@@ -61,7 +61,7 @@ def test_two_programs_with_ledgers_of_their_own_cannot_have_one_inbox(tmp_path: 
 def test_a_lock_that_cannot_be_made_is_for_later(tmp_path: Path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(TryLater, match="lock"), ProcessLock(tmp_path / "file" / "x.lock"):
+    with pytest.raises(RetryLater, match="lock"), ProcessLock(tmp_path / "file" / "x.lock"):
         pass
 
 

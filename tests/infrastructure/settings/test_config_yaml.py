@@ -41,13 +41,13 @@ def test_its_defaults_are_those_of_the_domain() -> None:
     from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
     from thoth_watch.domain.batching import BatchPolicy
     from thoth_watch.domain.engine import TranscriptionEngineConfig
-    from thoth_watch.domain.treatment import Treatment
+    from thoth_watch.domain.file_options import FileOptions
 
     settings = load(CONFIG, {}, {})
     assert settings.audio == AudioConfig()
     assert settings.batch == BatchPolicy()
     assert settings.engine == TranscriptionEngineConfig()
-    assert settings.treatment == Treatment()
+    assert settings.file_options == FileOptions()
     assert settings.inboxes[0].extensions == AUDIO_EXTENSIONS
 
 

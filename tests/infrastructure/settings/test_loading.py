@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from thoth_watch.domain.errors import ConfigError
-from thoth_watch.domain.treatment import FORMATS, Rule
+from thoth_watch.domain.file_options import FORMATS, Rule
 from thoth_watch.infrastructure.settings import Origin, environment_names, load
 from thoth_watch.infrastructure.settings.languages import LANGUAGES, language_code
 
@@ -72,7 +72,7 @@ def test_every_key_can_be_said_in_the_environment(tmp_path) -> None:
     assert settings.engine.use_cache is False
     assert settings.engine.language == "no"
     assert settings.engine.revision == "1234567"
-    assert settings.treatment.formats == FORMATS
+    assert settings.file_options.formats == FORMATS
     assert settings.rules == (Rule("fr/**", (("language", "fr"),)),)
 
 
@@ -116,7 +116,7 @@ def test_paths_of_the_file_are_beside_it_and_others_in_the_current_folder(
     assert settings.inboxes[0].path == tmp_path / "in"
     assert settings.ledger_url == f"sqlite:///{tmp_path}/state/l.db?timeout=5"
     assert settings.engine.model == str(tmp_path / "models/a")
-    assert settings.treatment.output_dir == str(here / "out")
+    assert settings.file_options.output_dir == str(here / "out")
     assert dict(settings.rules[0].changes) == {
         "output_dir": str(tmp_path / "out"),
         "model": "org/name",
@@ -305,9 +305,9 @@ def test_speakers_are_told_apart_by_default_or_by_rule(read, tmp_path: Path) -> 
     )
     assert settings.diarization.model == str(tmp_path / "pipeline")
     assert (settings.diarization.min_speakers, settings.diarization.max_speakers) == (2, None)
-    assert not settings.treatment.diarize
+    assert not settings.file_options.diarize
     assert settings.rules[0].changes == (("diarize", True),)
-    assert read("diarize: {enabled: true}").treatment.diarize
+    assert read("diarize: {enabled: true}").file_options.diarize
 
 
 def test_fewer_speakers_at_most_than_at_least_is_a_problem(refusal) -> None:

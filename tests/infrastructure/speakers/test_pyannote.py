@@ -14,7 +14,7 @@ import pytest
 
 from tests.infrastructure.speakers import untrained
 from tests.infrastructure.speakers.standin import install, make_pipeline
-from thoth_watch.domain.errors import EXIT_CONFIG, ConfigError, SpeakersUnknown
+from thoth_watch.domain.errors import EXIT_CONFIG, ConfigError, DiarizationFailed
 from thoth_watch.domain.speakers import DiarizationConfig, Turn
 from thoth_watch.infrastructure.speakers import PyannoteDiarization, require_package
 
@@ -56,15 +56,15 @@ def test_it_says_who_speaks_when_one_at_a_time(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
-    turns = diarization.turns(talk(0.9, 0.1, 0.0, 0.9))
+    turns = diarization.diarize(talk(0.9, 0.1, 0.0, 0.9))
 
     assert turns == (
         Turn(0.0, 1.0, "SPEAKER_01"),
         Turn(1.0, 2.0, "SPEAKER_00"),
         Turn(3.0, 4.0, "SPEAKER_01"),
     )
-    assert diarization.turns(talk(0.0)) == ()
-    assert diarization.turns(np.zeros(0, np.float32)) == ()
+    assert diarization.diarize(talk(0.0)) == ()
+    assert diarization.diarize(np.zeros(0, np.float32)) == ()
 
 
 @pytest.mark.usefixtures("package")
@@ -72,11 +72,11 @@ def test_pipelines_of_older_versions_give_an_annotation(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline", "legacy")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
-    assert [turn.speaker for turn in diarization.turns(talk(0.1, 0.9))] == [
+    assert [turn.speaker for turn in diarization.diarize(talk(0.1, 0.9))] == [
         "SPEAKER_00",
         "SPEAKER_01",
     ]
-    assert diarization.turns(talk(0.0)) == ()
+    assert diarization.diarize(talk(0.0)) == ()
 
 
 @pytest.mark.usefixtures("package")
@@ -84,7 +84,7 @@ def test_it_is_told_of_the_bounds_that_are_set(tmp_path: Path) -> None:
     config = DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline")))
     for least, most in ((None, None), (2, None), (2, 5)):
         bounded = replace(config, min_speakers=least, max_speakers=most)
-        PyannoteDiarization(bounded).turns(talk(0.5))
+        PyannoteDiarization(bounded).diarize(talk(0.5))
 
     from pyannote.audio import Pipeline
 
@@ -113,7 +113,7 @@ def test_the_cpu_stands_in_for_a_device_that_is_not_there(
 
     diarization = PyannoteDiarization(config, device="cuda:7")
 
-    assert diarization.turns(talk(0.5))
+    assert diarization.diarize(talk(0.5))
     assert [record.event for record in caplog.records] == ["fallback"]
 
 
@@ -131,8 +131,8 @@ def test_what_it_stumbles_over_is_said_of_the_recording(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline", "broken")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
-    with pytest.raises(SpeakersUnknown, match="told apart: RuntimeError: no clusters"):
-        diarization.turns(talk(0.5))
+    with pytest.raises(DiarizationFailed, match="told apart: RuntimeError: no clusters"):
+        diarization.diarize(talk(0.5))
 
 
 @pytest.mark.usefixtures("package")
@@ -160,7 +160,7 @@ def test_the_package_itself_is_called_as_it_wants_to_be(tmp_path: Path) -> None:
     model = untrained.make_pipeline(tmp_path / "pipeline")
 
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model), max_speakers=3))
-    turns = diarization.turns(talk(*[0.9, 0.1, 0.5] * 8))
+    turns = diarization.diarize(talk(*[0.9, 0.1, 0.5] * 8))
 
     assert turns
     assert all(0.0 <= turn.start < turn.end < 31 for turn in turns)

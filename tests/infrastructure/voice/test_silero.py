@@ -58,7 +58,7 @@ def test_the_probabilities_are_those_of_the_packages_own_model(voice, sparse) ->
 
 @pytest.mark.parametrize("vad", [Vad.AUTO, Vad.ON])
 def test_speech_is_found_where_it_is(voice, sparse, spoken, vad) -> None:
-    stretches = voice.speech(sparse, vad=vad)
+    stretches = voice.detect(sparse, vad=vad)
 
     heard = np.zeros(len(sparse), bool)
     for start, end in stretches:
@@ -71,14 +71,14 @@ def test_speech_is_found_where_it_is(voice, sparse, spoken, vad) -> None:
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(5), np.zeros(40 * RATE)])
 def test_nobody_speaks_in_silence_of_any_length(voice, samples) -> None:
-    assert voice.speech(samples.astype(np.float32), vad=Vad.AUTO) == ()
+    assert voice.detect(samples.astype(np.float32), vad=Vad.AUTO) == ()
 
 
 def test_looking_for_it_leaves_torch_its_threads(voice, spoken) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        SileroVoiceActivity().speech(spoken, vad=Vad.ON)
+        SileroVoiceActivity().detect(spoken, vad=Vad.ON)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -97,7 +97,7 @@ def test_a_recording_without_end_is_not_read_at_once(voice, tmp_path) -> None:
             Watched.longest = max(Watched.longest, np.size(part))
             return part
 
-    voice.speech(Watched(file, dtype=np.float32, mode="r"), vad=Vad.AUTO)
+    voice.detect(Watched(file, dtype=np.float32, mode="r"), vad=Vad.AUTO)
 
     assert 0 < Watched.longest <= 17 * RATE
 

@@ -21,8 +21,8 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from thoth_watch.application.ports import EngineSeconds, Recording, Transcribed
-from thoth_watch.domain.audio import SoundInfo
+from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
+from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.infrastructure.whisper import AcceleratedWhisperTranscriptionEngine
@@ -140,7 +140,7 @@ def recording() -> Callable[..., Recording]:
         key: int, samples: np.ndarray, *, closed: list[int] | None = None, **more: Any
     ) -> Recording:
         warnings = more.pop("warnings", ())
-        info = SoundInfo(None, len(samples) / RATE, RATE, 1, "pcm", "test", warnings)
+        info = AudioInfo(None, len(samples) / RATE, RATE, 1, "pcm", "test", warnings)
         return Recording(
             key,
             samples,
@@ -154,12 +154,12 @@ def recording() -> Callable[..., Recording]:
 
 
 @pytest.fixture
-def transcribe() -> Callable[..., dict[int, Transcribed]]:
+def transcribe() -> Callable[..., dict[int, TranscriptionResult]]:
     """Runs an engine over recordings to the end; results by key."""
 
     def run(
         engine: Any, recordings: Any, seconds: EngineSeconds | None = None
-    ) -> dict[int, Transcribed]:
+    ) -> dict[int, TranscriptionResult]:
         results = engine.transcribe(
             recordings,
             seconds=seconds or EngineSeconds(),

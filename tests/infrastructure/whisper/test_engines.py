@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fakes import FakeVoice
+from tests.fakes import FakeVoiceActivityDetector
 from thoth_watch.application.ports import EngineSeconds
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.decoding import GREEDY
@@ -476,7 +476,7 @@ def library(tiny_whisper, bursts, recording):
     return BatchTranscriptionEngine(
         TranscriptionEngineConfig(batch_size=2, language="de", decoding=GREEDY),
         decoder=FakeDecoder(bursts, recording),
-        voice=FakeVoice(),
+        voice=FakeVoiceActivityDetector(),
         builtin=tiny_whisper,
     )
 
@@ -558,13 +558,13 @@ def test_a_recording_goes_on_where_it_was_cut_off(
 ):
     options = replace(GREEDY, long_form=long_form)
     engine, samples, kept = load(engine_class, decoding=options, batch_size=2), bursts(31), []
-    whole = transcribe(engine, [recording(0, samples, keep=kept.append)])[0].transcript
+    whole = transcribe(engine, [recording(0, samples, save_partial=kept.append)])[0].transcript
     assert len(kept) >= 3
 
-    for so_far in (kept[0], kept[-1]):
-        rest = transcribe(engine, [recording(0, samples, so_far=so_far)])[0].transcript
+    for partial in (kept[0], kept[-1]):
+        rest = transcribe(engine, [recording(0, samples, partial=partial)])[0].transcript
 
-        assert so_far.n_samples > 0
+        assert partial.n_samples > 0
         assert [s.tokens for s in rest.segments] == [s.tokens for s in whole.segments]
         assert rest == whole
 

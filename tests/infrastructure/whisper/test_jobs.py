@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from thoth_watch.application.ports import Recording
-from thoth_watch.domain.audio import SoundInfo
+from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.transcript import Segment, Verdict
 from thoth_watch.infrastructure.whisper.jobs import Heard, Job, WindowedRoute
 from thoth_watch.infrastructure.whisper.windows import Window
@@ -41,7 +41,7 @@ def job_of():
     def make(*texts, speech=None):
         n_samples = len(texts) * WINDOW_S * RATE
         samples = np.zeros(n_samples, np.float32)
-        info = SoundInfo(None, n_samples / RATE, RATE, 1, "", "")
+        info = AudioInfo(None, n_samples / RATE, RATE, 1, "", "")
         recording = Recording(0, samples, "0" * 64, info, "en", speech=speech)
         starts = range(0, n_samples, WINDOW_S * RATE)
         windows = [Window(start, samples[start : start + WINDOW_S * RATE]) for start in starts]

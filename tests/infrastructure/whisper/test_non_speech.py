@@ -11,11 +11,11 @@ import soxr
 
 import thoth_watch
 from thoth_watch.application.ports import EngineSeconds, Recording
-from thoth_watch.domain.audio import SoundInfo
+from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Verdict
-from thoth_watch.domain.verdict import Judgement, judge
+from thoth_watch.domain.verdict import Judgment, judge
 from thoth_watch.infrastructure.voice import SileroVoiceActivity
 from thoth_watch.infrastructure.whisper import BatchTranscriptionEngine
 from training.noises import KINDS, non_speech
@@ -42,13 +42,13 @@ def judged(
     sounds: Sequence[np.ndarray],
     engine: BatchTranscriptionEngine,
     voice: SileroVoiceActivity | None,
-) -> list[Judgement]:
+) -> list[Judgment]:
     """A verdict on each sound, listened for speech or not, and transcribed."""
     recordings = []
     for key, samples in enumerate(sounds):
         seconds = len(samples) / RATE
-        info = SoundInfo(seconds, seconds, RATE, 1, "pcm", "numpy")
-        speech = None if voice is None else voice.speech(samples, vad=Vad.AUTO)
+        info = AudioInfo(seconds, seconds, RATE, 1, "pcm", "numpy")
+        speech = None if voice is None else voice.detect(samples, vad=Vad.AUTO)
         recordings.append(Recording(key, samples, "", info, language="en", speech=speech))
     heard = {
         done.key: done.transcript

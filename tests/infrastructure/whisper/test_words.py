@@ -11,7 +11,7 @@ import soxr
 
 import thoth_watch
 from thoth_watch.domain.engine import EngineType, TranscriptionEngineConfig
-from thoth_watch.domain.side_by_side import agreed_share
+from thoth_watch.domain.engine_comparison import word_agreement
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngine
 from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
@@ -70,8 +70,8 @@ def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, trans
     }
 
     assert len(words["standard"]) > len(sounds)
-    assert agreed_share(words["standard"], words["accelerated"]) >= 0.998
-    assert agreed_share(words["standard"], words["batch"]) >= 0.998
+    assert word_agreement(words["standard"], words["accelerated"]) >= 0.998
+    assert word_agreement(words["standard"], words["batch"]) >= 0.998
 
 
 def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, transcribe, recording):
@@ -84,8 +84,8 @@ def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, trans
     }
 
     words = {kind: " ".join(heard).split() for kind, heard in texts.items()}
-    assert agreed_share(words["standard"], words["accelerated"]) >= 0.998
-    assert agreed_share(words["standard"], words["batch"]) >= 0.998
+    assert word_agreement(words["standard"], words["accelerated"]) >= 0.998
+    assert word_agreement(words["standard"], words["batch"]) >= 0.998
     for heard in texts.values():
         errors = sum(
             (count_errors(truth, text) for (_, truth), text in zip(said, heard, strict=True)),

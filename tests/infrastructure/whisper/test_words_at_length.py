@@ -19,10 +19,10 @@ import thoth_watch
 from tests.infrastructure.whisper.test_sequential import SEQUENTIAL
 from thoth_watch import load_engine
 from thoth_watch.application.ports import EngineSeconds, Recording
-from thoth_watch.domain.audio import SoundInfo
+from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.decoding import GREEDY, DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
-from thoth_watch.domain.side_by_side import agreed_share
+from thoth_watch.domain.engine_comparison import word_agreement
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import (
     ENGINES,
@@ -226,7 +226,7 @@ def test_engines_agree_at_every_batch_size_and_in_any_order(
                 shuffled = random.Random(order).sample(sounds, count)
                 results = transcribe(engine, shuffled)
                 words = [w for key in range(count) for w in words_of(results[key].transcript.text)]
-                assert agreed_share(truth, words) >= 0.998, (kind, size, order)
+                assert word_agreement(truth, words) >= 0.998, (kind, size, order)
 
 
 @pytest.fixture(scope="session")
@@ -239,7 +239,7 @@ def errors_one_by_one(spoken, engine_of):
         sounds = [long.samples[int(a * RATE) : int(b * RATE)] for a, b in long.times]
         heard = engine_of("batch").transcribe(
             (
-                Recording(k, s, f"{k:064x}", SoundInfo(None, len(s) / RATE, RATE, 1, "", ""), "en")
+                Recording(k, s, f"{k:064x}", AudioInfo(None, len(s) / RATE, RATE, 1, "", ""), "en")
                 for k, s in enumerate(sounds)
             ),
             seconds=EngineSeconds(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from thoth_watch.application.ports import Recording
-from thoth_watch.domain.channels import MAX_SPLIT, channel_name
+from thoth_watch.domain.channels import MAX_SPLIT_CHANNELS, channel_name
 
 SILENT = 1e-4  # root mean square, of full scale: -80 dB
 SAME = 0.03  # of the louder one's, what two channels may differ by: -30 dB, the noise of a codec
@@ -24,10 +24,10 @@ def decode_channels(decode: Callable[[int | None], Recording]) -> Recording:
     """
     first = decode(0)
     n_channels = first.info.source_channels
-    if n_channels > MAX_SPLIT:
+    if n_channels > MAX_SPLIT_CHANNELS:
         first.close()
         mix = decode(None)
-        warning = f"not split: {n_channels} channels; at most {MAX_SPLIT} can be speakers"
+        warning = f"not split: {n_channels} channels; at most {MAX_SPLIT_CHANNELS} can be speakers"
         return replace(mix, info=replace(mix.info, warnings=(*mix.info.warnings, warning)))
     kept = [(channel_name(0), first)]
     try:

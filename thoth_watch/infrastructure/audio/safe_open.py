@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from thoth_watch.domain.audio import AudioFile, Signature
-from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, NotAudio, TryLater
+from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, NotAudio, RetryLater
 
 _SYS_OPENAT2 = 437  # the same on every architecture that Python runs on
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
@@ -68,7 +68,7 @@ def open_recording(file: AudioFile) -> int:
     try:
         root = os.open(file.inbox, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise TryLater(f"the inbox cannot be opened: {error.strerror}") from error
+        raise RetryLater(f"the inbox cannot be opened: {error.strerror}") from error
     try:
         relative = os.fsencode(file.relative)
         looked = _open_below(root, relative, _LOOK)
@@ -79,7 +79,7 @@ def open_recording(file: AudioFile) -> int:
         descriptor = _open_below(root, relative, _READ)
     except OSError as error:
         if error.errno == errno.ENOENT and os.fstat(root).st_dev != file.signature.device:
-            raise TryLater("another file system lies at the inbox; mount it again") from error
+            raise RetryLater("another file system lies at the inbox; mount it again") from error
         raise _translated(error) from error
     finally:
         os.close(root)
@@ -154,5 +154,5 @@ def _translated(error: OSError) -> Exception:
     if error.errno == errno.EWOULDBLOCK:
         return FileChanged("another program holds the file (lease); it is read when it is free")
     if error.errno in _SCARCE:
-        return TryLater(f"the system is short of something: {reason}")
+        return RetryLater(f"the system is short of something: {reason}")
     return FileUnreadable(f"the system could not open it: {reason}")

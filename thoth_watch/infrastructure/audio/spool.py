@@ -11,7 +11,7 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 
 SAMPLE_TYPE = np.dtype("<f4")
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -55,9 +55,9 @@ class Spool:
         self._release()
 
 
-def no_room(error: OSError) -> TryLater:
+def no_room(error: OSError) -> RetryLater:
     """What to say when the decoded audio cannot be written."""
-    return TryLater(
+    return RetryLater(
         f"no room for decoded audio in {tempfile.gettempdir()} ({error.strerror}): "
         "free some, or set TMPDIR to a larger folder (an hour takes 230 MB)"
     )

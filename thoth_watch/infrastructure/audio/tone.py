@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from thoth_watch.application.ports import Recording
-from thoth_watch.domain.audio import SAMPLE_RATE_HZ, SoundInfo
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ, AudioInfo
 
 _TONE_HZ, _LOUDNESS = 440.0, 0.1
 
@@ -14,7 +14,7 @@ def one_second_tone() -> Recording:
     """One second of a quiet 440 Hz tone."""
     turns = np.arange(SAMPLE_RATE_HZ, dtype=np.float32) / SAMPLE_RATE_HZ
     samples = _LOUDNESS * np.sin(2 * np.pi * _TONE_HZ * turns).astype(np.float32)
-    info = SoundInfo(
+    info = AudioInfo(
         declared_s=1.0,
         decoded_s=1.0,
         source_rate_hz=SAMPLE_RATE_HZ,

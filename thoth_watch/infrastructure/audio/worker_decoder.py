@@ -9,14 +9,14 @@ import weakref
 from typing import Any
 
 from thoth_watch.application.ports import Recording
-from thoth_watch.domain.audio import AudioConfig, AudioFile, SoundInfo
+from thoth_watch.domain.audio import AudioConfig, AudioFile, AudioInfo
 from thoth_watch.domain.errors import (
     AudioError,
     DecoderCrashed,
     FileUnreadable,
     NotAudio,
+    RetryLater,
     ThothError,
-    TryLater,
 )
 from thoth_watch.infrastructure.audio.channels import decode_channels
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
@@ -129,7 +129,7 @@ class WorkerDecoder:
             key=key,
             samples=spool.samples(),
             sha256=answer["sha256"],
-            info=SoundInfo(
+            info=AudioInfo(
                 declared_s=sound["declared_s"],
                 decoded_s=sound["decoded_s"],
                 source_rate_hz=sound["source_rate_hz"],
@@ -162,7 +162,7 @@ class WorkerDecoder:
         return worker.ask(request, descriptors, deadline_s=allowed_s)
 
 
-def _error(answer: dict[str, Any], limits: DecodeLimits) -> AudioError | TryLater:
+def _error(answer: dict[str, Any], limits: DecodeLimits) -> AudioError | RetryLater:
     """The port's error for a worker's answer without sound."""
     if "refused" in answer:
         return NotAudio(answer["refused"])

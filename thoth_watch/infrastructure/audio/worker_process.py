@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from thoth_watch.domain.errors import DecoderCrashed, TryLater
+from thoth_watch.domain.errors import DecoderCrashed, RetryLater
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.wire import receive, send
 
@@ -145,7 +145,7 @@ class WorkerProcess:
                 self._bury(_GOODBYE_S)
                 said = os.pread(last_words.fileno(), _MAX_WORDS_BYTES, 0).decode(errors="replace")
                 words = " ".join(said.split())[-_LAST_WORDS:] or repr(error)
-                raise TryLater(f"the decode worker does not start: {words}") from error
+                raise RetryLater(f"the decode worker does not start: {words}") from error
         self._channel, self._served = ours, 1
         return ours
 

@@ -59,7 +59,7 @@ class RedisCache:
             )
             return None
 
-    def keep(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
+    def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
         """Put it there for its lifetime, if the cache answers."""
         text = self._to_text(result)
         lifetime_ms = max(1, round(self._lifetime_s * 1000))

@@ -16,23 +16,23 @@ from typing import Any, Protocol
 from celery import signals
 from celery.utils.nodenames import host_format
 
-from thoth_watch.domain.errors import EXIT_OK, EXIT_UNAVAILABLE, EngineUnavailable, TryLater
+from thoth_watch.domain.errors import EXIT_OK, EXIT_UNAVAILABLE, EngineUnavailable, RetryLater
 from thoth_watch.infrastructure.dispatch.celery_app import QUEUE, RUN_BATCH, make_app
 
 log = logging.getLogger(__name__)
 
 
-class Hands(Protocol):
+class WorkerChild(Protocol):
     """What the child does."""
 
-    def carry_out(self, batch_id: int) -> None:
+    def run_leased_batch(self, batch_id: int) -> None:
         """One batch. Raises EngineUnavailable where it cannot go on, TryLater for the ledger."""
 
     def close(self) -> None:
         """The child ends."""
 
 
-def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], Hands]) -> int:
+def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], WorkerChild]) -> int:
     """Work off the queue until SIGTERM, which lets the file under way end; the exit code.
 
     name: of this worker on this machine. begin(node, is_stopping) is called in each child at its
@@ -41,17 +41,17 @@ def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], H
     app = make_app(broker)
     is_stopping, is_broken = multiprocessing.Event(), multiprocessing.Event()  # shared by the fork
     node = host_format(f"{name}@%h")
-    hands: list[Hands] = []
+    hands: list[WorkerChild] = []
 
     def run_batch(batch_id: int) -> None:
         try:
-            hands[0].carry_out(batch_id)
+            hands[0].run_leased_batch(batch_id)
         except EngineUnavailable as error:
             text = "this worker has no engine and ends; its batch is sent to others"
             log.warning(text, extra={"event": "no_engine", "error": str(error)})
             is_broken.set()
             os.kill(os.getppid(), signal.SIGTERM)
-        except TryLater as error:
+        except RetryLater as error:
             text = "the batch is left to others"
             log.warning(text, extra={"event": "batch_left", "error": str(error)})
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from thoth_watch.application.ports import Claim, Leases, OpenBatches
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class FleetDispatcher:
         leases: Leases,
         wire: Wire,
         *,
-        recover: Callable[[], int],
+        recover_claims: Callable[[], int],
         window_per_worker: int,
         lease_s: float,
         monotonic_s: Callable[[], float] = time.monotonic,
@@ -42,7 +42,7 @@ class FleetDispatcher:
         """recover: takes back what nobody works on any more; how many files."""
         self._leases = leases
         self._wire = wire
-        self._recover = recover
+        self._recover = recover_claims
         self._window_per_worker = window_per_worker
         self._lease_s = lease_s
         self._monotonic_s = monotonic_s
@@ -68,19 +68,19 @@ class FleetDispatcher:
         """Whether nothing is under way anywhere."""
         return self._open.count + self._sent_now == 0
 
-    def tend(self) -> None:
+    def monitor_workers(self) -> None:
         """Look after what is elsewhere: who lives, what died, what the broker has lost.
 
         Raises TryLater where the ledger does not answer; leases are not judged for a while after
         that, since nobody could renew them.
         """
         try:
-            self._tend()
-        except TryLater:
+            self._monitor_workers()
+        except RetryLater:
             self._trusts_leases_at_s = self._monotonic_s() + self._lease_s
             raise
 
-    def _tend(self) -> None:
+    def _monitor_workers(self) -> None:
         now_s = self._monotonic_s()
         self._open, self._sent_now = self._leases.open_batches(), 0
         is_due = now_s >= self._next_check_s or self._open.expired > 0
@@ -92,7 +92,7 @@ class FleetDispatcher:
                 log.warning(text, extra={"event": "recovered", "files": taken_back})
                 self._open = self._leases.open_batches()
         self._resend_lost()
-        self._n_workers = self._leases.live_workers(within_s=self._lease_s)
+        self._n_workers = self._leases.count_live_workers(within_s=self._lease_s)
 
     def _resend_lost(self) -> None:
         """Send again as many of the oldest as the broker has lost; one sent twice is skipped."""
@@ -117,11 +117,11 @@ class FleetDispatcher:
         self._wire.send(claim.batch_id)
 
     @property
-    def under_way(self) -> tuple[Claim, ...]:
+    def active_claims(self) -> tuple[Claim, ...]:
         """No batch is this process's own."""
         return ()
 
-    def ended(self) -> tuple[()]:
+    def ended_batches(self) -> tuple[()]:
         """Nor does one end here."""
         return ()
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from thoth_watch.application.ports import Leases, WorkerFacts
+from thoth_watch.application.ports import Leases, WorkerInfo
 from thoth_watch.domain.errors import ThothError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class LeaseKeeperThread:
     def __init__(
         self,
         open_leases: Callable[[], Leases],
-        worker: WorkerFacts,
+        worker: WorkerInfo,
         *,
         owner: str,
         lease_s: float,
@@ -52,7 +52,7 @@ class LeaseKeeperThread:
         self._thread.join(timeout=5.0)
 
     @contextmanager
-    def holding(self, batch_id: int) -> Iterator[Callable[[], bool]]:
+    def hold(self, batch_id: int) -> Iterator[Callable[[], bool]]:
         """Renew the lease of a batch that was just taken; gives whether it is lost."""
         self._lost.clear()
         self._held = batch_id
@@ -82,7 +82,7 @@ class LeaseKeeperThread:
 
     def _beat(self, leases: Leases) -> None:
         held = self._held
-        leases.worker_seen(self._worker, batch_id=held)
+        leases.record_worker(self._worker, batch_id=held)
         if held is None:
             return
         if leases.renew(held, owner=self._owner, lease_s=self._lease_s):
@@ -95,6 +95,6 @@ class LeaseKeeperThread:
     def _say_goodbye(self, leases: Leases | None) -> None:
         try:
             if leases is not None:
-                leases.worker_gone(self._worker.name)
+                leases.remove_worker(self._worker.name)
         except ThothError:
             log.debug("nobody was told that this worker ends", extra={"event": "beat_failed"})

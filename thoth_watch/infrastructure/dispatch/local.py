@@ -41,8 +41,8 @@ class LocalDispatcher:
         return 1
 
     @property
-    def under_way(self) -> Sequence[Claim]:
-        """The batch in the engine's thread, until `ended` has told of its end."""
+    def active_claims(self) -> Sequence[Claim]:
+        """The batch in the engine's thread, until `ended_batches` has told of its end."""
         return () if self._claim is None else (self._claim,)
 
     @property
@@ -76,7 +76,7 @@ class LocalDispatcher:
         self._asked_s = self._monotonic_s()
         return self._should_stop()
 
-    def ended(self) -> Sequence[EndedBatch]:
+    def ended_batches(self) -> Sequence[EndedBatch]:
         """The batch that has ended, told once, with what it could not record in the ledger."""
         running, claim = self._running, self._claim
         if running is None or claim is None or not running.done():
@@ -96,6 +96,6 @@ class LocalDispatcher:
     def close(self) -> None:
         """Wait for the batch that is under way (should_stop makes it short)."""
         self._pool.shutdown(wait=True)
-        for batch in self.ended():
+        for batch in self.ended_batches():
             if batch.error is not None:
                 raise batch.error

@@ -47,7 +47,7 @@ class _Engine:
 class ProcessDispatcher:
     """A process for each device, which gets the next batch when it is free, and another one when it dies.
 
-    A batch dies with its process: `ended` says so, and whoever asks gives its files back.
+    A batch dies with its process: `ended_batches` says so, and whoever asks gives its files back.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ProcessDispatcher:
         return sum(engine.problem is None for engine in self._engines) or 1
 
     @property
-    def under_way(self) -> Sequence[Claim]:
+    def active_claims(self) -> Sequence[Claim]:
         """The batches that some process has."""
         with self._lock:
             return [engine.claim for engine in self._engines if engine.claim is not None]
@@ -106,7 +106,7 @@ class ProcessDispatcher:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return not self.under_way
+        return not self.active_claims
 
     @property
     def silent_s(self) -> float:
@@ -124,14 +124,14 @@ class ProcessDispatcher:
                 self._start(engine)
             _send(engine, "batch", claim)
 
-    def ended(self) -> Sequence[EndedBatch]:
+    def ended_batches(self) -> Sequence[EndedBatch]:
         """The batches that ended since this was asked last. Raises what keeps every device from working."""
         with self._lock:
-            ended, self._ended = self._ended, []
+            ended_batches, self._ended = self._ended, []
             problems = [engine.problem for engine in self._engines if engine.problem is not None]
-        if len(problems) == len(self._engines) and not ended:
+        if len(problems) == len(self._engines) and not ended_batches:
             raise problems[0]
-        return ended
+        return ended_batches
 
     def wait(self, timeout_s: float) -> bool:
         """Whether all batches came to their end within that time; they are told to, where that is wanted."""
@@ -205,7 +205,7 @@ class ProcessDispatcher:
             is_current = engine.process is process  # else it was sent to sleep
             if is_current:
                 engine.process, engine.pipe, engine.is_ready = None, None, False
-                self._end(engine, error=None, died=True)
+                self._end(engine, error=None, has_died=True)
         if is_current and not self._is_closed and engine.problem is None:
             self._start_again(engine, process)
         engine.changed.set()
@@ -229,14 +229,14 @@ class ProcessDispatcher:
             engine.changed.set()
             self._on_finished()
 
-    def _end(self, engine: _Engine, *, error: Exception | None, died: bool = False) -> None:
+    def _end(self, engine: _Engine, *, error: Exception | None, has_died: bool = False) -> None:
         claim, engine.claim = engine.claim, None
         if claim is not None:
-            unavailable = engine.problem if died else None
+            unavailable = engine.problem if has_died else None
             is_death = (
-                died and unavailable is None
+                has_died and unavailable is None
             )  # an engine that cannot be had is no file's fault
-            self._ended.append(EndedBatch(claim, error or unavailable, died=is_death))
+            self._ended.append(EndedBatch(claim, error or unavailable, has_died=is_death))
 
     def _start_again(self, engine: _Engine, process: BaseProcess) -> None:
         engine.deaths += 1

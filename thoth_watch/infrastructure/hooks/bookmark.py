@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 
 
 class Bookmark:
@@ -23,7 +23,7 @@ class Bookmark:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError) as error:
-            raise TryLater(
+            raise RetryLater(
                 f"{self._path}: cannot be read ({error}); remove it to begin with what comes now"
             ) from error
 
@@ -35,6 +35,6 @@ class Bookmark:
             aside.write_text(json.dumps(said), encoding="ascii")
             aside.replace(self._path)
         except OSError as error:
-            raise TryLater(
+            raise RetryLater(
                 f"{self._path}: {error.strerror}; make room or give the right"
             ) from error

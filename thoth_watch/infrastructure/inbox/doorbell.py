@@ -109,7 +109,7 @@ class WatchdogDoorbell:
         self._bell.clear()
         return rang
 
-    def changed(self) -> frozenset[Path] | None:
+    def changed_paths(self) -> frozenset[Path] | None:
         """The recordings that events named since this was asked last; None: anything may have changed."""
         return self._heard.take()
 

@@ -34,7 +34,7 @@ _KINDS = (
 class _Found:
     files: list[AudioFile] = field(default_factory=list)
     refused: list[RefusedEntry] = field(default_factory=list)
-    unannounced: set[Path] = field(default_factory=set)
+    awaiting_sentinel: set[Path] = field(default_factory=set)
     ignored: int = 0
     other: int = 0
     problems: list[str] = field(default_factory=list)
@@ -64,12 +64,12 @@ class FolderInbox:
         """Its absolute path."""
         return self._root
 
-    def look(self) -> Listing:
+    def scan(self) -> Listing:
         """List the folder. What cannot be read is named in `problem`; the rest is listed all the same."""
         return self._listing(lambda folder, found: self._scan(folder, self._root, 0, found))
 
-    def look_at(self, paths: Collection[Path]) -> Listing:
-        """As `look` would list these paths; what else lies there is not looked at."""
+    def scan_paths(self, paths: Collection[Path]) -> Listing:
+        """As `scan` would list these paths; what else lies there is not looked at."""
         return self._listing(lambda folder, found: self._find(folder, paths, found))
 
     def _listing(self, fill: Callable[[int, _Found], None]) -> Listing:
@@ -90,7 +90,7 @@ class FolderInbox:
             inbox=self._root,
             files=tuple(found.files),
             refused=tuple(found.refused),
-            unannounced=frozenset(found.unannounced),
+            awaiting_sentinel=frozenset(found.awaiting_sentinel),
             ignored=found.ignored,
             other=found.other,
             problem="; ".join(found.problems[:5]) or None,
@@ -129,7 +129,7 @@ class FolderInbox:
         if self._sentinel is not None:
             there = set(_names_in(folder))
             here = (file.path for file in found.files[n_before:] if file.path.parent == path)
-            found.unannounced |= {p for p in here if not self._is_announced(p, there)}
+            found.awaiting_sentinel |= {p for p in here if not self._is_announced(p, there)}
 
     def _is_announced(self, path: Path, names: set[str]) -> bool:
         """Whether `talk.wav.ready` or `talk.ready` lies beside `talk.wav`."""

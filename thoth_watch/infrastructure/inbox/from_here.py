@@ -8,7 +8,7 @@ from dataclasses import replace
 from thoth_watch.domain.audio import AudioFile
 
 
-def seen_from_here(file: AudioFile) -> AudioFile:
+def with_local_device_number(file: AudioFile) -> AudioFile:
     """The same version with the device number that it has on this machine.
 
     Each client of a network share numbers its file systems itself; size, times and inode are the

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from thoth_watch.application.ports import Whereabouts
+from thoth_watch.application.ports import FileStatus
 from thoth_watch.domain.audio import AudioFile, Signature
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -44,23 +44,21 @@ class LocalFiles:
         finally:
             os.close(handle)
 
-    def whereabouts(self, file: AudioFile) -> Whereabouts:
+    def file_status(self, file: AudioFile) -> FileStatus:
         """Whether the file is still the one that was seen. Raises TryLater where the inbox is away."""
         try:
             with _folder_of(file) as folder:
                 info = os.stat(file.path.name, dir_fd=folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError) as error:
             if _is_away(file):
-                raise TryLater(f"{file.inbox}: is the folder there and mounted?") from error
-            return Whereabouts.GONE
+                raise RetryLater(f"{file.inbox}: is the folder there and mounted?") from error
+            return FileStatus.GONE
         except OSError as error:
             if error.errno == errno.ELOOP:
-                return Whereabouts.GONE  # a link took a folder's place
-            return (
-                Whereabouts.SAME
-            )  # cannot be told; the decoder has read the version that was seen
+                return FileStatus.GONE  # a link took a folder's place
+            return FileStatus.SAME  # cannot be told; the decoder has read the version that was seen
         same = signature_of(info) == file.signature
-        return Whereabouts.SAME if same else Whereabouts.CHANGED
+        return FileStatus.SAME if same else FileStatus.CHANGED
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
+from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.infrastructure.ledger.connection import lock_path, open_for_reading
 from thoth_watch.infrastructure.ledger.failures import RESTORE, translated
 
@@ -62,11 +62,11 @@ def back_up(url: str | URL, target: Path) -> None:
         finally:
             os.close(folder)
     except FileExistsError as error:
-        raise TryLater(
+        raise RetryLater(
             f"{target}: is there already and is left alone; name another file"
         ) from error
     except OSError as error:
-        raise TryLater(f"{target}: the copy cannot be written ({error.strerror})") from error
+        raise RetryLater(f"{target}: the copy cannot be written ({error.strerror})") from error
     finally:
         temp.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, or_, select
 from thoth_watch.application.ports import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
-from thoth_watch.domain.states import LONGEST_WAIT_S, State
+from thoth_watch.domain.states import MAX_RETRY_WAIT_S, State
 from thoth_watch.infrastructure.ledger import recovery, rows
 from thoth_watch.infrastructure.ledger.backlog import speed_of
 from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
@@ -29,9 +29,9 @@ RUNS_THAT_TELL_OF_NOW = 5  # of the speed: the device may have changed since the
 class Claims(Transactions):
     """Files that wait, and batches that were claimed."""
 
-    def wake_retries(self, *, now: datetime) -> int:
+    def requeue_due_retries(self, *, now: datetime) -> int:
         """RETRY files whose time has come become READY; how many."""
-        too_late = now + timedelta(seconds=LONGEST_WAIT_S)  # the clock was set back
+        too_late = now + timedelta(seconds=MAX_RETRY_WAIT_S)  # the clock was set back
         due = and_(
             files.c.state == State.RETRY,
             or_(files.c.next_try_at <= now, files.c.next_try_at > too_late),
@@ -59,12 +59,12 @@ class Claims(Transactions):
             )
         return due
 
-    def waiting(self, treatment_of: Callable[[AudioFile], Any]) -> list[WaitingFile]:
+    def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
         """All READY files."""
         query = select(*rows.WAITING).where(files.c.state == State.READY).order_by(files.c.id)
         with self._reading() as connection:
             found = connection.execute(query).all()
-        return [rows.waiting_file(row, treatment_of) for row in found]
+        return [rows.waiting_file(row, resolve_file_options) for row in found]
 
     def realtime_factor(self) -> float | None:
         """Seconds of audio per second of the newest runs; None before the first."""
@@ -131,14 +131,14 @@ class Claims(Transactions):
             close_batch(connection, claim.batch_id, BatchState.RELEASED)
         return released
 
-    def take_back(self, claim: Claim, *, died: bool, now: datetime) -> int:
+    def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
         """A batch has ended without a word: what is CLAIMED waits again, its run is INTERRUPTED."""
-        if not died:
+        if not has_died:
             released = self.release(claim, now=now)
         with self._writing() as connection:
             recovery.close_dead_batches(connection, batch_id=claim.batch_id)
             recovery.close_dead_runs(connection, batch_id=claim.batch_id, now=now)
-            if died:
+            if has_died:
                 return recovery.take_back_files(
                     connection,
                     batch_id=claim.batch_id,

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from thoth_watch.domain.errors import ConfigError, LedgerBroken, TryLater
+from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.infrastructure.ledger import server
 from thoth_watch.infrastructure.ledger.column_types import to_json
 from thoth_watch.infrastructure.ledger.failures import RESTORE, translated
@@ -50,7 +50,9 @@ class Place:
         except FileNotFoundError as error:
             raise LedgerBroken(f"ledger {self.name}: was deleted while open; {RESTORE}") from error
         except OSError as error:
-            raise TryLater(f"ledger {self.name}: cannot be looked at ({error.strerror})") from error
+            raise RetryLater(
+                f"ledger {self.name}: cannot be looked at ({error.strerror})"
+            ) from error
         if (now.st_dev, now.st_ino) != (self.device, self.inode):
             raise LedgerBroken(f"ledger {self.name}: was replaced while open; restart")
 
@@ -67,7 +69,7 @@ def open_for_writing(
     place = str(path)
     if not _lies_there(path):
         if not create:
-            raise TryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
+            raise RetryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
         _make(path)
     with translated(place):
         _inspect(path, busy_timeout_s=busy_timeout_s, thorough=True)
@@ -92,7 +94,7 @@ def open_for_reading(
     path = _sqlite_path(parsed)
     place = str(path)
     if not _lies_there(path):
-        raise TryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
+        raise RetryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
     with translated(place):
         mode = _inspect(path, busy_timeout_s=busy_timeout_s, thorough=False)
         engine = _engine(path, mode=mode, busy_timeout_s=busy_timeout_s)
@@ -149,7 +151,7 @@ def _lies_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise TryLater(
+        raise RetryLater(
             f"ledger {path}: cannot be read ({error.strerror}); look at its mode"
         ) from error
     if not stat.S_ISREG(facts.st_mode):
@@ -173,7 +175,7 @@ def _make(path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=".thoth-watch-", dir=path.parent))
         except OSError as error:
-            raise TryLater(
+            raise RetryLater(
                 f"ledger {path}: its folder cannot be written ({error.strerror}); look at its mode"
             ) from error
         try:
@@ -210,7 +212,7 @@ def _link(made: Path, path: Path) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise TryLater(f"ledger {path}: cannot be made ({error.strerror})") from error
+        raise RetryLater(f"ledger {path}: cannot be made ({error.strerror})") from error
 
 
 def _inspect(path: Path, *, busy_timeout_s: float, thorough: bool) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import (
     StatementError,
 )
 
-from thoth_watch.domain.errors import LedgerBroken, ThothError, TryLater
+from thoth_watch.domain.errors import LedgerBroken, RetryLater, ThothError
 
 RESTORE = "restore it from a backup, or move it aside and start again"
 STOOD_STILL = (
@@ -24,15 +24,15 @@ WAYS_OUT: dict[
     str, tuple[type[ThothError], str]
 ] = {  # SQLite's own error names, by their beginning
     "SQLITE_READONLY_DBMOVED": (LedgerBroken, "was deleted or replaced while open; restart"),
-    "SQLITE_FULL": (TryLater, "the disk is full; make room"),
-    "SQLITE_IOERR": (TryLater, "the disk gave an I/O error; look at its health and free space"),
-    "SQLITE_BUSY": (TryLater, "another program keeps it locked; close that program"),
-    "SQLITE_LOCKED": (TryLater, "another program keeps it locked; close that program"),
-    "SQLITE_PROTOCOL": (TryLater, "another program keeps it locked; close that program"),
-    "SQLITE_READONLY": (TryLater, "cannot be written; look at its owner, mode and file system"),
-    "SQLITE_CANTOPEN": (TryLater, "cannot be opened; look at the folder, its owner and mode"),
-    "SQLITE_PERM": (TryLater, "cannot be opened; look at the folder, its owner and mode"),
-    "SQLITE_NOMEM": (TryLater, "there is no memory left"),
+    "SQLITE_FULL": (RetryLater, "the disk is full; make room"),
+    "SQLITE_IOERR": (RetryLater, "the disk gave an I/O error; look at its health and free space"),
+    "SQLITE_BUSY": (RetryLater, "another program keeps it locked; close that program"),
+    "SQLITE_LOCKED": (RetryLater, "another program keeps it locked; close that program"),
+    "SQLITE_PROTOCOL": (RetryLater, "another program keeps it locked; close that program"),
+    "SQLITE_READONLY": (RetryLater, "cannot be written; look at its owner, mode and file system"),
+    "SQLITE_CANTOPEN": (RetryLater, "cannot be opened; look at the folder, its owner and mode"),
+    "SQLITE_PERM": (RetryLater, "cannot be opened; look at the folder, its owner and mode"),
+    "SQLITE_NOMEM": (RetryLater, "there is no memory left"),
     "SQLITE_CORRUPT": (LedgerBroken, f"is damaged; {RESTORE}"),
     "SQLITE_NOTADB": (LedgerBroken, f"is not a SQLite database; {RESTORE}"),
     "SQLITE_CONSTRAINT": (LedgerBroken, "refused a change that would contradict it (a bug)"),
@@ -59,7 +59,7 @@ def _meaning(error: DBAPIError, place: str) -> ThothError:
         return LedgerBroken(f"ledger {place}: refused a change (a bug): {error.orig}")
     sqlstate = getattr(error.orig, "sqlstate", None)
     if isinstance(error, OperationalError | InterfaceError) or sqlstate == STOOD_STILL:
-        return TryLater(f"ledger {place}: the database does not answer: {error.orig}")
+        return RetryLater(f"ledger {place}: the database does not answer: {error.orig}")
     return LedgerBroken(f"ledger {place}: {error.orig}")
 
 

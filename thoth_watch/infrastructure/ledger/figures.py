@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Text, cast, func, select
 
-from thoth_watch.domain.figures import Figures, RunSums
 from thoth_watch.domain.history import STAGES
+from thoth_watch.domain.ledger_stats import LedgerStats, RunTotals
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.backlog import backlog_of
 from thoth_watch.infrastructure.ledger.tables import files, runs
@@ -14,7 +14,7 @@ KIND = ("engine", "device", "precision")
 SUMS = ("files_ok", "files_failed", "audio_s", "wall_s")
 
 
-def figures_of(connection: Connection, *, is_working: bool) -> Figures:
+def figures_of(connection: Connection, *, is_working: bool) -> LedgerStats:
     """All of them, in one transaction."""
     counts = select(files.c.state, func.count().label("n")).group_by(files.c.state)
     states = {row.state: row.n for row in connection.execute(counts)}
@@ -29,9 +29,9 @@ def figures_of(connection: Connection, *, is_working: bool) -> Figures:
         select(*(func.coalesce(func.sum(runs.c[f"{stage}_s"]), 0.0) for stage in STAGES))
     ).one()
     backlog = backlog_of(connection)
-    return Figures(
+    return LedgerStats(
         files={str(state): states.get(state, 0) for state in State},
-        runs=tuple(RunSums(**row) for row in rows),
+        runs=tuple(RunTotals(**row) for row in rows),
         stage_s=dict(zip(STAGES, map(float, stages), strict=True)),
         fallback_runs=connection.scalar(
             select(func.count()).where(cast(runs.c.fallbacks, Text) != "[]")

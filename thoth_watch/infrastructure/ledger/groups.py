@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.application.ports import Claim, ResultToRecord
+from thoth_watch.application.ports import Claim, NewResult
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import stored_results
@@ -36,7 +36,7 @@ class Groups(Transactions):
             return _owners(connection, paths)
 
     def record_results(
-        self, claim: Claim, results: Sequence[ResultToRecord], *, run_id: int, now: datetime
+        self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
     ) -> dict[int, dict[Path, str]]:
         """CLAIMED becomes RESULT, for those that are ours and whose names nobody else has; see the port."""
         if not results:
@@ -139,7 +139,7 @@ def _owners(connection: Connection, paths: Sequence[Path]) -> dict[Path, tuple[i
 
 def _reserve(
     connection: Connection,
-    taken: Sequence[ResultToRecord],
+    taken: Sequence[NewResult],
     owners: Mapping[Path, Any],
     generation: Mapping[int, int],
     *,
@@ -205,7 +205,7 @@ def _drop_reserved(connection: Connection, ids: Sequence[int], *, but: Sequence[
 
 
 def _keep(
-    connection: Connection, taken: Sequence[ResultToRecord], *, run_id: int, now: datetime
+    connection: Connection, taken: Sequence[NewResult], *, run_id: int, now: datetime
 ) -> None:
     """Store the results whose key is new; what was kept of the recordings half heard is forgotten."""
     by_key = {(r.sha256, r.fingerprint): r.result for r in taken}

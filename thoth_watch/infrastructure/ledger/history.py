@@ -24,15 +24,15 @@ from sqlalchemy import (
 from thoth_watch.domain.history import (
     STAGES,
     Bucket,
-    EngineFigures,
-    FailureFigures,
-    FallbackFigures,
+    EngineStats,
+    FailureStats,
+    FallbackStats,
     History,
     SlowFile,
     bucket_width,
 )
-from thoth_watch.domain.reasons import kind_of
-from thoth_watch.domain.states import NEEDS_A_PERSON, WAITING, State
+from thoth_watch.domain.reasons import normalize_reason
+from thoth_watch.domain.states import NEEDS_ATTENTION, WAITING, State
 from thoth_watch.infrastructure.ledger.backlog import backlog_of
 from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
 
@@ -80,7 +80,7 @@ def _count_runs(connection: Connection, history: History) -> None:
             for name in ("peak_rss_bytes", "peak_gpu_bytes")
         ),
     ).group_by(index, *kind)
-    engines: dict[tuple[Any, ...], EngineFigures] = {}
+    engines: dict[tuple[Any, ...], EngineStats] = {}
     for row in connection.execute(_since(query, runs.c.started_at, history)).mappings():
         bucket = history.buckets[min(int(row["bucket"]), len(history.buckets) - 1)]
         _add(bucket, row)
@@ -92,7 +92,7 @@ def _count_runs(connection: Connection, history: History) -> None:
         engine, device, device_name, precision, model = (str(row[c.name] or "-") for c in kind)
         got = engines.setdefault(
             (engine, device, device_name, precision, model),
-            EngineFigures(engine, device, device_name, precision, model),
+            EngineStats(engine, device, device_name, precision, model),
         )
         got.runs += row["runs"]
         got.files_ok += row["files_ok"]
@@ -128,19 +128,18 @@ def _count_fallbacks(connection: Connection, history: History) -> None:
     for text, n_runs in connection.execute(_since(query, runs.c.started_at, history)):
         for fallback in {(f["asked"], f["got"], f["why"]) for f in json.loads(text)}:
             found[fallback] += n_runs
-    history.fallbacks = [FallbackFigures(*key, runs=n) for key, n in found.most_common()]
+    history.fallbacks = [FallbackStats(*key, runs=n) for key, n in found.most_common()]
 
 
 def _count_failures(connection: Connection, history: History) -> None:
     """Files that are without a transcript now, whenever that happened within the time."""
-    troubled = [*sorted(NEEDS_A_PERSON), State.RETRY, State.REFUSED]
+    troubled = [*sorted(NEEDS_ATTENTION), State.RETRY, State.REFUSED]
     query = select(files.c.state, files.c.reason, files.c.path).where(files.c.state.in_(troubled))
     groups: dict[tuple[str, str], list[str]] = {}
     for state, reason, path in connection.execute(_since(query, files.c.updated_at, history)):
-        groups.setdefault((state, kind_of(reason)), []).append(path)
+        groups.setdefault((state, normalize_reason(reason)), []).append(path)
     figures = [
-        FailureFigures(state, kind, len(paths), min(paths))
-        for (state, kind), paths in groups.items()
+        FailureStats(state, kind, len(paths), min(paths)) for (state, kind), paths in groups.items()
     ]
     history.failures = sorted(figures, key=lambda f: (-f.files, f.kind))
 

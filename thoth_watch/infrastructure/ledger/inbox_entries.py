@@ -20,7 +20,7 @@ from thoth_watch.infrastructure.ledger.transactions import Transactions, move_wh
 class InboxEntries(Transactions):
     """Every audio-named entry has one row."""
 
-    def known(self, inbox: Path) -> dict[Path, KnownFile]:
+    def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
         """All entries of an inbox that are not GONE, by absolute path."""
         query = select(files.c.path_raw, files.c.id, files.c.state, *rows.SIGNATURE).where(
             files.c.inbox_raw == inbox, files.c.state != State.GONE
@@ -58,7 +58,7 @@ class InboxEntries(Transactions):
             listing.record_refused(connection, refused, now=now)
             listing.record_gone(connection, gone, now=now)
 
-    def fail_empty(self, paths: Sequence[Path], *, now: datetime) -> None:
+    def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
         """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
         with self._writing() as connection:
             for some in chunks(paths):
@@ -78,7 +78,7 @@ class InboxEntries(Transactions):
         with self._reading() as connection:
             return moved.finished(connection, inbox)
 
-    def has_row(self, path: Path) -> bool:
+    def has_path(self, path: Path) -> bool:
         """Whether some entry, here or GONE, has that path."""
         query = select(files.c.id).where(files.c.path_raw == path)
         with self._reading() as connection:

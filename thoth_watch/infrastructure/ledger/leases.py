@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.application.ports import Claim, OpenBatches, WorkerFacts
+from thoth_watch.application.ports import Claim, OpenBatches, WorkerInfo
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.states import State
@@ -70,7 +70,7 @@ class Leases(Transactions):
         *,
         owner: str,
         lease_s: float,
-        treatment_of: Callable[[AudioFile], Any],
+        resolve_file_options: Callable[[AudioFile], Any],
     ) -> Claim | None:
         """Take a batch that was sent; None if another worker took it, or it is over."""
         with self._writing() as connection:
@@ -98,7 +98,7 @@ class Leases(Transactions):
                     .values(state=str(BatchState.RELEASED))
                 )
                 return None
-        found = (rows.waiting_file(row, treatment_of) for row in members)
+        found = (rows.waiting_file(row, resolve_file_options) for row in members)
         # the attempt under way was counted when the batch was claimed
         as_claimed = tuple(replace(item, attempts=item.attempts - 1) for item in found)
         return Claim(batch_id, taken, Batch(as_claimed))
@@ -113,7 +113,7 @@ class Leases(Transactions):
             )
         return done.rowcount == 1
 
-    def may_hear(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
+    def may_transcribe(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
         """Whether no other batch that is open, nor another file of this one, transcribes that sound."""
         key = {"sha256": sha256, "fingerprint": fingerprint}
         with self._writing() as connection:
@@ -131,7 +131,7 @@ class Leases(Transactions):
 
     # Who works
 
-    def worker_seen(self, worker: WorkerFacts, *, batch_id: int | None) -> None:
+    def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
         """A worker lives, and works on that batch."""
         with self._writing() as connection:
             now = now_of(connection)
@@ -151,12 +151,12 @@ class Leases(Transactions):
                 )
             connection.execute(delete(workers).where(workers.c.seen_at < now - FORGOTTEN_AFTER))
 
-    def worker_gone(self, name: str) -> None:
+    def remove_worker(self, name: str) -> None:
         """A worker has ended on purpose."""
         with self._writing() as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
-    def live_workers(self, *, within_s: float) -> int:
+    def count_live_workers(self, *, within_s: float) -> int:
         """How many were seen within that time."""
         with self._reading() as connection:
             since = now_of(connection) - timedelta(seconds=within_s)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, update
 
-from thoth_watch.domain.errors import TryLater
-from thoth_watch.domain.states import State, is_legal
+from thoth_watch.domain.errors import RetryLater
+from thoth_watch.domain.states import State, is_legal_transition
 from thoth_watch.infrastructure.ledger.tables import files, publications, transitions
 
 T = TypeVar("T")
@@ -43,13 +43,13 @@ def move(connection: Connection, step: Move, *, now: datetime) -> bool:
 def move_all(connection: Connection, steps: Sequence[Move], *, now: datetime) -> None:
     """Make many moves, all or none (TryLater). The caller has read the rows in the same transaction."""
     if steps and not _apply(connection, steps, now=now):
-        raise TryLater("the ledger was changed by someone else meanwhile; try again")
+        raise RetryLater("the ledger was changed by someone else meanwhile; try again")
 
 
 def _apply(connection: Connection, steps: Sequence[Move], *, now: datetime) -> bool:
     groups: dict[tuple[str, ...], list[Move]] = {}
     for step in steps:
-        if not is_legal(step.before, step.after):
+        if not is_legal_transition(step.before, step.after):
             raise ValueError(f"file {step.file_id}: {step.before} to {step.after} is no legal move")
         groups.setdefault(tuple(sorted(step.values)), []).append(step)
     for columns, members in groups.items():

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
-from thoth_watch.application.ports import Claim, StoredResult, Unpublished
+from thoth_watch.application.ports import Claim, StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
-from thoth_watch.domain.transcript import SoFar
+from thoth_watch.domain.transcript import PartialTranscript
 from thoth_watch.infrastructure.ledger import (
     leases,
     publications,
@@ -36,21 +36,23 @@ class Outcomes(Transactions):
         with self._reading() as connection:
             return stored_results.find(connection, sha256, fingerprint)
 
-    def have_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    def find_existing_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """See the port."""
         with self._reading() as connection:
             return stored_results.there(connection, keys)
 
-    def find_so_far(self, sha256: str, fingerprint: str) -> SoFar | None:
+    def find_partial_transcript(self, sha256: str, fingerprint: str) -> PartialTranscript | None:
         """See the port."""
         with self._reading() as connection:
             return unfinished_results.find(connection, sha256, fingerprint)
 
-    def keep_so_far(self, sha256: str, fingerprint: str, so_far: SoFar, *, now: datetime) -> None:
+    def save_partial_transcript(
+        self, sha256: str, fingerprint: str, partial: PartialTranscript, *, now: datetime
+    ) -> None:
         """See the port."""
         with self._writing() as connection:
             unfinished_results.keep(
-                connection, so_far, sha256=sha256, fingerprint=fingerprint, now=now
+                connection, partial, sha256=sha256, fingerprint=fingerprint, now=now
             )
 
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
@@ -191,10 +193,12 @@ class Outcomes(Transactions):
                 close_batch(connection, claim.batch_id, BatchState.CLOSED)
         return moved == 1
 
-    def unpublished(self, treatment_of: Callable[[AudioFile], Any]) -> list[Unpublished]:
+    def unpublished(
+        self, resolve_file_options: Callable[[AudioFile], Any]
+    ) -> list[UnpublishedResult]:
         """Files in RESULT: published from the ledger, without the engine."""
         with self._reading() as connection:
-            return stored_results.unpublished(connection, treatment_of)
+            return stored_results.unpublished(connection, resolve_file_options)
 
 
 def _generation(connection: Connection, file_id: int) -> int:

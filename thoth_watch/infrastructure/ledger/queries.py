@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
 
-from thoth_watch.domain.figures import Figures
+from thoth_watch.domain.file_options import matches
 from thoth_watch.domain.history import History
+from thoth_watch.domain.ledger_stats import LedgerStats
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import matches
 from thoth_watch.infrastructure.ledger import made_by as made_by_
 from thoth_watch.infrastructure.ledger.backlog import Backlog, backlog_of
 from thoth_watch.infrastructure.ledger.connection import (
@@ -189,7 +189,7 @@ class LedgerReader:
         with self._reading() as connection:
             return history_of(connection, since=since, now=now)
 
-    def figures(self, *, is_working: bool) -> Figures:
+    def figures(self, *, is_working: bool) -> LedgerStats:
         """The numbers of now, for metrics."""
         with self._reading() as connection:
             return figures_of(connection, is_working=is_working)

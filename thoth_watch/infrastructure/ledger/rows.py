@@ -56,7 +56,7 @@ def signature_columns(found: Signature | None) -> dict[str, Any]:
     return dict(zip(names, values, strict=True))
 
 
-def waiting_file(row: Any, treatment_of: Callable[[AudioFile], Any]) -> WaitingFile:
+def waiting_file(row: Any, resolve_file_options: Callable[[AudioFile], Any]) -> WaitingFile:
     """A file with what batching must know of it; one that was there when a process died travels alone."""
     found = signature(row)
     if found is None:
@@ -65,7 +65,7 @@ def waiting_file(row: Any, treatment_of: Callable[[AudioFile], Any]) -> WaitingF
     return WaitingFile(
         file_id=row.id,
         file=file,
-        treatment=treatment_of(file),
+        file_options=resolve_file_options(file),
         ready_at_s=(row.ready_at or row.updated_at).timestamp(),
         audio_s=row.duration_s or 0.0,
         attempts=row.attempts,

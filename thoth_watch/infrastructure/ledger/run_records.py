@@ -22,10 +22,17 @@ class RunRecords(Transactions):
     """One row for each batch that was begun."""
 
     def open_run(
-        self, claim: Claim, *, asked: TranscriptionEngineConfig, placement: Placement, now: datetime
+        self,
+        claim: Claim,
+        *,
+        requested: TranscriptionEngineConfig,
+        placement: Placement,
+        now: datetime,
     ) -> int:
         """Start a run row (RUNNING) for the batch; its id."""
-        row = run_rows.opening(batch_id=claim.batch_id, asked=asked, placement=placement, now=now)
+        row = run_rows.opening(
+            batch_id=claim.batch_id, requested=requested, placement=placement, now=now
+        )
         with self._writing() as connection:
             run_id = insert_row(connection, runs, **row)
             connection.execute(
@@ -36,10 +43,10 @@ class RunRecords(Transactions):
         return run_id
 
     def record_failed_start(
-        self, *, asked: TranscriptionEngineConfig, error: str, host: str, now: datetime
+        self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
     ) -> int:
         """A FAILED run row without files: the engine could not be had. Its id."""
-        row = run_rows.failed_start(asked=asked, error=error, host=host, now=now)
+        row = run_rows.failed_start(requested=requested, error=error, host=host, now=now)
         with self._writing() as connection:
             return insert_row(connection, runs, **row)
 

@@ -12,7 +12,7 @@ from thoth_watch.domain.run import Run, RunStatus
 
 
 def opening(
-    *, batch_id: int, asked: TranscriptionEngineConfig, placement: Placement, now: datetime
+    *, batch_id: int, requested: TranscriptionEngineConfig, placement: Placement, now: datetime
 ) -> dict[str, Any]:
     """What is known before the first file is opened."""
     return {
@@ -23,13 +23,13 @@ def opening(
         "files_failed": 0,
         "fallbacks": [],
         "host": socket.gethostname(),
-        **_asked(asked),
+        **_requested_columns(requested),
         **_placed(placement),
     }
 
 
 def failed_start(
-    *, asked: TranscriptionEngineConfig, error: str, host: str, now: datetime
+    *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
 ) -> dict[str, Any]:
     """A run that ended before it had an engine."""
     return {
@@ -42,7 +42,7 @@ def failed_start(
         "versions": {},
         "host": host,
         "error": error,
-        **_asked(asked),
+        **_requested_columns(requested),
     }
 
 
@@ -52,7 +52,7 @@ def closing(run: Run) -> dict[str, Any]:
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "status": str(run.status),
-        **_asked(run.asked),
+        **_requested_columns(run.requested),
         **_placed(run.placement),
         **asdict(run.stages),
         "files_ok": run.files_ok,
@@ -72,12 +72,12 @@ def closing(run: Run) -> dict[str, Any]:
     }
 
 
-def _asked(asked: TranscriptionEngineConfig) -> dict[str, Any]:
+def _requested_columns(requested: TranscriptionEngineConfig) -> dict[str, Any]:
     return {
-        "engine_asked": str(asked.engine_type),
-        "model_asked": asked.model,
-        "device_asked": asked.device,
-        "precision_asked": asked.precision if asked.enable_mixed_precision else "float32",
+        "engine_asked": str(requested.engine_type),
+        "model_asked": requested.model,
+        "device_asked": requested.device,
+        "precision_asked": requested.precision if requested.enable_mixed_precision else "float32",
     }
 
 

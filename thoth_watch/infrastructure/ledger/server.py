@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from thoth_watch.domain.errors import ConfigError, TryLater
+from thoth_watch.domain.errors import ConfigError, RetryLater
 from thoth_watch.infrastructure.ledger.column_types import to_json
 from thoth_watch.infrastructure.ledger.failures import translated
 from thoth_watch.infrastructure.ledger.migrations import upgrade
@@ -75,7 +75,7 @@ def open_for_reading(url: URL) -> Engine:
 
 def _check_revision(revision: str | None, place: str) -> None:
     if revision is None:
-        raise TryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
+        raise RetryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
     if revision != SCHEMA_REVISION:
         raise upgrade.wrong_version(place, revision)
 
@@ -125,7 +125,7 @@ class DispatcherLock:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         if not connection.scalar(select(func.pg_try_advisory_lock(APPLICATION_ID, DISPATCHER))):
             connection.close()
-            raise TryLater(
+            raise RetryLater(
                 f"ledger {self._place}: another process works on it"
                 " (`thoth-watch status` names it); wait for it or stop it"
             )

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.application.ports import StoredResult, Unpublished
+from thoth_watch.application.ports import StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import leases, rows, transcripts
@@ -77,8 +77,8 @@ def row_of(
 
 
 def unpublished(
-    connection: Connection, treatment_of: Callable[[AudioFile], Any]
-) -> list[Unpublished]:
+    connection: Connection, resolve_file_options: Callable[[AudioFile], Any]
+) -> list[UnpublishedResult]:
     """Files in RESULT with what is to be written, and the names that their last claim reserved.
 
     Not those that a worker has under a lease: it publishes them itself.
@@ -99,8 +99,8 @@ def unpublished(
     ).all()
     names = _planned_names(connection)
     return [
-        Unpublished(
-            waiting=rows.waiting_file(row, treatment_of),
+        UnpublishedResult(
+            waiting=rows.waiting_file(row, resolve_file_options),
             claim_no=row.claim_no,
             sha256=row.sha256,
             result=_result(row),

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from thoth_watch.application.ports import StoredResult
-from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict, Word
+from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict, Word
 from thoth_watch.infrastructure.ledger.column_types import to_json
 
 
@@ -51,15 +51,15 @@ def result_from_text(text: str) -> StoredResult:
     return StoredResult(from_document(document["transcript"]), document["provenance"])
 
 
-def so_far_to_document(so_far: SoFar) -> dict[str, Any]:
+def so_far_to_document(so_far: PartialTranscript) -> dict[str, Any]:
     """Plain lists, dicts and numbers."""
     return {**_shallow(so_far), "segments": _plain(so_far.segments)}
 
 
-def so_far_from_document(document: Mapping[str, Any]) -> SoFar:
+def so_far_from_document(document: Mapping[str, Any]) -> PartialTranscript:
     """What `so_far_to_document` was given."""
     segments = tuple(_segment(item) for item in document["segments"])
-    return SoFar(
+    return PartialTranscript(
         document["n_samples"],
         segments,
         document["language"],

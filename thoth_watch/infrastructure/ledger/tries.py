@@ -23,7 +23,7 @@ TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 class Tries(Transactions):
     """What was held or has failed may be tried again."""
 
-    def recover(self, *, now: datetime) -> int:
+    def recover_claims(self, *, now: datetime) -> int:
         """Take back what dead processes held: files, runs and batches that nobody works on any more.
 
         CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs

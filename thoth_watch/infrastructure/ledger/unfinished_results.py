@@ -7,19 +7,24 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, delete, insert, or_, select
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.transcript import SoFar
+from thoth_watch.domain.transcript import PartialTranscript
 from thoth_watch.infrastructure.ledger import transcripts
 from thoth_watch.infrastructure.ledger.tables import unfinished
 
 
-def find(connection: Connection, sha256: str, fingerprint: str) -> SoFar | None:
+def find(connection: Connection, sha256: str, fingerprint: str) -> PartialTranscript | None:
     """What is kept under that key."""
     document = connection.scalar(select(unfinished.c.so_far).where(_is(sha256, fingerprint)))
     return None if document is None else transcripts.so_far_from_document(document)
 
 
 def keep(
-    connection: Connection, so_far: SoFar, *, sha256: str, fingerprint: str, now: datetime
+    connection: Connection,
+    so_far: PartialTranscript,
+    *,
+    sha256: str,
+    fingerprint: str,
+    now: datetime,
 ) -> None:
     """Put it in the place of what was kept before."""
     connection.execute(delete(unfinished).where(_is(sha256, fingerprint)))

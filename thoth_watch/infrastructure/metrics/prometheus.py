@@ -11,8 +11,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from thoth_watch.domain.errors import ConfigError, TryLater
-from thoth_watch.domain.figures import Figures
+from thoth_watch.domain.errors import ConfigError, RetryLater
+from thoth_watch.domain.ledger_stats import LedgerStats
 
 KIND = ("engine", "device", "precision")
 
@@ -20,7 +20,7 @@ KIND = ("engine", "device", "precision")
 class _Collector:
     """Asks for the figures anew at every scrape."""
 
-    def __init__(self, look: Callable[[], Figures]) -> None:
+    def __init__(self, look: Callable[[], LedgerStats]) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Any]:
@@ -69,21 +69,21 @@ class _Collector:
             yield GaugeMetricFamily(name, about, value=float(value))
 
 
-def _registry(look: Callable[[], Figures]) -> CollectorRegistry:
+def _registry(look: Callable[[], LedgerStats]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(look))
     return registry
 
 
-def write_textfile(path: Path, look: Callable[[], Figures]) -> None:
+def write_textfile(path: Path, look: Callable[[], LedgerStats]) -> None:
     """Write the figures of now, whole or not at all. Raises TryLater."""
     try:
         write_to_textfile(str(path), _registry(look))
     except OSError as error:
-        raise TryLater(f"{path}: {error.strerror}; is the folder there and writable?") from error
+        raise RetryLater(f"{path}: {error.strerror}; is the folder there and writable?") from error
 
 
-def serve(address: str, port: int, look: Callable[[], Figures]) -> tuple[Any, Thread]:
+def serve(address: str, port: int, look: Callable[[], LedgerStats]) -> tuple[Any, Thread]:
     """Answer /metrics until the server is shut down. Raises ConfigError for a port that is taken."""
     try:
         return start_http_server(port, addr=address, registry=_registry(look))

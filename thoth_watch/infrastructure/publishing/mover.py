@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from thoth_watch.domain.audio import AudioFile, Signature
-from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, TryLater
+from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing.publisher import open_folder, sha256_at, shown
 from thoth_watch.infrastructure.publishing.rungs import (
     RENAME_NOREPLACE,
@@ -41,7 +41,7 @@ class RecordingMover:
         try:
             with open_folder(file.path.parent, below=file.inbox, make=False) as old:
                 return self._from(old, file, to, below=below, sha256=sha256)
-        except TryLater as error:
+        except RetryLater as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
         return self._arrived(None, file, to, below=below, sha256=sha256)  # its folder went, too
@@ -62,7 +62,7 @@ class RecordingMover:
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EPERM):
                     way_out = "give this user the right to write in both folders, or set inbox.after: leave"
-                    raise TryLater(f"may not go to {shown(to.parent)}; {way_out}") from error
+                    raise RetryLater(f"may not go to {shown(to.parent)}; {way_out}") from error
                 if error.errno not in _MUST_COPY:
                     raise
                 _copy(old, file, new, to, sha256=sha256)
@@ -89,7 +89,7 @@ class RecordingMover:
                     os.unlink(_aside(file), dir_fd=old)
                     sync_folder(old)
                 return _signature(new, to)
-        except TryLater as error:
+        except RetryLater as error:
             raise gone from error
 
     def _check_renamed(self, old: int, new: int, file: AudioFile, to: Path) -> None:

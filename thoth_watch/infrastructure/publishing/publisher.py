@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from thoth_watch.application.ports import Output
-from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing.leftovers import Leftovers
 from thoth_watch.infrastructure.publishing.rungs import (
     RENAME_EXCHANGE,
@@ -62,12 +62,12 @@ class DurablePublisher:
         self._put(output)
         _sync(output)
 
-    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
         """Write many files side by side, as a disk makes many durable in the time of one; see the port."""
         if len(outputs) <= 1:
             return [_problem_of(self.publish, output) for output in outputs]
         n_threads = min(SIDE_BY_SIDE, len(outputs))
-        problems: list[NameTaken | TryLater | None] = [None] * len(outputs)
+        problems: list[NameTaken | RetryLater | None] = [None] * len(outputs)
 
         def put(first: int) -> None:
             """Write a thread's share: to hand them over one by one would cost as much again."""
@@ -104,7 +104,7 @@ class DurablePublisher:
         try:
             with open_folder(path.parent, below=below, make=False) as folder:
                 return sha256_at(folder, path.name) not in ours_sha256
-        except TryLater as error:
+        except RetryLater as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return False
             raise
@@ -114,7 +114,7 @@ class DurablePublisher:
 
 def _folder_of(output: Output) -> AbstractContextManager[int]:
     below = output.below or output.path.parent
-    return open_folder(output.path.parent, below=below, make=output.makes_folder)
+    return open_folder(output.path.parent, below=below, make=output.creates_folder)
 
 
 def _sync(output: Output) -> None:
@@ -123,10 +123,10 @@ def _sync(output: Output) -> None:
         sync_folder(folder)
 
 
-def _problem_of(write: Callable[[Output], None], output: Output) -> NameTaken | TryLater | None:
+def _problem_of(write: Callable[[Output], None], output: Output) -> NameTaken | RetryLater | None:
     try:
         write(output)
-    except (NameTaken, TryLater) as error:
+    except (NameTaken, RetryLater) as error:
         return error
     return None
 
@@ -142,7 +142,7 @@ def read_plain(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
             if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
                 return None
             return stream.read()
-    except (TryLater, NameTaken):
+    except (RetryLater, NameTaken):
         return None
 
 
@@ -223,7 +223,7 @@ def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
         if error.errno == errno.ENAMETOOLONG:
             raise NameTaken(f"{shown(path)}: the name is too long there") from error
         way_out = _WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
-        raise TryLater(f"{shown(path)}: {way_out}") from error
+        raise RetryLater(f"{shown(path)}: {way_out}") from error
 
 
 def _open_below(below: Path, path: Path, *, make: bool) -> int:

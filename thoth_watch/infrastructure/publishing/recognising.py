@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from thoth_watch.domain.file_options import FORMATS
 from thoth_watch.domain.naming import candidate_names
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
-from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.publishing.formats import render
 from thoth_watch.infrastructure.publishing.publisher import read_plain
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from thoth_watch.domain.errors import TryLater
+from thoth_watch.domain.errors import RetryLater
 
 
 class ProcessLock:
@@ -25,7 +25,7 @@ class ProcessLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise TryLater(
+            raise RetryLater(
                 f"{self._path}: cannot create the lock ({os.strerror(error.errno or 0)});"
                 " make the ledger's folder writable for this user"
             ) from error
@@ -35,7 +35,7 @@ class ProcessLock:
             holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
             os.close(handle)
             who = f"process {holder}" if holder else "another process"
-            raise TryLater(
+            raise RetryLater(
                 f"{self._path}: {who} works on this ledger; wait for it or stop it"
             ) from error
         with suppress(OSError):  # a full disk: the number is only for the other one's message
@@ -72,7 +72,7 @@ def inbox_lock(inbox: Path) -> Iterator[None]:
             try:
                 name.bind(f"\0thoth-watch-inbox-{found.st_dev}-{found.st_ino}")
             except OSError as error:
-                raise TryLater(
+                raise RetryLater(
                     f"{inbox}: another process works on this inbox; wait for it or stop it"
                 ) from error
         yield

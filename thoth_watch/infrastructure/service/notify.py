@@ -24,7 +24,7 @@ class ServiceManager:
         self._is_stalled = False
 
     @property
-    def beat_s(self) -> float | None:
+    def heartbeat_s(self) -> float | None:
         """How often it wants to hear that we are alive, with room to spare; None if it does not."""
         return self._watchdog_s / 3 or None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from thoth_watch.domain.treatment import FORMATS
+from thoth_watch.domain.file_options import FORMATS
 from thoth_watch.infrastructure.settings.document import Location
 from thoth_watch.infrastructure.settings.layers import Request
 from thoth_watch.infrastructure.settings.schema import Document

@@ -9,10 +9,10 @@ from pathlib import Path
 from thoth_watch.domain.audio import AudioConfig
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.file_options import FileOptions, Rule
 from thoth_watch.domain.quiet_hours import QuietHours
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
-from thoth_watch.domain.treatment import Rule, Treatment
 from thoth_watch.infrastructure.settings.layers import Origin
 from thoth_watch.infrastructure.settings.scale_out import CacheSettings, DispatchSettings
 
@@ -55,7 +55,7 @@ class Settings:
     engine: TranscriptionEngineConfig
     devices: tuple[str, ...] | None  # an engine in a process of its own on each; None: one engine
     idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
-    treatment: Treatment  # what a recording gets that no rule matches
+    file_options: FileOptions  # what a recording gets that no rule matches
     rules: tuple[Rule, ...]
     diarization: DiarizationConfig
     subtitles: SubtitleLayout

@@ -14,10 +14,10 @@ from thoth_watch.domain.audio import AudioConfig
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions, Rule
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
-from thoth_watch.domain.treatment import BESIDE_THE_SOURCE, Rule, Treatment
 from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
 from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
 from thoth_watch.infrastructure.settings.found import HookSettings, InboxSettings, Settings
@@ -87,7 +87,7 @@ class _Builder:
         document = self._document
         inboxes = self._inboxes()
         engine = self._engine()
-        treatment = Treatment(
+        file_options = FileOptions(
             language=engine.language,
             task=engine.task,
             model=engine.model,
@@ -133,7 +133,7 @@ class _Builder:
             engine=engine,
             devices=None if document.engine.devices is None else tuple(document.engine.devices),
             idle_unload_s=document.engine.idle_unload_s,
-            treatment=treatment,
+            file_options=file_options,
             rules=rules,
             diarization=diarization,
             subtitles=_layout(document.transcript),
@@ -275,7 +275,7 @@ class _Builder:
 
     def _output_dir(self, text: str, at: Location) -> str:
         word = text.strip()
-        folder = BESIDE_THE_SOURCE if word == BESIDE_THE_SOURCE else str(self._path(text, at))
+        folder = NEXT_TO_SOURCE if word == NEXT_TO_SOURCE else str(self._path(text, at))
         self._values[at] = folder
         return folder
 

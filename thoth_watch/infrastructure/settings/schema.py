@@ -18,9 +18,9 @@ from thoth_watch.domain.engine import (
     Task,
     TranscriptionEngineConfig,
 )
+from thoth_watch.domain.file_options import FORMATS, FileOptions
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
-from thoth_watch.domain.treatment import FORMATS, Treatment
 from thoth_watch.infrastructure.settings.values import (
     check_broker,
     check_cache_url,
@@ -59,7 +59,7 @@ _AUDIO = AudioConfig()
 _BATCH = BatchPolicy()
 _ENGINE = TranscriptionEngineConfig()
 _DECODING = DecodingOptions()
-_TREATMENT = Treatment()
+_TREATMENT = FileOptions()
 _LAYOUT = SubtitleLayout()
 _DIARIZATION = DiarizationConfig()
 

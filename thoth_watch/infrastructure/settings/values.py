@@ -11,9 +11,9 @@ from pydantic import BeforeValidator
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.engine import parse_precision
+from thoth_watch.domain.file_options import FORMATS
 from thoth_watch.domain.quiet_hours import parse_span
 from thoth_watch.domain.speech import Vad
-from thoth_watch.domain.treatment import FORMATS
 from thoth_watch.infrastructure.settings.languages import language_code
 
 MOST_ENGINES = 64

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.errors import ConfigError, SpeakersUnknown
+from thoth_watch.domain.errors import ConfigError, DiarizationFailed
 from thoth_watch.domain.speakers import DiarizationConfig, Turn
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class PyannoteDiarization:
         asked = f"{self._name} {self._config.min_speakers} {self._config.max_speakers}"
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
-    def turns(self, samples: Any) -> tuple[Turn, ...]:
+    def diarize(self, samples: Any) -> tuple[Turn, ...]:
         """Who speaks when, in time order; one speaker at a time, where the pipeline says that.
 
         samples are copied: 230 MB an hour. Raises SpeakersUnknown.
@@ -85,7 +85,7 @@ class PyannoteDiarization:
                 warnings.simplefilter("ignore")  # of short recordings and of speakers out of bounds
                 found = self._pipeline(file, **{k: n for k, n in bounds.items() if n is not None})
         except Exception as error:
-            raise SpeakersUnknown(
+            raise DiarizationFailed(
                 f"speakers could not be told apart: {type(error).__name__}: {error}"
             ) from error
         # pipelines made before 4.0 give the annotation itself

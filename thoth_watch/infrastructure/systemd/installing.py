@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from thoth_watch.domain.errors import ConfigError, TryLater
+from thoth_watch.domain.errors import ConfigError, RetryLater
 from thoth_watch.infrastructure.systemd.rendering import MARK
 
 _FOR_SYSTEM = ("etc/systemd/system", "etc/sysusers.d", "etc/tmpfiles.d")
@@ -48,7 +48,7 @@ class Installation:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise TryLater(
+            raise RetryLater(
                 f"{error.filename}: {error.strerror}; as root (sudo), or with --user"
             ) from error
         return list(targets)
@@ -62,7 +62,7 @@ class Installation:
                 if path.parent.name.endswith(".d") and path.parent.name.startswith("thoth-watch"):
                     _remove_if_empty(path.parent)
         except OSError as error:
-            raise TryLater(f"{error.filename}: {error.strerror}; as root (sudo)") from error
+            raise RetryLater(f"{error.filename}: {error.strerror}; as root (sudo)") from error
         return ours
 
     def tell(self, *commands: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The `VoiceActivity` port by silero-vad's weights, on the CPU."""
+"""The `VoiceActivityDetector` port by silero-vad's weights, on the CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.speech import Stretches, Vad
+from thoth_watch.domain.speech import SpeechSpans, Vad
 from thoth_watch.infrastructure.voice.network import CONTEXT, FRAME, SileroNetwork
 from thoth_watch.infrastructure.voice.stretches import stretches_of
 
@@ -40,7 +40,7 @@ class SileroVoiceActivity:
             model = torch.jit.load(Path(found.origin).parent / "data" / "silero_vad.jit")
         self._network = SileroNetwork(model._model.state_dict())  # noqa: SLF001 - for 16 kHz
 
-    def speech(self, samples: Any, *, vad: Vad) -> Stretches:
+    def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
         """The stretches of speech in seconds, in time order; a memory map is read block by block."""
         enter, leave = THRESHOLDS[vad]
         return stretches_of(

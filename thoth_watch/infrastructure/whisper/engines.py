@@ -15,20 +15,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from thoth_watch.application.listening import listened
+from thoth_watch.application.detect_speech import detect_speech
 from thoth_watch.application.ports import (
     AudioDecoder,
     EngineSeconds,
     Recording,
-    Transcribed,
-    VoiceActivity,
+    TranscriptionResult,
+    VoiceActivityDetector,
 )
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.engine import EngineType, Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import AudioError, EngineUnavailable, FileGone, NotAudio, ThothError
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.whisper import placement as where
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
 from thoth_watch.infrastructure.whisper.device_maps import Memory
@@ -48,14 +48,14 @@ class WhisperTranscriptionEngine:
     through_accelerate: ClassVar[bool] = False  # placed by accelerate, spread where too large
     shares_forwards: ClassVar[bool] = False  # windows of several recordings in one forward pass
     default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None  # thoth_watch.library's
-    default_voice: ClassVar[Callable[[], VoiceActivity] | None] = None  # the same
+    default_voice: ClassVar[Callable[[], VoiceActivityDetector] | None] = None  # the same
 
     def __init__(
         self,
         config: TranscriptionEngineConfig | None = None,
         *,
         decoder: AudioDecoder | None = None,
-        voice: VoiceActivity | None = None,
+        voice: VoiceActivityDetector | None = None,
         builtin: Path = BUILTIN,
         fallbacks: Sequence[Fallback] = (),
         max_memory: Memory | None = None,
@@ -226,7 +226,7 @@ class WhisperTranscriptionEngine:
         seconds: EngineSeconds,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
-    ) -> Iterator[Transcribed]:
+    ) -> Iterator[TranscriptionResult]:
         """Yield each recording's transcript as soon as its last window is decoded.
 
         A recording that cannot be transcribed is yielded with its error; the others go on.
@@ -281,7 +281,9 @@ class WhisperTranscriptionEngine:
                 recording = decoder.decode(_look_at(path), key=key)
             except AudioError as error:
                 raise type(error)(f"{path}: {error}") from error
-            recording = listened(recording, Treatment(vad=vad), voice=self._voice, speakers=None)
+            recording = detect_speech(
+                recording, FileOptions(vad=vad), voice=self._voice, speakers=None
+            )
             yield replace(recording, key=key, language=self._asked.language, task=self._asked.task)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from thoth_watch.application.ports import EngineSeconds, Recording, Transcribed
+from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize
 from thoth_watch.infrastructure.whisper.hearing import Ear, Piece
@@ -44,7 +44,7 @@ class Forwards:
         seconds: EngineSeconds,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
-    ) -> Iterator[Transcribed]:
+    ) -> Iterator[TranscriptionResult]:
         """Yield recordings as they are finished; see TranscriptionEngine.transcribe.
 
         shares: whether windows of several recordings share a forward pass.
@@ -192,7 +192,7 @@ class _Queue:
             job.fail(str(error))
         return job
 
-    def finished(self) -> Iterator[Transcribed]:
+    def finished(self) -> Iterator[TranscriptionResult]:
         """Recordings that are done, each closed before it is handed over.
 
         One of which something is in doubt is not done yet: that is heard once more, the careful way.

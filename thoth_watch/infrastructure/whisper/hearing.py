@@ -83,7 +83,7 @@ class Ear:
     def route(self, recording: Recording) -> Route:
         """The way through a recording that the options ask for, behind what was heard of it before."""
         samples, speech = recording.samples, recording.speech
-        start = recording.so_far.n_samples if recording.so_far is not None else 0
+        start = recording.partial.n_samples if recording.partial is not None else 0
         if self._options.is_sequential:
             return self.careful_route(recording, ((start, len(samples)),))
         windows = cut_windows(samples, window_samples=self.window_samples, speech=speech)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 from typing import Protocol
 
-from thoth_watch.application.ports import Recording, Transcribed
+from thoth_watch.application.ports import Recording, TranscriptionResult
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.speech import between
-from thoth_watch.domain.transcript import Segment, SoFar, Transcript, Verdict
+from thoth_watch.domain.speech import clip_spans
+from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict
 from thoth_watch.domain.verdict import judge
 from thoth_watch.infrastructure.whisper.windows import Spans, Window
 
@@ -110,8 +110,8 @@ class Job:
     def taken_up(cls, recording: Recording, route: Route) -> Job:
         """A job for a recording, behind what was heard of it before."""
         job = cls(recording, language=None, route=route)
-        if recording.so_far is not None:
-            earlier = recording.so_far
+        if recording.partial is not None:
+            earlier = recording.partial
             job.language = earlier.language
             heard = Heard(
                 earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens
@@ -134,10 +134,10 @@ class Job:
         if self.route is None:
             return
         reached = self.route.advance(round(heard.advance_s * SAMPLE_RATE_HZ), window)
-        keep = self.recording.keep
-        if keep is not None and not self.is_careful and not self.is_done:
-            keep(
-                SoFar(
+        save_partial = self.recording.save_partial
+        if save_partial is not None and not self.is_careful and not self.is_done:
+            save_partial(
+                PartialTranscript(
                     n_samples=reached,
                     segments=self._segments(),
                     language=self.language or heard.language,
@@ -183,7 +183,7 @@ class Job:
     def _is_doubtful(self, part: Part) -> bool:
         start_s, stop_s = part.start / SAMPLE_RATE_HZ, part.stop / SAMPLE_RATE_HZ
         speech = self.recording.speech
-        inside = None if speech is None else between(speech, start_s, stop_s)
+        inside = None if speech is None else clip_spans(speech, start_s, stop_s)
         found = judge(part.heard.segments, speech=inside, duration_s=stop_s - start_s)
         return found.verdict is Verdict.SUSPECT
 
@@ -203,11 +203,11 @@ class Job:
             self.route = None
             self.recording.close()
 
-    def result(self) -> Transcribed:
+    def result(self) -> TranscriptionResult:
         """The recording as it is handed over."""
         if self.error is not None:
-            return Transcribed(self.recording.key, None, self.error)
-        return Transcribed(self.recording.key, self.transcript())
+            return TranscriptionResult(self.recording.key, None, self.error)
+        return TranscriptionResult(self.recording.key, self.transcript())
 
     def transcript(self) -> Transcript:
         """What was heard, and how far it may be believed."""

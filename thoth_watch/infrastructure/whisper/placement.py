@@ -14,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import is_bf16_available
 
-from thoth_watch.domain.engine import ACCELERATE_WORDS, EngineType, parse_precision
+from thoth_watch.domain.engine import ACCELERATE_PRECISION, EngineType, parse_precision
 from thoth_watch.domain.errors import EngineUnavailable
 
 DTYPES = {
@@ -184,7 +184,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 def accelerate_word(encoder: str, decoder: str) -> str:
     """The word of accelerate for two formats: the decoder's, else the encoder's, else `no`."""
-    return next((w for p in (decoder, encoder) if (w := ACCELERATE_WORDS[p]) != "no"), "no")
+    return next((w for p in (decoder, encoder) if (w := ACCELERATE_PRECISION[p]) != "no"), "no")
 
 
 def precision_text(encoder: str, decoder: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.speech import Stretches, between, total_s
+from thoth_watch.domain.speech import SpeechSpans, clip_spans, total_s
 from thoth_watch.infrastructure.whisper.windows import (
     PAD_S,
     Spans,
@@ -184,12 +184,12 @@ class Seeker:
         return seek if start_s <= now_s else int(start_s * SAMPLE_RATE_HZ) // step * step
 
 
-def go_on(words_end_s: float, advance_s: float, *, window: Window, speech: Stretches) -> float:
+def go_on(words_end_s: float, advance_s: float, *, window: Window, speech: SpeechSpans) -> float:
     """How many seconds after a window's start the next one starts.
 
     words_end_s: where its last words end. advance_s: as Whisper has it, for whom nobody speaks behind
     a last timestamp. Where somebody does, for longer than times are off, it goes on from there.
     """
     since_s, until_s = window.offset_s + words_end_s, window.offset_s + advance_s
-    is_heard = total_s(between(speech, since_s, until_s)) <= UNHEARD_S
+    is_heard = total_s(clip_spans(speech, since_s, until_s)) <= UNHEARD_S
     return advance_s if is_heard or words_end_s < LEAST_STEP_S else words_end_s

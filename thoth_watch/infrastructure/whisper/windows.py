@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
-from thoth_watch.domain.speech import Stretches
+from thoth_watch.domain.speech import SpeechSpans
 
 FloatArray = npt.NDArray[np.float32]
 Spans = Sequence[tuple[int, int]]  # [start, stop) in samples, in time order
@@ -49,7 +49,7 @@ class Window:
 
 
 def cut_windows(
-    samples: Any, *, window_samples: int, speech: Stretches | None = None
+    samples: Any, *, window_samples: int, speech: SpeechSpans | None = None
 ) -> Iterator[Window]:
     """Cut a waveform into windows of at most `window_samples`, without losing or doubling a sample.
 
@@ -71,9 +71,9 @@ def cut_windows(
         yield from _cut(samples, spans, window_samples)
 
 
-def between_long_pauses(speech: Stretches) -> list[Stretches]:
+def between_long_pauses(speech: SpeechSpans) -> list[SpeechSpans]:
     """Stretches of speech in groups, in which no pause is longer than `LONGEST_PAUSE_S`."""
-    groups: list[Stretches] = []
+    groups: list[SpeechSpans] = []
     for start, end in speech:
         if groups and start - groups[-1][-1][1] <= LONGEST_PAUSE_S:
             groups[-1] += ((start, end),)
@@ -99,7 +99,7 @@ def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
         yield Window(start, samples[start:stop])
 
 
-def _padded(speech: Stretches, total: int) -> list[tuple[int, int]]:
+def _padded(speech: SpeechSpans, total: int) -> list[tuple[int, int]]:
     """Stretches in samples with `PAD_S` on both sides, those that touch joined."""
     spans: list[tuple[int, int]] = []
     for start_s, end_s in speech:

@@ -8,19 +8,21 @@ from dataclasses import dataclass, field, replace
 from thoth_watch.application.ports import (
     EngineSeconds,
     Recording,
-    Transcribed,
     TranscriptionEngine,
+    TranscriptionResult,
 )
-from thoth_watch.domain.channels import merged
+from thoth_watch.domain.channels import merge_transcripts
 from thoth_watch.domain.transcript import Transcript
 
 
 @dataclass(slots=True)
-class _Apart:
+class _SplitRecording:
     """A recording whose channels are with the engine."""
 
     recording: Recording
-    done: dict[int, Transcribed] = field(default_factory=dict)  # by place among its channels
+    done: dict[int, TranscriptionResult] = field(
+        default_factory=dict
+    )  # by place among its channels
 
 
 def transcribe_channels(
@@ -30,19 +32,21 @@ def transcribe_channels(
     seconds: EngineSeconds,
     on_progress: Callable[[float], None],
     should_stop: Callable[[], bool],
-) -> Iterator[Transcribed]:
+) -> Iterator[TranscriptionResult]:
     """`engine.transcribe`, each channel of a recording by itself; one is yielded with its last channel.
 
     A channel that cannot be transcribed makes its whole recording one that cannot.
     """
-    apart: dict[int, tuple[_Apart, int]] = {}  # by the key that the engine knows a channel by
+    apart: dict[
+        int, tuple[_SplitRecording, int]
+    ] = {}  # by the key that the engine knows a channel by
 
     def parts() -> Iterator[Recording]:
         for recording in recordings:
             if not recording.channels:
                 yield recording
                 continue
-            whole = _Apart(recording)
+            whole = _SplitRecording(recording)
             for place, (_, channel) in enumerate(recording.channels):
                 key = -1 - len(apart)  # callers' keys are not negative
                 apart[key] = whole, place
@@ -54,8 +58,8 @@ def transcribe_channels(
                     speech=channel.speech,
                     channels=(),
                     close=channel.close,
-                    so_far=channel.so_far,
-                    keep=channel.keep,
+                    partial=channel.partial,
+                    save_partial=channel.save_partial,
                 )
 
     for finished in engine.transcribe(
@@ -67,14 +71,14 @@ def transcribe_channels(
         whole, place = apart[finished.key]
         whole.done[place] = finished
         if len(whole.done) == len(whole.recording.channels):
-            yield _together(whole)
+            yield _merge(whole)
 
 
-def _together(whole: _Apart) -> Transcribed:
+def _merge(whole: _SplitRecording) -> TranscriptionResult:
     parts: list[tuple[str, Transcript]] = []
     for place, (name, _) in enumerate(whole.recording.channels):
         finished = whole.done[place]
         if finished.transcript is None:
-            return Transcribed(whole.recording.key, None, f"{name}: {finished.error}")
+            return TranscriptionResult(whole.recording.key, None, f"{name}: {finished.error}")
         parts.append((name, finished.transcript))
-    return Transcribed(whole.recording.key, merged(parts))
+    return TranscriptionResult(whole.recording.key, merge_transcripts(parts))

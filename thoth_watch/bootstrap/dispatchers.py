@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.settings import Settings
 
-TEND_S = 1.0  # between looks after what is elsewhere
+MONITOR_INTERVAL_S = 1.0  # between looks after what is elsewhere
 
 
 @contextmanager
-def only_one(settings: Settings) -> Iterator[Callable[[], None]]:
+def dispatcher_lock(settings: Settings) -> Iterator[Callable[[], None]]:
     """Be the one process that looks and forms batches on this ledger; gives what checks that it still is.
 
     Raises TryLater where another is: on this machine for SQLite, on any for a server.
@@ -60,7 +60,7 @@ def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
     return FleetDispatcher(
         ledger,
         build_wire(settings),
-        recover=lambda: ledger.recover(now=clock.now()),
+        recover_claims=lambda: ledger.recover_claims(now=clock.now()),
         window_per_worker=settings.dispatch.window_per_worker,
         lease_s=settings.dispatch.lease_s,
     )

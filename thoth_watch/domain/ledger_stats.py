@@ -8,7 +8,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class RunSums:
+class RunTotals:
     """Sums over all runs of one kind since the ledger was made."""
 
     engine: str
@@ -23,11 +23,11 @@ class RunSums:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class LedgerStats:
     """One moment's numbers."""
 
     files: Mapping[str, int]  # by state, every state is there
-    runs: tuple[RunSums, ...]
+    runs: tuple[RunTotals, ...]
     stage_s: Mapping[str, float]  # by stage
     fallback_runs: int  # runs with anything other than what was asked
     backlog_files: int

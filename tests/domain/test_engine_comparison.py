@@ -4,15 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thoth_watch.domain.side_by_side import Figures, Pass, agreed_share
+from thoth_watch.domain.engine_comparison import BenchmarkPass, BenchmarkSummary, word_agreement
 
 
-def a_pass(cpu_s: float, *, text: str = "one two") -> Pass:
-    return Pass(cpu_s=cpu_s, wall_s=2 * cpu_s, stages={"encode": cpu_s / 2}, texts=[text, "three"])
+def a_pass(cpu_s: float, *, text: str = "one two") -> BenchmarkPass:
+    return BenchmarkPass(
+        cpu_s=cpu_s, wall_s=2 * cpu_s, stages={"encode": cpu_s / 2}, texts=[text, "three"]
+    )
 
 
 def test_figures_are_medians_so_that_one_disturbed_pass_counts_for_nothing():
-    figures = Figures.of([a_pass(1.0), a_pass(50.0), a_pass(2.0)])
+    figures = BenchmarkSummary.of([a_pass(1.0), a_pass(50.0), a_pass(2.0)])
 
     assert (figures.cpu_s, figures.wall_s) == (2.0, 4.0)
     assert figures.stages == {"encode": 1.0}
@@ -32,7 +34,7 @@ def test_figures_are_medians_so_that_one_disturbed_pass_counts_for_nothing():
     ],
 )
 def test_words_agree_where_they_stand_in_the_same_order(words: str, others: str, share: float):
-    assert agreed_share(words.split(), others.split()) == share
+    assert word_agreement(words.split(), others.split()) == share
 
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
@@ -43,4 +45,4 @@ def test_what_agrees_is_the_longest_common_subsequence(words: list[str], others:
         for j, other in enumerate(others, start=1):
             row.append(above[j - 1] + 1 if word == other else max(above[j], row[-1]))
 
-    assert agreed_share(words, others) * max(len(words), len(others)) == pytest.approx(row[-1])
+    assert word_agreement(words, others) * max(len(words), len(others)) == pytest.approx(row[-1])

@@ -12,13 +12,13 @@ from thoth_watch import __version__
 from thoth_watch.application.ports import Clock
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import ConfigError
-from thoth_watch.domain.treatment import Treatment, treatment_of
+from thoth_watch.domain.file_options import FileOptions, resolve_file_options
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.inbox import FolderInbox
     from thoth_watch.infrastructure.settings import Settings
 
-DEMONSTRATION = "the builtin model is a demonstration: it knows 159 English words"
+DEMO_NOTICE = "the builtin model is a demonstration: it knows 159 English words"
 
 
 def build_settings(
@@ -48,7 +48,9 @@ def builtin_note(settings: Settings) -> str | None:
     origin = settings.origins.get("engine.model")
     where = origin.source if origin is not None and origin.source != "default" else "config.yaml"
     where = where.removeprefix("file ")
-    return f"{DEMONSTRATION}; for real use set engine.model ({where}), for example openai/whisper-small"
+    return (
+        f"{DEMO_NOTICE}; for real use set engine.model ({where}), for example openai/whisper-small"
+    )
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
     return {**said, "note": note} if note else said
 
 
-def inbox_of(settings_of_inbox: Any) -> FolderInbox:
+def build_inbox(settings_of_inbox: Any) -> FolderInbox:
     """The folder as the configuration describes it."""
     from thoth_watch.infrastructure.inbox import FolderInbox
 
@@ -71,11 +73,13 @@ def inbox_of(settings_of_inbox: Any) -> FolderInbox:
     )
 
 
-def treatment_finder(settings: Settings) -> Callable[[AudioFile], Treatment]:
+def file_options_resolver(settings: Settings) -> Callable[[AudioFile], FileOptions]:
     """What the configuration's rules say about a file."""
 
-    def find(file: AudioFile) -> Treatment:
-        return treatment_of(file.relative, default=settings.treatment, rules=settings.rules)
+    def find(file: AudioFile) -> FileOptions:
+        return resolve_file_options(
+            file.relative, default=settings.file_options, rules=settings.rules
+        )
 
     return find
 
@@ -93,7 +97,7 @@ def batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
     """Whether a batch that works since so many seconds may take up another file."""
     limit_s, quiet_until = settings.batch.max_batch_s, quiet_hours(settings)
 
-    def may_begin_another(batch_s: float) -> bool:
+    def may_start_file(batch_s: float) -> bool:
         return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
 
-    return may_begin_another
+    return may_start_file

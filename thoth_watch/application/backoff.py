@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from thoth_watch.application.ports import Clock
 
-PAUSES = 4  # times as long as it took: it costs a fifth of the time at most
+PAUSE_FACTOR = 4  # times as long as it took: it costs a fifth of the time at most
 
 
-class Pace:
+class Backoff:
     """Lets a thing be done again only so much later as it took long."""
 
     def __init__(self, clock: Clock) -> None:
@@ -25,7 +25,7 @@ class Pace:
 
     def pause_after(self, took_s: float) -> None:
         """It was done just now."""
-        self.next_s = self._clock.monotonic_s() + PAUSES * took_s
+        self.next_s = self._clock.monotonic_s() + PAUSE_FACTOR * took_s
 
     @contextmanager
     def measure(self) -> Iterator[None]:

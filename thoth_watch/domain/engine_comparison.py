@@ -10,7 +10,7 @@ STAGES = ("decode", "features", "encode", "generate", "write")  # of a pass; loa
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class BenchmarkPass:
     """One way's pass over all files."""
 
     cpu_s: float  # of the process and those that it started
@@ -20,7 +20,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BenchmarkSummary:
     """What several passes of one way came to: medians, the first pass's words."""
 
     cpu_s: float
@@ -29,7 +29,7 @@ class Figures:
     words: list[str]
 
     @classmethod
-    def of(cls, passes: Sequence[Pass]) -> Figures:
+    def of(cls, passes: Sequence[BenchmarkPass]) -> BenchmarkSummary:
         """The medians of one or more passes."""
         return cls(
             cpu_s=statistics.median(p.cpu_s for p in passes),
@@ -41,14 +41,14 @@ class Figures:
         )
 
 
-def agreed_share(words: Sequence[str], others: Sequence[str]) -> float:
+def word_agreement(words: Sequence[str], others: Sequence[str]) -> float:
     """The share of words that two texts have in common, in order; 1 for two empty ones."""
     if not words and not others:
         return 1.0
-    return _longest_common(words, others) / max(len(words), len(others))
+    return _longest_common_subsequence(words, others) / max(len(words), len(others))
 
 
-def _longest_common(words: Sequence[str], others: Sequence[str]) -> int:
+def _longest_common_subsequence(words: Sequence[str], others: Sequence[str]) -> int:
     """Length of the longest common subsequence, a row of its table being the bits of one number.
 
     Crochemore et al. 2001, "A fast and practical bit-vector algorithm for the longest common

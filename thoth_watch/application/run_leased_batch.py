@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from thoth_watch.application.ports import Claim, Clock, Leases, Ledger
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
-from thoth_watch.domain.errors import TryLater
-from thoth_watch.domain.treatment import Treatment
+from thoth_watch.domain.errors import RetryLater
+from thoth_watch.domain.file_options import FileOptions
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 class LeaseKeeper(Protocol):
     """Renews a lease in the background."""
 
-    def holding(self, batch_id: int) -> AbstractContextManager[Callable[[], bool]]:
+    def hold(self, batch_id: int) -> AbstractContextManager[Callable[[], bool]]:
         """Keep the lease of a batch while this is open; what it gives says whether the lease is lost."""
 
 
-class CarryOut:
+class RunLeasedBatch:
     """Carries out batches that a dispatcher sent, one at a time."""
 
     def __init__(
@@ -34,8 +34,8 @@ class CarryOut:
         leases: Leases,
         keeper: LeaseKeeper,
         transcribe: Callable[..., Any],
-        treatment_of: Callable[[AudioFile], Treatment],
-        seen_from_here: Callable[[AudioFile], AudioFile],
+        resolve_file_options: Callable[[AudioFile], FileOptions],
+        with_local_device_number: Callable[[AudioFile], AudioFile],
         clock: Clock,
         sleep: Callable[[float], None],
         owner: str,
@@ -46,8 +46,8 @@ class CarryOut:
         self._leases = leases
         self._keeper = keeper
         self._transcribe = transcribe
-        self._treatment_of = treatment_of
-        self._seen_from_here = seen_from_here
+        self._treatment_of = resolve_file_options
+        self._with_local_device_number = with_local_device_number
         self._clock = clock
         self._sleep = sleep
         self._owner = owner
@@ -59,30 +59,34 @@ class CarryOut:
         Raises EngineUnavailable where a device failed, TryLater where the ledger is out of reach.
         """
         claim = self._leases.lease(
-            batch_id, owner=self._owner, lease_s=self._lease_s, treatment_of=self._treatment_of
+            batch_id,
+            owner=self._owner,
+            lease_s=self._lease_s,
+            resolve_file_options=self._treatment_of,
         )
         if claim is None:
             log.info("batch is not to be had", extra={"event": "batch_skipped", "batch": batch_id})
             return False
         files = tuple(
-            replace(item, file=self._seen_from_here(item.file)) for item in claim.batch.files
+            replace(item, file=self._with_local_device_number(item.file))
+            for item in claim.batch.files
         )
         claim = replace(claim, batch=Batch(files))
-        with self._keeper.holding(batch_id) as is_lost:
+        with self._keeper.hold(batch_id) as is_lost:
             try:
                 self._transcribe(claim, should_stop=is_lost)
-            except TryLater:
-                self._give_back(claim)
+            except RetryLater:
+                self._release(claim)
                 raise
         return True
 
-    def _give_back(self, claim: Claim) -> None:
+    def _release(self, claim: Claim) -> None:
         """As soon as the ledger answers again, and while the lease may hold: nobody died."""
         give_up_s = self._clock.monotonic_s() + self._lease_s
         while True:
             try:
                 self._ledger.release(claim, now=self._clock.now())
-            except TryLater:
+            except RetryLater:
                 if self._clock.monotonic_s() > give_up_s:
                     return  # it expires, and is taken back then
                 self._sleep(1.0)

@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thoth_watch.application.ports import EngineSeconds
-from thoth_watch.bootstrap.configuring import build_settings, provenance
-from thoth_watch.bootstrap.engines import Voice, audio_file, build_decoder, build_engine
-from thoth_watch.bootstrap.service import Silence
+from thoth_watch.bootstrap.engines import (
+    LazyVoiceActivityDetector,
+    audio_file,
+    build_decoder,
+    build_engine,
+)
+from thoth_watch.bootstrap.load_settings import build_settings, provenance
+from thoth_watch.bootstrap.service import NullProgress
+from thoth_watch.domain.engine_comparison import BenchmarkPass
 from thoth_watch.domain.errors import EngineUnavailable, ThothError
-from thoth_watch.domain.side_by_side import Pass
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when the libraries are loaded
 
 
-class Way(Protocol):
+class BenchmarkTarget(Protocol):
     """A loaded way of transcribing."""
 
     precision: str
@@ -37,7 +42,7 @@ class Way(Protocol):
         """Each file's text, in order, and the wall seconds of stages."""
 
 
-class ThisProgram:
+class ThothTarget:
     """This program's way through named files, as `thoth-watch transcribe` goes it."""
 
     def __init__(self, config: Path | None, overrides: Mapping[str, Any]) -> None:
@@ -46,7 +51,7 @@ class ThisProgram:
         self._settings = build_settings(config, {**overrides, **never}, required=False)
         self._decoder = build_decoder(self._settings.audio)
         self._engine = build_engine(self._settings.engine, decoder=self._decoder)
-        self._voice = Voice()
+        self._voice = LazyVoiceActivityDetector()
         placement = self._engine.placement
         self.precision, self.device = placement.precision, placement.device_name
         self.on_gpu = placement.device != "cpu"
@@ -63,11 +68,11 @@ class ThisProgram:
             transcribe_files = TranscribeFiles(
                 engine=self._engine,
                 decoder=decoder,
-                look_at=audio_file,
+                resolve_file=audio_file,
                 publisher=publisher,
                 render=partial(render, layout=self._settings.subtitles),
-                progress=Silence(),
-                treatment=replace(self._settings.treatment, output_dir=folder),
+                progress=NullProgress(),
+                file_options=replace(self._settings.file_options, output_dir=folder),
                 provenance=provenance(self._settings),
                 voice=self._voice,
             )
@@ -101,10 +106,10 @@ class _Stopwatch:
         return timed
 
 
-class Timed:
+class TargetProcess:
     """A way in a process of its own; `run` makes one pass over files."""
 
-    def __init__(self, build: Callable[[], Way], *, threads: int | None = None) -> None:
+    def __init__(self, build: Callable[[], BenchmarkTarget], *, threads: int | None = None) -> None:
         """build: what makes the way there (it is pickled). threads: None leaves them to the libraries.
 
         Raises what building raises, as EngineUnavailable if it is no ThothError.
@@ -125,10 +130,10 @@ class Timed:
         theirs.close()
         self.facts: dict[str, Any] = self._receive()
 
-    def run(self, files: Sequence[Path]) -> Pass:
+    def run(self, files: Sequence[Path]) -> BenchmarkPass:
         """Transcribe the files once."""
         self._pipe.send(list(files))
-        done: Pass = self._receive()
+        done: BenchmarkPass = self._receive()
         return done
 
     def close(self) -> int:
@@ -152,7 +157,7 @@ class Timed:
         return said
 
 
-def _serve(pipe: Connection, build: Callable[[], Way]) -> None:
+def _serve(pipe: Connection, build: Callable[[], BenchmarkTarget]) -> None:
     from thoth_watch.infrastructure.service.process import peak_rss_bytes
 
     try:
@@ -171,7 +176,7 @@ def _serve(pipe: Connection, build: Callable[[], Way]) -> None:
         while (files := pipe.recv()) is not None:
             started, cpu = time.monotonic(), _cpu_s()
             texts, stages = way.transcribe(files)
-            pipe.send(Pass(_cpu_s() - cpu, time.monotonic() - started, stages, texts))
+            pipe.send(BenchmarkPass(_cpu_s() - cpu, time.monotonic() - started, stages, texts))
         pipe.send(peak_rss_bytes())
     except ThothError as error:
         pipe.send(error)

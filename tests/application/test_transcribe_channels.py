@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from tests.application.conftest import House
-from thoth_watch.domain.channels import channel_name, joined, merged
+from tests.application.conftest import Harness
+from thoth_watch.domain.channels import channel_name, merge_spans, merge_transcripts
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Segment, Transcript, Verdict
-from thoth_watch.domain.treatment import Treatment
 
 
 @pytest.fixture
-def split(house: House) -> House:
-    house.treatment = Treatment(formats=("txt",), channels="split")
-    house.decoder.channels = {"call.wav": ("left", "right")}
+def split(harness: Harness) -> Harness:
+    harness.file_options = FileOptions(formats=("txt",), channels="split")
+    harness.decoder.channels = {"call.wav": ("left", "right")}
     for name in ("before.wav", "call.wav", "after.wav"):
-        house.inbox.put(name)
-    house.settle()
-    return house
+        harness.inbox.put(name)
+    harness.settle()
+    return harness
 
 
-def test_each_channel_is_transcribed_by_itself_and_published_as_one(split: House) -> None:
+def test_each_channel_is_transcribed_by_itself_and_published_as_one(split: Harness) -> None:
     split.run_once()
 
-    assert split.engines.fake.heard == [
+    assert split.engines.fake.transcribed == [
         "before.wav",
         "call.wav left",
         "call.wav right",
@@ -39,8 +39,8 @@ def test_each_channel_is_transcribed_by_itself_and_published_as_one(split: House
     assert split.runs()[0]["audio_s"] == 30.0
 
 
-def test_a_channel_that_cannot_be_transcribed_fails_its_recording_alone(split: House) -> None:
-    split.engines.fake.deaf = {"call.wav right"}
+def test_a_channel_that_cannot_be_transcribed_fails_its_recording_alone(split: Harness) -> None:
+    split.engines.fake.failing = {"call.wav right"}
 
     split.run_once()
 
@@ -50,24 +50,24 @@ def test_a_channel_that_cannot_be_transcribed_fails_its_recording_alone(split: H
     assert "right: the engine is deaf to it" in split.rows()["call.wav"]["reason"]
 
 
-def test_a_stop_between_channels_gives_the_recording_back(split: House) -> None:
-    split.run_once(should_stop=lambda: len(split.engines.fake.heard) >= 2)
+def test_a_stop_between_channels_gives_the_recording_back(split: Harness) -> None:
+    split.run_once(should_stop=lambda: len(split.engines.fake.transcribed) >= 2)
 
     assert split.states()["call.wav"] is State.READY
     assert split.states()["before.wav"] is State.DONE
 
 
-def test_a_split_transcript_is_not_taken_for_a_mixed_one(split: House) -> None:
+def test_a_split_transcript_is_not_taken_for_a_mixed_one(split: Harness) -> None:
     split.run_once()
-    split.treatment = Treatment(formats=("txt",))
-    split.decoder.same_sound["again.wav"] = "before.wav"
+    split.file_options = FileOptions(formats=("txt",))
+    split.decoder.same_audio["again.wav"] = "before.wav"
     split.inbox.put("again.wav")
     split.settle()
 
     split.run_once()
 
-    assert split.engines.fake.heard[-1] == "before.wav"
-    assert len(split.engines.fake.heard) == 5
+    assert split.engines.fake.transcribed[-1] == "before.wav"
+    assert len(split.engines.fake.transcribed) == 5
 
 
 def test_transcripts_are_merged_by_time_with_the_worst_verdict_and_its_channel() -> None:
@@ -84,7 +84,7 @@ def test_transcripts_are_merged_by_time_with_the_worst_verdict_and_its_channel()
         skipped_s=4.0,
     )
 
-    both = merged([("left", left), ("right", right)])
+    both = merge_transcripts([("left", left), ("right", right)])
 
     assert [(s.start, s.channel) for s in both.segments] == [
         (0.0, "left"),
@@ -103,12 +103,12 @@ def test_silence_in_one_channel_leaves_the_other_as_it_is_judged() -> None:
     words = Transcript((Segment(0.0, 1.0, " Yes."),), "en", 2.0)
     silence = Transcript((), "", 2.0, verdict=Verdict.EMPTY)
 
-    assert merged([("left", silence), ("right", words)]).verdict is Verdict.OK
-    assert merged([("left", silence), ("right", silence)]).verdict is Verdict.EMPTY
+    assert merge_transcripts([("left", silence), ("right", words)]).verdict is Verdict.OK
+    assert merge_transcripts([("left", silence), ("right", silence)]).verdict is Verdict.EMPTY
 
 
 def test_anybody_speaks_where_one_of_them_does() -> None:
-    assert joined([((0.0, 2.0), (5.0, 6.0)), ((1.0, 3.0),), ()]) == ((0.0, 3.0), (5.0, 6.0))
+    assert merge_spans([((0.0, 2.0), (5.0, 6.0)), ((1.0, 3.0),), ()]) == ((0.0, 3.0), (5.0, 6.0))
 
 
 def test_channels_have_the_names_that_people_call_them_by() -> None:

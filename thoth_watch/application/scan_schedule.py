@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from thoth_watch.application.pace import Pace
-from thoth_watch.application.ports import Clock, Doorbell
+from thoth_watch.application.backoff import Backoff
+from thoth_watch.application.ports import Clock, FolderWatcher
 from thoth_watch.application.watch_inbox import WatchInbox
 
 
-class LookAround:
+class ScanSchedule:
     """Looks over all inboxes of a program, so that a huge one costs no more than it must.
 
     What an event names, and what waits for its copy to finish, is looked at alone. The whole is
@@ -22,42 +22,42 @@ class LookAround:
         self,
         inboxes: Sequence[WatchInbox],
         *,
-        doorbell: Doorbell,
+        folder_watcher: FolderWatcher,
         clock: Clock,
         rescan_s: float,
     ) -> None:
         self._inboxes = inboxes
-        self._doorbell = doorbell
+        self._folder_watcher = folder_watcher
         self._clock = clock
         self._rescan_s = rescan_s
-        self._whole, self._glance = Pace(clock), Pace(clock)
+        self._full_backoff, self._paths_backoff = Backoff(clock), Backoff(clock)
         self._rescan_at_s = -math.inf
-        self._must_see_all = True
-        self._named: set[Path] = set()
+        self._needs_full_scan = True
+        self._changed_paths: set[Path] = set()
 
-    def look(self) -> bool:
+    def scan(self) -> bool:
         """Look at what is due; whether it was the whole of every inbox.
 
         What could not be recorded is made up for by a look at the whole.
         """
         try:
-            return self._look()
+            return self._scan()
         except Exception:
-            self._must_see_all = True
+            self._needs_full_scan = True
             raise
 
-    def _look(self) -> bool:
+    def _scan(self) -> bool:
         if self.has_more:
             for inbox in self._inboxes:
                 if inbox.has_more:
-                    inbox.tick()
+                    inbox.scan()
             return False
-        self._listen()
-        if self._must_see_all and self._whole.is_due:
-            self._look_at_all()
+        self._collect_changes()
+        if self._needs_full_scan and self._full_backoff.is_due:
+            self._scan_all()
             return True
-        if self._glance.is_due:
-            self._look_at_some()
+        if self._paths_backoff.is_due:
+            self._scan_changed()
         return False
 
     @property
@@ -66,45 +66,45 @@ class LookAround:
         return any(inbox.has_more for inbox in self._inboxes)
 
     @property
-    def n_told(self) -> int:
+    def n_recorded(self) -> int:
         """How many looks had anything to tell the ledger."""
-        return sum(inbox.n_told for inbox in self._inboxes)
+        return sum(inbox.n_recorded for inbox in self._inboxes)
 
-    def see_all(self) -> None:
+    def request_full_scan(self) -> None:
         """The next look is one at the whole, as soon as that may be: a drain ends after it."""
-        self._must_see_all = True
+        self._needs_full_scan = True
 
-    def _listen(self) -> None:
-        named = self._doorbell.changed()
+    def _collect_changes(self) -> None:
+        named = self._folder_watcher.changed_paths()
         is_over = self._clock.monotonic_s() >= self._rescan_at_s
-        self._named |= set(named or ())
-        self._must_see_all |= named is None or is_over
+        self._changed_paths |= set(named or ())
+        self._needs_full_scan |= named is None or is_over
 
-    def _look_at_all(self) -> None:
+    def _scan_all(self) -> None:
         self._rescan_at_s = self._clock.monotonic_s() + self._rescan_s
-        self._must_see_all, self._named = False, set()
+        self._needs_full_scan, self._changed_paths = False, set()
         for inbox in self._inboxes:
-            inbox.tick()
-        self._whole.pause_after(self._took_s())
+            inbox.scan()
+        self._full_backoff.pause_after(self._scan_duration_s())
 
-    def _look_at_some(self) -> None:
-        named, self._named = self._named, set()
+    def _scan_changed(self) -> None:
+        named, self._changed_paths = self._changed_paths, set()
         for inbox in self._inboxes:
             here = {path for path in named if path.is_relative_to(inbox.root)}
-            if not inbox.glance(here):
-                self._must_see_all = True
-        self._glance.pause_after(self._took_s())
+            if not inbox.scan_paths(here):
+                self._needs_full_scan = True
+        self._paths_backoff.pause_after(self._scan_duration_s())
 
-    def _took_s(self) -> float:
-        return sum(inbox.look_s for inbox in self._inboxes)
+    def _scan_duration_s(self) -> float:
+        return sum(inbox.scan_s for inbox in self._inboxes)
 
     def next_s(self) -> float:
         """Monotonic seconds at which the next look is due."""
         due = [self._rescan_at_s]
-        if self._must_see_all:
-            due.append(self._whole.next_s)
-        if self._named:
-            due.append(self._glance.next_s)
+        if self._needs_full_scan:
+            due.append(self._full_backoff.next_s)
+        if self._changed_paths:
+            due.append(self._paths_backoff.next_s)
         settles_s = [at_s for inbox in self._inboxes if (at_s := inbox.next_s()) is not None]
-        due += [max(at_s, self._glance.next_s) for at_s in settles_s]
+        due += [max(at_s, self._paths_backoff.next_s) for at_s in settles_s]
         return min(due)

@@ -8,11 +8,11 @@ from pathlib import PurePath
 from typing import Any
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
-BESIDE_THE_SOURCE = "source"
+NEXT_TO_SOURCE = "source"
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class FileOptions:
     """How one recording is to be transcribed and where its transcripts go."""
 
     language: str | None = None
@@ -21,7 +21,7 @@ class Treatment:
     prompt: str | None = None  # text to be understood by; None: decoding.initial_prompt
     formats: tuple[str, ...] = ("txt", "json")
     output_dir: str = (
-        BESIDE_THE_SOURCE  # or an absolute folder, under which the inbox's tree is mirrored
+        NEXT_TO_SOURCE  # or an absolute folder, under which the inbox's tree is mirrored
     )
     name: str = "{stem}.{format}"
     priority: int = 0
@@ -38,13 +38,15 @@ class Rule:
     changes: tuple[tuple[str, Any], ...]  # Treatment field, value
 
 
-def treatment_of(relative: PurePath, *, default: Treatment, rules: tuple[Rule, ...]) -> Treatment:
+def resolve_file_options(
+    relative: PurePath, *, default: FileOptions, rules: tuple[Rule, ...]
+) -> FileOptions:
     """The default treatment with every matching rule laid over it, in order."""
-    treatment = default
+    file_options = default
     for rule in rules:
         if matches(relative, rule.match):
-            treatment = replace(treatment, **dict(rule.changes))
-    return treatment
+            file_options = replace(file_options, **dict(rule.changes))
+    return file_options
 
 
 def matches(relative: PurePath, pattern: str) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.conftest import House
+from tests.application.conftest import Harness
 from tests.fakes import FakeEngine, FakeInbox
 from thoth_watch.application.ports import Output, Recording
-from thoth_watch.domain.errors import NameTaken, TryLater
+from thoth_watch.domain.errors import NameTaken, RetryLater
+from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.domain.treatment import Treatment
 from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.publishing import DurablePublisher
 
@@ -27,7 +27,7 @@ class NamedEngine(FakeEngine):
         self.name = self.fingerprint = name
         self.placement = replace(self.placement, model=name, model_revision=f"sha256:{name}1")
 
-    def hear(self, recording: Recording) -> str:
+    def transcribe_one(self, recording: Recording) -> str:
         return f"{self.name} heard {recording.samples}"
 
 
@@ -48,38 +48,38 @@ class DyingPublisher(DurablePublisher):
         self.left -= 1
         super().publish(output)
 
-    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | TryLater | None]:
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
         return [self.publish(output) for output in outputs]  # type: ignore[func-returns-value]
 
 
 @pytest.fixture
-def disk(tmp_path: Path, empty_ledger: Path) -> Iterator[House]:
+def disk(tmp_path: Path, empty_ledger: Path) -> Iterator[Harness]:
     """A house whose transcripts lie on a real disk; an old model has made two of them."""
     path = tmp_path / "thoth-watch.db"
     shutil.copy(empty_ledger, path)
     (tmp_path / "inbox").mkdir()
     with SqlLedger.open(f"sqlite:///{path}") as ledger:
-        house = House(
+        harness = Harness(
             ledger,
             path,
             inbox=FakeInbox(tmp_path / "inbox"),
             publisher=DurablePublisher(),  # type: ignore[arg-type]
-            treatment=Treatment(formats=("txt", "srt")),
+            file_options=FileOptions(formats=("txt", "srt")),
         )
-        house.engines.fake = NamedEngine("old")
+        harness.engines.fake = NamedEngine("old")
         for name in ("a.wav", "b.wav"):
-            house.inbox.put(name)
-        house.settle()
-        house.run_once()
-        house.engines.fake = NamedEngine("new")
-        yield house
+            harness.inbox.put(name)
+        harness.settle()
+        harness.run_once()
+        harness.engines.fake = NamedEngine("new")
+        yield harness
 
 
-def texts(house: House) -> dict[str, str]:
-    return {path.name: path.read_text() for path in sorted(house.inbox.root.iterdir())}
+def texts(harness: Harness) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(harness.inbox.root.iterdir())}
 
 
-def test_what_the_old_model_made_is_replaced(disk: House) -> None:
+def test_what_the_old_model_made_is_replaced(disk: Harness) -> None:
     assert disk.ledger.retry(made_by="old", now=disk.clock.now()) == 2
     assert {row["state"] for row in disk.rows().values()} == {State.READY}
     assert "was made by old" in disk.rows()["a.wav"]["reason"]
@@ -98,7 +98,7 @@ def test_what_the_old_model_made_is_replaced(disk: House) -> None:
     assert disk.ledger.retry(made_by="old", now=disk.clock.now()) == 0
 
 
-def test_a_transcript_that_was_edited_stays_and_the_new_one_lies_beside_it(disk: House) -> None:
+def test_a_transcript_that_was_edited_stays_and_the_new_one_lies_beside_it(disk: Harness) -> None:
     edited = disk.inbox.root / "a.txt"
     edited.write_text("what was really said")
     disk.ledger.retry(made_by="old@sha256:old", now=disk.clock.now())
@@ -123,7 +123,7 @@ def test_a_transcript_that_was_edited_stays_and_the_new_one_lies_beside_it(disk:
     assert disk.states() == {"a.wav": State.CONFLICT, "b.wav": State.DONE}
 
 
-def test_only_the_named_ones_of_that_revision_are_made_anew(disk: House) -> None:
+def test_only_the_named_ones_of_that_revision_are_made_anew(disk: Harness) -> None:
     assert disk.ledger.retry(made_by="old@sha256:new", now=disk.clock.now()) == 0
     only = [disk.inbox.root / "b.wav"]
 
@@ -132,7 +132,7 @@ def test_only_the_named_ones_of_that_revision_are_made_anew(disk: House) -> None
 
 @pytest.mark.parametrize("after", range(4))
 def test_a_process_killed_while_it_replaces_leaves_nothing_mixed_for_long(
-    disk: House, after: int
+    disk: Harness, after: int
 ) -> None:
     disk.ledger.retry(made_by="old", now=disk.clock.now())
     disk.publish._publisher = DyingPublisher(after)
@@ -140,9 +140,9 @@ def test_a_process_killed_while_it_replaces_leaves_nothing_mixed_for_long(
         disk.run_once()
 
     disk.publish._publisher = DurablePublisher()
-    disk.ledger.recover(now=disk.clock.now())
-    for left in disk.ledger.unpublished(disk.treatment_of):
-        disk.publish.again(left)
+    disk.ledger.recover_claims(now=disk.clock.now())
+    for left in disk.ledger.unpublished(disk.resolve_file_options):
+        disk.publish.publish_stored(left)
     if any(state is State.READY for state in disk.states().values()):
         disk.run_once()
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thoth_watch.domain.engine import TranscriptionEngineConfig, parse_precision
+from thoth_watch.domain.file_options import FileOptions, Rule, matches, resolve_file_options
 from thoth_watch.domain.naming import (
     MAX_NAME_BYTES,
+    candidate_archive_paths,
     candidate_names,
-    cut_to_bytes,
     language_in_name,
-    names_when_moved,
+    truncate_to_bytes,
 )
-from thoth_watch.domain.treatment import Rule, Treatment, matches, treatment_of
 
 SHA = "0123456789abcdef" * 4
 
@@ -36,10 +36,10 @@ def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
 
 
 def test_a_recording_goes_to_its_own_place_and_else_to_one_that_nobody_has():
-    names = [str(name) for name in names_when_moved(PurePath("sub/a.mp3"), SHA)]
+    names = [str(name) for name in candidate_archive_paths(PurePath("sub/a.mp3"), SHA)]
 
     assert names[:3] == ["sub/a.mp3", "sub/a.thoth-01234567.mp3", "sub/a.thoth-01234567-2.mp3"]
-    long = list(names_when_moved(PurePath("ä" * 126 + ".mp3"), SHA))[-1]
+    long = list(candidate_archive_paths(PurePath("ä" * 126 + ".mp3"), SHA))[-1]
     assert long.suffix == ".mp3"
     assert len(str(long).encode()) <= MAX_NAME_BYTES
 
@@ -76,9 +76,9 @@ def test_the_language_is_that_of_the_text():
 
 
 def test_a_long_name_is_cut_between_characters():
-    assert cut_to_bytes("äöü", 5) == "äö"
-    assert cut_to_bytes("abc", 5) == "abc"
-    assert cut_to_bytes("caf\udce9.wav", 5) == "caf\udce9."  # a byte that is no text stays one
+    assert truncate_to_bytes("äöü", 5) == "äö"
+    assert truncate_to_bytes("abc", 5) == "abc"
+    assert truncate_to_bytes("caf\udce9.wav", 5) == "caf\udce9."  # a byte that is no text stays one
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_the_last_rule_that_matches_wins_key_by_key():
         Rule("fr/en/**", (("language", "en"),)),
     )
 
-    treatment = treatment_of(PurePath("fr/en/a.wav"), default=Treatment(), rules=rules)
+    file_options = resolve_file_options(PurePath("fr/en/a.wav"), default=FileOptions(), rules=rules)
 
-    assert (treatment.language, treatment.priority) == ("en", 1)
+    assert (file_options.language, file_options.priority) == ("en", 1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.bootstrap import Timed
+from thoth_watch.bootstrap import TargetProcess
 from thoth_watch.domain.errors import ConfigError, EngineUnavailable, ThothError
 
 HELD_BYTES = 300 * 2**20
@@ -42,7 +42,7 @@ class Counting:
 
 def test_a_pass_has_the_texts_and_the_seconds_of_its_own_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    timed = Timed(Counting, threads=None)
+    timed = TargetProcess(Counting, threads=None)
     found = timed.run([Path("b.wav"), Path("a.wav")])
     timed.close()
 
@@ -53,7 +53,7 @@ def test_a_pass_has_the_texts_and_the_seconds_of_its_own_process(monkeypatch: py
 
 
 def test_memory_is_that_of_each_way_alone():
-    lean, fat = Timed(Counting), Timed(partial(Counting, "holds"))
+    lean, fat = TargetProcess(Counting), TargetProcess(partial(Counting, "holds"))
     for timed in (lean, fat):
         timed.run([])
 
@@ -68,11 +68,11 @@ def test_what_cannot_be_built_says_why_in_the_process_that_asked(
     does: str, raised: type[ThothError], says: str
 ):
     with pytest.raises(raised, match=says):
-        Timed(partial(Counting, does))
+        TargetProcess(partial(Counting, does))
 
 
 def test_a_way_that_dies_is_an_error_and_no_wait():
-    timed = Timed(partial(Counting, "dies"))
+    timed = TargetProcess(partial(Counting, "dies"))
 
     with pytest.raises(EngineUnavailable, match="died"):
         timed.run([])

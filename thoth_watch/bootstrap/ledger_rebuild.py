@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thoth_watch.bootstrap.configuring import inbox_of, treatment_finder
-from thoth_watch.domain.errors import AudioError, TryLater
+from thoth_watch.bootstrap.load_settings import build_inbox, file_options_resolver
+from thoth_watch.domain.errors import AudioError, RetryLater
 from thoth_watch.domain.naming import UNDETERMINED
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuildResult:
     """What a new ledger was made of."""
 
     old: Path | None  # where the one before it lies now
@@ -23,7 +23,7 @@ class Rebuilt:
     left: int  # recordings without a transcript that says it is ours
 
 
-def rebuild_ledger(settings: Settings) -> Rebuilt:
+def rebuild_ledger(settings: Settings) -> RebuildResult:
     """Put the ledger aside and make one from the inboxes, adopting the transcripts that say they are ours.
 
     Raises TryLater where another process works on it, or an inbox cannot be read whole.
@@ -36,27 +36,27 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
     from thoth_watch.infrastructure.service.lock import ProcessLock
     from thoth_watch.infrastructure.settings.languages import LANGUAGES
 
-    find, now, adopted, left = treatment_finder(settings), SystemClock().now(), 0, 0
+    find, now, adopted, left = file_options_resolver(settings), SystemClock().now(), 0, 0
     with ProcessLock(lock_path(settings.ledger_url)):
-        looks = [inbox_of(inbox).look() for inbox in settings.inboxes]
-        for look in looks:
-            if look.problem:
-                raise TryLater(look.problem)
+        looks = [build_inbox(inbox).scan() for inbox in settings.inboxes]
+        for scan in looks:
+            if scan.problem:
+                raise RetryLater(scan.problem)
         old = care.move_aside(settings.ledger_url, now=now)
         with SqlLedger.open(settings.ledger_url) as ledger:
-            for file in (file for look in looks for file in look.files):
-                treatment = find(file)
+            for file in (file for scan in looks for file in scan.files):
+                file_options = find(file)
                 try:
                     sha256 = sha256_of(file)
                 except AudioError:  # it changes, or cannot be read: the daemon will say so
                     left += 1
                     continue
-                folder, below = destination_of(file, treatment)
+                folder, below = destination_of(file, file_options)
                 ours = ours_beside(
                     folder,
                     file.path,
                     below=below,
-                    pattern=treatment.name,
+                    pattern=file_options.name,
                     sha256=sha256,
                     layout=settings.subtitles,
                     languages=(*LANGUAGES, UNDETERMINED),
@@ -65,4 +65,4 @@ def rebuild_ledger(settings: Settings) -> Rebuilt:
                     adopted += 1
                 else:
                     left += 1
-    return Rebuilt(old, adopted, left)
+    return RebuildResult(old, adopted, left)

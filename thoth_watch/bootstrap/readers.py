@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from thoth_watch.domain.figures import Figures
+from thoth_watch.domain.ledger_stats import LedgerStats
 
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.models import Machine
@@ -40,12 +40,12 @@ def build_report(settings: Settings, *, since: datetime | None) -> str:
     return render_report(history, ledger=str(settings.origins["ledger.url"].value))
 
 
-def figures_finder(settings: Settings) -> Callable[[], Figures]:
+def ledger_stats_reader(settings: Settings) -> Callable[[], LedgerStats]:
     """What looks up the numbers of now."""
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
     from thoth_watch.infrastructure.service.holder import holder_of
 
-    def find() -> Figures:
+    def find() -> LedgerStats:
         holder = holder_of(lock_path(settings.ledger_url))
         with LedgerReader.open(settings.ledger_url) as reader:
             return reader.figures(is_working=holder is not None)

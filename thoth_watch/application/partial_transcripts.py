@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thoth_watch.application.ports import Clock, Ledger, Recording
-from thoth_watch.domain.transcript import SoFar
+from thoth_watch.domain.transcript import PartialTranscript
 
 LONG_S = 600.0  # shorter ones are simply transcribed again
-KEEP_EVERY_S = 60.0  # of computing: what a kill costs at most
+SAVE_INTERVAL_S = 60.0  # of computing: what a kill costs at most
 
 _Part = tuple[int, str]  # a recording by its key, and which of its channels; "": it has none
 
 
-class LongRecordings:
+class PartialTranscripts:
     """One batch's long recordings: each is told where to go on, and tells how far it has come.
 
     One that is heard by channels goes on with each of them where that one had come to.
@@ -21,10 +21,10 @@ class LongRecordings:
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
-        self._kept_at_s: dict[_Part, float] = {}
-        self._newest: dict[_Part, tuple[str, str, SoFar]] = {}  # not written yet
+        self._saved_at_s: dict[_Part, float] = {}
+        self._unsaved: dict[_Part, tuple[str, str, PartialTranscript]] = {}  # not written yet
 
-    def take_up(self, recording: Recording, fingerprint: str) -> Recording:
+    def resume(self, recording: Recording, fingerprint: str) -> Recording:
         """The recording, or each of its channels, with what an earlier attempt heard of it."""
         if recording.duration_s < LONG_S:
             return recording
@@ -37,30 +37,30 @@ class LongRecordings:
         return replace(recording, channels=channels)
 
     def _part(
-        self, heard: Recording, recording: Recording, name: str, fingerprint: str
+        self, part_recording: Recording, recording: Recording, name: str, fingerprint: str
     ) -> Recording:
         part, sha256 = (recording.key, name), recording.sha256
-        self._kept_at_s[part] = self._clock.monotonic_s()
+        self._saved_at_s[part] = self._clock.monotonic_s()
 
-        def keep(so_far: SoFar) -> None:
-            self._newest[part] = (sha256, fingerprint, so_far)
-            if self._clock.monotonic_s() - self._kept_at_s[part] >= KEEP_EVERY_S:
-                self._write(part)
+        def save_partial(partial: PartialTranscript) -> None:
+            self._unsaved[part] = (sha256, fingerprint, partial)
+            if self._clock.monotonic_s() - self._saved_at_s[part] >= SAVE_INTERVAL_S:
+                self._save(part)
 
-        so_far = self._ledger.find_so_far(sha256, fingerprint)
-        return replace(heard, so_far=so_far, keep=keep)
+        partial = self._ledger.find_partial_transcript(sha256, fingerprint)
+        return replace(part_recording, partial=partial, save_partial=save_partial)
 
-    def finished(self, key: int) -> None:
+    def discard(self, key: int) -> None:
         """It has a whole transcript, or failed: nothing of it is to be written any more."""
-        for part in [part for part in self._newest if part[0] == key]:
-            del self._newest[part]
+        for part in [part for part in self._unsaved if part[0] == key]:
+            del self._unsaved[part]
 
-    def write_all(self) -> None:
+    def save_all(self) -> None:
         """Write how far the unfinished ones have come: the work is about to stop."""
-        for part in list(self._newest):
-            self._write(part)
+        for part in list(self._unsaved):
+            self._save(part)
 
-    def _write(self, part: _Part) -> None:
-        sha256, fingerprint, so_far = self._newest.pop(part)
-        self._ledger.keep_so_far(sha256, fingerprint, so_far, now=self._clock.now())
-        self._kept_at_s[part] = self._clock.monotonic_s()
+    def _save(self, part: _Part) -> None:
+        sha256, fingerprint, partial = self._unsaved.pop(part)
+        self._ledger.save_partial_transcript(sha256, fingerprint, partial, now=self._clock.now())
+        self._saved_at_s[part] = self._clock.monotonic_s()

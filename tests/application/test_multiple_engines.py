@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from tests.application.conftest import House
-from tests.fakes import FakeClock, FakeDecoder, FakeDoorbell
+from tests.application.conftest import Harness
+from tests.fakes import FakeClock, FakeDecoder, FakeFolderWatcher
 from thoth_watch.application.ports import Claim
 from thoth_watch.application.serve import EndedBatch, Serve, ServePolicy
 from thoth_watch.domain.audio import AudioFile
@@ -27,13 +27,13 @@ class Lengths(FakeDecoder):
 class SimulatedEngines:
     """Engines that take as long as the sound of their batch lasts; `dies` of them die of their first one."""
 
-    def __init__(self, house: House, engines: int, *, dies: int = 0) -> None:
-        self.house, self.engines, self.dies = house, engines, dies
+    def __init__(self, harness: Harness, engines: int, *, dies: int = 0) -> None:
+        self.harness, self.engines, self.dies = harness, engines, dies
         self.batches: list[tuple[float, Claim]] = []
         self.sizes: list[int] = []
 
     @property
-    def under_way(self) -> list[Claim]:
+    def active_claims(self) -> list[Claim]:
         return [claim for _, claim in self.batches]
 
     @property
@@ -50,26 +50,26 @@ class SimulatedEngines:
 
     def dispatch(self, claim: Claim) -> None:
         self.sizes.append(len(claim.batch.files))
-        self.batches.append((self.house.clock.seconds + claim.batch.audio_s, claim))
+        self.batches.append((self.harness.clock.seconds + claim.batch.audio_s, claim))
 
-    def ended(self) -> list[EndedBatch]:
-        over = [b for b in self.batches if b[0] <= self.house.clock.seconds]
+    def ended_batches(self) -> list[EndedBatch]:
+        over = [b for b in self.batches if b[0] <= self.harness.clock.seconds]
         self.batches = [b for b in self.batches if b not in over]
-        ended = []
+        ended_batches = []
         for _, claim in over:
             if self.dies:
                 self.dies -= 1
-                ended.append(EndedBatch(claim, died=True))
+                ended_batches.append(EndedBatch(claim, has_died=True))
             else:
-                self.house.transcribe(claim, should_stop=lambda: False)
-                ended.append(EndedBatch(claim))
-        return ended
+                self.harness.transcribe(claim, should_stop=lambda: False)
+                ended_batches.append(EndedBatch(claim))
+        return ended_batches
 
     def wait(self, timeout_s: float) -> bool:
         return self.is_idle
 
 
-class Bell(FakeDoorbell):
+class Bell(FakeFolderWatcher):
     """Rings when a simulated batch is over."""
 
     def __init__(self, clock: FakeClock, engines: SimulatedEngines) -> None:
@@ -81,16 +81,16 @@ class Bell(FakeDoorbell):
         return False
 
 
-def serve(house: House, engines: SimulatedEngines, policy: BatchPolicy | None = None) -> None:
+def serve(harness: Harness, engines: SimulatedEngines, policy: BatchPolicy | None = None) -> None:
     Serve(
-        inboxes=[house.new_watch()],
-        ledger=house.ledger,
+        inboxes=[harness.new_watch()],
+        ledger=harness.ledger,
         dispatcher=engines,
-        doorbell=Bell(house.clock, engines),
-        publish=house.publish,
-        files=house.files,
-        treatment_of=house.treatment_of,
-        clock=house.clock,
+        folder_watcher=Bell(harness.clock, engines),
+        publish=harness.publish,
+        files=harness.files,
+        resolve_file_options=harness.resolve_file_options,
+        clock=harness.clock,
         policy=ServePolicy(
             (policy or BatchPolicy()).for_engines(engines.engines), rescan_s=60.0, drain=True
         ),
@@ -99,42 +99,42 @@ def serve(house: House, engines: SimulatedEngines, policy: BatchPolicy | None = 
     ).run(should_stop=lambda: False)
 
 
-def drop(house: House, n_files: int) -> list[float]:
+def drop(harness: Harness, n_files: int) -> list[float]:
     """Files of mixed length, a minute each as a rule."""
     draw = random.Random(0)
     lengths = {f"{n}.wav": 60 * draw.lognormvariate(0, 1) for n in range(n_files)}
-    house.decoder = Lengths(lengths)
+    harness.decoder = Lengths(lengths)
     for name in lengths:
-        house.inbox.put(name)
+        harness.inbox.put(name)
     return list(lengths.values())
 
 
-def test_eight_engines_end_together(house: House):
-    lengths = drop(house, 256)
-    engines = SimulatedEngines(house, 8)
-    serve(house, engines)
+def test_eight_engines_end_together(harness: Harness):
+    lengths = drop(harness, 256)
+    engines = SimulatedEngines(harness, 8)
+    serve(harness, engines)
 
     ideal_s = max(sum(lengths) / 8, *lengths)
-    assert set(house.states().values()) == {State.DONE}
-    assert house.clock.seconds - 2.0 <= 1.1 * ideal_s  # 2 s: until they are settled
+    assert set(harness.states().values()) == {State.DONE}
+    assert harness.clock.seconds - 2.0 <= 1.1 * ideal_s  # 2 s: until they are settled
     assert max(engines.sizes) > 1  # in batches, not file by file
 
 
-def test_two_of_eight_die_and_every_file_is_done_once(house: House):
-    drop(house, 64)
-    serve(house, SimulatedEngines(house, 8, dies=2))
+def test_two_of_eight_die_and_every_file_is_done_once(harness: Harness):
+    drop(harness, 64)
+    serve(harness, SimulatedEngines(harness, 8, dies=2))
 
-    assert set(house.states().values()) == {State.DONE}
-    assert len(house.engines.fake.heard) == 64
-    assert "RUNNING" not in {run["status"] for run in house.runs()}
+    assert set(harness.states().values()) == {State.DONE}
+    assert len(harness.engines.fake.transcribed) == 64
+    assert "RUNNING" not in {run["status"] for run in harness.runs()}
 
 
-def test_the_others_results_are_left_to_them(house: House):
-    drop(house, 16)
-    engines = SimulatedEngines(house, 2)
+def test_the_others_results_are_left_to_them(harness: Harness):
+    drop(harness, 16)
+    engines = SimulatedEngines(harness, 2)
     again: list[int] = []
-    publish_again = house.publish.again
-    house.publish.again = lambda item: again.append(1) or publish_again(item)  # type: ignore[method-assign]
-    serve(house, engines)
+    publish_again = harness.publish.publish_stored
+    harness.publish.publish_stored = lambda item: again.append(1) or publish_again(item)  # type: ignore[method-assign]
+    serve(harness, engines)
 
     assert again == []

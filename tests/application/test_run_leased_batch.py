@@ -1,0 +1,186 @@
+"""What a worker does with a batch's number, and what it knows already, with the ledger real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.application.conftest import Harness
+from thoth_watch.application.known_results import KnownResults
+from thoth_watch.application.ports import Claim, StoredResult
+from thoth_watch.application.run_leased_batch import RunLeasedBatch
+from thoth_watch.application.transcribe_batch import TranscribeBatch
+from thoth_watch.domain.batching import Batch
+from thoth_watch.domain.errors import RetryLater
+from thoth_watch.domain.states import State
+
+
+@dataclass
+class FakeKeeper:
+    """Holds what it is told, and loses it when a test says so."""
+
+    is_lost: bool = False
+    held: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def hold(self, batch_id: int) -> Iterator[Callable[[], bool]]:
+        self.held.append(batch_id)
+        yield lambda: self.is_lost
+
+
+@dataclass
+class FakeCache:
+    """A dictionary."""
+
+    kept: dict[tuple[str, str], StoredResult] = field(default_factory=dict)
+
+    def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
+        return self.kept.get((sha256, fingerprint))
+
+    def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
+        self.kept[sha256, fingerprint] = result
+
+
+@pytest.fixture
+def keeper() -> FakeKeeper:
+    return FakeKeeper()
+
+
+def worker(
+    harness: Harness, keeper: FakeKeeper, *, cache: FakeCache | None = None
+) -> RunLeasedBatch:
+    transcribe = TranscribeBatch(
+        ledger=harness.ledger,
+        decoder=harness.decoder,
+        engines=harness.engines,
+        publish=harness.publish,
+        files=harness.files,
+        clock=harness.clock,
+        progress=harness.progress,
+        peak_rss_bytes=lambda: 1,
+        host="there",
+        provenance={},
+        voice=harness.voice,
+        known=KnownResults(harness.ledger, leases=harness.ledger, cache=cache),
+    )
+    return RunLeasedBatch(
+        ledger=harness.ledger,
+        leases=harness.ledger,
+        keeper=keeper,
+        transcribe=transcribe,
+        resolve_file_options=harness.resolve_file_options,
+        with_local_device_number=lambda file: file,
+        clock=harness.clock,
+        sleep=harness.clock.advance,
+        owner="w",
+        lease_s=90.0,
+    )
+
+
+def sent(harness: Harness, *names: str) -> Claim:
+    """A batch of these files that is on its way."""
+    for name in names:
+        harness.inbox.put(name)
+    harness.settle()
+    waiting = [
+        w for w in harness.ledger.waiting(harness.resolve_file_options) if w.file.path.name in names
+    ]
+    claim = harness.ledger.claim(Batch(tuple(waiting)), owner="d", now=harness.clock.now())
+    assert claim is not None
+    harness.ledger.send([claim.batch_id])
+    return claim
+
+
+def test_a_batch_is_carried_out_once_under_a_lease(harness: Harness, keeper: FakeKeeper) -> None:
+    claim = sent(harness, "a.wav", "b.wav")
+    run_leased_batch = worker(harness, keeper)
+    assert run_leased_batch(claim.batch_id)
+    assert harness.states() == {"a.wav": State.DONE, "b.wav": State.DONE}
+    assert not run_leased_batch(claim.batch_id)
+    assert keeper.held == [claim.batch_id]
+    assert len(harness.runs()) == 1
+
+
+def test_one_who_has_lost_the_lease_stops_and_records_nothing_more(
+    harness: Harness, keeper: FakeKeeper
+) -> None:
+    keeper.is_lost = True
+    assert worker(harness, keeper)(sent(harness, "a.wav").batch_id)
+    assert harness.states() == {"a.wav": State.READY}
+    assert harness.engines.fake.transcribed == []
+
+
+def test_where_the_ledger_goes_away_the_batch_is_given_back_when_it_answers(
+    harness: Harness, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = harness.ledger.release
+    times_away = 3
+
+    def away(*_: object, **__: object) -> None:
+        raise RetryLater("away")
+
+    def release_later(claim: Claim, **facts: object) -> int:
+        nonlocal times_away
+        times_away -= 1
+        if times_away > 0:
+            raise RetryLater("still away")
+        return release(claim, **facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(harness.ledger, "record_results", away)
+    monkeypatch.setattr(harness.ledger, "record_failure", away)
+    monkeypatch.setattr(harness.ledger, "release", release_later)
+    with pytest.raises(RetryLater):
+        worker(harness, keeper)(sent(harness, "a.wav").batch_id)
+    (waiting,) = harness.ledger.waiting(harness.resolve_file_options)
+    assert (waiting.deaths, waiting.attempts) == (0, 0)
+
+
+def test_a_sound_that_another_worker_has_is_tried_again_and_found(
+    harness: Harness, keeper: FakeKeeper
+) -> None:
+    harness.decoder.same_audio = {"b.wav": "a.wav"}
+    first, second = sent(harness, "a.wav"), sent(harness, "b.wav")
+    held = harness.ledger.lease(
+        first.batch_id, owner="x", lease_s=90, resolve_file_options=harness.resolve_file_options
+    )
+    assert held is not None
+    fingerprint = "fake-1:auto:transcribe:vad-auto"
+    assert harness.ledger.may_transcribe(held, f"{'a.wav':0<64}", fingerprint)
+    run_leased_batch = worker(harness, keeper)
+    assert run_leased_batch(second.batch_id)
+    assert harness.states()["b.wav"] is State.RETRY
+    assert "is being transcribed by another worker" in harness.rows()["b.wav"]["reason"]
+    assert harness.rows()["b.wav"]["attempts"] == 0
+    assert harness.engines.fake.transcribed == []
+
+    harness.transcribe(replace(held), should_stop=lambda: False)
+    harness.clock.advance(60)
+    harness.ledger.requeue_due_retries(now=harness.clock.now())
+    again = harness.ledger.claim(
+        Batch(tuple(harness.ledger.waiting(harness.resolve_file_options))),
+        owner="d",
+        now=harness.clock.now(),
+    )
+    assert again is not None
+    harness.ledger.send([again.batch_id])
+    assert run_leased_batch(again.batch_id)
+    assert harness.engines.fake.transcribed == ["a.wav"]
+    assert harness.states() == {"a.wav": State.DONE, "b.wav": State.DONE}
+
+
+def test_what_another_machine_has_transcribed_is_not_transcribed_again(
+    harness: Harness, keeper: FakeKeeper
+) -> None:
+    cache = FakeCache()
+    run_leased_batch = worker(harness, keeper, cache=cache)
+    assert run_leased_batch(sent(harness, "a.wav").batch_id)
+    (result,) = cache.kept.values()
+    harness.decoder.same_audio = {"b.wav": "b"}
+    cache.kept = {(f"{'b':0<64}", fingerprint): result for _, fingerprint in cache.kept}
+    assert run_leased_batch(sent(harness, "b.wav").batch_id)
+    assert harness.engines.fake.transcribed == ["a.wav"]
+    assert [text.strip() for text in harness.publisher.disk.values()] == [b"a.wav", b"a.wav"]
+    assert len(cache.kept) == 1  # what came from there is not put there again
