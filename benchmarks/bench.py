@@ -21,7 +21,7 @@ from rich.table import Table
 from transformers import WhisperConfig
 
 from benchmarks.checkpoints import SHAPES, Shape, make_checkpoint
-from benchmarks.in_turn import take_turns
+from benchmarks.interleaved_runs import run_interleaved
 from benchmarks.limits import POSITIONS, Rates, measure_rates, window_limit_s
 from benchmarks.recordings import Recordings, make_recordings
 from benchmarks.systems import System
@@ -30,34 +30,36 @@ from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
 
 OUT = Path("benchmarks/out")
 BUILTIN = Path("thoth_watch/builtin/model")
-N_MARKS = 4  # timestamps and end-of-text of a window
+N_SPECIAL_TOKENS = 4  # timestamps and end-of-text of a window
 N_TOKENS = 48  # of each window of a random model, as in 20 words
 WINDOW_S = 30.0
 POSITIONS_PER_S = 50
-SLOWER = 1.05  # than the pipeline: then the standard engine is no measure, the pipeline is
-ROW = (
+MAX_SLOWDOWN = 1.05  # than the pipeline: then the standard engine is no measure, the pipeline is
+ROW_FIELDS = (
     *("size", "files", "audio_context", "engine", "device", "ratio_to_standard"),
     *("rss_ratio_to_standard", "words_agreed", "multiple_of_limit"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """How much of each kind a size gets; large models are slow."""
 
     n_short: int
     long_s: float
-    stay: bool = True  # loaded once; else for each turn, so that one is in memory at a time
+    is_kept_loaded: bool = (
+        True  # loaded once; else for each turn, so that one is in memory at a time
+    )
 
 
-LOADS = {
-    "builtin": Load(64, 120.0),
-    "tiny": Load(16, 120.0),
-    "base": Load(16, 120.0),
-    "small": Load(8, 60.0),
-    "large-v3-turbo": Load(2, 45.0, stay=False),
+WORKLOADS = {
+    "builtin": Workload(64, 120.0),
+    "tiny": Workload(16, 120.0),
+    "base": Workload(16, 120.0),
+    "small": Workload(8, 60.0),
+    "large-v3-turbo": Workload(2, 45.0, is_kept_loaded=False),
 }
-ON_GPU = Load(256, 1200.0, stay=False)
+GPU_WORKLOAD = Workload(256, 1200.0, is_kept_loaded=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,12 @@ def measure(
     shape = shape_of(BUILTIN if is_builtin else Path(model))
     systems = systems_of(size, model, device=given.device, batch_size=given.batch_size)
     systems = [s for s in systems if not given.engines or s.engine in given.engines]
-    taken = take_turns(
+    taken = run_interleaved(
         [system.way(given.device) for system in systems],
         {kind: recordings[kind].files for kind in given.files},
         rounds=given.rounds,
         threads=given.threads,
-        stay=_load(size, given).stay,
+        is_kept_loaded=_workload(size, given).is_kept_loaded,
     )
     on_gpu = given.device == "cuda"
 
@@ -136,7 +138,7 @@ def measure(
     standard = numbers["standard"]
     for kind in given.files:
         against, found = standard, recordings[kind]
-        if "pipeline" in numbers and cost_s(standard, kind) > SLOWER * cost_s(
+        if "pipeline" in numbers and cost_s(standard, kind) > MAX_SLOWDOWN * cost_s(
             numbers["pipeline"], kind
         ):
             against = numbers["pipeline"]
@@ -154,7 +156,7 @@ def measure(
                 rates,
                 precision=precision,
                 positions=min(POSITIONS, heard) if trims else POSITIONS,
-                n_tokens=found.n_words / n_windows + N_MARKS if is_builtin else N_TOKENS,
+                n_tokens=found.n_words / n_windows + N_SPECIAL_TOKENS if is_builtin else N_TOKENS,
                 batch=min(
                     taken[number].facts["batch_size"], max(1, int(together.get(system.engine, 1)))
                 ),
@@ -226,7 +228,7 @@ def plot(lines: list[Line], path: Path) -> None:
 
 def write(lines: list[Line], given: argparse.Namespace, rates: Rates) -> None:
     """bench.json and the plot. rows: the default precision of each engine; lines: all, with more of each."""
-    rows = [{name: asdict(line)[name] for name in ROW} for line in lines if line.is_default]
+    rows = [{name: asdict(line)[name] for name in ROW_FIELDS} for line in lines if line.is_default]
     document = {
         "threads": given.threads,
         "rounds": given.rounds,
@@ -239,8 +241,8 @@ def write(lines: list[Line], given: argparse.Namespace, rates: Rates) -> None:
     plot(lines, OUT / "bench.png")
 
 
-def _load(size: str, given: argparse.Namespace) -> Load:
-    return ON_GPU if given.device == "cuda" and size != "builtin" else LOADS[size]
+def _workload(size: str, given: argparse.Namespace) -> Workload:
+    return GPU_WORKLOAD if given.device == "cuda" and size != "builtin" else WORKLOADS[size]
 
 
 def _arguments() -> argparse.Namespace:
@@ -277,7 +279,7 @@ def main() -> None:
     rates = measure_rates(given.device)
     lines: list[Line] = []
     for size in sizes:
-        load = _load(size, given)
+        load = _workload(size, given)
         recordings = make_recordings(
             OUT / "recordings", n_short=given.short_files or load.n_short, long_s=load.long_s
         )

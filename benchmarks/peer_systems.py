@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 RATE_HZ = 16_000
-WINDOW = 480_000  # samples
-WINDOWS_AT_ONCE = 8  # as this program's batch_size
+WINDOW_SAMPLES = 480_000  # samples
+WINDOWS_PER_BATCH = 8  # as this program's batch_size
 POSITIONS_PER_S = 50
-QUIET_END = 25  # positions after a recording's end that this program's trimmed windows have
+TRAILING_SILENCE_POSITIONS = (
+    25  # positions after a recording's end that this program's trimmed windows have
+)
 PROMPT = [50258, 50259, 50359, 50363]  # start, English, transcribe, no timestamps
 
-Heard = tuple[list[str], dict[str, float]]
+TranscribeResult = tuple[list[str], dict[str, float]]
 
 
 def samples_of(file: Path) -> Any:
@@ -34,13 +36,13 @@ class Peer:
     def __init__(self, precision: str, *, n_tokens: int) -> None:
         self.precision, self._n_tokens = precision, n_tokens
 
-    def hear(self, samples: Any) -> str:
+    def transcribe_samples(self, samples: Any) -> str:
         """The text of one recording."""
         raise NotImplementedError
 
-    def transcribe(self, files: Sequence[Path]) -> Heard:
+    def transcribe(self, files: Sequence[Path]) -> TranscribeResult:
         """See Way."""
-        return [self.hear(samples_of(file)) for file in files], {}
+        return [self.transcribe_samples(samples_of(file)) for file in files], {}
 
 
 class FasterWhisper(Peer):
@@ -69,7 +71,7 @@ class FasterWhisper(Peer):
             "vad_filter": False,
         }
 
-    def hear(self, samples: Any) -> str:
+    def transcribe_samples(self, samples: Any) -> str:
         """See Peer."""
         if self._batched is None:
             segments, _ = self._model.transcribe(
@@ -77,11 +79,11 @@ class FasterWhisper(Peer):
             )
         else:
             clips = [
-                {"start": at / RATE_HZ, "end": min(at + WINDOW, len(samples)) / RATE_HZ}
-                for at in range(0, len(samples), WINDOW)
+                {"start": at / RATE_HZ, "end": min(at + WINDOW_SAMPLES, len(samples)) / RATE_HZ}
+                for at in range(0, len(samples), WINDOW_SAMPLES)
             ]
             segments, _ = self._batched.transcribe(
-                samples, batch_size=WINDOWS_AT_ONCE, clip_timestamps=clips, **self._how
+                samples, batch_size=WINDOWS_PER_BATCH, clip_timestamps=clips, **self._how
             )
         return " ".join(segment.text for segment in segments)
 
@@ -102,14 +104,14 @@ class CTranslate2AcrossFiles(Peer):
         self._extractor = WhisperFeatureExtractor.from_pretrained(checkpoint)
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint)
 
-    def transcribe(self, files: Sequence[Path]) -> Heard:
+    def transcribe(self, files: Sequence[Path]) -> TranscribeResult:
         """See Way."""
         import ctranslate2
 
         texts = [""] * len(files)
         windows = list(self._windows(files))
-        for first in range(0, len(windows), WINDOWS_AT_ONCE):
-            part = windows[first : first + WINDOWS_AT_ONCE]
+        for first in range(0, len(windows), WINDOWS_PER_BATCH):
+            part = windows[first : first + WINDOWS_PER_BATCH]
             features = self._extractor(
                 [window for _, window in part], sampling_rate=RATE_HZ, return_tensors="np"
             ).input_features
@@ -125,8 +127,8 @@ class CTranslate2AcrossFiles(Peer):
     def _windows(files: Sequence[Path]) -> Iterator[tuple[int, Any]]:
         for number, file in enumerate(files):
             samples = samples_of(file)
-            for at in range(0, len(samples), WINDOW):
-                yield number, samples[at : at + WINDOW]
+            for at in range(0, len(samples), WINDOW_SAMPLES):
+                yield number, samples[at : at + WINDOW_SAMPLES]
 
 
 class OpenAIWhisper(Peer):
@@ -138,7 +140,7 @@ class OpenAIWhisper(Peer):
 
         self._model = whisper.load_model(model, device="cpu")
 
-    def hear(self, samples: Any) -> str:
+    def transcribe_samples(self, samples: Any) -> str:
         """See Peer."""
         found = self._model.transcribe(
             samples,
@@ -180,11 +182,11 @@ class WhisperCpp(Peer):
             greedy={"best_of": 1},
         )
 
-    def hear(self, samples: Any) -> str:
+    def transcribe_samples(self, samples: Any) -> str:
         """See Peer."""
         how = {}
         if self._trims:
-            positions = -(-len(samples) * POSITIONS_PER_S // RATE_HZ) + QUIET_END
+            positions = -(-len(samples) * POSITIONS_PER_S // RATE_HZ) + TRAILING_SILENCE_POSITIONS
             how["audio_ctx"] = min(1500, positions)
         return " ".join(segment.text for segment in self._model.transcribe(samples, **how))
 

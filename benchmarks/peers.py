@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.in_turn import Taken, take_turns
+from benchmarks.interleaved_runs import SystemRuns, run_interleaved
 from benchmarks.peer_systems import CTranslate2AcrossFiles, FasterWhisper, OpenAIWhisper, WhisperCpp
 from benchmarks.systems import System
 from thoth_watch.bootstrap.engine_benchmark import BenchmarkTarget
@@ -27,7 +27,7 @@ OUT = Path("benchmarks/out")
 SIZES = ("tiny", "base", "small", "large-v3-turbo")
 N_TOKENS = 48
 OURS = "thoth_watch"
-ROW = (
+ROW_FIELDS = (
     "size",
     "files",
     "audio_context",
@@ -37,23 +37,23 @@ ROW = (
     "ours_is_faster_by",
 )
 
-Built = Callable[[], BenchmarkTarget]
+Builder = Callable[[], BenchmarkTarget]
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """How much a size gets; large models are slow."""
 
     n_short: int
     long_s: float
-    stay: bool = True
+    is_kept_loaded: bool = True
 
 
-LOADS = {
-    "tiny": Load(16, 120.0),
-    "base": Load(16, 120.0),
-    "small": Load(8, 60.0),
-    "large-v3-turbo": Load(2, 45.0, stay=False),
+WORKLOADS = {
+    "tiny": Workload(16, 120.0),
+    "base": Workload(16, 120.0),
+    "small": Workload(8, 60.0),
+    "large-v3-turbo": Workload(2, 45.0, is_kept_loaded=False),
 }
 
 
@@ -75,7 +75,7 @@ class Line:
     )
 
 
-def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Built]:
+def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Builder]:
     """What is compared at a size: by name and audio context, what builds it."""
     from benchmarks.checkpoints import make_checkpoint
     from benchmarks.conversions import convert
@@ -112,7 +112,7 @@ def measure(size: str, given: argparse.Namespace) -> list[Line]:
     """Measure all systems at one size."""
     from benchmarks.recordings import make_recordings
 
-    load = LOADS[size]
+    load = WORKLOADS[size]
     recordings = make_recordings(
         OUT / "recordings", n_short=given.short_files or load.n_short, long_s=load.long_s
     )
@@ -123,12 +123,12 @@ def measure(size: str, given: argparse.Namespace) -> list[Line]:
     taken = dict(
         zip(
             systems,
-            take_turns(
+            run_interleaved(
                 list(systems.values()),
                 {kind: recordings[kind].files for kind in given.files},
                 rounds=given.rounds,
                 threads=given.threads,
-                stay=load.stay,
+                is_kept_loaded=load.is_kept_loaded,
             ),
             strict=True,
         )
@@ -141,7 +141,12 @@ def measure(size: str, given: argparse.Namespace) -> list[Line]:
 
 
 def _line(
-    size: str, kind: str, key: tuple[str, str], taken: dict[tuple[str, str], Taken], *, n_files: int
+    size: str,
+    kind: str,
+    key: tuple[str, str],
+    taken: dict[tuple[str, str], SystemRuns],
+    *,
+    n_files: int,
 ) -> Line:
     name, context = key
     figures, ours = (taken[k].figures(kind) for k in (key, (f"{OURS} batch", context)))
@@ -200,7 +205,7 @@ def main() -> None:
         document = {
             "threads": given.threads,
             "rounds": given.rounds,
-            "rows": [{name: asdict(line)[name] for name in ROW} for line in lines],
+            "rows": [{name: asdict(line)[name] for name in ROW_FIELDS} for line in lines],
             "lines": [asdict(line) for line in lines],
         }
         text = json.dumps(document, indent=1) + "\n"

@@ -49,14 +49,14 @@ def measure(measured: Measured) -> Measured:
             messages = rate(CeleryWire(make_app(broker.url)).send)
         print(f"{make.__name__}, messages sent: {messages:.0f}/s")
         slowest = min(slowest, messages)
-    entries = listed()
+    entries = measure_listing()
     print(f"entries listed and looked at in {tempfile.gettempdir()}: {entries:.0f}/s")
     return replace(
         measured, database_tx_s=database, broker_messages_s=slowest, share_entries_s=entries
     )
 
 
-def listed(n_files: int = 20_000) -> float:
+def measure_listing(n_files: int = 20_000) -> float:
     """Entries a second that a look at a folder of the local disk takes up."""
     from thoth_watch.infrastructure.inbox import FolderInbox
 
@@ -69,7 +69,7 @@ def listed(n_files: int = 20_000) -> float:
         return n_files / (time.perf_counter() - begun)
 
 
-def of_ledger(url: str, measured: Measured) -> Measured:
+def with_ledger_speed(url: str, measured: Measured) -> Measured:
     """With the speed of the newest runs of a ledger."""
     from thoth_watch.infrastructure.ledger import LedgerReader
 
@@ -108,7 +108,7 @@ def most_used(load: Load, measured: Measured) -> str:
     return ", ".join(named)
 
 
-def needed(measured: Measured) -> str:
+def format_gpus_needed(measured: Measured) -> str:
     """GPUs for a million files a day."""
     lengths = {"30 s": 30.0, "1 min": 60.0, "5 min": 300.0, "30 min": 1800.0}
     parts = [
@@ -129,13 +129,13 @@ def main() -> None:
     asked = vars(parser.parse_args())
     is_measured, ledger = asked.pop("measure"), asked.pop("ledger")
     measured = measure(Measured()) if is_measured else Measured()
-    measured = of_ledger(ledger, measured) if ledger else measured
+    measured = with_ledger_speed(ledger, measured) if ledger else measured
     measured = replace(
         measured, **{key: value for key, value in asked.items() if value is not None}
     )
     print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores; {measured}\n")
     print(table(measured))
-    print(f"\n{needed(measured)}")
+    print(f"\n{format_gpus_needed(measured)}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ TRANSACTIONS_PER_BATCH = 6  # claim, send, lease, open the run, release, close t
 CONNECTIONS_PER_WORKER = 2  # the work, and the lease
 BYTES_PER_S_OF_WAV = 32_000.0  # 16 kHz, mono, 16 bits
 META_OPS_PER_FILE = 8  # looked at, opened, checked, linked, synced
-LOOKS_PER_DAY = DAY_S / 60.0  # of a polled share
+SCANS_PER_DAY = DAY_S / 60.0  # of a polled share
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Load:
     def used(self, of: Measured) -> dict[str, float]:
         """The share of each part's capacity that is used; above 1 it is saturated, and so the limit."""
         return {
-            "inbox scan": self.scan_s / (DAY_S / LOOKS_PER_DAY),
+            "inbox scan": self.scan_s / (DAY_S / SCANS_PER_DAY),
             "database connections": self.connections / of.database_connections,
             "share bandwidth": self.share_bytes_s / of.share_bytes_s,
             "database transactions": self.database_tx_s / of.database_tx_s,

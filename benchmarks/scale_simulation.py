@@ -44,11 +44,11 @@ PLACEMENT = Placement(
     batch_size=24,
     versions={},
 )
-NOTHING_HEARD = Transcript((), "en", 1.0)
+EMPTY_TRANSCRIPT = Transcript((), "en", 1.0)
 
 
 @dataclass
-class JumpingClock:
+class SimulatedClock:
     """Seconds that pass only where somebody waits."""
 
     seconds: float = 0.0
@@ -64,11 +64,11 @@ class JumpingClock:
 
 
 @dataclass
-class FakedFleet:
+class FakeFleet:
     """Queue, workers and doorbell at once: waiting lets the workers go on."""
 
     ledger: SqlLedger
-    clock: JumpingClock
+    clock: SimulatedClock
     n_workers: int
     queue: deque[int] = field(default_factory=deque)
     most_queued: int = 0
@@ -86,13 +86,13 @@ class FakedFleet:
         """To the queue."""
         self.queue.append(batch_id)
         self.most_queued = max(self.most_queued, len(self.queue))
-        self.take_up()
+        self.start_idle_workers()
 
     def depth(self) -> int:
         """Of the queue."""
         return len(self.queue)
 
-    def take_up(self) -> None:
+    def start_idle_workers(self) -> None:
         """Idle workers take what waits."""
         while self.queue and self.idle:
             worker, batch_id = self.idle.pop(), self.queue.popleft()
@@ -120,7 +120,7 @@ class FakedFleet:
             self.clock.seconds, worker, claim = heapq.heappop(self.working)
             record(self.ledger, claim, self.clock.now())
             self.idle.append(worker)
-            self.take_up()
+            self.start_idle_workers()
         self.clock.seconds = end_s
         return False
 
@@ -135,7 +135,7 @@ def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
     for item in claim.batch.files:
         path = item.file.path.with_suffix(".txt")
         sha256 = f"{item.file_id:064}"
-        result = StoredResult(NOTHING_HEARD, {})
+        result = StoredResult(EMPTY_TRANSCRIPT, {})
         ledger.record_result(
             claim,
             file_id=item.file_id,
@@ -194,10 +194,10 @@ def fill(ledger: SqlLedger, n_files: int, now: datetime) -> list[float]:
 
 def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> str:
     """The dispatcher's loop until all is done; what was seen."""
-    clock = JumpingClock()
+    clock = SimulatedClock()
     with SqlLedger.open(url) as ledger:
         lengths = fill(ledger, n_files, clock.now())
-        fleet = FakedFleet(ledger, clock, n_workers)
+        fleet = FakeFleet(ledger, clock, n_workers)
         dispatcher = FleetDispatcher(
             ledger,
             fleet,

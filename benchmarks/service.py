@@ -34,12 +34,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.service_runs import (
-    Place,
+    Workspace,
     cpu_s,
-    drain_faked,
     drain_real,
     drain_shared,
-    watch_faked,
+    drain_with_fake_engine,
+    watch_with_fake_engine,
     write_wav,
 )
 
@@ -53,11 +53,11 @@ Row = dict[str, Any]
 
 def overhead(folder: Path, n_files: int) -> Row:
     """All but the engine's own work over the engine's, in processor seconds."""
-    place, told = Place(folder), folder / "told.json"
-    config = place.configure(**_tiny())
+    place, report_path = Workspace(folder), folder / "told.json"
+    config = place.configure(**_tiny_model_settings())
     audio_s = _write_short(place, n_files)
-    _in_a_process(drain_real, config, told).join()
-    spent = json.loads(told.read_text())
+    _run_in_process(drain_real, config, report_path).join()
+    spent = json.loads(report_path.read_text())
     around_s = spent["total_cpu_s"] - spent["engine_cpu_s"]
     _check_all_done(place, n_files)
     return {
@@ -71,7 +71,7 @@ def overhead(folder: Path, n_files: int) -> Row:
 
 def backlog(folder: Path, n_files: int) -> Row:
     """Files a second from the first claim to the last DONE, and the memory meanwhile."""
-    place = Place(folder)
+    place = Workspace(folder)
     config = place.configure(engine={"vad": "off"})
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, (256, 800))
     for number in range(n_files):
@@ -79,7 +79,7 @@ def backlog(folder: Path, n_files: int) -> Row:
         below.mkdir(exist_ok=True)
         mark = np.array([number % 251, number // 251 % 251, number // 63001]) / 256
         write_wav(below / f"{number:06}.wav", np.concatenate((noise[number % 256], mark)))
-    process = _in_a_process(drain_faked, config)
+    process = _run_in_process(drain_with_fake_engine, config)
     watched, samples = psutil.Process(process.pid), []
     worked_s = 0.0
     while process.is_alive():
@@ -110,11 +110,11 @@ def backlog(folder: Path, n_files: int) -> Row:
 
 def lone(folder: Path, n_files: int) -> Row:
     """Milliseconds from settled (READY) to when the engine is given the recording."""
-    place = Place(folder)
+    place = Workspace(folder)
     config = place.configure(engine={"vad": "auto"})
-    told = folder / "told.json"
-    process = _in_a_process(watch_faked, config, told)
-    _wait_until(told.exists)
+    report_path = folder / "told.json"
+    process = _run_in_process(watch_with_fake_engine, config, report_path)
+    _wait_until(report_path.exists)
     rng = np.random.default_rng(0)
     dropped = []
     for number in range(n_files + 1):  # the first one starts the decode worker
@@ -127,7 +127,7 @@ def lone(folder: Path, n_files: int) -> Row:
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
     process.join()
-    started = json.loads(told.read_text())[1:]  # the first was the trial of the engine
+    started = json.loads(report_path.read_text())[1:]  # the first was the trial of the engine
     ready = [row[0] for row in _query(place, "SELECT ready_at FROM files ORDER BY id")]
     settled = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in ready]
     waits = [1e3 * (s - r) for s, r in zip(started, settled, strict=True)][1:]
@@ -145,14 +145,14 @@ def devices(folder: Path, n_files: int) -> Row:
     """Files a minute of two engines in a process each over those of one, with one thread each."""
     row: Row = {"row": "devices", "files": n_files}
     for count in (1, 2):
-        place = Place(folder / str(count))
-        tiny = _tiny()
+        place = Workspace(folder / str(count))
+        tiny = _tiny_model_settings()
         config = place.configure(
             **tiny | {"engine": tiny["engine"] | {"devices": f"cpu x {count}"}}
         )
         _write_short(place, n_files)
         before_s = cpu_s()
-        _in_a_process(drain_shared, config).join()
+        _run_in_process(drain_shared, config).join()
         _check_all_done(place, n_files)
         first, last = _span(place)
         row[f"files_per_min_{count}"] = 60 * n_files / (last - first)
@@ -164,7 +164,7 @@ def devices(folder: Path, n_files: int) -> Row:
     return row
 
 
-def _tiny() -> dict[str, Any]:
+def _tiny_model_settings() -> dict[str, Any]:
     """An engine of whisper-tiny's shape, with random weights, which are not to be heard twice."""
     from benchmarks.checkpoints import make_checkpoint
 
@@ -187,7 +187,7 @@ def _tiny() -> dict[str, Any]:
     }
 
 
-def _write_short(place: Place, n_files: int) -> float:
+def _write_short(place: Workspace, n_files: int) -> float:
     """Fill the inbox with utterances of 3 to 10 s; their seconds."""
     import soundfile
 
@@ -203,14 +203,14 @@ def _write_short(place: Place, n_files: int) -> float:
     return audio_s
 
 
-def _in_a_process(run: Callable[..., None], *given: Path) -> multiprocessing.process.BaseProcess:
+def _run_in_process(run: Callable[..., None], *given: Path) -> multiprocessing.process.BaseProcess:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     process = multiprocessing.get_context("spawn").Process(target=run, args=given)
     process.start()
     return process
 
 
-def _query(place: Place, sql: str) -> list[Any]:
+def _query(place: Workspace, sql: str) -> list[Any]:
     connection = sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=60)
     try:
         return connection.execute(sql).fetchall()
@@ -220,25 +220,25 @@ def _query(place: Place, sql: str) -> list[Any]:
         connection.close()
 
 
-def _n_done(place: Place) -> int:
+def _n_done(place: Workspace) -> int:
     if not place.database.exists():
         return 0
     rows = _query(place, "SELECT count(*) FROM files WHERE state = 'DONE'")
     return int(rows[0][0]) if rows else 0
 
 
-def _are_done(place: Place, n_files: int) -> bool:
+def _are_done(place: Workspace, n_files: int) -> bool:
     return _n_done(place) == n_files
 
 
-def _span(place: Place) -> tuple[float, float]:
+def _span(place: Workspace) -> tuple[float, float]:
     first, last = _query(
         place, "SELECT (SELECT min(claimed_at) FROM batches), (SELECT max(done_at) FROM files)"
     )[0]
     return tuple(datetime.fromisoformat(text).timestamp() for text in (first, last))  # type: ignore[return-value]
 
 
-def _check_all_done(place: Place, n_files: int) -> None:
+def _check_all_done(place: Workspace, n_files: int) -> None:
     states = dict(_query(place, "SELECT state, count(*) FROM files GROUP BY state"))
     written = sum(1 for _ in place.inbox.rglob("*.txt"))
     if states != {"DONE": n_files} or written != n_files:

@@ -20,7 +20,7 @@ RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workspace:
     """A folder with inbox, configuration and ledger."""
 
     folder: Path
@@ -61,7 +61,7 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
     path.write_bytes(header + pcm)
 
 
-class FakedEngine:
+class FakeEngine:
     """Hears the same word in everything, at once; notes when it was given a recording."""
 
     load_s = 0.0
@@ -95,7 +95,7 @@ class FakedEngine:
             )
 
 
-class WatchedEngine:
+class TimedEngine:
     """A real engine, with the processor seconds of its own work told apart from what feeds it."""
 
     def __init__(self, engine: Any) -> None:
@@ -112,7 +112,7 @@ class WatchedEngine:
         begun_s = time.thread_time()
 
         def fed() -> Iterator[Recording]:
-            yield from _each(recordings, away, back)
+            yield from _timed_items(recordings, away, back)
 
         def away() -> None:
             self.cpu_s += time.thread_time() - begun_s
@@ -128,7 +128,7 @@ class WatchedEngine:
         away()
 
 
-def _each(
+def _timed_items(
     items: Iterable[Recording], away: Callable[[], None], back: Callable[[], None]
 ) -> Iterator[Recording]:
     iterator = iter(items)
@@ -181,9 +181,9 @@ def serve(config: Path, *, drain: bool, engine: Any, on_ready: Callable[[], None
         run()
 
 
-def drain_faked(config: Path) -> None:
+def drain_with_fake_engine(config: Path) -> None:
     """Drain with the faked engine."""
-    serve(config, drain=True, engine=FakedEngine(), on_ready=lambda: None)
+    serve(config, drain=True, engine=FakeEngine(), on_ready=lambda: None)
 
 
 def drain_shared(config: Path) -> None:
@@ -197,14 +197,14 @@ def drain_shared(config: Path) -> None:
         run()
 
 
-def watch_faked(config: Path, told: Path) -> None:
+def watch_with_fake_engine(config: Path, report_path: Path) -> None:
     """Watch with the faked engine until SIGTERM; then write when it was given each recording."""
-    engine = FakedEngine()
-    serve(config, drain=False, engine=engine, on_ready=told.touch)
-    told.write_text(json.dumps(engine.started_at))
+    engine = FakeEngine()
+    serve(config, drain=False, engine=engine, on_ready=report_path.touch)
+    report_path.write_text(json.dumps(engine.started_at))
 
 
-def drain_real(config: Path, told: Path) -> None:
+def drain_real(config: Path, report_path: Path) -> None:
     """Drain with the configured engine, one thread; then write what it cost, and all else."""
     import torch
 
@@ -212,7 +212,7 @@ def drain_real(config: Path, told: Path) -> None:
     from thoth_watch.bootstrap import LazyVoiceActivityDetector, build_engine, build_settings
 
     settings = build_settings(config, {}, required=True)
-    engine = WatchedEngine(build_engine(settings.engine))
+    engine = TimedEngine(build_engine(settings.engine))
     LazyVoiceActivityDetector()
     spent: dict[str, float] = {}
 
@@ -222,6 +222,6 @@ def drain_real(config: Path, told: Path) -> None:
     serve(config, drain=True, engine=engine, on_ready=begin)
     wall_s = time.monotonic() - spent["wall_s"]
     total_s = cpu_s() - spent["cpu_s"]
-    told.write_text(
+    report_path.write_text(
         json.dumps({"engine_cpu_s": engine.cpu_s, "total_cpu_s": total_s, "wall_s": wall_s})
     )

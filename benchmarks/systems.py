@@ -12,7 +12,7 @@ from thoth_watch.bootstrap import ThothTarget
 from thoth_watch.bootstrap.engine_benchmark import BenchmarkTarget
 
 WINDOW_S = 30
-PLAIN = {  # no second try, which random weights would always need, and no search for speech
+PLAIN_SETTINGS = {  # no second try, which random weights would always need, and no search for speech
     "decoding.temperature": 0.0,
     "decoding.retry_suspect": False,
     "engine.vad": "off",
@@ -43,7 +43,7 @@ class System:
             "engine.audio_context": self.audio_context,
             "engine.batch_size": self.batch_size or "auto",
         }
-        return partial(ThothTarget, None, {**asked, **PLAIN})
+        return partial(ThothTarget, None, {**asked, **PLAIN_SETTINGS})
 
 
 class Pipeline:

@@ -24,7 +24,7 @@ class Speaker:
 
     stretch: float = 1.0
     warp: FloatArray | None = None
-    equaliser: FloatArray | float = 0.0
+    equalizer: FloatArray | float = 0.0
     blur: float = 0.0
     echo: tuple[float, float] | None = None
 
@@ -82,12 +82,12 @@ class Augmenter:
         rng = self._rng
         level = rng.uniform(-2.2, 0.6)
         if not strong:
-            return Speaker(equaliser=level)
+            return Speaker(equalizer=level)
         curve = smooth_curve(rng, 0.4, 0.3) if rng.random() < 0.85 else np.zeros(N_MELS)
         return Speaker(
             stretch=rng.uniform(0.8, 1.3) if rng.random() < 0.5 else 1.0,
             warp=self._warps[rng.integers(len(self._warps))] if rng.random() < 0.85 else None,
-            equaliser=(curve + level).astype(np.float32),
+            equalizer=(curve + level).astype(np.float32),
             blur=rng.uniform(0.05, 0.3) if rng.random() < 0.4 else 0.0,
             echo=(rng.uniform(0.75, 0.95), rng.uniform(0.1, 1.0)) if rng.random() < 0.35 else None,
         )
@@ -102,7 +102,7 @@ class Augmenter:
             log_mel, phonemes, spans = _stretch(log_mel, phonemes, spans, speaker.stretch)
         if speaker.warp is not None:
             log_mel = log_mel @ speaker.warp
-        power = np.exp(np.clip(log_mel + speaker.equaliser, -10, 4) * np.float32(np.log(10)))
+        power = np.exp(np.clip(log_mel + speaker.equalizer, -10, 4) * np.float32(np.log(10)))
         if speaker.blur:
             power = _blur(power, speaker.blur)
         if speaker.echo is not None:

@@ -19,7 +19,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from thoth_watch import TranscriptionEngineConfig, load_engine
 from thoth_watch.domain.decoding import DecodingOptions, LongForm
 from training import evaluation_sets as sets
-from training.evaluation_sets import Item
+from training.evaluation_sets import EvaluationItem
 from training.export import MODEL_FOLDER
 from training.mel import SAMPLE_RATE_HZ, FloatArray
 
@@ -54,14 +54,14 @@ class WordErrors:
         return 100 * self.total / max(1, self.words)
 
 
-def normalise(text: str) -> list[str]:
+def normalize(text: str) -> list[str]:
     """Lower-case, hyphens to spaces, punctuation dropped, split into words."""
     return re.sub(r"[^\w\s]", "", text.lower().replace("-", " ")).split()
 
 
 def count_errors(truth: str, heard: str) -> WordErrors:
     """Align two texts by the fewest edits and count them."""
-    reference, hypothesis = normalise(truth), normalise(heard)
+    reference, hypothesis = normalize(truth), normalize(heard)
     # Each cell: (edits, substitutions, deletions, insertions).
     row = [(j, 0, 0, j) for j in range(len(hypothesis) + 1)]
     for i, word in enumerate(reference, start=1):
@@ -79,14 +79,14 @@ def count_errors(truth: str, heard: str) -> WordErrors:
     return WordErrors(subs, dels, ins, len(reference))
 
 
-class Listener:
+class ModelTranscriber:
     """The exported model behind transformers' generate."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.processor = WhisperProcessor.from_pretrained(folder)
         self.model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
 
-    def hear(
+    def transcribe(
         self, recordings: Sequence[FloatArray], *, timestamps: bool = True, batch: int = 8
     ) -> list[str]:
         """Transcribe recordings of up to 30 s in 30 s windows, greedily."""
@@ -109,7 +109,7 @@ class Listener:
             texts += self.processor.batch_decode(tokens, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def hear_long(self, recording: FloatArray) -> str:
+    def transcribe_long(self, recording: FloatArray) -> str:
         """Transcribe a recording of any length by Whisper's sequential algorithm."""
         features = self.processor(
             [recording],
@@ -146,9 +146,11 @@ class Listener:
         return (known[0], known[-1]) if known else None
 
 
-def measure(listener: Listener, name: str, items: Sequence[Item], **how: bool) -> dict[str, object]:
+def measure(
+    transcriber: ModelTranscriber, name: str, items: Sequence[EvaluationItem], **how: bool
+) -> dict[str, object]:
     """Transcribe a set, print one line and return its figures."""
-    heard = listener.hear([item.samples for item in items], **how)
+    heard = transcriber.transcribe([item.samples for item in items], **how)
     errors, exact = WordErrors(), 0
     by_voice: dict[str, WordErrors] = {}
     for item, text in zip(items, heard, strict=True):
@@ -170,11 +172,13 @@ def measure(listener: Listener, name: str, items: Sequence[Item], **how: bool) -
     }
 
 
-def measure_timestamps(listener: Listener, items: Sequence[Item]) -> dict[str, object]:
+def measure_timestamps(
+    transcriber: ModelTranscriber, items: Sequence[EvaluationItem]
+) -> dict[str, object]:
     """Share of utterances whose first start and last end are within 0.3 s of the sound."""
     near, errors = 0, []
     for item, start, end in sets.placed_items(list(items)):
-        times = listener.times(item.samples)
+        times = transcriber.times(item.samples)
         if times is None:
             continue
         errors.append((abs(times[0] - start), abs(times[1] - end)))
@@ -187,7 +191,9 @@ def measure_timestamps(listener: Listener, items: Sequence[Item]) -> dict[str, o
     return {"items": len(items), "within_0.3_s_percent": round(share, 1), "median_error_s": medians}
 
 
-def measure_engine(folder: Path, name: str, items: Sequence[Item], **asked: Any) -> WordErrors:
+def measure_engine(
+    folder: Path, name: str, items: Sequence[EvaluationItem], **asked: Any
+) -> WordErrors:
     """Transcribe by this project's own engine, float32 unless asked otherwise, and print one line."""
     config = TranscriptionEngineConfig(
         engine_type="batch", model=str(folder), language="en", **{"precision": "float32", **asked}
@@ -208,28 +214,28 @@ def measure_engine(folder: Path, name: str, items: Sequence[Item], **asked: Any)
 
 def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) -> dict[str, object]:
     """Measure every set, `size` items each (fewer for the slow synthesizers)."""
-    listener = Listener(folder)
+    transcriber = ModelTranscriber(folder)
     results: dict[str, object] = {}
     ten_words, espeak = sets.ten_word_items(min(size, 60)), sets.espeak_items(size)
-    results["ten words, held-out espeak"] = measure(listener, "ten words", ten_words)
-    results["espeak held-out, clean"] = measure(listener, "espeak", espeak)
+    results["ten words, held-out espeak"] = measure(transcriber, "ten words", ten_words)
+    results["espeak held-out, clean"] = measure(transcriber, "espeak", espeak)
     results["espeak held-out, clean, no timestamps"] = measure(
-        listener, "espeak without timestamps", espeak[:60], timestamps=False
+        transcriber, "espeak without timestamps", espeak[:60], timestamps=False
     )
     results["espeak held-out, 10 dB noise, 8 kHz"] = measure(
-        listener, "espeak in noise", sets.in_noise(espeak)
+        transcriber, "espeak in noise", sets.in_noise(espeak)
     )
     others = [*sets.flite_items(size // 2), *sets.festival_items(size // 2)]
-    results["flite kal16 and slt, festival"] = measure(listener, "other synthesizers", others)
+    results["flite kal16 and slt, festival"] = measure(transcriber, "other synthesizers", others)
     if people is not None and people.is_dir():
-        results["real people's digits"] = measure(listener, "people", sets.people_items(people))
+        results["real people's digits"] = measure(transcriber, "people", sets.people_items(people))
     clips = sets.non_speech_items(max(200, size))
-    heard = listener.hear([clip.samples for clip in clips])
+    heard = transcriber.transcribe([clip.samples for clip in clips])
     empty = sum(not text for text in heard)
     print(f"non-speech: {empty} of {len(clips)} empty")
     results["non-speech"] = {"items": len(clips), "empty": empty}
-    results["timestamps"] = measure_timestamps(listener, espeak)
-    engine_sets: dict[str, tuple[list[Item], dict[str, str]]] = {
+    results["timestamps"] = measure_timestamps(transcriber, espeak)
+    engine_sets: dict[str, tuple[list[EvaluationItem], dict[str, str]]] = {
         "windows of 30 s": (espeak + others, {"audio_context": "full"}),
         "trimmed windows": (espeak + others, {"audio_context": "trim"}),
         "bfloat16": (espeak, {"precision": "bfloat16"}),
@@ -241,7 +247,7 @@ def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) ->
         results[name] = {"wer_percent": round(errors.percent, 2), **asdict(errors)}
     for seed in (1, 2):
         item = sets.long_item(60 * minutes, seed)
-        theirs = count_errors(item.text, listener.hear_long(item.samples))
+        theirs = count_errors(item.text, transcriber.transcribe_long(item.samples))
         print(f"{item.voice}, transformers: WER {theirs.percent:.1f} %, {theirs}", flush=True)
         ours = {
             way: measure_engine(

@@ -18,13 +18,13 @@ from training.espeak import Espeak
 from training.flite import Flite
 from training.grammar import exact_utterance, utterance
 from training.mel import SAMPLE_RATE_HZ, FloatArray
-from training.noises import KINDS, coloured_noise, non_speech
+from training.noises import KINDS, colored_noise, non_speech
 from training.utterances import make_utterances
 from training.voices import HELD_OUT_FESTIVAL, HELD_OUT_FLITE, held_out_espeak_voices
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class EvaluationItem:
     """One recording with its truth: float32 samples, 16 kHz."""
 
     samples: FloatArray
@@ -41,7 +41,7 @@ def to_16k(samples: FloatArray, rate_hz: float) -> FloatArray:
     return (samples / max(1.0, float(np.abs(samples).max(initial=0.0)))).astype(np.float32)
 
 
-def espeak_items(count: int, seed: int = 7) -> list[Item]:
+def espeak_items(count: int, seed: int = 7) -> list[EvaluationItem]:
     """Texts of the training grammar by the held-out espeak voices in turn."""
     rng, espeak, voices = random.Random(f"evaluate {seed}"), Espeak(), held_out_espeak_voices()
     items = []
@@ -51,32 +51,32 @@ def espeak_items(count: int, seed: int = 7) -> list[Item]:
             text, voice=voice, rate_wpm=rng.randint(130, 200), pitch=rng.randint(30, 70)
         )
         samples = speech.samples.astype(np.float32) / np.float32(32768)
-        items.append(Item(to_16k(samples, speech.rate_hz), text, voice))
+        items.append(EvaluationItem(to_16k(samples, speech.rate_hz), text, voice))
     return items
 
 
-def ten_word_items(count: int) -> list[Item]:
+def ten_word_items(count: int) -> list[EvaluationItem]:
     """The test suite's own utterances (training.utterances), resampled."""
     return [
-        Item(to_16k(u.samples, u.rate_hz), u.text, u.voice)
+        EvaluationItem(to_16k(u.samples, u.rate_hz), u.text, u.voice)
         for u in make_utterances(count, words=10, seed=0)
     ]
 
 
-def in_noise(items: list[Item], snr_db: float = 10.0) -> list[Item]:
+def in_noise(items: list[EvaluationItem], snr_db: float = 10.0) -> list[EvaluationItem]:
     """The same recordings limited to a sampling rate of 8 kHz, with pink noise at snr_db."""
     rng = np.random.default_rng(3)
     noisy = []
     for item in items:
         narrow = soxr.resample(soxr.resample(item.samples, SAMPLE_RATE_HZ, 8000), 8000, 16_000)
-        noise = coloured_noise(rng, len(narrow), 1.0)
+        noise = colored_noise(rng, len(narrow), 1.0)
         power = float((narrow**2).mean() / (noise**2).mean())
         mixed = narrow + noise * np.float32(np.sqrt(power * 10 ** (-snr_db / 10)))
-        noisy.append(Item(to_16k(mixed, SAMPLE_RATE_HZ), item.text, item.voice))
+        noisy.append(EvaluationItem(to_16k(mixed, SAMPLE_RATE_HZ), item.text, item.voice))
     return noisy
 
 
-def flite_items(count: int, *, words: int | None = None) -> Iterator[Item]:
+def flite_items(count: int, *, words: int | None = None) -> Iterator[EvaluationItem]:
     """Texts by the held-out flite voices in turn."""
     rng, flite = random.Random("flite evaluation"), Flite()
     for index in range(count):
@@ -84,7 +84,7 @@ def flite_items(count: int, *, words: int | None = None) -> Iterator[Item]:
         text = exact_utterance(rng, words) if words else utterance(rng)
         speech = flite.speak(text, voice=voice)
         samples = speech.samples.astype(np.float32) / np.float32(32768)
-        yield Item(to_16k(samples, speech.rate_hz), text, f"flite {voice}")
+        yield EvaluationItem(to_16k(samples, speech.rate_hz), text, f"flite {voice}")
 
 
 def speak_with_festival(text: str, voice: str) -> FloatArray:
@@ -100,15 +100,15 @@ def speak_with_festival(text: str, voice: str) -> FloatArray:
     return to_16k(samples, rate_hz)
 
 
-def festival_items(count: int) -> Iterator[Item]:
+def festival_items(count: int) -> Iterator[EvaluationItem]:
     """Texts by the festival voices in turn."""
     rng = random.Random("festival evaluation")
     for index in range(count):
         voice, text = HELD_OUT_FESTIVAL[index % len(HELD_OUT_FESTIVAL)], utterance(rng)
-        yield Item(speak_with_festival(text, voice), text, f"festival {voice}")
+        yield EvaluationItem(speak_with_festival(text, voice), text, f"festival {voice}")
 
 
-def placed_items(items: list[Item]) -> list[tuple[Item, float, float]]:
+def placed_items(items: list[EvaluationItem]) -> list[tuple[EvaluationItem, float, float]]:
     """Utterances after up to five seconds of silence, with the start and end of their sound in s.
 
     The sound starts and ends where a 20 ms frame first and last is within 35 dB of the loudest.
@@ -123,12 +123,12 @@ def placed_items(items: list[Item]) -> list[tuple[Item, float, float]]:
         lead = int(rng.uniform(0, 5) * SAMPLE_RATE_HZ)
         samples = np.concatenate([np.zeros(lead, np.float32), item.samples])
         start, end = loud[0] * frame + lead, (loud[-1] + 1) * frame + lead
-        moved = Item(samples, item.text, item.voice)
+        moved = EvaluationItem(samples, item.text, item.voice)
         placed.append((moved, start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ))
     return placed
 
 
-def long_item(seconds: float, seed: int) -> Item:
+def long_item(seconds: float, seed: int) -> EvaluationItem:
     """One recording of that length: held-out espeak voices in turn, 0.3 to 1.5 s between them."""
     rng = np.random.default_rng(seed)
     parts, texts, total = [], [], 0.0
@@ -139,10 +139,10 @@ def long_item(seconds: float, seed: int) -> Item:
         total += (len(item.samples) + len(gap)) / SAMPLE_RATE_HZ
         if total >= seconds:
             break
-    return Item(np.concatenate(parts), " ".join(texts), f"long {seed}")
+    return EvaluationItem(np.concatenate(parts), " ".join(texts), f"long {seed}")
 
 
-def people_items(folder: Path, *, every: int = 1) -> list[Item]:
+def people_items(folder: Path, *, every: int = 1) -> list[EvaluationItem]:
     """Real people's digits and `one two three` recordings (measured on, never trained on)."""
     items = []
     for line in (folder / "manifest.jsonl").read_text().splitlines():
@@ -152,14 +152,16 @@ def people_items(folder: Path, *, every: int = 1) -> list[Item]:
         if not (name.startswith("digits/") or transcript == "one two three"):
             continue
         samples, rate_hz = soundfile.read(folder / name, dtype="float32")
-        items.append(Item(to_16k(samples, rate_hz), transcript, name))
+        items.append(EvaluationItem(to_16k(samples, rate_hz), transcript, name))
     return items[::every]
 
 
-def non_speech_items(count: int) -> list[Item]:
+def non_speech_items(count: int) -> list[EvaluationItem]:
     """Silence, noise, hum, tones, chirps and clicks of 2 to 12 s; the truth is the empty text."""
     rng = np.random.default_rng(12345)
     return [
-        Item(non_speech(rng, KINDS[index % len(KINDS)], rng.uniform(2, 12)), "", KINDS[index % 6])
+        EvaluationItem(
+            non_speech(rng, KINDS[index % len(KINDS)], rng.uniform(2, 12)), "", KINDS[index % 6]
+        )
         for index in range(count)
     ]

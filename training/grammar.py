@@ -64,7 +64,7 @@ NAMES = ["Anna", "Peter", "Maria", "John", "Emma", "David", "Thomas", "Sarah"]
 EVENTS = ["meeting", "appointment", "interview", "breakfast", "lunch", "dinner", "concert"]
 PLACES = ["office", "hotel", "school", "kitchen", "garden", "station", "library", "hospital"]
 THINGS = ["message", "letter", "ticket", "coffee", "water", "music", "question", "answer"]
-COLOURS = ["red", "green", "blue", "yellow", "black", "white"]
+COLORS = ["red", "green", "blue", "yellow", "black", "white"]
 PARTS_OF_DAY = ["morning", "afternoon", "evening"]
 GREETINGS = ["yes", "no", "hello", "goodbye", "thanks"]
 FUNCTION_WORDS = [
@@ -122,7 +122,7 @@ CONTENT_WORDS = [
 WORDS: tuple[str, ...] = tuple(
     sorted(
         {
-            *DIGITS, *TEENS, *TENS, *ORDINALS, *DAYS, *MONTHS, *NAMES, *EVENTS, *PLACES, *THINGS, *COLOURS,
+            *DIGITS, *TEENS, *TENS, *ORDINALS, *DAYS, *MONTHS, *NAMES, *EVENTS, *PLACES, *THINGS, *COLORS,
             *PARTS_OF_DAY, *GREETINGS, *FUNCTION_WORDS, *CONTENT_WORDS,
         }
     )
@@ -253,7 +253,7 @@ PHRASES: tuple[Phrase, ...] = (
     lambda r: f"the {r.choice(THINGS)} is for {r.choice(NAMES)}",
     lambda r: f"{r.choice(THINGS)} from {r.choice(NAMES)} {when(r)}",
     lambda r: (
-        f"{r.choice(COLOURS)} {r.choice([*THINGS, *PLACES])} and {r.choice(COLOURS)} {r.choice(THINGS)}"
+        f"{r.choice(COLORS)} {r.choice([*THINGS, *PLACES])} and {r.choice(COLORS)} {r.choice(THINGS)}"
     ),
     lambda r: f"please call the {r.choice([*PLACES, 'doctor'])} {when(r)}",
     lambda r: f"my telephone number is {digit_string(r, r.randint(4, 8))}",

@@ -60,7 +60,7 @@ def frame_loss(logits: Tensor, phonemes: Tensor, words: Tensor, halves: Tensor) 
     )
 
 
-def token_loss(logits: Tensor, targets: Tensor, learnt: Tensor, timestamp_zero: int) -> Tensor:
+def token_loss(logits: Tensor, targets: Tensor, loss_weight: Tensor, timestamp_zero: int) -> Tensor:
     """Cross entropy of the tokens, with soft targets around timestamps."""
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     is_timestamp = targets >= timestamp_zero
@@ -71,7 +71,7 @@ def token_loss(logits: Tensor, targets: Tensor, learnt: Tensor, timestamp_zero: 
         near = (targets + offset).clamp(timestamp_zero, last)
         soft = soft - weight * log_probs.gather(-1, near[..., None])[..., 0]
     per_token = torch.where(is_timestamp, soft, plain)
-    return (per_token * learnt).sum() / learnt.sum().clamp_min(1)
+    return (per_token * loss_weight).sum() / loss_weight.sum().clamp_min(1)
 
 
 def guide_loss(attention: Attention, spans: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from training.mel import SAMPLE_RATE_HZ, FloatArray
 KINDS = ("silence", "noise", "hum", "tones", "chirp", "clicks")
 
 
-def coloured_noise(rng: np.random.Generator, count: int, slope: float) -> FloatArray:
+def colored_noise(rng: np.random.Generator, count: int, slope: float) -> FloatArray:
     """Noise whose power falls with frequency by 1/f**slope (0 white, 1 pink, 2 brown)."""
     spectrum = np.fft.rfft(rng.normal(size=count))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1.0) ** (slope / 2)
-    return _normalise(np.fft.irfft(spectrum, count))
+    return _normalize(np.fft.irfft(spectrum, count))
 
 
 def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArray:
@@ -25,7 +25,7 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
     if kind == "silence":
         return (rng.normal(size=count) * 10 ** rng.uniform(-7, -4)).astype(np.float32)
     if kind == "noise":
-        wave = coloured_noise(rng, count, rng.uniform(0, 2))
+        wave = colored_noise(rng, count, rng.uniform(0, 2))
         if rng.random() < 0.5:
             wave = wave * (1 + rng.uniform(0, 1) * np.sin(2 * np.pi * rng.uniform(0.1, 5) * time_s))
     elif kind == "hum":
@@ -56,9 +56,9 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
             wave[position : position + 400] += rng.normal(size=400) * np.exp(-np.arange(400) / 40)
     else:
         raise ValueError(f"{kind}: not one of {', '.join(KINDS)}")
-    return (_normalise(wave) * 10 ** rng.uniform(-3, -0.2)).astype(np.float32)
+    return (_normalize(wave) * 10 ** rng.uniform(-3, -0.2)).astype(np.float32)
 
 
-def _normalise(wave: npt.NDArray[np.floating]) -> FloatArray:
+def _normalize(wave: npt.NDArray[np.floating]) -> FloatArray:
     normalised: FloatArray = (wave / (np.abs(wave).max() + 1e-9)).astype(np.float32)
     return normalised

@@ -17,7 +17,7 @@ NEWTON_SCHULZ_STEPS = 5
 State = dict[str, object]
 
 
-def orthogonalise(stack: Tensor) -> Tensor:
+def orthogonalize(stack: Tensor) -> Tensor:
     """Push the singular values of each matrix towards 1; shape (n, rows, columns), bfloat16."""
     x = stack.bfloat16()
     tall = x.shape[1] > x.shape[2]
@@ -96,7 +96,7 @@ class Muon:
             gradients = _gradients(matrices)
             torch._foreach_lerp_(averages, gradients, 1 - self._momentum)
             ahead = torch._foreach_lerp(gradients, averages, self._momentum)  # noqa: SLF001 - no public name
-            update = orthogonalise(torch.stack(list(ahead))).float()
+            update = orthogonalize(torch.stack(list(ahead))).float()
             torch._foreach_mul_(matrices, 1 - rate * self._weight_decay)
             size = -rate * 0.2 * max(shape) ** 0.5
             torch._foreach_add_(matrices, list(update.unbind()), alpha=size)

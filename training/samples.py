@@ -20,7 +20,7 @@ import soundfile
 
 from thoth_watch import TranscriptionEngineConfig, WhisperTranscriptionEngine, load_engine
 from training.espeak import Espeak
-from training.evaluate import Listener, count_errors
+from training.evaluate import ModelTranscriber, count_errors
 from training.evaluation_sets import to_16k
 from training.export import MODEL_FOLDER
 from training.flite import Flite
@@ -63,7 +63,7 @@ def held_out_takes(text: str, first: int) -> Iterator[tuple[str, FloatArray]]:
         yield voice, to_16k(samples.astype(np.float32) / np.float32(32768), rate_hz)
 
 
-def write_sound(path: Path, samples: FloatArray) -> None:
+def write_audio(path: Path, samples: FloatArray) -> None:
     """Write 16 kHz mono in the format of the suffix."""
     kinds = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
     kinds |= {".opus": ("OGG", "OPUS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
@@ -79,7 +79,7 @@ def write_sound(path: Path, samples: FloatArray) -> None:
             output.mux(packet)
 
 
-def read_sound(path: Path) -> FloatArray:
+def read_audio(path: Path) -> FloatArray:
     """Decode a recording to 16 kHz mono."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
     with av.open(str(path)) as source:
@@ -87,9 +87,9 @@ def read_sound(path: Path) -> FloatArray:
     return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
 
-def is_heard(listener: Listener, samples: FloatArray, text: str) -> bool:
+def is_transcribed_correctly(transcriber: ModelTranscriber, samples: FloatArray, text: str) -> bool:
     """Say whether a recording comes out without an error, with and without timestamps."""
-    texts = [listener.hear([samples], timestamps=flag)[0] for flag in (True, False)]
+    texts = [transcriber.transcribe([samples], timestamps=flag)[0] for flag in (True, False)]
     return not any(count_errors(text, heard).total for heard in texts)
 
 
@@ -106,7 +106,7 @@ def build_engines(model: Path) -> list[WhisperTranscriptionEngine]:
     return [load_engine(TranscriptionEngineConfig(model=str(model), **a)) for a in asked]
 
 
-def is_heard_by_all(engines: list[WhisperTranscriptionEngine], path: Path, text: str) -> bool:
+def is_transcribed_by_all(engines: list[WhisperTranscriptionEngine], path: Path, text: str) -> bool:
     """Say whether every engine transcribes a file without an error, told no language."""
     return not any(
         count_errors(text, engine.transcribe_batch([path], vad="off")[0].text).total
@@ -116,7 +116,7 @@ def is_heard_by_all(engines: list[WhisperTranscriptionEngine], path: Path, text:
 
 def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
     """Choose and write the samples with SAMPLES.json; returns its entries."""
-    listener, engines = Listener(model), build_engines(model)
+    transcriber, engines = ModelTranscriber(model), build_engines(model)
     staging = target.with_name(f".{target.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -125,9 +125,11 @@ def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
     for number, text in enumerate(SENTENCES):
         for voice, samples in held_out_takes(text, first=3 * number):
             path = staging / f"{len(entries):02d}.{FORMATS[len(entries) % len(FORMATS)]}"
-            write_sound(path, samples)
-            decoded = read_sound(path)
-            if is_heard(listener, decoded, text) and is_heard_by_all(engines, path, text):
+            write_audio(path, samples)
+            decoded = read_audio(path)
+            if is_transcribed_correctly(transcriber, decoded, text) and is_transcribed_by_all(
+                engines, path, text
+            ):
                 kept.append(samples)
                 entries.append(_entry(path.name, text, voice, decoded))
                 break
@@ -157,9 +159,9 @@ def _add_long(
     whole = np.concatenate([part for samples in kept for part in (samples, gap)] or [gap])
     text = " ".join(str(entry["text"]) for entry in entries)
     path = folder / "long.ogg"
-    write_sound(path, whole)
-    decoded = read_sound(path)
-    if len(decoded) <= 30 * SAMPLE_RATE_HZ or not is_heard_by_all(engines, path, text):
+    write_audio(path, whole)
+    decoded = read_audio(path)
+    if len(decoded) <= 30 * SAMPLE_RATE_HZ or not is_transcribed_by_all(engines, path, text):
         path.unlink()
         print("no recording longer than 30 s: it is not heard without errors")
         return

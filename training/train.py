@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from training.corpus import Corpus
-from training.initialise import initialise
+from training.initialize import initialize
 from training.losses import FrameHead, frame_loss, guide_loss, token_loss
 from training.network import Network, Size
 from training.optimizers import AdamW, Muon
@@ -88,7 +88,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.ids = TokenIds.read(folder / "tokenizer")
         self.network = Network(Size(self.ids.count))
-        initialise(self.network, timestamp_zero=self.ids.timestamp_zero, seed=seed)
+        initialize(self.network, timestamp_zero=self.ids.timestamp_zero, seed=seed)
         self.network.to(self.device)
         self.head = FrameHead(self.network.size.width).to(self.device)
         self.corpus = Corpus(corpus_folder)
@@ -178,13 +178,13 @@ class Trainer:
         }
         if not with_decoder:
             return {"total": frame.total, **report}
-        targets, learnt, spans = tokens[:, 1:], put(batch.learnt)[:, 1:], put(batch.spans)
-        token = token_loss(logits, targets, learnt, zero)
+        targets, loss_weight, spans = tokens[:, 1:], put(batch.loss_weight)[:, 1:], put(batch.spans)
+        token = token_loss(logits, targets, loss_weight, zero)
         # The first layer looks at the token read last, the last one at the token to come.
         layers = body.decoder.layers
         look_back = guide_loss(layers[0].encoder_attn, spans[:, :-1])
         look_ahead = guide_loss(layers[-1].encoder_attn, spans[:, 1:])
-        is_text = (targets < self.ids.end) & (learnt > 0)
+        is_text = (targets < self.ids.end) & (loss_weight > 0)
         accuracy = (logits.detach().argmax(-1) == targets)[is_text].float().mean()
         return {
             "total": token + 0.6 * frame.total + 0.3 * (look_back + look_ahead),

@@ -31,13 +31,13 @@ class Labels:
 
     tokens: list[int]
     spans: list[Span]
-    learnt: list[float]
+    loss_weight: list[float]
 
-    def add(self, token: int, span: Span = (0, 0), *, learnt: bool = True) -> None:
+    def add(self, token: int, span: Span = (0, 0), *, loss_weight: bool = True) -> None:
         """Append one token."""
         self.tokens.append(token)
         self.spans.append(span)
-        self.learnt.append(float(learnt))
+        self.loss_weight.append(float(loss_weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Batch:
     words: IntArray
     halves: IntArray
     tokens: IntArray
-    learnt: FloatArray
+    loss_weight: FloatArray
     spans: IntArray
 
 
@@ -77,15 +77,15 @@ class WindowMaker:
         windows = [self._window(frames, strength, single) for _ in range(size)]
         longest = max(len(labels.tokens) for *_, labels in windows)
         tokens = np.full((size, longest), self._ids.end)
-        learnt = np.zeros((size, longest), np.float32)
+        loss_weight = np.zeros((size, longest), np.float32)
         spans = np.zeros((size, longest, 2), np.int64)
         for row, (*_, labels) in enumerate(windows):
             count = len(labels.tokens)
-            tokens[row, :count], learnt[row, :count] = labels.tokens, labels.learnt
+            tokens[row, :count], loss_weight[row, :count] = labels.tokens, labels.loss_weight
             spans[row, :count] = labels.spans
         mel, phonemes, words, halves, _ = zip(*windows, strict=True)
         stacked = (np.stack(mel), np.stack(phonemes), np.stack(words), np.stack(halves))
-        return Batch(*stacked, tokens, learnt, spans)
+        return Batch(*stacked, tokens, loss_weight, spans)
 
     def _pick(self) -> Recording:
         kind = self._draw.choices(list(self._shares), list(self._shares.values()))[0]
@@ -146,7 +146,7 @@ class WindowMaker:
                 halves[start + a : middle], halves[middle : start + b] = 1, 2
         if cut_at is not None:
             words[cut_at:] = halves[cut_at:] = IGNORE
-        self._spoil(power[: 2 * end], strong=strong, speech=bool(spoken) or cut_at is not None)
+        self._degrade(power[: 2 * end], strong=strong, speech=bool(spoken) or cut_at is not None)
         log_mel = np.log10(np.maximum(power, 1e-10))
         log_mel = (np.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
         labels = self._labels(spoken, cut_at, prompt)
@@ -219,7 +219,7 @@ class WindowMaker:
         tail = int(draw.expovariate(1 / 10))
         return spoken, frames if draw.random() < 0.2 else min(frames, at + tail), None
 
-    def _spoil(self, power: FloatArray, *, strong: bool, speech: bool) -> None:
+    def _degrade(self, power: FloatArray, *, strong: bool, speech: bool) -> None:
         """Add noise, other voices, a telephone and masks to the sounding part, in place."""
         if not len(power):
             return
@@ -250,11 +250,11 @@ class WindowMaker:
         ids, labels, draw = self._ids, Labels([], [], []), self._draw
         timestamps, bare = "timestamps" in prompt, prompt.startswith("bare")
         if draw.random() < 0.15:
-            labels.add(ids.previous, learnt=False)
+            labels.add(ids.previous, loss_weight=False)
             for tokens in self._ids.spell(self._pick().text)[:12]:
                 for token in tokens:
-                    labels.add(token, learnt=False)
-        labels.add(ids.start, learnt=False)
+                    labels.add(token, loss_weight=False)
+        labels.add(ids.start, loss_weight=False)
         if not spoken and cut_at is None and draw.random() < 0.5:
             labels.add(ids.no_speech)
             labels.add(ids.end)
@@ -263,7 +263,7 @@ class WindowMaker:
             labels.add(ids.english)
             labels.add(ids.transcribe)
         if not timestamps:
-            labels.add(ids.no_timestamps, learnt=not bare)
+            labels.add(ids.no_timestamps, loss_weight=not bare)
         for start, said in spoken:
             first, last = start + said.spans[0][0], start + said.spans[-1][1]
             if timestamps:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import write
-from tests.infrastructure.speakers.standin import install, make_pipeline
+from tests.infrastructure.speakers.fake_pyannote import install, make_pipeline
 from tests.infrastructure.whisper.conftest import make_whisper
 from thoth_watch.bootstrap import SAMPLES
 from thoth_watch.domain import errors

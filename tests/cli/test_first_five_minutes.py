@@ -12,7 +12,7 @@ import yaml
 
 from tests.infrastructure.whisper.conftest import make_whisper
 from thoth_watch.domain import errors
-from thoth_watch.infrastructure.models import MODELS, Machine, near_name, proposal
+from thoth_watch.infrastructure.models import MODELS, Machine, recommend_model, suggest_name
 from thoth_watch.infrastructure.settings import load
 
 
@@ -80,14 +80,14 @@ def test_init_replaces_nothing_and_leaves_nothing_wrong_behind(run, tmp_path: Pa
     ],
 )
 def test_a_model_is_proposed_that_the_machine_can_carry(gpu, memory, cores, name):
-    assert proposal(Machine(gpu, memory, cores)).name == name
+    assert recommend_model(Machine(gpu, memory, cores)).name == name
 
 
 def test_a_misspelt_model_has_a_neighbour():
-    assert near_name("openai/whisper-smal") == "openai/whisper-small"
-    assert near_name("trubo") == "turbo"
-    assert near_name("openai/whisper-small") is None
-    assert near_name("somebody/whisper-norwegian") is None
+    assert suggest_name("openai/whisper-smal") == "openai/whisper-small"
+    assert suggest_name("trubo") == "turbo"
+    assert suggest_name("openai/whisper-small") is None
+    assert suggest_name("somebody/whisper-norwegian") is None
 
 
 def test_models_are_listed_with_what_they_cost(run, tmp_path: Path):

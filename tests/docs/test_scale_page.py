@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scale import most_used, needed, table
+from benchmarks.scale import format_gpus_needed, most_used, table
 from benchmarks.scale_model import Measured, gpus_needed, load_of
 
 PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
@@ -17,7 +17,7 @@ def test_the_table_is_the_commands() -> None:
     for row in table(Measured()).splitlines():
         assert row in PAGE
     for part in ("5 at 30 s", "10 at 1 min", "48 at 5 min", "289 at 30 min"):
-        assert part in needed(Measured())
+        assert part in format_gpus_needed(Measured())
     text = (
         "5 GPUs at 30 seconds a file, 10 at one minute, 48 at five minutes and 289 at half an hour"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.corpus import make_shard
-from training.evaluate import Listener
+from training.evaluate import ModelTranscriber
 from training.export import export
 from training.tokenizer import build_tokenizer, save_processor
 from training.train import Trainer
@@ -62,5 +62,5 @@ def test_training_goes_on_after_a_kill_as_if_there_had_been_none(trainer_in, tmp
     kept = sorted((tmp_path / "killed" / "means").glob("*.pt"))
     assert len(kept) == 1  # what was saved before was early
     export([*kept, tmp_path / "killed" / "checkpoint.pt"], tmp_path / "model")
-    heard = Listener(tmp_path / "model").hear([torch.zeros(16_000).numpy()])
+    heard = ModelTranscriber(tmp_path / "model").transcribe([torch.zeros(16_000).numpy()])
     assert len(heard) == 1

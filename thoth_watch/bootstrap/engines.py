@@ -59,13 +59,13 @@ def build_engine(
     Raises EngineUnavailable: always for a model that cannot be had or a device named on the
     command line, else where `fallback: never`.
     """
-    from thoth_watch.infrastructure.models import is_here, require_hub
+    from thoth_watch.infrastructure.models import check_hub, is_cached
     from thoth_watch.infrastructure.whisper import ENGINES
     from thoth_watch.infrastructure.whisper.checkpoint import ModelUnavailable, hub_id
 
     wanted = hub_id(config.model)
-    if wanted is not None and not is_here(wanted):
-        require_hub(wanted)
+    if wanted is not None and not is_cached(wanted):
+        check_hub(wanted)
     engine_class = ENGINES[EngineType(config.engine_type)]
     try:
         return engine_class(config, decoder=decoder, voice=voice, builtin=BUILTIN_MODEL)
@@ -102,13 +102,13 @@ def build_diarization(settings: Settings) -> SpeakerDiarization | None:
     ]
     if not any(requested):
         return None
-    from thoth_watch.infrastructure.models import is_here, require_hub
+    from thoth_watch.infrastructure.models import check_hub, is_cached
     from thoth_watch.infrastructure.speakers import CONFIG, PyannoteDiarization, require_package
 
     require_package()
     wanted = settings.diarization.model
-    if not wanted.startswith("/") and not is_here(wanted, holding=CONFIG):
-        require_hub(wanted)
+    if not wanted.startswith("/") and not is_cached(wanted, pattern=CONFIG):
+        check_hub(wanted)
     return PyannoteDiarization(settings.diarization, device=settings.engine.device)
 
 
@@ -155,11 +155,11 @@ class Engines:
         """Forget the loaded engine and give its memory back; `engine` loads it again."""
         if self._loaded is None:
             return
-        from thoth_watch.infrastructure.whisper.unloading import give_back_memory
+        from thoth_watch.infrastructure.whisper.unloading import release_memory
 
         model = self._loaded[0].model
         self._loaded = None
-        give_back_memory()
+        release_memory()
         log.info(
             "engine unloaded, as nothing was to be done; the next batch loads it again",
             extra={"event": "engine_unloaded", "model": model},

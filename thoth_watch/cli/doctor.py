@@ -257,7 +257,7 @@ def _is_audio_decoder(av: Any, name: str) -> bool:
 
 def _engine(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.bootstrap import build_decoder, build_engine
-    from thoth_watch.infrastructure.models import near_name
+    from thoth_watch.infrastructure.models import suggest_name
 
     decoder = build_decoder(settings.audio)
     try:
@@ -269,7 +269,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         cure = "; ".join(f"instead of {f.requested}: {f.reason}" for f in engine.fallbacks)
         yield Finding("engine", said, cure)
     except ThothError as error:
-        near = near_name(settings.engine.model)
+        near = suggest_name(settings.engine.model)
         cure = f"did you mean {near}?" if near else "`thoth-watch model list` shows what there is"
         yield Finding("engine", str(error), cure, EXIT_UNAVAILABLE)
     finally:

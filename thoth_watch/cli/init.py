@@ -112,19 +112,19 @@ def init(
 
 
 def _proposed(machine: Machine) -> str:
-    from thoth_watch.infrastructure.models import proposal
+    from thoth_watch.infrastructure.models import recommend_model
 
-    return proposal(machine).name
+    return recommend_model(machine).name
 
 
 def _choice(machine: Machine) -> str:
     """Why which model is proposed, what it weighs and where it will be kept."""
-    from thoth_watch.infrastructure.models import cache_folder, is_here, proposal
+    from thoth_watch.infrastructure.models import cache_folder, is_cached, recommend_model
 
-    best = proposal(machine)
+    best = recommend_model(machine)
     memory, cores = f"{machine.memory_gib:.0f} GiB of memory", f"{machine.cores} cores"
     here = f"a GPU with {machine.gpu_memory_gib:.0f} GiB" if machine.gpu_memory_gib else "no GPU"
-    state = "is here already" if is_here(best.hub_id) else f"{best.download_mb} MB to download"
+    state = "is here already" if is_cached(best.hub_id) else f"{best.download_mb} MB to download"
     return (
         f"This machine has {here}, {memory}, {cores}: {best.name} ({best.remark}; {state},"
         f" kept in {cache_folder()}) is proposed."

@@ -39,7 +39,7 @@ def list_(as_json: bool) -> None:
     """Known models with size and need of memory; any other Whisper of the hub works too."""
     from thoth_watch.bootstrap import BUILTIN_MODEL
     from thoth_watch.cli.tables import Column, print_json, print_table
-    from thoth_watch.infrastructure.models import MODELS, cache_folder, is_here
+    from thoth_watch.infrastructure.models import MODELS, cache_folder, is_cached
 
     rows: list[dict[str, Any]] = [
         {
@@ -47,7 +47,7 @@ def list_(as_json: bool) -> None:
             "id": known.hub_id,
             "download_mb": known.download_mb,
             "memory_gib": known.memory_gib,
-            "is_here": is_here(known.hub_id),
+            "is_here": is_cached(known.hub_id),
             "remark": known.remark,
         }
         for known in MODELS
@@ -89,7 +89,7 @@ Examples:
 @click.option("--revision", help="Commit, tag or branch.")
 def pull(name: str | None, config: Path | None, revision: str | None) -> None:
     """Fetch a model (the configured one if not named), so that a service needs no network."""
-    from thoth_watch.infrastructure.models import MODELS, near_name
+    from thoth_watch.infrastructure.models import MODELS, suggest_name
     from thoth_watch.infrastructure.models import pull as fetch
 
     if name is None:
@@ -100,7 +100,7 @@ def pull(name: str | None, config: Path | None, revision: str | None) -> None:
         return
     known = {model.name: model for model in MODELS}
     hub_id = known[name].hub_id if name in known else name
-    if near := near_name(name):
+    if near := suggest_name(name):
         click.echo(f"thoth-watch: {name}: did you mean {near}?", err=True)
     size = f", about {known[name].download_mb} MB" if name in known else ""
     click.echo(f"fetching {hub_id}{size}", err=True)

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from thoth_watch.domain.errors import EngineUnavailable
-from thoth_watch.infrastructure.models import pull, require_hub
+from thoth_watch.infrastructure.models import check_hub, pull
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
 
 
-def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def close_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the hub be a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
@@ -34,7 +34,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_hub_that_answers_is_all_that_is_required(hub: socket.socket):
-    require_hub("openai/whisper-small")
+    check_hub("openai/whisper-small")
 
     knocked, (address, _) = hub.accept()
     knocked.close()
@@ -44,7 +44,7 @@ def test_a_hub_that_answers_is_all_that_is_required(hub: socket.socket):
 def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
     hub: socket.socket, monkeypatch: pytest.MonkeyPatch
 ):
-    closed(monkeypatch)
+    close_hub(monkeypatch)
 
     with pytest.raises(EngineUnavailable) as caught:
         pull("openai/whisper-small", revision=None)
@@ -64,10 +64,10 @@ def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
     else:
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
 
-    require_hub("openai/whisper-small")
+    check_hub("openai/whisper-small")
 
     hub.settimeout(0)
     with pytest.raises(BlockingIOError):  # nobody has knocked
         hub.accept()
-    closed(monkeypatch)
-    require_hub("openai/whisper-small")  # nor would anybody find the door locked
+    close_hub(monkeypatch)
+    check_hub("openai/whisper-small")  # nor would anybody find the door locked

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infrastructure.speakers import untrained
-from tests.infrastructure.speakers.standin import install, make_pipeline
+from tests.infrastructure.speakers import untrained_pipeline
+from tests.infrastructure.speakers.fake_pyannote import install, make_pipeline
 from thoth_watch.domain.errors import EXIT_CONFIG, ConfigError, DiarizationFailed
 from thoth_watch.domain.speakers import DiarizationConfig, Turn
 from thoth_watch.infrastructure.speakers import PyannoteDiarization, require_package
@@ -157,7 +157,7 @@ def test_a_pipeline_that_cannot_be_had_is_named_with_its_cure(
 
 @pytest.mark.skipif(not is_installed, reason="needs the extra diarize")
 def test_the_package_itself_is_called_as_it_wants_to_be(tmp_path: Path) -> None:
-    model = untrained.make_pipeline(tmp_path / "pipeline")
+    model = untrained_pipeline.make_pipeline(tmp_path / "pipeline")
 
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model), max_speakers=3))
     turns = diarization.diarize(talk(*[0.9, 0.1, 0.5] * 8))

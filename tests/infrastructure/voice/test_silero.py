@@ -15,7 +15,7 @@ import torch
 from thoth_watch.bootstrap import SAMPLES
 from thoth_watch.domain.speech import Vad, total_s
 from thoth_watch.infrastructure.voice import SileroVoiceActivity
-from thoth_watch.infrastructure.voice.stretches import stretches_of
+from thoth_watch.infrastructure.voice.speech_spans import find_speech_spans
 
 RATE = 16_000
 
@@ -105,8 +105,8 @@ def test_a_recording_without_end_is_not_read_at_once(voice, tmp_path) -> None:
 def test_stretches_join_over_short_silence_and_short_ones_are_none() -> None:
     odds = [0, 1, 1, 1, 0, 0, 1, 1, 1, 0.4, 1, *[0] * 9, 1, *[0] * 9, 1, 1, 1, 1]
 
-    found = stretches_of(
-        np.array(odds, np.float32), frame_s=0.1, duration_s=3.45, enter=0.5, leave=0.3
+    found = find_speech_spans(
+        np.array(odds, np.float32), frame_s=0.1, duration_s=3.45, threshold=0.5, neg_threshold=0.3
     )
 
     assert found == ((0.1, 1.1), (2.0, 2.1), (3.0, 3.4)) or found == ((0.1, 1.1), (3.0, 3.4))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from thoth_watch.infrastructure.whisper.attention import attend_by_window, attend_with_one_query
-from thoth_watch.infrastructure.whisper.packed import Memory
+from thoth_watch.infrastructure.whisper.packed import KVCache
 
 HEADS, POSITIONS, WIDTH = 3, 50, 8
 
@@ -16,9 +16,11 @@ def keys_of(n_windows: int) -> torch.Tensor:
     return torch.randn(n_windows, HEADS, POSITIONS, WIDTH, generator=seeded)
 
 
-def a_memory(n_windows: int) -> Memory:
-    own = torch.zeros(n_windows, HEADS, 4, WIDTH)
-    return Memory([keys_of(n_windows)], [keys_of(n_windows) * 2], [(own, own.clone())])
+def make_cache(n_windows: int) -> KVCache:
+    self_attention = torch.zeros(n_windows, HEADS, 4, WIDTH)
+    return KVCache(
+        [keys_of(n_windows)], [keys_of(n_windows) * 2], [(self_attention, self_attention.clone())]
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -35,21 +37,23 @@ def test_each_row_looks_at_its_own_window(windows: list[int], k: int):
 
 
 def test_samples_of_a_window_and_windows_that_go_on_share_the_keys_that_were_there():
-    memory = a_memory(3)
+    cache = make_cache(3)
 
-    samples = memory.again(torch.tensor([1, 1, 1, 2, 2, 2]))
+    samples = cache.without_tokens(torch.tensor([1, 1, 1, 2, 2, 2]))
     samples.keep(torch.tensor([0, 2, 5]))
 
     assert samples.windows == [1, 1, 2]
-    assert [len(part) for part in samples.own[0]] == [3, 3]
-    assert samples.keys[0] is memory.keys[0]
-    assert samples.values[0] is memory.values[0]
-    assert memory.windows is None
+    assert [len(part) for part in samples.self_attention[0]] == [3, 3]
+    assert samples.keys[0] is cache.keys[0]
+    assert samples.values[0] is cache.values[0]
+    assert cache.windows is None
 
 
 def test_all_windows_in_their_order_need_no_list():
-    memory = a_memory(3)
+    cache = make_cache(3)
 
-    assert memory.again().windows is None
-    assert memory.again(torch.tensor([0, 1, 2])).windows is None
-    assert memory.again(torch.tensor([1, 2])).again(torch.tensor([1])).windows == [2]
+    assert cache.without_tokens().windows is None
+    assert cache.without_tokens(torch.tensor([0, 1, 2])).windows is None
+    assert cache.without_tokens(torch.tensor([1, 2])).without_tokens(torch.tensor([1])).windows == [
+        2
+    ]

@@ -15,14 +15,14 @@ from thoth_watch.infrastructure.whisper import (
     WhisperTranscriptionEngine,
     packed,
 )
-from thoth_watch.infrastructure.whisper.captured import StaticStep, is_close
-from thoth_watch.infrastructure.whisper.decoding import Opening, ReferenceDecoder
-from thoth_watch.infrastructure.whisper.features import log_mels, positions_of
-from thoth_watch.infrastructure.whisper.linears import Int8Linear
-from thoth_watch.infrastructure.whisper.packed import PackedWhisper, _feed
+from thoth_watch.infrastructure.whisper.cuda_graph import StaticStep, is_close
+from thoth_watch.infrastructure.whisper.decoding import Prefill, TransformersWindowDecoder
+from thoth_watch.infrastructure.whisper.features import count_positions, log_mels
+from thoth_watch.infrastructure.whisper.linear_layers import Int8Linear
+from thoth_watch.infrastructure.whisper.packed import PackedWhisper, _feed_forward
 from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
-from thoth_watch.infrastructure.whisper.quiet import quietly
-from thoth_watch.infrastructure.whisper.taking import FeedForward
+from thoth_watch.infrastructure.whisper.silence_warnings import silence_warnings
+from thoth_watch.infrastructure.whisper.weight_packing import FeedForward
 
 N_WINDOWS = 4
 
@@ -42,28 +42,28 @@ def loaded(request, load):
 
 @pytest.fixture(scope="module")
 def reference(tiny_whisper):
-    with quietly():
+    with silence_warnings():
         return WhisperForConditionalGeneration.from_pretrained(tiny_whisper, dtype=torch.float32)
 
 
 def decoder_of(loaded, *, use_cache=True):
     if isinstance(loaded.model, PackedWhisper):
-        return PackedWindowDecoder(loaded.model, loaded.vocabulary)
-    return ReferenceDecoder(loaded, use_cache=use_cache)
+        return PackedWindowDecoder(loaded.model, loaded.special_tokens)
+    return TransformersWindowDecoder(loaded, use_cache=use_cache)
 
 
 def decode(loaded, windows, *, language="en", task="transcribe", use_cache=True):
     decoder = decoder_of(loaded, use_cache=use_cache)
     hidden = decoder.encode(log_mels(loaded.extractor, windows))
-    prompt = loaded.vocabulary.prompt(language, task)
-    return decoder.greedy(hidden, decoder.open(hidden), [prompt] * len(windows))
+    prompt = loaded.special_tokens.prompt(language, task)
+    return decoder.greedy(hidden, decoder.prefill(hidden), [prompt] * len(windows))
 
 
 def by_transformers(reference, tiny_whisper, window, **asked):
     """One window's own tokens and scores, before the long-form wrapper drops what is unfinished."""
     extractor = WhisperFeatureExtractor.from_pretrained(tiny_whisper)
     features = extractor([window], sampling_rate=16_000, return_tensors="pt").input_features
-    with torch.inference_mode(), quietly():
+    with torch.inference_mode(), silence_warnings():
         result = reference.generate(
             features,
             return_timestamps=True,
@@ -143,29 +143,29 @@ def test_language_and_silence_come_from_the_encoding_that_is_there_already(
 ):
     decoder = decoder_of(loaded)
     features = log_mels(loaded.extractor, windows)
-    opening = decoder.open(decoder.encode(features))
+    prefill = decoder.prefill(decoder.encode(features))
 
     with torch.inference_mode():
         expected = reference.detect_language(features)
-    ids = [loaded.vocabulary.languages[code] for code in opening.languages]
+    ids = [loaded.special_tokens.languages[code] for code in prefill.languages]
     assert ids == expected.tolist()
-    assert all(0 <= p <= 1 for p in opening.no_speech_probs)
-    assert isinstance(opening, Opening)
+    assert all(0 <= p <= 1 for p in prefill.no_speech_probs)
+    assert isinstance(prefill, Prefill)
 
 
 def test_windows_of_different_languages_share_a_forward_pass(loaded, windows):
     decoder = decoder_of(loaded)
     hidden = decoder.encode(log_mels(loaded.extractor, windows[:2]))
-    prompts = [loaded.vocabulary.prompt(code, "transcribe") for code in ("en", "fr")]
+    prompts = [loaded.special_tokens.prompt(code, "transcribe") for code in ("en", "fr")]
 
-    mixed = decoder.greedy(hidden, decoder.open(hidden), prompts)
+    mixed = decoder.greedy(hidden, decoder.prefill(hidden), prompts)
 
     assert mixed[0].tokens == decode(loaded, windows[:1], language="en")[0].tokens
     assert mixed[1].tokens == decode(loaded, windows[1:2], language="fr")[0].tokens
 
 
 def test_every_window_ends_where_the_decoder_has_no_positions_left(loaded, windows):
-    endless = replace(loaded, vocabulary=replace(loaded.vocabulary, max_length=10_000))
+    endless = replace(loaded, special_tokens=replace(loaded.special_tokens, max_length=10_000))
 
     decoded = decode(endless, windows)
 
@@ -178,13 +178,13 @@ def test_an_english_only_model_is_prompted_with_its_start_token_alone(
 ):
     engine = WhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(tiny_english_whisper)))
     loaded = engine._loaded
-    with quietly():
+    with silence_warnings():
         reference = WhisperForConditionalGeneration.from_pretrained(
             tiny_english_whisper, dtype=torch.float32
         )
 
-    assert not loaded.vocabulary.is_multilingual
-    assert len(loaded.vocabulary.prompt("en", "transcribe")) == 1
+    assert not loaded.special_tokens.is_multilingual
+    assert len(loaded.special_tokens.prompt("en", "transcribe")) == 1
     (decoded,) = decode(loaded, windows[:1])
     expected, _ = by_transformers(reference, tiny_english_whisper, windows[0])
     assert decoded.tokens == expected
@@ -218,7 +218,7 @@ def test_trimmed_features_are_the_start_of_the_whole_ones(loaded, bursts, positi
     ("seconds", "expected"), [(0.01, 64), (0.78, 64), (0.8, 128), (5.0, 250), (30.0, 250)]
 )
 def test_a_window_is_encoded_with_half_a_second_of_silence_after_it(seconds, expected):
-    assert positions_of(int(seconds * 16_000), most=250) == expected
+    assert count_positions(int(seconds * 16_000), limit=250) == expected
 
 
 def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
@@ -229,7 +229,7 @@ def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
     hidden = decoder.encode(features)
 
     assert hidden.shape[1] == 64
-    (decoded,) = decoder.greedy(hidden, decoder.open(hidden), [[network.vocabulary.start]])
+    (decoded,) = decoder.greedy(hidden, decoder.prefill(hidden), [[network.special_tokens.start]])
     assert decoded.tokens
 
 
@@ -253,9 +253,9 @@ def test_an_int8_layer_over_many_rows_comes_to_what_its_parts_do(monkeypatch):
     layer = FeedForward(norm, up, down)
     x = torch.randn(1, 700, 16)
 
-    whole = _feed(x, layer)
-    monkeypatch.setattr(packed, "ROWS_OF_INT8", 300)
-    in_parts = _feed(x, layer)
+    whole = _feed_forward(x, layer)
+    monkeypatch.setattr(packed, "INT8_CHUNK_ROWS", 300)
+    in_parts = _feed_forward(x, layer)
 
     assert torch.equal(whole, down(up.gelu(x)))
     assert in_parts.shape == whole.shape
@@ -265,16 +265,16 @@ def test_an_int8_layer_over_many_rows_comes_to_what_its_parts_do(monkeypatch):
 def test_a_step_of_fixed_shapes_says_what_the_plain_one_says(load, windows):
     network = load(precision="float32")._loaded
     model, features = network.model, log_mels(network.extractor, windows[:3])
-    memories = [model.remember(model.encode(features), max_tokens=20) for _ in range(2)]
-    plain, static = memories
-    for memory in memories:
-        memory.own[0][0].fill_(torch.nan)  # what nobody wrote must not be read
-        model.plain_step(torch.tensor([[5, 6]] * 3), memory)
+    caches = [model.build_cache(model.encode(features), max_tokens=20) for _ in range(2)]
+    plain, static = caches
+    for cache in caches:
+        cache.self_attention[0][0].fill_(torch.nan)  # what nobody wrote must not be read
+        model.plain_step(torch.tensor([[5, 6]] * 3), cache)
     step = StaticStep(model, static)
 
     for at in range(2, 20):
         tokens = torch.tensor([[at], [2 * at], [7]])
-        step.load(tokens, at=at)
+        step.load(tokens, position=at)
         torch.testing.assert_close(
             step.compute(), model.plain_step(tokens, plain), atol=1e-4, rtol=1e-4
         )
@@ -294,7 +294,7 @@ def test_a_graph_is_believed_only_if_it_says_the_same():
 def test_on_a_gpu_steps_are_captured_and_say_what_plain_ones_say(load, windows, precision):
     network = load(precision=precision, device="cuda")._loaded
     model, features = network.model, log_mels(network.extractor, windows[:3])
-    plain, captured = (model.remember(model.encode(features), max_tokens=20) for _ in range(2))
+    plain, captured = (model.build_cache(model.encode(features), max_tokens=20) for _ in range(2))
     for at in range(20):
         tokens = torch.tensor([[at], [2 * at], [7]], device="cuda")
 

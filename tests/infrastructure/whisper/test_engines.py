@@ -21,30 +21,30 @@ from thoth_watch.infrastructure.whisper import (
     BatchTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.hearing import Ear
+from thoth_watch.infrastructure.whisper.window_transcriber import WindowTranscriber
 
 EVERY_ENGINE = pytest.mark.parametrize("engine_class", ENGINES.values(), ids=list(ENGINES))
 
 
-class CountingEar:
+class CountingTranscriber:
     """Wraps an ear: counts the windows of each forward pass, and fails as it is told."""
 
-    def __init__(self, ear, *, limit=99, guilty=None):
-        self.ear, self.limit, self.guilty = ear, limit, guilty
-        self.route = ear.route
-        self.retries_suspects = ear.retries_suspects
-        self.trims = ear.trims
+    def __init__(self, transcriber, *, limit=99, guilty=None):
+        self.transcriber, self.limit, self.guilty = transcriber, limit, guilty
+        self.build_window_source = transcriber.build_window_source
+        self.is_suspect_retry_enabled = transcriber.is_suspect_retry_enabled
+        self.trims = transcriber.trims
         self.sizes = []
         self.keys = []
 
-    def hear(self, pieces, seconds):
-        self.sizes.append(len(pieces))
-        self.keys.append([piece.job.recording.key for piece in pieces])
-        if len(pieces) > self.limit:
+    def transcribe(self, window_jobs, seconds):
+        self.sizes.append(len(window_jobs))
+        self.keys.append([window_job.job.recording.key for window_job in window_jobs])
+        if len(window_jobs) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB\nand more")
         if self.guilty in self.keys[-1]:
             raise ValueError("bad features")
-        return self.ear.hear(pieces, seconds)
+        return self.transcriber.transcribe(window_jobs, seconds)
 
 
 @pytest.fixture
@@ -54,9 +54,11 @@ def counted(tiny_whisper):
     def make(engine_class=BatchTranscriptionEngine, *, limit=99, guilty=None, **asked):
         config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY, **asked)
         engine = engine_class(config, builtin=tiny_whisper)
-        ear = CountingEar(engine._forwards._ear, limit=limit, guilty=guilty)
-        engine._forwards._ear = ear
-        return engine, ear
+        transcriber = CountingTranscriber(
+            engine._scheduler._transcriber, limit=limit, guilty=guilty
+        )
+        engine._scheduler._transcriber = transcriber
+        return engine, transcriber
 
     return make
 
@@ -67,7 +69,7 @@ def texts(results):
 
 def test_the_engines_differ_in_data_only():
     table = {
-        kind: (engine.through_accelerate, engine.shares_forwards)
+        kind: (engine.is_placed_by_accelerate, engine.is_batched_across_recordings)
         for kind, engine in ENGINES.items()
     }
 
@@ -108,11 +110,11 @@ def test_all_engines_say_the_same_in_float32(load, transcribe, recording, bursts
 def test_windows_share_forward_passes_as_the_engine_is_meant_to(
     counted, transcribe, recording, bursts, engine_class, sizes
 ):
-    engine, ear = counted(engine_class, batch_size=4)
+    engine, transcriber = counted(engine_class, batch_size=4)
 
     transcribe(engine, [recording(k, bursts(d)) for k, d in enumerate((2, 12.5, 3))])
 
-    assert ear.sizes == sizes
+    assert transcriber.sizes == sizes
 
 
 def test_segments_lie_in_time_order_within_the_recording(load, transcribe, recording, bursts):
@@ -182,19 +184,19 @@ def test_samples_are_freed_when_a_recording_is_finished(
 def test_trimmed_windows_share_forward_passes_with_others_of_their_length(
     counted, transcribe, recording, bursts, audio_context, together
 ):
-    engine, ear = counted(batch_size=2, audio_context=audio_context)
+    engine, transcriber = counted(batch_size=2, audio_context=audio_context)
     lengths = (2.5, 0.5, 4.5, 1, 4, 1.5)
 
     results = transcribe(engine, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
 
-    assert ear.keys == together
+    assert transcriber.keys == together
     alone, _ = counted(batch_size=1, audio_context=audio_context)
     by_one = transcribe(alone, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
     assert set(results) == set(by_one) == set(range(6))
 
 
 def test_recordings_that_wait_to_be_sorted_are_freed_at_a_stop_too(counted, recording, bursts):
-    engine, ear = counted(batch_size=1, audio_context="trim")
+    engine, transcriber = counted(batch_size=1, audio_context="trim")
     closed: list[int] = []
     recordings = (recording(k, bursts(1 + k / 4), closed=closed) for k in range(9))
 
@@ -203,7 +205,7 @@ def test_recordings_that_wait_to_be_sorted_are_freed_at_a_stop_too(counted, reco
             recordings,
             seconds=EngineSeconds(),
             on_progress=lambda _: None,
-            should_stop=lambda: len(ear.sizes) >= 2,
+            should_stop=lambda: len(transcriber.sizes) >= 2,
         )
     )
 
@@ -212,7 +214,7 @@ def test_recordings_that_wait_to_be_sorted_are_freed_at_a_stop_too(counted, reco
 
 
 def test_a_stop_ends_the_work_after_the_present_forward_pass(counted, recording, bursts):
-    engine, ear = counted(batch_size=2)
+    engine, transcriber = counted(batch_size=2)
     closed: list[int] = []
     recordings = (recording(k, bursts(1, k), closed=closed) for k in range(9))
 
@@ -221,17 +223,17 @@ def test_a_stop_ends_the_work_after_the_present_forward_pass(counted, recording,
             recordings,
             seconds=EngineSeconds(),
             on_progress=lambda _: None,
-            should_stop=lambda: len(ear.sizes) >= 2,
+            should_stop=lambda: len(transcriber.sizes) >= 2,
         )
     )
 
-    assert ear.sizes == [2, 2]
+    assert transcriber.sizes == [2, 2]
     assert [r.key for r in results] == [0, 1, 2, 3]
     assert closed == [0, 1, 2, 3]
 
 
 def test_a_recording_cut_short_by_a_stop_is_left_out_and_freed(counted, recording, bursts):
-    engine, ear = counted(batch_size=1)
+    engine, transcriber = counted(batch_size=1)
     closed: list[int] = []
 
     results = list(
@@ -239,7 +241,7 @@ def test_a_recording_cut_short_by_a_stop_is_left_out_and_freed(counted, recordin
             [recording(0, bursts(12.5), closed=closed)],
             seconds=EngineSeconds(),
             on_progress=lambda _: None,
-            should_stop=lambda: len(ear.sizes) >= 2,
+            should_stop=lambda: len(transcriber.sizes) >= 2,
         )
     )
 
@@ -266,12 +268,12 @@ def test_progress_adds_up_to_the_audio(load, recording, bursts):
 def test_out_of_memory_halves_the_windows_of_a_forward_pass_and_loses_none(
     counted, transcribe, recording, bursts, load
 ):
-    engine, ear = counted(limit=2, batch_size=8)
+    engine, transcriber = counted(limit=2, batch_size=8)
     recordings = [recording(k, bursts(1, k)) for k in range(10)]
 
     results = transcribe(engine, recordings)
 
-    assert ear.sizes == [8, 4, 2, 2, 2, 2, 2]
+    assert transcriber.sizes == [8, 4, 2, 2, 2, 2, 2]
     assert engine.fallbacks == [
         Fallback("batch_size", "8", "2", "CUDA out of memory. Tried to allocate 3 GiB")
     ]
@@ -290,7 +292,7 @@ def test_memory_too_small_for_one_window_is_that_recordings_error(
 
 
 def test_a_guilty_recording_does_not_harm_the_others(counted, transcribe, recording, bursts, load):
-    engine, ear = counted(guilty=1, batch_size=4)
+    engine, transcriber = counted(guilty=1, batch_size=4)
     closed: list[int] = []
     recordings = [recording(k, bursts(1, k), closed=closed) for k in range(4)]
 
@@ -298,7 +300,7 @@ def test_a_guilty_recording_does_not_harm_the_others(counted, transcribe, record
 
     assert results[1].transcript is None
     assert results[1].error == "ValueError: bad features"
-    assert ear.keys == [[0, 1, 2, 3], [0], [1], [2], [3]]
+    assert transcriber.keys == [[0, 1, 2, 3], [0], [1], [2], [3]]
     assert sorted(closed) == [0, 1, 2, 3]
     others = [recordings[k] for k in (0, 2, 3)]
     assert texts({k: results[k] for k in (0, 2, 3)}) == texts(
@@ -307,12 +309,12 @@ def test_a_guilty_recording_does_not_harm_the_others(counted, transcribe, record
 
 
 def test_a_lost_device_is_nobodys_fault(counted, recording, bursts, transcribe):
-    engine, ear = counted()
+    engine, transcriber = counted()
 
     def fail(*_):
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
-    ear.hear = fail
+    transcriber.transcribe = fail
     with pytest.raises(EngineUnavailable, match="the device failed"):
         transcribe(engine, [recording(0, bursts(1))])
 
@@ -364,30 +366,30 @@ def test_the_first_window_with_speech_decides_the_language_of_all(
 ):
     engine = load(engine_class, batch_size=4)
     prompts = []
-    decoder = engine._forwards._ear._decoder
-    greedy, opened = decoder.greedy, decoder.open
+    decoder = engine._scheduler._transcriber._decoder
+    greedy, opened = decoder.greedy, decoder.prefill
     likely = iter(["fr", "de", "es"])
     silence = iter([0.9, 0.1, 0.1])
 
-    def fake_open(hidden):
+    def fake_prefill(hidden):
         real = opened(hidden)
         n_windows = hidden.shape[0]
         return type(real)(
             [next(silence) for _ in range(n_windows)],
             [next(likely) for _ in range(n_windows)],
-            real.memory,
+            real.cache,
             real.logits,
         )
 
-    def watch(hidden, opening, asked):
+    def watch(hidden, prefill, asked):
         prompts.extend(asked)
-        return greedy(hidden, opening, asked)
+        return greedy(hidden, prefill, asked)
 
-    monkeypatch.setattr(decoder, "open", fake_open)
+    monkeypatch.setattr(decoder, "prefill", fake_prefill)
     monkeypatch.setattr(decoder, "greedy", watch)
     result = transcribe(engine, [recording(0, bursts(12.5))])[0]
 
-    languages = engine._loaded.vocabulary.languages
+    languages = engine._loaded.special_tokens.languages
     assert [p[1] for p in prompts] == [languages["fr"], languages["de"], languages["de"]]
     assert result.transcript.language == "de"
 
@@ -512,7 +514,7 @@ def test_transcribe_batch_names_the_file_that_cannot_be_transcribed(library, tmp
     def fail(*_):
         raise ValueError("bad")
 
-    monkeypatch.setattr(Ear, "hear", fail)
+    monkeypatch.setattr(WindowTranscriber, "transcribe", fail)
     with pytest.raises(ThothError, match=r"a\.wav: ValueError: bad"):
         library.transcribe_batch([tmp_path / "a.wav"])
 
@@ -575,13 +577,13 @@ def test_a_recording_in_doubt_is_heard_once_more_the_careful_way(
 ):
     doubting = replace(GREEDY, logprob_threshold=None, retry_suspect=True)
     engine = load(engine_class, decoding=doubting, fresh=True)
-    ear, careful, progress = engine._forwards._ear, [], []
-    hear = ear.hear
+    transcriber, careful, progress = engine._scheduler._transcriber, [], []
+    hear = transcriber.transcribe
     monkeypatch.setattr(
-        ear,
-        "hear",
-        lambda pieces, seconds: (
-            careful.extend(p.job.is_careful for p in pieces) or hear(pieces, seconds)
+        transcriber,
+        "transcribe",
+        lambda window_jobs, seconds: (
+            careful.extend(p.job.is_careful for p in window_jobs) or hear(window_jobs, seconds)
         ),
     )
     closed: list[int] = []
@@ -605,10 +607,10 @@ def test_windows_are_no_longer_than_was_asked(load, transcribe, recording, burst
     for seconds in (None, 2.0):
         options = replace(GREEDY, long_form=long_form, chunk_length=seconds)
         engine = load(decoding=options, fresh=True)
-        ear, windows = engine._forwards._ear, []
-        hear = ear.hear
-        ear.hear = lambda pieces, spent, hear=hear, windows=windows: (
-            windows.extend(p.window for p in pieces) or hear(pieces, spent)
+        transcriber, windows = engine._scheduler._transcriber, []
+        hear = transcriber.transcribe
+        transcriber.transcribe = lambda window_jobs, spent, hear=hear, windows=windows: (
+            windows.extend(p.window for p in window_jobs) or hear(window_jobs, spent)
         )
         transcribe(engine, [recording(0, bursts(12.5))])
         assert windows[0].start == 0

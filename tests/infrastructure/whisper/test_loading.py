@@ -20,11 +20,11 @@ from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     ModelUnavailable,
     WhisperTranscriptionEngine,
-    linears,
+    linear_layers,
     placement,
 )
 from thoth_watch.infrastructure.whisper.checkpoint import find_checkpoint, hash_weights
-from thoth_watch.infrastructure.whisper.linears import Int8Linear
+from thoth_watch.infrastructure.whisper.linear_layers import Int8Linear
 from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 
 
@@ -285,7 +285,7 @@ def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
 def test_a_format_that_the_processor_emulates_is_taken_where_it_is_asked_for_and_said(
     load, transcribe, recording, bursts, monkeypatch
 ):
-    monkeypatch.setattr(linears, "can_pack", lambda precision: precision == "float32")
+    monkeypatch.setattr(linear_layers, "can_pack", lambda precision: precision == "float32")
     monkeypatch.setattr(placement, "has_native_bfloat16", lambda: False)
     said: list[logging.LogRecord] = []
     handler = logging.Handler()
@@ -357,7 +357,7 @@ def test_a_model_says_how_long_its_windows_should_be_and_an_option_overrides_it(
     said = load(copy)
     asked = load(copy, decoding=replace(GREEDY, chunk_length=4))
 
-    assert [engine._forwards._ear.window_samples for engine in (whole, said, asked)] == [
+    assert [engine._scheduler._transcriber.window_samples for engine in (whole, said, asked)] == [
         80_000,  # its features' own: no window is longer
         40_000,
         64_000,
@@ -366,11 +366,11 @@ def test_a_model_says_how_long_its_windows_should_be_and_an_option_overrides_it(
 
 
 def test_a_model_says_that_it_has_not_learnt_to_be_told_the_words_before(copy):
-    assert load(copy)._loaded.vocabulary.follows
+    assert load(copy)._loaded.special_tokens.follows
     config = copy / "generation_config.json"
     said = json.loads(config.read_text()) | {"condition_on_prev_tokens": False}
     config.write_text(json.dumps(said))
-    assert not load(copy)._loaded.vocabulary.follows
+    assert not load(copy)._loaded.special_tokens.follows
 
 
 def test_a_window_has_a_second_at_least_and_thirty_at_most():

@@ -162,8 +162,8 @@ def test_launched_processes_that_do_not_know_each_other_are_refused(monkeypatch)
     ],
 )
 def test_precision_is_said_in_accelerates_words(encoder, decoder, word, text):
-    assert placement.accelerate_word(encoder, decoder) == word
-    assert placement.precision_text(encoder, decoder) == text
+    assert placement.mixed_precision_name(encoder, decoder) == word
+    assert placement.format_precision(encoder, decoder) == text
 
 
 def test_the_processor_has_a_name():

@@ -9,8 +9,8 @@ import pytest
 
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.transcript import Segment
-from thoth_watch.infrastructure.whisper.jobs import Heard, Job
-from thoth_watch.infrastructure.whisper.prompts import Prompts
+from thoth_watch.infrastructure.whisper.prompts import PromptBuilder
+from thoth_watch.infrastructure.whisper.recording_job import RecordingJob, WindowResult
 from thoth_watch.infrastructure.whisper.windows import Window
 
 RATE = 16_000
@@ -18,20 +18,22 @@ RATE = 16_000
 
 @pytest.fixture
 def job(recording, bursts):
-    return Job(recording(0, bursts(1)), language="en", route=None)
+    return RecordingJob(recording(0, bursts(1)), language="en", window_source=None)
 
 
 @pytest.fixture
 def prompt(load, job):
     loaded = load()._loaded
-    start = [loaded.vocabulary.previous, *loaded.vocabulary.prompt("en", "transcribe")]
+    start = [loaded.special_tokens.previous, *loaded.special_tokens.prompt("en", "transcribe")]
 
-    def make(*, is_first=True, positions=64, follows=True, **options):
-        vocabulary = replace(loaded.vocabulary, follows=follows)
-        prompts = Prompts(
-            loaded.tokenizer, vocabulary, DecodingOptions(**options), positions=positions
+    def make(*, is_first=True, positions=64, supports_previous_text=True, **options):
+        special_tokens = replace(
+            loaded.special_tokens, supports_previous_text=supports_previous_text
         )
-        tokens = prompts.before(job, language="en", is_first=is_first)
+        prompts = PromptBuilder(
+            loaded.tokenizer, special_tokens, DecodingOptions(**options), positions=positions
+        )
+        tokens = prompts.build(job, language="en", is_first=is_first)
         if tokens[0] == start[0]:
             return loaded.tokenizer.decode(tokens[1:-3]), tokens[-3:] == start[1:]
         return None, tokens == start[1:]
@@ -68,21 +70,24 @@ def test_a_recordings_own_prompt_comes_before_the_configurations(prompt, job):
     assert prompt(initial_prompt="yours") == (" mine", True)
 
 
-def heard(tokens, temperature=0.0):
+def result_of(tokens, temperature=0.0):
     segment = Segment(0, 1, "x", tuple(tokens), temperature=temperature)
-    return Heard((segment,), "en", is_speech=True, n_tokens=3, advance_s=1.0)
+    return WindowResult((segment,), "en", is_speech=True, n_tokens=3, advance_s=1.0)
 
 
 def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
     job.in_flight = 1
-    job.add(heard(tokens), Window(0, np.zeros(RATE)))
+    job.add(result_of(tokens), Window(0, np.zeros(RATE)))
 
     assert prompt(long_form="sequential", is_first=False) == (" one two", True)
     assert prompt(is_first=False) == (None, True)
     apart = {"long_form": "sequential", "condition_on_previous_text": False}
     assert prompt(**apart, is_first=False) == (None, True)
-    assert prompt(long_form="sequential", is_first=False, follows=False) == (None, True)
+    assert prompt(long_form="sequential", is_first=False, supports_previous_text=False) == (
+        None,
+        True,
+    )
     job.is_careful = True
     assert prompt(long_form="sequential", is_first=False) == (None, True)
 
@@ -90,8 +95,8 @@ def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load)
 def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
     job.in_flight = 2
-    job.add(heard(tokens), Window(0, np.zeros(RATE)))
-    job.add(heard(tokens, temperature=0.6), Window(0, np.zeros(RATE)))
+    job.add(result_of(tokens), Window(0, np.zeros(RATE)))
+    job.add(result_of(tokens, temperature=0.6), Window(0, np.zeros(RATE)))
 
     assert prompt(long_form="sequential", is_first=False) == (None, True)
 
@@ -99,7 +104,7 @@ def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
 def test_the_latest_words_are_kept_where_there_is_little_room(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" abcdefgh", add_special_tokens=False)
     job.in_flight = 1
-    job.add(heard(tokens), Window(0, np.zeros(RATE)))
+    job.add(result_of(tokens), Window(0, np.zeros(RATE)))
 
     told, is_whole = prompt(long_form="sequential", is_first=False, positions=8)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from thoth_watch.infrastructure.whisper.search import Search
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 # 0 a, 1 b, 2 c, 3 end, 4 no-timestamps, 5.. timestamps (one: 0.00)
 A, B, C, END, STAMP = 0, 1, 2, 3, 5
-VOCABULARY = Vocabulary(
+SPECIAL_TOKENS = SpecialTokens(
     start=4,
     end=END,
     no_speech=None,
@@ -43,23 +43,21 @@ class Table:
     def keep(self, rows, *, within_windows=False):
         self.read = [self.read[row] for row in rows.tolist()]
 
-    def again(self, rows=None):
+    def without_tokens(self, rows=None):
         return Table(len(self.read) if rows is None else len(rows))
 
 
 class TableSteps:
     """See Table; unknown texts end."""
 
-    def step(self, tokens, memory):
-        memory.read = [
-            (*read, *new) for read, new in zip(memory.read, tokens.tolist(), strict=True)
-        ]
-        return self.logits(memory)
+    def step(self, tokens, cache):
+        cache.read = [(*read, *new) for read, new in zip(cache.read, tokens.tolist(), strict=True)]
+        return self.logits(cache)
 
     @staticmethod
-    def logits(memory):
-        logits = torch.full((len(memory.read), 6), -30.0)
-        for row, read in enumerate(memory.read):
+    def logits(cache):
+        logits = torch.full((len(cache.read), 6), -30.0)
+        for row, read in enumerate(cache.read):
             words = tuple(token for token in read if token < END)
             if not read:
                 logits[row, STAMP] = 0.0
@@ -70,12 +68,14 @@ class TableSteps:
 
 
 def search(positions=8):
-    return Search(TableSteps(), VOCABULARY, size=6, positions=positions, device=torch.device("cpu"))
+    return Search(
+        TableSteps(), SPECIAL_TOKENS, size=6, positions=positions, device=torch.device("cpu")
+    )
 
 
 def started(n_rows):
-    memory = Table(n_rows)
-    return memory, TableSteps.logits(memory)
+    cache = Table(n_rows)
+    return cache, TableSteps.logits(cache)
 
 
 def test_the_greedy_way_takes_the_likeliest_token_each_time():
@@ -86,31 +86,31 @@ def test_the_greedy_way_takes_the_likeliest_token_each_time():
 
 
 def test_beams_find_what_begins_worse_and_ends_better():
-    found = search().beams(*started(2), prompt_length=0, beam_size=2)
+    found = search().beam_search(*started(2), prompt_length=0, beam_size=2)
 
     assert [f.tokens for f in found] == [(STAMP, B, C)] * 2
     assert found[0].avg_logprob == pytest.approx(math.log(0.4 * 0.9 * 0.95) / 4, abs=1e-4)
 
 
 def test_one_beam_is_greedy():
-    (found,) = search().beams(*started(1), prompt_length=0, beam_size=1)
+    (found,) = search().beam_search(*started(1), prompt_length=0, beam_size=1)
 
     assert found.tokens == search().run(*started(1), prompt_length=0)[0].tokens
 
 
 def test_beams_that_never_end_are_cut_where_the_positions_end():
-    (found,) = search(positions=2).beams(*started(1), prompt_length=0, beam_size=2)
+    (found,) = search(positions=2).beam_search(*started(1), prompt_length=0, beam_size=2)
 
     assert len(found.tokens) == 2
 
 
 def test_windows_that_are_done_do_not_disturb_the_others():
-    memory, logits = started(3)
-    memory.read[1] = (STAMP, B)  # this one is further on
-    logits[1] = TableSteps.logits(memory)[1]
+    cache, logits = started(3)
+    cache.read[1] = (STAMP, B)  # this one is further on
+    logits[1] = TableSteps.logits(cache)[1]
     logits[1, STAMP] = 10.0  # its first token must be a timestamp, as every window's
 
-    found = search().beams(memory, logits, prompt_length=0, beam_size=3)
+    found = search().beam_search(cache, logits, prompt_length=0, beam_size=3)
 
     assert found[0].tokens == found[2].tokens == (STAMP, B, C)
     assert found[1].tokens[-1] == C
@@ -143,7 +143,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
 
 @pytest.mark.parametrize(("penalty", "patience"), list(product([None, 0.0, 1.0], [1.0, 2.0])))
 def test_length_penalty_and_patience_are_taken(penalty, patience):
-    (found,) = search().beams(
+    (found,) = search().beam_search(
         *started(1), prompt_length=0, beam_size=2, patience=patience, length_penalty=penalty
     )
 

@@ -17,9 +17,13 @@ from thoth_watch.infrastructure.whisper import (
     BatchTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.quiet import quietly
 from thoth_watch.infrastructure.whisper.segments import cut_sequentially
-from thoth_watch.infrastructure.whisper.sequential import RecordingMels, Seeker, go_on
+from thoth_watch.infrastructure.whisper.sequential import (
+    RecordingMels,
+    SequentialWindows,
+    choose_advance,
+)
+from thoth_watch.infrastructure.whisper.silence_warnings import silence_warnings
 from thoth_watch.infrastructure.whisper.windows import Window
 
 BEGIN = 1000
@@ -78,14 +82,14 @@ def test_features_of_a_stretch_are_those_of_the_whole_recording(extractor, n_sam
 
     assert mels.n_frames == whole.shape[1]
     for first in (0, 998, whole.shape[1] - 300):
-        found = mels.stretch(first, 500)
+        found = mels.slice_features(first, 500)
         real = whole[:, first : first + 500]
         torch.testing.assert_close(found[:, : real.shape[1]], real, atol=1e-6, rtol=0)
         assert not found[:, real.shape[1] :].any()
 
 
 def test_the_next_window_waits_for_what_was_heard(extractor, bursts):
-    seeker = Seeker(extractor, bursts(12))
+    seeker = SequentialWindows(extractor, bursts(12))
 
     first = seeker.next()
     assert first is not None
@@ -94,11 +98,11 @@ def test_the_next_window_waits_for_what_was_heard(extractor, bursts):
     second = seeker.next()
     assert second is not None
     assert second.start == 2 * RATE
-    assert not seeker.is_over
+    assert not seeker.is_exhausted
 
 
 def test_a_window_that_moves_nothing_on_is_passed_over(extractor, bursts):
-    seeker, starts = Seeker(extractor, bursts(12)), []
+    seeker, starts = SequentialWindows(extractor, bursts(12)), []
 
     while (window := seeker.next()) is not None:
         starts.append(window.start)
@@ -108,7 +112,10 @@ def test_a_window_that_moves_nothing_on_is_passed_over(extractor, bursts):
 
 
 def test_silence_is_passed_over(extractor, bursts):
-    seeker, starts = Seeker(extractor, bursts(20), speech=[(3.0, 4.0), (12.01, 13.0)]), []
+    seeker, starts = (
+        SequentialWindows(extractor, bursts(20), speech=[(3.0, 4.0), (12.01, 13.0)]),
+        [],
+    )
 
     while (window := seeker.next()) is not None:
         starts.append(window.start)
@@ -120,7 +127,7 @@ def test_silence_is_passed_over(extractor, bursts):
 def test_a_shorter_window_ends_at_a_quiet_place(extractor):
     samples = np.random.default_rng(0).uniform(-0.3, 0.3, 12 * RATE).astype(np.float32)
     samples[round(2.7 * RATE) : round(3.1 * RATE)] = 0.0
-    seeker, windows = Seeker(extractor, samples, window_samples=4 * RATE), []
+    seeker, windows = SequentialWindows(extractor, samples, window_samples=4 * RATE), []
 
     while (window := seeker.next()) is not None:
         windows.append((window.start, window.stop))
@@ -134,20 +141,20 @@ def test_a_shorter_window_ends_at_a_quiet_place(extractor):
 
 def test_only_the_spans_asked_for_are_heard(extractor, bursts):
     spans = ((2 * RATE, 4 * RATE), (9 * RATE, 16 * RATE))
-    seeker, windows = Seeker(extractor, bursts(20), spans=spans), []
+    seeker, windows = SequentialWindows(extractor, bursts(20), spans=spans), []
 
     while (window := seeker.next()) is not None:
         windows.append((window.start / RATE, window.stop / RATE))
         seeker.advance(4 * RATE if len(windows) == 2 else 0, window)
 
     assert windows == [(2, 4), (9, 14), (13, 16)]
-    assert seeker.is_over
+    assert seeker.is_exhausted
 
 
 def test_no_window_reaches_over_a_long_pause(extractor, bursts):
     samples = bursts(20)
     samples[-RATE:] = 0.9 * np.sign(samples[-RATE:])  # the loudest place of all
-    seeker = Seeker(extractor, samples, speech=[(3.0, 4.0), (6.0, 6.5), (12.01, 13.0)])
+    seeker = SequentialWindows(extractor, samples, speech=[(3.0, 4.0), (6.0, 6.5), (12.01, 13.0)])
 
     first = seeker.next()
     features = first.features()
@@ -157,15 +164,15 @@ def test_no_window_reaches_over_a_long_pause(extractor, bursts):
     assert (first.start, first.stop) == (3 * RATE, round(6.9 * RATE))
     assert (second.start, second.stop) == (12 * RATE, round(13.4 * RATE))
     assert features.shape[1] == 500
-    whole = RecordingMels(extractor, samples).stretch(300, 500)
+    whole = RecordingMels(extractor, samples).slice_features(300, 500)
     assert torch.equal(features[:, :390], whole[:, :390])
     samples[round(6.9 * RATE) - 200 : 12 * RATE] = 0.0
-    silent = RecordingMels(extractor, samples).stretch(300, 500)
+    silent = RecordingMels(extractor, samples).slice_features(300, 500)
     torch.testing.assert_close(features[:, 393:], silent[:, 393:])
 
 
 def by_transformers(folder, extractor, samples, **asked):
-    with quietly():
+    with silence_warnings():
         model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     features = extractor(
         [samples],
@@ -175,7 +182,7 @@ def by_transformers(folder, extractor, samples, **asked):
         padding="longest",
         return_attention_mask=True,
     )
-    with torch.inference_mode(), quietly():
+    with torch.inference_mode(), silence_warnings():
         return model.generate(
             features.input_features,
             attention_mask=features.attention_mask,
@@ -187,7 +194,7 @@ def by_transformers(folder, extractor, samples, **asked):
         )["segments"][0]
 
 
-def told(engine, recording, samples):
+def transcribe_one(engine, recording, samples):
     (done,) = engine.transcribe(
         [recording(0, samples, language="de")],
         seconds=EngineSeconds(),
@@ -210,7 +217,7 @@ def test_tokens_and_times_of_a_long_recording_are_those_of_transformers(
     load, tiny_whisper, recording, bursts, extractor, engine_class, conditions
 ):
     samples = bursts(23, seed=5)
-    v = load()._loaded.vocabulary
+    v = load()._loaded.special_tokens
     beyond = range(v.timestamp_begin + 251, v.timestamp_begin + 1501)  # of a window of 5 s
     forbidden = (*v.suppressed, *beyond)
     expected = by_transformers(
@@ -223,7 +230,7 @@ def test_tokens_and_times_of_a_long_recording_are_those_of_transformers(
     )
 
     options = replace(SEQUENTIAL, suppress_tokens=forbidden, condition_on_previous_text=conditions)
-    transcript = told(load(engine_class, decoding=options), recording, samples)
+    transcript = transcribe_one(load(engine_class, decoding=options), recording, samples)
 
     assert [t for s in transcript.segments for t in s.tokens if t < v.end] == [
         t for s in expected for t in s["tokens"].tolist() if t < v.end
@@ -247,4 +254,4 @@ def test_tokens_and_times_of_a_long_recording_are_those_of_transformers(
 def test_the_next_window_starts_where_somebody_goes_on_without_words(words_end_s, speech, next_s):
     window = Window(10 * RATE, np.zeros(6 * RATE, np.float32))
 
-    assert go_on(words_end_s, 6.0, window=window, speech=speech) == next_s
+    assert choose_advance(words_end_s, 6.0, window=window, speech=speech) == next_s

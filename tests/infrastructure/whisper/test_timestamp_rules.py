@@ -7,13 +7,13 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 from thoth_watch.infrastructure.whisper.timestamp_rules import TimestampRules
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
 
 N_WORDS, N_STAMPS = 30, 20
 END, START, NO_SPEECH, NO_TIMESTAMPS = range(N_WORDS, N_WORDS + 4)
 BEGIN = NO_TIMESTAMPS + 1
-VOCABULARY = Vocabulary(
+SPECIAL_TOKENS = SpecialTokens(
     start=START,
     end=END,
     no_speech=NO_SPEECH,
@@ -36,7 +36,7 @@ def test_every_step_forbids_what_transformers_forbids(seed: int):
     )  # fmt: skip
     reference = WhisperTimeStampLogitsProcessor(config, begin_index=1)
     n_windows = 6
-    rules = TimestampRules(VOCABULARY, n_windows, torch.device("cpu"))
+    rules = TimestampRules(SPECIAL_TOKENS, n_windows, torch.device("cpu"))
     said = torch.full((n_windows, 1), START)
     kinds = set()
     for _ in range(25):
@@ -56,7 +56,7 @@ def test_every_step_forbids_what_transformers_forbids(seed: int):
 
 def test_windows_that_are_dropped_take_their_past_with_them():
     torch.manual_seed(0)
-    all_rules = TimestampRules(VOCABULARY, 4, torch.device("cpu"))
+    all_rules = TimestampRules(SPECIAL_TOKENS, 4, torch.device("cpu"))
     for step in range(6):
         scores = torch.randn(4, BEGIN + N_STAMPS)
         all_rules.apply(scores)

@@ -13,8 +13,8 @@ from thoth_watch.infrastructure.whisper.windows import (
     LONGEST_PAUSE_S,
     PAD_S,
     SEARCH_S,
-    between_long_pauses,
     cut_windows,
+    split_at_long_pauses,
 )
 
 RATE = 16_000
@@ -131,7 +131,7 @@ def test_all_speech_is_heard_once_and_windows_begin_and_end_at_it(gaps_and_lengt
     for window in windows:  # no long pause lies in any
         silent = np.flatnonzero(np.diff(np.r_[0, ~must[window.start : window.stop], 0]))
         assert all(np.diff(silent)[::2] <= LONGEST_PAUSE_S * RATE)
-    n_parts = len(between_long_pauses(tuple(speech)))
+    n_parts = len(split_at_long_pauses(tuple(speech)))
     assert len(windows) <= total / (FULL - SEARCH_S * RATE) + max(1, n_parts)
 
 

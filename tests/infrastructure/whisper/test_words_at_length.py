@@ -30,8 +30,8 @@ from thoth_watch.infrastructure.whisper import (
     WhisperTranscriptionEngine,
 )
 from thoth_watch.infrastructure.whisper.features import log_mels
-from thoth_watch.infrastructure.whisper.quiet import quietly
-from training.evaluate import WordErrors, count_errors, normalise
+from thoth_watch.infrastructure.whisper.silence_warnings import silence_warnings
+from training.evaluate import WordErrors, count_errors, normalize
 from training.utterances import make_utterances
 
 MODEL = Path(thoth_watch.__file__).parent / "builtin" / "model"
@@ -114,7 +114,7 @@ def engine_of():
 
 @pytest.fixture(scope="session")
 def reference():
-    with quietly():
+    with silence_warnings():
         return WhisperForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
 
 
@@ -151,11 +151,11 @@ def test_greedy_tokens_of_utterances_are_those_of_transformers(
 ):
     config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
     engine = engine_class(config, builtin=MODEL)
-    loaded, decoder = engine._loaded, engine._forwards._ear._decoder
-    prompt = loaded.vocabulary.prompt("en", "transcribe")
+    loaded, decoder = engine._loaded, engine._scheduler._transcriber._decoder
+    prompt = loaded.special_tokens.prompt("en", "transcribe")
     for samples, _ in utterances(count):
         features = log_mels(loaded.extractor, [samples])
-        with torch.inference_mode(), quietly():
+        with torch.inference_mode(), silence_warnings():
             result = reference.generate(
                 features,
                 language="en",
@@ -165,10 +165,10 @@ def test_greedy_tokens_of_utterances_are_those_of_transformers(
                 force_unique_generate_call=True,
             )
         hidden = decoder.encode(features)
-        (found,) = decoder.greedy(hidden, decoder.open(hidden), [prompt])
+        (found,) = decoder.greedy(hidden, decoder.prefill(hidden), [prompt])
 
         expected = result.sequences[0, len(prompt) :].tolist()
-        assert list(found.tokens) == expected[: expected.index(loaded.vocabulary.end)]
+        assert list(found.tokens) == expected[: expected.index(loaded.special_tokens.end)]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_the_sequential_way_has_transformers_tokens(
         padding="longest",
         return_attention_mask=True,
     )
-    with torch.inference_mode(), quietly():
+    with torch.inference_mode(), silence_warnings():
         expected = reference.generate(
             features.input_features,
             attention_mask=features.attention_mask,
@@ -199,7 +199,7 @@ def test_the_sequential_way_has_transformers_tokens(
 
     heard = transcribe(engine, [recording(0, long.samples, language="en")])[0].transcript
 
-    end = engine._loaded.vocabulary.end
+    end = engine._loaded.special_tokens.end
     assert [t for s in heard.segments for t in s.tokens if t < end] == [
         t for s in expected for t in s["tokens"].tolist() if t < end
     ]
@@ -274,8 +274,8 @@ def test_a_long_recording_is_heard_to_its_last_second(
 
     assert _peak_rss_bytes() - before < 1.5 * 2**30
     errors = errors_one_by_one(60.0 * minutes)
-    truth = normalise(long.text)
-    percent = 100 * edits_between(truth, normalise(transcript.text)) / len(truth)
+    truth = normalize(long.text)
+    percent = 100 * edits_between(truth, normalize(transcript.text)) / len(truth)
     margin = 0.5 if minutes >= 60 else 6.0  # of a short one a word is 0.3 points
     assert percent <= errors.percent + margin, (percent, errors)
     assert transcript.segments[-1].end >= long.times[-1][1] - 2

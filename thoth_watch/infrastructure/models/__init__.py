@@ -1,22 +1,22 @@
 """Which Whisper models there are, what they cost, which are on this machine; and fetching one."""
 
-from thoth_watch.infrastructure.models.catalogue import (
+from thoth_watch.infrastructure.models.catalog import (
     MODELS,
     KnownModel,
     Machine,
-    near_name,
-    proposal,
+    recommend_model,
+    suggest_name,
 )
-from thoth_watch.infrastructure.models.hub import cache_folder, is_here, pull, require_hub
+from thoth_watch.infrastructure.models.hub import cache_folder, check_hub, is_cached, pull
 
 __all__ = [
     "MODELS",
     "KnownModel",
     "Machine",
     "cache_folder",
-    "is_here",
-    "near_name",
-    "proposal",
+    "check_hub",
+    "is_cached",
     "pull",
-    "require_hub",
+    "recommend_model",
+    "suggest_name",
 ]

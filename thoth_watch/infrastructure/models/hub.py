@@ -9,9 +9,9 @@ from urllib.request import getproxies
 
 from thoth_watch.domain.errors import EngineUnavailable
 
-WANTED = ("*.json", "*.safetensors", "*.txt")  # no pickles, no weights of other frameworks
-UNWANTED = ("*flax*", "*fp32*", "*onnx*")
-PATIENCE_S = 5.0  # for a connection to the hub
+ALLOW_PATTERNS = ("*.json", "*.safetensors", "*.txt")  # no pickles, no weights of other frameworks
+IGNORE_PATTERNS = ("*flax*", "*fp32*", "*onnx*")
+CONNECT_TIMEOUT_S = 5.0  # for a connection to the hub
 
 
 def cache_folder() -> Path:
@@ -21,13 +21,13 @@ def cache_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def is_here(hub_id: str, *, holding: str = "*.safetensors") -> bool:
+def is_cached(hub_id: str, *, pattern: str = "*.safetensors") -> bool:
     """Whether weights of a model, or other files of it, lie in the cache."""
     folder = cache_folder() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    return any(folder.glob(f"*/{holding}"))
+    return any(folder.glob(f"*/{pattern}"))
 
 
-def require_hub(hub_id: str) -> None:
+def check_hub(hub_id: str) -> None:
     """Knock at the hub once: its library would go on knocking for half a minute.
 
     Raises EngineUnavailable where nobody answers. Behind a proxy, or offline by HF_HUB_OFFLINE, the
@@ -40,7 +40,7 @@ def require_hub(hub_id: str) -> None:
     place = urlsplit(constants.ENDPOINT)
     port = place.port or (80 if place.scheme == "http" else 443)
     try:
-        socket.create_connection((place.hostname or "", port), timeout=PATIENCE_S).close()
+        socket.create_connection((place.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise EngineUnavailable(
             f"model {hub_id}: is not on this machine, and the hub cannot be reached ({place.hostname}: "
@@ -53,13 +53,13 @@ def pull(hub_id: str, *, revision: str | None) -> Path:
     """Fetch a model, or what is missing of it; the folder. Raises EngineUnavailable."""
     from huggingface_hub import snapshot_download
 
-    require_hub(hub_id)
+    check_hub(hub_id)
     try:
         folder = snapshot_download(
             hub_id,
             revision=revision,
-            allow_patterns=list(WANTED),
-            ignore_patterns=list(UNWANTED),
+            allow_patterns=list(ALLOW_PATTERNS),
+            ignore_patterns=list(IGNORE_PATTERNS),
         )
     except (OSError, ValueError) as error:
         reason = f"{error.__cause__ or error}".strip().splitlines()[0].rstrip(".")

@@ -53,7 +53,7 @@ class PyannoteDiarization:
         require_package()
         self._config = config
         self._pipeline = _load(config)
-        _place(self._pipeline, device)
+        _move_to_device(self._pipeline, device)
         self._name = f"{config.model}@{_revision(config)} ({PACKAGE} {version(PACKAGE)})"
 
     @property
@@ -109,13 +109,13 @@ def _load(config: DiarizationConfig) -> Any:
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), "")
         what = f"cannot be loaded ({type(error).__name__}: {said})"
-        raise ConfigError(f"diarize.model {config.model}: {what}; {_cure(config)}") from error
+        raise ConfigError(f"diarize.model {config.model}: {what}; {_hint(config)}") from error
     if pipeline is None:
-        raise ConfigError(f"diarize.model {config.model}: cannot be had; {_cure(config)}")
+        raise ConfigError(f"diarize.model {config.model}: cannot be had; {_hint(config)}")
     return pipeline
 
 
-def _place(pipeline: Any, device: str) -> None:
+def _move_to_device(pipeline: Any, device: str) -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -128,7 +128,7 @@ def _place(pipeline: Any, device: str) -> None:
         pipeline.to(torch.device("cpu"))
 
 
-def _cure(config: DiarizationConfig) -> str:
+def _hint(config: DiarizationConfig) -> str:
     if _is_folder(config.model):
         return f"it must be a folder with a pipeline of {PACKAGE}: {CONFIG} and all that it names"
     return (

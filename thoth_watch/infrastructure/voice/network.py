@@ -36,7 +36,7 @@ class SileroNetwork(nn.Module):  # type: ignore[misc] # torch is untyped here
         )
         self.memory = nn.LSTM(128, 128)
         self.head = nn.Conv1d(128, 1, 1)
-        self.load_state_dict({_own_name(name): weight for name, weight in weights.items()})
+        self.load_state_dict({_rename_weight(name): weight for name, weight in weights.items()})
         self.eval()
 
     def forward(self, frames: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -50,7 +50,7 @@ class SileroNetwork(nn.Module):  # type: ignore[misc] # torch is untyped here
         return self.head(heard.relu().unsqueeze(-1)).sigmoid().flatten(), state
 
 
-def _own_name(name: str) -> str:
+def _rename_weight(name: str) -> str:
     """Ours for a name such as encoder.0.reparam_conv.weight."""
     for theirs, ours in (
         (r"stft\.forward_basis_buffer", "spectrum.weight"),

@@ -15,7 +15,7 @@ import torch
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.speech import SpeechSpans, Vad
 from thoth_watch.infrastructure.voice.network import CONTEXT, FRAME, SileroNetwork
-from thoth_watch.infrastructure.voice.stretches import stretches_of
+from thoth_watch.infrastructure.voice.speech_spans import find_speech_spans
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -42,13 +42,13 @@ class SileroVoiceActivity:
 
     def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
         """The stretches of speech in seconds, in time order; a memory map is read block by block."""
-        enter, leave = THRESHOLDS[vad]
-        return stretches_of(
+        threshold, neg_threshold = THRESHOLDS[vad]
+        return find_speech_spans(
             self.probabilities(samples),
             frame_s=FRAME / SAMPLE_RATE_HZ,
             duration_s=len(samples) / SAMPLE_RATE_HZ,
-            enter=enter,
-            leave=leave,
+            threshold=threshold,
+            neg_threshold=neg_threshold,
         )
 
     def probabilities(self, samples: Any) -> FloatArray:

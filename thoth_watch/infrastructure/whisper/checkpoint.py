@@ -27,7 +27,7 @@ SHORT_NAMES = {
         for name in ("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3")
     },
 }
-TRY_INSTEAD = (
+MODEL_HINT = (
     "set engine.model: builtin, a Hugging Face id such as openai/whisper-small, or a folder"
 )
 
@@ -67,7 +67,7 @@ def find_checkpoint(model: str, *, revision: str | None, builtin: Path) -> Check
         return _local(path, model)
     id_ = hub_id(model)
     if id_ is None:
-        raise ModelUnavailable(f"model {model}: no such folder; {TRY_INSTEAD}")
+        raise ModelUnavailable(f"model {model}: no such folder; {MODEL_HINT}")
     return _hub(id_, revision)
 
 
@@ -90,7 +90,7 @@ def hash_weights(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def check_pinned(folder: Path, sha256: str) -> None:
+def check_weights_hash(folder: Path, sha256: str) -> None:
     """Raise ValueError unless the weights are the ones that were pinned.
 
     sha256: `hash_weights`, or of a model in one file what `sha256sum` says of that file.
@@ -110,7 +110,7 @@ def check_pinned(folder: Path, sha256: str) -> None:
 
 def _local(folder: Path, model: str) -> Checkpoint:
     if not (folder / "config.json").is_file():
-        raise ModelUnavailable(f"model {model}: {folder} holds no config.json; {TRY_INSTEAD}")
+        raise ModelUnavailable(f"model {model}: {folder} holds no config.json; {MODEL_HINT}")
     if not any(folder.glob("*.safetensors")):
         raise ModelUnavailable(
             f"model {model}: {folder} holds no *.safetensors; pickled weights (*.bin, *.pt) can "
@@ -121,7 +121,7 @@ def _local(folder: Path, model: str) -> Checkpoint:
 
 def _hub(model: str, revision: str | None) -> Checkpoint:
     asked = f"model {model}" + (f" at revision {revision}" if revision else "")
-    here = _whole_in_the_cache(model, revision)
+    here = _find_in_cache(model, revision)
     if here is not None:
         return Checkpoint(source=str(here), commit=_commit_of(here), folder=here)
     try:
@@ -129,13 +129,13 @@ def _hub(model: str, revision: str | None) -> Checkpoint:
     except (OSError, ValueError) as error:
         reason = f"{error.__cause__ or error}".strip().splitlines()[0].rstrip(".")
         raise ModelUnavailable(
-            f"{asked}: neither on this machine nor to be had from the hub ({reason}); {TRY_INSTEAD}"
+            f"{asked}: neither on this machine nor to be had from the hub ({reason}); {MODEL_HINT}"
         ) from error
     folder = Path(config).parent
     return Checkpoint(source=model, commit=_commit_of(folder), folder=folder)
 
 
-def _whole_in_the_cache(model: str, revision: str | None) -> Path | None:
+def _find_in_cache(model: str, revision: str | None) -> Path | None:
     """The folder of a model that is on this machine with all its parts.
 
     It is loaded as a folder: a start then waits for no network, where the hub's library would ask

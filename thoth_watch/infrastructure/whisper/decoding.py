@@ -16,42 +16,47 @@ from transformers.generation.logits_process import WhisperTimeStampLogitsProcess
 from transformers.modeling_outputs import BaseModelOutput
 
 from thoth_watch.domain.decoding import DecodingOptions
-from thoth_watch.infrastructure.whisper.aligning import Looks
+from thoth_watch.infrastructure.whisper.decoder_steps import (
+    DecoderCache,
+    StepDecoder,
+    TransformersCache,
+    TransformersStepDecoder,
+)
 from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
-from thoth_watch.infrastructure.whisper.quiet import quietly
 from thoth_watch.infrastructure.whisper.search import Decoded, Search
-from thoth_watch.infrastructure.whisper.steps import ModuleMemory, ModuleSteps, StepMemory, Steps
-from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
+from thoth_watch.infrastructure.whisper.silence_warnings import silence_warnings
+from thoth_watch.infrastructure.whisper.special_tokens import ENGLISH, SpecialTokens
+from thoth_watch.infrastructure.whisper.word_timestamps import AlignmentWeights
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class Prefill:
     """What the decoder says to the start token alone, for each window."""
 
     no_speech_probs: list[float]
     languages: list[str]  # the most probable one's code
-    memory: Any  # the decoder's, with the start token in it
+    cache: Any  # the decoder's, with the start token in it
     logits: Tensor  # float32, (n_windows, vocabulary)
 
 
-def read_opening(logits: Tensor, vocabulary: Vocabulary, *, memory: Any) -> Opening:
+def read_prefill(logits: Tensor, special_tokens: SpecialTokens, *, cache: Any) -> Prefill:
     """What the logits after the start token, shape (n_windows, vocabulary), tell of each window."""
     n_windows = len(logits)
     no_speech = [0.0] * n_windows
-    if vocabulary.no_speech is not None:
-        no_speech = logits.softmax(dim=-1)[:, vocabulary.no_speech].tolist()
+    if special_tokens.no_speech is not None:
+        no_speech = logits.softmax(dim=-1)[:, special_tokens.no_speech].tolist()
     languages = [ENGLISH] * n_windows
-    if vocabulary.is_multilingual:
-        codes, ids = zip(*vocabulary.languages.items(), strict=True)
+    if special_tokens.is_multilingual:
+        codes, ids = zip(*special_tokens.languages.items(), strict=True)
         likely = logits[:, list(ids)].argmax(dim=-1).tolist()
         languages = [codes[i] for i in likely]
-    return Opening(no_speech, languages, memory, logits)
+    return Prefill(no_speech, languages, cache, logits)
 
 
 class WindowDecoder(ABC):
     """Decodes windows that share a forward pass; they may differ in language, task and prompt."""
 
-    def __init__(self, steps: Steps, search: Search, options: DecodingOptions) -> None:
+    def __init__(self, steps: StepDecoder, search: Search, options: DecodingOptions) -> None:
         self._steps, self._search, self._options = steps, search, options
 
     @abstractmethod
@@ -59,26 +64,26 @@ class WindowDecoder(ABC):
         """The encoder's output, shape (n_windows, positions, d_model). features: float32 log-mels."""
 
     @abstractmethod
-    def open(self, hidden: Tensor) -> Opening:
+    def prefill(self, hidden: Tensor) -> Prefill:
         """One decoder step on the start token: whether it is speech, and in which language."""
 
     @abstractmethod
     def greedy(
-        self, hidden: Tensor, opening: Opening, prompts: Sequence[list[int]]
+        self, hidden: Tensor, prefill: Prefill, prompts: Sequence[list[int]]
     ) -> list[Decoded]:
         """The likeliest token each time, for each window; prompts are of equal length."""
 
     @abstractmethod
-    def _begin(
-        self, opening: Opening, prompts: Sequence[list[int]], rows: Tensor
-    ) -> tuple[StepMemory, Tensor]:
+    def _read_prompts(
+        self, prefill: Prefill, prompts: Sequence[list[int]], rows: Tensor
+    ) -> tuple[DecoderCache, Tensor]:
         """A memory of these windows that has read their prompts, and the logits of what comes next."""
 
     @torch.inference_mode()
     def decode(
         self,
         hidden: Tensor,
-        opening: Opening,
+        prefill: Prefill,
         prompts: Sequence[list[int]],
         *,
         temperature: float,
@@ -103,14 +108,14 @@ class WindowDecoder(ABC):
             if temperature == 0 and options.beam_size == 1:
                 is_all = len(windows) == len(hidden)
                 found = (
-                    self.greedy(hidden, opening, asked)
+                    self.greedy(hidden, prefill, asked)
                     if is_all
-                    else self._found(opening, asked, windows)
+                    else self._decode_greedily(prefill, asked, windows)
                 )
             elif temperature == 0:
-                memory, logits = self._begin(opening, asked, _index(windows, hidden))
-                found = self._search.beams(
-                    memory,
+                cache, logits = self._read_prompts(prefill, asked, _index(windows, hidden))
+                found = self._search.beam_search(
+                    cache,
                     logits,
                     prompt_length=len(asked[0]),
                     beam_size=options.beam_size,
@@ -118,22 +123,22 @@ class WindowDecoder(ABC):
                     length_penalty=options.length_penalty,
                 )
             else:
-                found = self._drawn(
-                    opening, asked, windows, temperature, [seeds[place] for place in places]
+                found = self._sample_best(
+                    prefill, asked, windows, temperature, [seeds[place] for place in places]
                 )
             decoded.update(zip(places, found, strict=True))
         return [decoded[place] for place in range(len(prompts))]
 
     @torch.inference_mode()
-    def look(
+    def align(
         self,
-        opening: Opening,
+        prefill: Prefill,
         prompts: Sequence[list[int]],
         texts: Sequence[Sequence[int]],
         heads: Sequence[tuple[int, int]],
         *,
         rows: Sequence[int],
-    ) -> list[Looks]:
+    ) -> list[AlignmentWeights]:
         """How the decoder reads the text of some windows again: prompt, text, end-of-text.
 
         rows: the windows that prompts and texts belong to.
@@ -142,22 +147,23 @@ class WindowDecoder(ABC):
         tokens = [[*p, *t, end] for p, t in zip(prompts, texts, strict=True)]
         longest = max(map(len, tokens))
         padded = [row + [end] * (longest - len(row)) for row in tokens]
-        memory = opening.memory.again(_index(rows, opening.logits))
-        weights, logits = self._steps.look(_index(padded, opening.logits), memory, heads)
+        cache = prefill.cache.without_tokens(_index(rows, prefill.logits))
+        weights, logits = self._steps.align(_index(padded, prefill.logits), cache, heads)
         return [
-            Looks(weights[i, :, : len(row)], logits[i, : len(row)]) for i, row in enumerate(tokens)
+            AlignmentWeights(weights[i, :, : len(row)], logits[i, : len(row)])
+            for i, row in enumerate(tokens)
         ]
 
-    def _found(
-        self, opening: Opening, prompts: Sequence[list[int]], windows: Sequence[int]
+    def _decode_greedily(
+        self, prefill: Prefill, prompts: Sequence[list[int]], windows: Sequence[int]
     ) -> list[Decoded]:
         """Greedy tokens of some windows."""
-        memory, logits = self._begin(opening, prompts, _index(windows, opening.logits))
-        return self._search.run(memory, logits, prompt_length=len(prompts[0]))
+        cache, logits = self._read_prompts(prefill, prompts, _index(windows, prefill.logits))
+        return self._search.run(cache, logits, prompt_length=len(prompts[0]))
 
-    def _drawn(
+    def _sample_best(
         self,
-        opening: Opening,
+        prefill: Prefill,
         prompts: Sequence[list[int]],
         windows: Sequence[int],
         temperature: float,
@@ -165,22 +171,25 @@ class WindowDecoder(ABC):
     ) -> list[Decoded]:
         """The likeliest on average of `best_of` samples of each window."""
         n = self._options.best_of
-        room = self._search.room(len(prompts[0]))
+        max_new_tokens = self._search.max_new_tokens(len(prompts[0]))
         draws = np.stack(
             [
-                1 - np.random.default_rng([seed, round(100 * temperature), sample]).random(room)
+                1
+                - np.random.default_rng([seed, round(100 * temperature), sample]).random(
+                    max_new_tokens
+                )
                 for seed in seeds
                 for sample in range(n)
             ]
         )
-        device = opening.logits.device
-        memory, logits = self._begin(
-            opening,
+        device = prefill.logits.device
+        cache, logits = self._read_prompts(
+            prefill,
             [prompt for prompt in prompts for _ in range(n)],
-            _index([window for window in windows for _ in range(n)], opening.logits),
+            _index([window for window in windows for _ in range(n)], prefill.logits),
         )
         found = self._search.run(
-            memory,
+            cache,
             logits,
             prompt_length=len(prompts[0]),
             temperature=temperature,
@@ -194,7 +203,7 @@ def _index(rows: Sequence[Any], like: Tensor) -> Tensor:
     return torch.tensor(rows, device=like.device)
 
 
-class ReferenceDecoder(WindowDecoder):
+class TransformersWindowDecoder(WindowDecoder):
     """transformers' modules; where it is greedy, transformers' loop too."""
 
     def __init__(
@@ -202,11 +211,11 @@ class ReferenceDecoder(WindowDecoder):
     ) -> None:
         options = options or DecodingOptions()
         self._loaded, self._model = loaded, loaded.model
-        self._vocabulary, self._use_cache = loaded.vocabulary, use_cache
-        config, steps = self._model.config, ModuleSteps(loaded)
+        self._special_tokens, self._use_cache = loaded.special_tokens, use_cache
+        config, steps = self._model.config, TransformersStepDecoder(loaded)
         search = Search(
             steps,
-            loaded.vocabulary,
+            loaded.special_tokens,
             size=config.vocab_size,
             positions=config.max_target_positions,
             device=loaded.device,
@@ -222,21 +231,21 @@ class ReferenceDecoder(WindowDecoder):
         return hidden.to(self._loaded.decoder_dtype)
 
     @torch.inference_mode()
-    def open(self, hidden: Tensor) -> Opening:
+    def prefill(self, hidden: Tensor) -> Prefill:
         """See WindowDecoder."""
-        memory = ModuleMemory(hidden, use_cache=self._use_cache)
-        start = torch.full((len(hidden), 1), self._vocabulary.start, device=hidden.device)
-        return read_opening(self._steps.step(start, memory), self._vocabulary, memory=memory)
+        cache = TransformersCache(hidden, use_cache=self._use_cache)
+        start = torch.full((len(hidden), 1), self._special_tokens.start, device=hidden.device)
+        return read_prefill(self._steps.step(start, cache), self._special_tokens, cache=cache)
 
-    def _begin(
-        self, opening: Opening, prompts: Sequence[list[int]], rows: Tensor
-    ) -> tuple[StepMemory, Tensor]:
-        memory = opening.memory.again(rows)
-        return memory, self._steps.step(torch.tensor(prompts, device=rows.device), memory)
+    def _read_prompts(
+        self, prefill: Prefill, prompts: Sequence[list[int]], rows: Tensor
+    ) -> tuple[DecoderCache, Tensor]:
+        cache = prefill.cache.without_tokens(rows)
+        return cache, self._steps.step(torch.tensor(prompts, device=rows.device), cache)
 
     @torch.inference_mode()
     def greedy(
-        self, hidden: Tensor, opening: Opening, prompts: Sequence[list[int]]
+        self, hidden: Tensor, prefill: Prefill, prompts: Sequence[list[int]]
     ) -> list[Decoded]:
         """See WindowDecoder.
 
@@ -245,14 +254,16 @@ class ReferenceDecoder(WindowDecoder):
         """
         prompt = torch.tensor(prompts, device=hidden.device)
         length = prompt.shape[1]
-        v = self._vocabulary
+        v = self._special_tokens
         # the start token is in the cache already, and with it the keys of the encoder's output
-        cache = opening.memory.cache if length > 1 and prompts[0][0] == v.start else None
-        given = prompt if cache is None else prompt[:, 1:]
+        past_key_values = (
+            prefill.cache.past_key_values if length > 1 and prompts[0][0] == v.start else None
+        )
+        given = prompt if past_key_values is None else prompt[:, 1:]
         rules = GenerationConfig(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=v.room(length, self._model.config.max_target_positions),
+            max_new_tokens=v.max_new_tokens(length, self._model.config.max_target_positions),
             use_cache=self._use_cache,
             decoder_start_token_id=v.start,
             bos_token_id=v.end,
@@ -263,8 +274,8 @@ class ReferenceDecoder(WindowDecoder):
         )
         begin = given.shape[1]
         chosen = ChosenLogProbs()
-        extra = {"past_key_values": cache} if cache is not None else {}
-        with quietly():
+        extra = {"past_key_values": past_key_values} if past_key_values is not None else {}
+        with silence_warnings():
             sequences = GenerationMixin.generate(
                 self._model,
                 encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
@@ -279,7 +290,7 @@ class ReferenceDecoder(WindowDecoder):
             )
         generated = sequences[:, begin:].tolist()
         return [
-            Decoded.cut(tokens, sum(logprobs[: _until(v.end, tokens)]), end=v.end)
+            Decoded.cut(tokens, sum(logprobs[: _generated_length(v.end, tokens)]), end=v.end)
             for tokens, logprobs in zip(generated, chosen.by_window(), strict=True)
         ]
 
@@ -290,11 +301,11 @@ class Suppression:
     def __init__(self, always: Tensor, first: Tensor, *, begin: int) -> None:
         self._always = always
         self._first = first | always
-        self._begin = begin
+        self._read_prompts = begin
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores with the forbidden tokens at minus infinity."""
-        mask = self._first if input_ids.shape[1] == self._begin else self._always
+        mask = self._first if input_ids.shape[1] == self._read_prompts else self._always
         return scores.masked_fill(mask, -torch.inf)
 
 
@@ -315,6 +326,6 @@ class ChosenLogProbs:
         return columns
 
 
-def _until(end: int, tokens: list[int]) -> int:
+def _generated_length(end: int, tokens: list[int]) -> int:
     """How many tokens there are up to end-of-text, with it; what follows it is padding."""
     return tokens.index(end) + 1 if end in tokens else len(tokens)

@@ -10,12 +10,12 @@ from accelerate import init_empty_weights
 from accelerate.utils import compute_module_sizes, get_max_memory, infer_auto_device_map
 from transformers import WhisperForConditionalGeneration
 
-Memory = Mapping[int | str, int | str]
-SHARE = 0.9  # of a device's free memory; the rest is for what is computed
+MemoryBudget = Mapping[int | str, int | str]
+MEMORY_SHARE = 0.9  # of a device's free memory; the rest is for what is computed
 
 
 def device_map_for(
-    config: Any, *, device: torch.device, dtype: torch.dtype, max_memory: Memory | None
+    config: Any, *, device: torch.device, dtype: torch.dtype, max_memory: MemoryBudget | None
 ) -> dict[str, Any]:
     """Which part of the model goes where: all of it on `device` if it fits, else accelerate's map.
 
@@ -25,7 +25,7 @@ def device_map_for(
     with init_empty_weights():
         model = WhisperForConditionalGeneration(config)
     model.tie_weights()
-    memory = _memory(device, max_memory)
+    memory = _memory_budget(device, max_memory)
     own = memory.get(_key(device))
     if own is None or compute_module_sizes(model, dtype=dtype)[""] <= own:
         return {"": device}
@@ -36,10 +36,10 @@ def device_map_for(
     return spread
 
 
-def _memory(device: torch.device, max_memory: Memory | None) -> dict[int | str, int]:
+def _memory_budget(device: torch.device, max_memory: MemoryBudget | None) -> dict[int | str, int]:
     known: dict[int | str, int] = get_max_memory(dict(max_memory) if max_memory else None)
     if max_memory is None:
-        known = {key: int(size * SHARE) for key, size in known.items()}
+        known = {key: int(size * MEMORY_SHARE) for key, size in known.items()}
     if device.type == "cpu":
         return {key: size for key, size in known.items() if key == "cpu"}
     return known

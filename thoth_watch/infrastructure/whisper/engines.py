@@ -29,12 +29,15 @@ from thoth_watch.domain.errors import AudioError, EngineUnavailable, FileGone, N
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.infrastructure.whisper import placement as where
+from thoth_watch.infrastructure.whisper import placement as device_placement
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
-from thoth_watch.infrastructure.whisper.device_maps import Memory
-from thoth_watch.infrastructure.whisper.forwards import Forwards
-from thoth_watch.infrastructure.whisper.hearing import DECODING_VERSION, Ear
+from thoth_watch.infrastructure.whisper.device_maps import MemoryBudget
 from thoth_watch.infrastructure.whisper.loading import load_whisper
+from thoth_watch.infrastructure.whisper.window_scheduler import WindowScheduler
+from thoth_watch.infrastructure.whisper.window_transcriber import (
+    DECODING_VERSION,
+    WindowTranscriber,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +48,10 @@ class WhisperTranscriptionEngine:
     """The standard engine: float32, plain torch, one window per forward pass; works anywhere."""
 
     engine_type: ClassVar[EngineType] = EngineType.STANDARD
-    through_accelerate: ClassVar[bool] = False  # placed by accelerate, spread where too large
-    shares_forwards: ClassVar[bool] = False  # windows of several recordings in one forward pass
+    is_placed_by_accelerate: ClassVar[bool] = False  # placed by accelerate, spread where too large
+    is_batched_across_recordings: ClassVar[bool] = (
+        False  # windows of several recordings in one forward pass
+    )
     default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None  # thoth_watch.library's
     default_voice: ClassVar[Callable[[], VoiceActivityDetector] | None] = None  # the same
 
@@ -58,7 +63,7 @@ class WhisperTranscriptionEngine:
         voice: VoiceActivityDetector | None = None,
         builtin: Path = BUILTIN,
         fallbacks: Sequence[Fallback] = (),
-        max_memory: Memory | None = None,
+        max_memory: MemoryBudget | None = None,
     ) -> None:
         """Load the model that `config` asks for. Raises EngineUnavailable.
 
@@ -68,7 +73,7 @@ class WhisperTranscriptionEngine:
         device is spread; None: what is free.
         """
         started = time.monotonic()
-        self._asked = asked = replace(
+        self._requested = requested = replace(
             config or TranscriptionEngineConfig(), engine_type=self.engine_type.value
         )
         self._decoder = decoder
@@ -80,52 +85,55 @@ class WhisperTranscriptionEngine:
         if voice is None and build_voice is not None:
             self._voice = build_voice()
         self._fallbacks = list(fallbacks)
-        device = where.choose_device(asked.device)
-        packed = self.through_accelerate and asked.use_cache
+        device = device_placement.choose_device(requested.device)
+        packed = self.is_placed_by_accelerate and requested.use_cache
         self._loaded = loaded = load_whisper(
-            asked.model,
-            revision=asked.revision,
-            weights_sha256=asked.weights_sha256,
+            requested.model,
+            revision=requested.revision,
+            weights_sha256=requested.weights_sha256,
             builtin=builtin,
             device=device,
-            precision=where.choose_precision(
-                asked.precision,
-                enable_mixed=asked.enable_mixed_precision,
+            precision=device_placement.choose_precision(
+                requested.precision,
+                enable_mixed=requested.enable_mixed_precision,
                 engine_type=self.engine_type,
                 device=device,
                 packed=packed,
             ),
-            is_free_to_choose=asked.precision == "auto",
-            through_accelerate=self.through_accelerate,
+            is_free_to_choose=requested.precision == "auto",
+            is_placed_by_accelerate=self.is_placed_by_accelerate,
             packed=packed,
             max_memory=max_memory,
         )
-        self._got = loaded.encoder_precision, loaded.decoder_precision
-        if where.is_emulated(self._got, device):
+        self._precisions = loaded.encoder_precision, loaded.decoder_precision
+        if device_placement.is_emulated(self._precisions, device):
             log.warning(
                 "this processor has no instructions for bfloat16, which is several times slower than "
                 "float32 without them; engine.precision: auto takes what is fast",
                 extra={
                     "event": "precision_emulated",
-                    "precision": where.precision_text(*self._got),
+                    "precision": device_placement.format_precision(*self._precisions),
                 },
             )
-        self._facts = where.read_process_facts(
-            cpu=device.type == "cpu", mixed_precision=where.accelerate_word(*self._got)
+        self._facts = device_placement.read_process_facts(
+            cpu=device.type == "cpu",
+            mixed_precision=device_placement.mixed_precision_name(*self._precisions),
         )
-        self._ear = Ear(
-            loaded, use_cache=asked.use_cache, trims=asked.trims, options=asked.decoding
+        self._transcriber = WindowTranscriber(
+            loaded, use_cache=requested.use_cache, trims=requested.trims, options=requested.decoding
         )
-        self._forwards = Forwards(
-            self._ear, size=self._batch_size(device), on_smaller=self._note_smaller
+        self._scheduler = WindowScheduler(
+            self._transcriber,
+            size=self._batch_size(device),
+            on_size_reduced=self._record_smaller_batch,
         )
         self._placement = self._read_placement(device)
         self._load_s = time.monotonic() - started
 
-    def _windows_per_forward(self) -> int:
+    def _max_batch_size(self) -> int:
         if self.engine_type == EngineType.STANDARD:
             return 1
-        return self._asked.batch_size or automatic_batch_size(
+        return self._requested.batch_size or automatic_batch_size(
             self._loaded.model.config,
             n_weights=self._loaded.n_weights,
             dtype=self._loaded.encoder_dtype,
@@ -134,34 +142,38 @@ class WhisperTranscriptionEngine:
 
     def _batch_size(self, device: torch.device) -> BatchSize:
         """On a GPU as a former engine of this process learnt it; a CPU's memory is everybody's."""
-        key = (self._loaded.revision, where.device_name(device)) if device.type == "cuda" else None
-        return BatchSize(self._windows_per_forward(), remembered_as=key)
+        key = (
+            (self._loaded.revision, device_placement.device_name(device))
+            if device.type == "cuda"
+            else None
+        )
+        return BatchSize(self._max_batch_size(), shared_key=key)
 
-    def _note_smaller(self, got: int, why: str) -> None:
+    def _record_smaller_batch(self, used: int, reason: str) -> None:
         """Out of memory: one fallback, brought up to date when it happens again."""
-        asked = self._windows_per_forward()
+        requested = self._max_batch_size()
         self._fallbacks = [f for f in self._fallbacks if f.what != "batch_size"]
-        self._fallbacks.append(Fallback("batch_size", str(asked), str(got), why))
+        self._fallbacks.append(Fallback("batch_size", str(requested), str(used), reason))
         log.warning(
             "out of memory: fewer windows share a forward pass from now on",
-            extra={"event": "batch_size_reduced", "asked": asked, "got": got},
+            extra={"event": "batch_size_reduced", "asked": requested, "got": used},
         )
 
     @property
     def placement(self) -> Placement:
         """Where and how it computes, read back from the model's weights and accelerate's state."""
-        return replace(self._placement, batch_size=self._forwards.size)
+        return replace(self._placement, batch_size=self._scheduler.size)
 
     def _read_placement(self, device: torch.device) -> Placement:
         return Placement(
             engine=self.engine_type.value,
-            model=self._asked.model,
+            model=self._requested.model,
             model_revision=self._loaded.revision,
             device=str(device),
-            device_name=where.device_name(device),
-            precision=where.precision_text(*self._got),
+            device_name=device_placement.device_name(device),
+            precision=device_placement.format_precision(*self._precisions),
             mixed_precision=self._facts.mixed_precision,
-            batch_size=self._forwards.size,
+            batch_size=self._scheduler.size,
             num_processes=self._facts.num_processes,
             is_main_process=self._facts.is_main_process,
             versions={name: version(name) for name in ("torch", "transformers", "accelerate")},
@@ -184,12 +196,12 @@ class WhisperTranscriptionEngine:
         decides = {
             "engine": self.engine_type.value,
             "model_revision": self._loaded.revision,
-            "encoder": self._got[0],
-            "decoder": self._got[1],
-            "audio_context": "trim" if self._ear.trims else "full",
-            "window_samples": self._ear.window_samples,
+            "encoder": self._precisions[0],
+            "decoder": self._precisions[1],
+            "audio_context": "trim" if self._transcriber.trims else "full",
+            "window_samples": self._transcriber.window_samples,
             "decoding": DECODING_VERSION,
-            "options": asdict(self._asked.decoding),
+            "options": asdict(self._requested.decoding),
             "versions": {k: versions[k].split(".")[:2] for k in ("torch", "transformers")},
         }
         text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
@@ -197,26 +209,26 @@ class WhisperTranscriptionEngine:
 
     def get_device_info(self) -> dict[str, Any]:
         """What was got: device, number formats, processes, model and versions."""
-        got = self.placement
+        used = self.placement
         return {
-            "engine": got.engine,
-            "device": got.device,
-            "device_name": got.device_name,
+            "engine": used.engine,
+            "device": used.device,
+            "device_name": used.device_name,
             "device_map": self._loaded.device_map,
-            "mixed_precision": got.mixed_precision,
-            "precision": got.precision,
-            "encoder_precision": self._got[0],
-            "decoder_precision": self._got[1],
+            "mixed_precision": used.mixed_precision,
+            "precision": used.precision,
+            "encoder_precision": self._precisions[0],
+            "decoder_precision": self._precisions[1],
             "dtype": str(self._loaded.decoder_dtype).removeprefix("torch."),
             "encoder_dtype": str(self._loaded.encoder_dtype).removeprefix("torch."),
-            "num_processes": got.num_processes,
-            "is_main_process": got.is_main_process,
-            "model": got.model,
-            "model_revision": got.model_revision,
-            "batch_size": got.batch_size,
-            "use_cache": self._asked.use_cache,
-            "audio_context": "trim" if self._ear.trims else "full",
-            "versions": dict(got.versions),
+            "num_processes": used.num_processes,
+            "is_main_process": used.is_main_process,
+            "model": used.model,
+            "model_revision": used.model_revision,
+            "batch_size": used.batch_size,
+            "use_cache": self._requested.use_cache,
+            "audio_context": "trim" if self._transcriber.trims else "full",
+            "versions": dict(used.versions),
         }
 
     def transcribe(
@@ -233,10 +245,10 @@ class WhisperTranscriptionEngine:
         """
         if self._loaded.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._loaded.device)
-        return self._forwards.run(
+        return self._scheduler.run(
             recordings,
-            vocabulary=self._loaded.vocabulary,
-            shares=self.shares_forwards,
+            special_tokens=self._loaded.special_tokens,
+            is_batched_across_recordings=self.is_batched_across_recordings,
             seconds=seconds,
             on_progress=on_progress,
             should_stop=should_stop,
@@ -278,27 +290,29 @@ class WhisperTranscriptionEngine:
     ) -> Iterator[Recording]:
         for key, path in enumerate(paths):
             try:
-                recording = decoder.decode(_look_at(path), key=key)
+                recording = decoder.decode(_stat_audio_file(path), key=key)
             except AudioError as error:
                 raise type(error)(f"{path}: {error}") from error
             recording = detect_speech(
                 recording, FileOptions(vad=vad), voice=self._voice, speakers=None
             )
-            yield replace(recording, key=key, language=self._asked.language, task=self._asked.task)
+            yield replace(
+                recording, key=key, language=self._requested.language, task=self._requested.task
+            )
 
 
 class AcceleratedWhisperTranscriptionEngine(WhisperTranscriptionEngine):
     """The default: the device's precision, placed by accelerate, a recording's windows together."""
 
     engine_type = EngineType.ACCELERATED
-    through_accelerate = True
+    is_placed_by_accelerate = True
 
 
 class BatchTranscriptionEngine(AcceleratedWhisperTranscriptionEngine):
     """For throughput: windows of many recordings share each forward pass."""
 
     engine_type = EngineType.BATCH
-    shares_forwards = True
+    is_batched_across_recordings = True
 
 
 ENGINES: dict[EngineType, type[WhisperTranscriptionEngine]] = {
@@ -311,7 +325,7 @@ ENGINES: dict[EngineType, type[WhisperTranscriptionEngine]] = {
 }
 
 
-def _look_at(path: Path) -> AudioFile:
+def _stat_audio_file(path: Path) -> AudioFile:
     """The file that a path names, as the decoder wants it; links are followed."""
     try:
         whole = path.expanduser().resolve(strict=True)

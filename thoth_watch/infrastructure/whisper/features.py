@@ -11,14 +11,16 @@ from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.infrastructure.whisper.windows import FloatArray
 
 SAMPLES_PER_POSITION = 320  # of the encoder: two frames of 160
-STEP = 64  # positions; lengths are rounded up to it, so that few different ones occur
-QUIET_END = 25  # positions of silence that a window has at least, 0.5 s: a speaker has ended there
+POSITION_STEP = 64  # positions; lengths are rounded up to it, so that few different ones occur
+TRAILING_SILENCE_POSITIONS = (
+    25  # positions of silence that a window has at least, 0.5 s: a speaker has ended there
+)
 
 
-def positions_of(n_samples: int, *, most: int) -> int:
-    """Encoder positions for a window of so many samples with some silence after it, at most `most`."""
-    wanted = -(-n_samples // SAMPLES_PER_POSITION) + QUIET_END
-    return min(-(-wanted // STEP) * STEP, most)
+def count_positions(n_samples: int, *, limit: int) -> int:
+    """Encoder positions for a window of so many samples with some silence after it, at most `limit`."""
+    wanted = -(-n_samples // SAMPLES_PER_POSITION) + TRAILING_SILENCE_POSITIONS
+    return min(-(-wanted // POSITION_STEP) * POSITION_STEP, limit)
 
 
 def log_mels(
@@ -38,7 +40,7 @@ def log_mels(
     """
     full: int = extractor.n_samples // SAMPLES_PER_POSITION
     positions = positions or full
-    heard = positions_of(max(len(w) for w in windows), most=positions)
+    heard = count_positions(max(len(w) for w in windows), limit=positions)
     features: torch.Tensor = extractor(
         list(windows),
         sampling_rate=SAMPLE_RATE_HZ,

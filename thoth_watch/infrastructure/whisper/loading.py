@@ -23,20 +23,20 @@ from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.checkpoint import (
     Checkpoint,
     ModelUnavailable,
-    check_pinned,
+    check_weights_hash,
     find_checkpoint,
 )
-from thoth_watch.infrastructure.whisper.device_maps import Memory, device_map_for
+from thoth_watch.infrastructure.whisper.device_maps import MemoryBudget, device_map_for
 from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.placement import DTYPES, PRECISIONS
-from thoth_watch.infrastructure.whisper.quiet import quietly
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary, read_vocabulary
+from thoth_watch.infrastructure.whisper.silence_warnings import silence_warnings
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens, read_special_tokens
 
 __all__ = ["LoadedWhisper", "ModelUnavailable", "load_whisper"]
 
 # Narrower than any Whisper of OpenAI's: rounding costs such a model words. Of 1,477 heard by one that
 # training/ made with the builtin model's measures, up to 0.4 % came out otherwise in bfloat16 or int8.
-NARROW = 384
+NARROW_WIDTH = 384
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class LoadedWhisper:
     model: Any  # WhisperForConditionalGeneration or PackedWhisper
     tokenizer: Any
     extractor: Any
-    vocabulary: Vocabulary
+    special_tokens: SpecialTokens
     revision: str
     device: torch.device  # where its inputs go
     n_weights: int  # numbers in it
@@ -99,9 +99,9 @@ def load_whisper(
     device: torch.device,
     precision: tuple[str, str],
     is_free_to_choose: bool = False,
-    through_accelerate: bool,
+    is_placed_by_accelerate: bool,
     packed: bool = False,
-    max_memory: Memory | None = None,
+    max_memory: MemoryBudget | None = None,
 ) -> LoadedWhisper:
     """Load a model onto a device, in the formats of encoder and decoder.
 
@@ -113,7 +113,7 @@ def load_whisper(
     Raises ModelUnavailable for a model that is missing, damaged or no Whisper, EngineUnavailable
     where it does not fit.
     """
-    with quietly():
+    with silence_warnings():
         checkpoint = find_checkpoint(model, revision=revision, builtin=builtin)
         try:
             return _load(
@@ -121,7 +121,7 @@ def load_whisper(
                 device,
                 precision,
                 is_free_to_choose=is_free_to_choose,
-                through_accelerate=through_accelerate,
+                is_placed_by_accelerate=is_placed_by_accelerate,
                 packed=packed,
                 max_memory=max_memory,
                 weights_sha256=weights_sha256,
@@ -142,23 +142,28 @@ def _load(
     precision: tuple[str, str],
     *,
     is_free_to_choose: bool,
-    through_accelerate: bool,
+    is_placed_by_accelerate: bool,
     packed: bool,
-    max_memory: Memory | None,
+    max_memory: MemoryBudget | None,
     weights_sha256: str | None,
 ) -> LoadedWhisper:
-    whence = {"revision": checkpoint.commit, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(checkpoint.source, **whence)
+    source_options = {"revision": checkpoint.commit, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(checkpoint.source, **source_options)
     if config.model_type != "whisper":
         raise ValueError(f"it is a {config.model_type} model, not a Whisper")
     dtype = DTYPES[precision[0]]
     device_map = (
         device_map_for(config, device=device, dtype=dtype, max_memory=max_memory)
-        if through_accelerate
+        if is_placed_by_accelerate
         else None
     )
     is_spread = device_map is not None and set(device_map.values()) != {device}
-    if is_free_to_choose and not is_spread and device.type == "cpu" and config.d_model < NARROW:
+    if (
+        is_free_to_choose
+        and not is_spread
+        and device.type == "cpu"
+        and config.d_model < NARROW_WIDTH
+    ):
         precision, dtype = ("float32", "float32"), torch.float32
     if is_spread and not is_free_to_choose and (len(set(precision)) > 1 or "int8" in precision):
         raise EngineUnavailable(
@@ -169,7 +174,7 @@ def _load(
     try:
         model, report = WhisperForConditionalGeneration.from_pretrained(
             checkpoint.source,
-            **whence,
+            **source_options,
             config=config,
             dtype=dtype if is_spread or not packed else "auto",  # the file's own: cast part by part
             use_safetensors=True,
@@ -186,10 +191,10 @@ def _load(
         weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
     _check_weights(report, is_tied=config.tie_word_embeddings)
     if weights_sha256 is not None:  # of a hub model they are on this machine only now
-        check_pinned(checkpoint.folder, weights_sha256)
-    extractor = _extractor(checkpoint, whence, n_mels=config.num_mel_bins)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **whence)
-    vocabulary = read_vocabulary(model.generation_config, tokenizer)
+        check_weights_hash(checkpoint.folder, weights_sha256)
+    extractor = _extractor(checkpoint, source_options, n_mels=config.num_mel_bins)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **source_options)
+    special_tokens = read_special_tokens(model.generation_config, tokenizer)
     model.generation_config = GenerationConfig()  # decoding says all it wants itself
     n_weights = sum(parameter.numel() for parameter in model.parameters())
     model.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
@@ -201,7 +206,7 @@ def _load(
         model,
         tokenizer,
         extractor,
-        vocabulary,
+        special_tokens,
         checkpoint.revision,
         device,
         n_weights=n_weights,
@@ -222,8 +227,8 @@ def _check_weights(report: Any, *, is_tied: bool) -> None:
             raise ValueError(f"its weight file {what} {len(keys)} tensors: {named}")
 
 
-def _extractor(checkpoint: Checkpoint, whence: dict[str, Any], *, n_mels: int) -> Any:
-    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.source, **whence)
+def _extractor(checkpoint: Checkpoint, source_options: dict[str, Any], *, n_mels: int) -> Any:
+    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.source, **source_options)
     if extractor.feature_size != n_mels:
         raise ValueError(
             f"its preprocessor makes {extractor.feature_size} mels, its weights need {n_mels}"

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from thoth_watch.domain.decoding import DecodingOptions
-from thoth_watch.infrastructure.whisper.decoding import Opening, WindowDecoder, read_opening
+from thoth_watch.infrastructure.whisper.decoder_steps import DecoderCache
+from thoth_watch.infrastructure.whisper.decoding import Prefill, WindowDecoder, read_prefill
 from thoth_watch.infrastructure.whisper.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.search import Decoded, Search
-from thoth_watch.infrastructure.whisper.steps import StepMemory
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 
 class PackedWindowDecoder(WindowDecoder):
@@ -22,15 +22,15 @@ class PackedWindowDecoder(WindowDecoder):
     def __init__(
         self,
         network: PackedWhisper,
-        vocabulary: Vocabulary,
+        special_tokens: SpecialTokens,
         *,
         options: DecodingOptions | None = None,
     ) -> None:
         options = options or DecodingOptions()
-        self._network, self._vocabulary = network, vocabulary
+        self._network, self._special_tokens = network, special_tokens
         search = Search(
             network,
-            vocabulary,
+            special_tokens,
             size=network.config.vocab_size,
             positions=network.config.max_target_positions,
             device=network.device,
@@ -44,31 +44,31 @@ class PackedWindowDecoder(WindowDecoder):
         return self._network.encode(features)
 
     @torch.inference_mode()
-    def open(self, hidden: Tensor) -> Opening:
+    def prefill(self, hidden: Tensor) -> Prefill:
         """See WindowDecoder."""
-        memory = self._network.remember(
+        cache = self._network.build_cache(
             hidden, max_tokens=self._network.config.max_target_positions
         )
-        start = torch.full((len(hidden), 1), self._vocabulary.start, device=hidden.device)
-        return read_opening(self._network.step(start, memory), self._vocabulary, memory=memory)
+        start = torch.full((len(hidden), 1), self._special_tokens.start, device=hidden.device)
+        return read_prefill(self._network.step(start, cache), self._special_tokens, cache=cache)
 
-    def _begin(
-        self, opening: Opening, prompts: Sequence[list[int]], rows: Tensor
-    ) -> tuple[StepMemory, Tensor]:
-        memory = opening.memory.again(rows)
-        return memory, self._network.step(torch.tensor(prompts, device=rows.device), memory)
+    def _read_prompts(
+        self, prefill: Prefill, prompts: Sequence[list[int]], rows: Tensor
+    ) -> tuple[DecoderCache, Tensor]:
+        cache = prefill.cache.without_tokens(rows)
+        return cache, self._network.step(torch.tensor(prompts, device=rows.device), cache)
 
     @torch.inference_mode()
     def greedy(
-        self, hidden: Tensor, opening: Opening, prompts: Sequence[list[int]]
+        self, hidden: Tensor, prefill: Prefill, prompts: Sequence[list[int]]
     ) -> list[Decoded]:
         """See WindowDecoder."""
-        prompt, v = torch.tensor(prompts, device=hidden.device), self._vocabulary
+        prompt, v = torch.tensor(prompts, device=hidden.device), self._special_tokens
         if prompts[0][0] == v.start:  # it is in the memory already
-            memory, logits = copy.copy(opening.memory), opening.logits.clone()
+            cache, logits = copy.copy(prefill.cache), prefill.logits.clone()
             rest = prompt[:, 1:]
         else:
-            memory, rest = opening.memory.again(), prompt
+            cache, rest = prefill.cache.without_tokens(), prompt
         if rest.shape[1]:
-            logits = self._network.step(rest, memory)
-        return self._search.run(memory, logits, prompt_length=prompt.shape[1])
+            logits = self._network.step(rest, cache)
+        return self._search.run(cache, logits, prompt_length=prompt.shape[1])

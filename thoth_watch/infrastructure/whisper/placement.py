@@ -63,20 +63,20 @@ def read_process_facts(*, cpu: bool = False, mixed_precision: str = "no") -> Pro
     )
 
 
-def choose_device(asked: str) -> torch.device:
+def choose_device(requested: str) -> torch.device:
     """The device to compute on; `auto` is accelerate's choice. Raises EngineUnavailable."""
-    if asked == "auto":
+    if requested == "auto":
         return with_index(read_process_facts().device)
     try:
-        device = torch.device(asked)
+        device = torch.device(requested)
     except RuntimeError as error:
         raise EngineUnavailable(
-            f"device {asked!r}: no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
+            f"device {requested!r}: no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
         ) from error
     here = available_devices()
     if str(with_index(device)) not in here:
         raise EngineUnavailable(
-            f"{asked}: no such device; this machine has {', '.join(here)}; set engine.device: auto"
+            f"{requested}: no such device; this machine has {', '.join(here)}; set engine.device: auto"
         )
     return with_index(device)
 
@@ -114,20 +114,25 @@ def device_name(device: torch.device) -> str:
 
 
 def choose_precision(
-    asked: str, *, enable_mixed: bool, engine_type: str, device: torch.device, packed: bool = True
+    requested: str,
+    *,
+    enable_mixed: bool,
+    engine_type: str,
+    device: torch.device,
+    packed: bool = True,
 ) -> tuple[str, str]:
     """The number formats of encoder and decoder. Raises EngineUnavailable, naming the way out.
 
     packed: whether layers can be packed, see PackedWhisper; else there is one format, and no int8.
     """
-    encoder, decoder = parse_precision(asked)
+    encoder, decoder = parse_precision(requested)
     if not enable_mixed:
         encoder = decoder = "float32"
     if engine_type == EngineType.STANDARD:
         if {encoder, decoder} <= {"auto", "float32"}:
             return "float32", "float32"
         raise EngineUnavailable(
-            f"precision {asked}: the standard engine computes in float32; set engine.precision: "
+            f"precision {requested}: the standard engine computes in float32; set engine.precision: "
             "auto, or engine.engine_type: accelerated"
         )
     if encoder == "auto":
@@ -136,7 +141,7 @@ def choose_precision(
             decoder = encoder
     elif not packed and (encoder != decoder or "int8" in {encoder, decoder}):
         raise EngineUnavailable(
-            f"precision {asked}: without the cache there is one float format; set engine.use_cache: true"
+            f"precision {requested}: without the cache there is one float format; set engine.use_cache: true"
         )
     for precision in (encoder, decoder):
         check_precision(precision, device)
@@ -182,17 +187,17 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def accelerate_word(encoder: str, decoder: str) -> str:
+def mixed_precision_name(encoder: str, decoder: str) -> str:
     """The word of accelerate for two formats: the decoder's, else the encoder's, else `no`."""
     return next((w for p in (decoder, encoder) if (w := ACCELERATE_PRECISION[p]) != "no"), "no")
 
 
-def precision_text(encoder: str, decoder: str) -> str:
+def format_precision(encoder: str, decoder: str) -> str:
     """The pair as a person writes it: `float32`, or `bfloat16+int8`."""
     return encoder if encoder == decoder else f"{encoder}+{decoder}"
 
 
-def seconds_now(device: torch.device) -> float:
+def read_clock(device: torch.device) -> float:
     """A monotonic clock, read after all that was sent to the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

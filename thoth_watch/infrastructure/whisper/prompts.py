@@ -5,21 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from thoth_watch.domain.decoding import DecodingOptions
-from thoth_watch.infrastructure.whisper.jobs import Job
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+from thoth_watch.infrastructure.whisper.recording_job import RecordingJob
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 
-class Prompts:
+class PromptBuilder:
     """Makes the tokens that stand before a window's own."""
 
     def __init__(
-        self, tokenizer: Any, vocabulary: Vocabulary, options: DecodingOptions, *, positions: int
+        self,
+        tokenizer: Any,
+        special_tokens: SpecialTokens,
+        options: DecodingOptions,
+        *,
+        positions: int,
     ) -> None:
         """positions: of the decoder; half of them may be filled with what came before."""
-        self._vocabulary, self._options = vocabulary, options
-        self._room = positions // 2 - 1
-        self._conditions = (
-            options.is_sequential and options.condition_on_previous_text and vocabulary.follows
+        self._special_tokens, self._options = special_tokens, options
+        self._max_prompt_tokens = positions // 2 - 1
+        self._is_conditioned = (
+            options.is_sequential
+            and options.condition_on_previous_text
+            and special_tokens.supports_previous_text
         )
         self._tokenizer = tokenizer
         self._hotwords: list[int] = self._encode(options.hotwords) if options.hotwords else []
@@ -28,7 +35,7 @@ class Prompts:
         tokens: list[int] = self._tokenizer.encode(" " + text.strip(), add_special_tokens=False)
         return tokens
 
-    def before(self, job: Job, *, language: str, is_first: bool) -> list[int]:
+    def build(self, job: RecordingJob, *, language: str, is_first: bool) -> list[int]:
         """The prompt of one window of a recording, to its language and task token.
 
         A person's prompt stands before the first window (or each), then the words of the windows
@@ -36,14 +43,16 @@ class Prompts:
         """
         options = self._options
         said = job.recording.prompt if job.recording.prompt is not None else options.initial_prompt
-        conditions = self._conditions and not job.is_careful
+        conditions = self._is_conditioned and not job.is_careful
         given = self._encode(said) if said else []
-        carried = [*self._hotwords, *(given if options.carry_initial_prompt else [])][: self._room]
+        carried = [*self._hotwords, *(given if options.carry_initial_prompt else [])][
+            : self._max_prompt_tokens
+        ]
         earlier: list[int] = []
         if not options.carry_initial_prompt and (is_first or conditions):
             earlier += given
         if conditions:
             earlier += job.previous
-        room = self._room - len(carried)
+        room = self._max_prompt_tokens - len(carried)
         previous = [*carried, *(earlier[-room:] if room else [])]
-        return self._vocabulary.prompt(language, job.recording.task, previous)
+        return self._special_tokens.prompt(language, job.recording.task, previous)

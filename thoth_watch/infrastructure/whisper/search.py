@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from thoth_watch.infrastructure.whisper.steps import StepMemory, Steps
+from thoth_watch.infrastructure.whisper.decoder_steps import DecoderCache, StepDecoder
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 from thoth_watch.infrastructure.whisper.timestamp_rules import TimestampRules
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
 
 # fewer windows than this still going: the others are dropped from the batch; a GPU computes them for
 # next to nothing, and would have to capture its step anew
@@ -35,8 +35,8 @@ class Decoded:
 class _Beams:
     """One window's hypotheses: those that go on, and those that have ended with their scores."""
 
-    going: list[tuple[list[int], float]]
-    ended: list[tuple[list[int], float]] = field(default_factory=list)
+    active: list[tuple[list[int], float]]
+    finished: list[tuple[list[int], float]] = field(default_factory=list)
 
 
 class Search:
@@ -44,8 +44,8 @@ class Search:
 
     def __init__(
         self,
-        steps: Steps,
-        vocabulary: Vocabulary,
+        steps: StepDecoder,
+        special_tokens: SpecialTokens,
         *,
         size: int,
         positions: int,
@@ -53,10 +53,10 @@ class Search:
         suppressed: Sequence[int] | None = None,
     ) -> None:
         """size: of the vocabulary. positions: of the decoder. suppressed: None is the checkpoint's."""
-        self._steps, self._vocabulary, self._positions = steps, vocabulary, positions
-        always = vocabulary.suppressed if suppressed is None else suppressed
-        self._suppressed = vocabulary.mask(always, size, device)
-        self._suppressed_first = vocabulary.mask(vocabulary.suppressed_first, size, device)
+        self._steps, self._special_tokens, self._positions = steps, special_tokens, positions
+        always = special_tokens.suppressed if suppressed is None else suppressed
+        self._suppressed = special_tokens.mask(always, size, device)
+        self._suppressed_first = special_tokens.mask(special_tokens.suppressed_first, size, device)
 
     @property
     def masks(self) -> tuple[Tensor, Tensor]:
@@ -66,11 +66,11 @@ class Search:
     @property
     def end(self) -> int:
         """End-of-text."""
-        return self._vocabulary.end
+        return self._special_tokens.end
 
-    def room(self, prompt_length: int) -> int:
+    def max_new_tokens(self, prompt_length: int) -> int:
         """New tokens that fit behind a prompt of that length."""
-        return self._vocabulary.room(prompt_length, self._positions)
+        return self._special_tokens.max_new_tokens(prompt_length, self._positions)
 
     def _forbid(self, logits: Tensor, rules: TimestampRules, *, is_first: bool) -> None:
         logits.masked_fill_(self._suppressed, -torch.inf)
@@ -80,7 +80,7 @@ class Search:
 
     def run(
         self,
-        memory: StepMemory,
+        cache: DecoderCache,
         logits: Tensor,
         *,
         prompt_length: int,
@@ -92,42 +92,42 @@ class Search:
         memory has read the prompt, logits is what the decoder said to it; both are used up.
         draws: numbers in (0, 1], shape (rows, tokens), that decide what is drawn.
         """
-        v, n_rows = self._vocabulary, len(logits)
+        v, n_rows = self._special_tokens, len(logits)
         keep_share = KEEP_SHARE_ON_GPU if logits.device.type == "cuda" else KEEP_SHARE
         rules = TimestampRules(v, n_rows, logits.device)
-        room = self.room(prompt_length)
+        max_new_tokens = self.max_new_tokens(prompt_length)
         rows = torch.arange(n_rows, device=logits.device)  # those still going
         has_ended = torch.zeros(n_rows, dtype=torch.bool, device=logits.device)
-        tokens = torch.full((n_rows, room), v.end, device=logits.device)
+        tokens = torch.full((n_rows, max_new_tokens), v.end, device=logits.device)
         logprobs = torch.zeros(n_rows, device=logits.device)
-        for step in range(room):
+        for step in range(max_new_tokens):
             self._forbid(logits, rules, is_first=step == 0)
             best, chosen = logits.max(dim=-1)
             if temperature > 0 and draws is not None:
-                chosen = _draw(logits, temperature, draws[rows, step])
+                chosen = _sample_token(logits, temperature, draws[rows, step])
                 best = logits.gather(-1, chosen[:, None])[:, 0]
             logprobs[rows] += torch.where(has_ended, 0.0, best - logits.logsumexp(dim=-1))
             chosen.masked_fill_(has_ended, v.end)
             tokens[rows, step] = chosen
             has_ended |= chosen == v.end
             n_going = len(rows) - int(has_ended.sum())
-            if n_going == 0 or step == room - 1:
+            if n_going == 0 or step == max_new_tokens - 1:
                 break
             rules.push(chosen)
             if n_going <= keep_share * len(rows):
-                going = (~has_ended).nonzero()[:, 0]
-                rows, has_ended, chosen = rows[going], has_ended[going], chosen[going]
-                memory.keep(going)
-                rules.keep(going)
-            logits = self._steps.step(chosen[:, None], memory)
+                active = (~has_ended).nonzero()[:, 0]
+                rows, has_ended, chosen = rows[active], has_ended[active], chosen[active]
+                cache.keep(active)
+                rules.keep(active)
+            logits = self._steps.step(chosen[:, None], cache)
         return [
             Decoded.cut(row, total, end=v.end)
             for row, total in zip(tokens.tolist(), logprobs.tolist(), strict=True)
         ]
 
-    def beams(
+    def beam_search(
         self,
-        memory: StepMemory,
+        cache: DecoderCache,
         logits: Tensor,
         *,
         prompt_length: int,
@@ -140,12 +140,12 @@ class Search:
         A window is done when `beam_size * patience` hypotheses have ended. The rules are those of
         openai/whisper's BeamSearchDecoder and MaximumLikelihoodRanker.
         """
-        v, n_windows = self._vocabulary, len(logits)
+        v, n_windows = self._special_tokens, len(logits)
         wanted = max(1, round(beam_size * patience))
         windows = [_Beams([([], 0.0)]) for _ in range(n_windows)]
         live = list(range(n_windows))
         rules = TimestampRules(v, n_windows, logits.device)
-        for step in range(self.room(prompt_length)):
+        for step in range(self.max_new_tokens(prompt_length)):
             self._forbid(logits, rules, is_first=step == 0)
             scores = logits.log_softmax(dim=-1)
             values, choices = (part.tolist() for part in scores.topk(beam_size + 1, dim=-1))
@@ -158,7 +158,7 @@ class Search:
                 options = sorted(
                     (
                         (total + value, row, choice)
-                        for row, (_, total) in enumerate(window.going)
+                        for row, (_, total) in enumerate(window.active)
                         for value, choice in zip(
                             values[first_row + row], choices[first_row + row], strict=True
                         )
@@ -166,37 +166,37 @@ class Search:
                     ),
                     key=lambda option: -option[0],
                 )
-                going, came_from = [], []
+                active, came_from = [], []
                 for total, row, choice in options:
-                    so_far = window.going[row][0]
+                    so_far = window.active[row][0]
                     if choice == v.end:
-                        if len(window.ended) < wanted:
-                            window.ended.append((so_far, total))
+                        if len(window.finished) < wanted:
+                            window.finished.append((so_far, total))
                     else:
-                        going.append(([*so_far, choice], total))
+                        active.append(([*so_far, choice], total))
                         came_from.append(first_row + row)
-                    if len(going) == beam_size:
+                    if len(active) == beam_size:
                         break
-                first_row += len(window.going)
-                window.going = going
-                if len(window.ended) < wanted and going:
+                first_row += len(window.active)
+                window.active = active
+                if len(window.finished) < wanted and active:
                     still.append(index)
                     parents += came_from
-                    newest += [tokens[-1] for tokens, _ in going]
+                    newest += [tokens[-1] for tokens, _ in active]
             if not still:
                 break
             same_rows = len(still) == len(live) and len(parents) == len(logits)
             live = still
             rows = torch.tensor(parents, device=logits.device)
             chosen = torch.tensor(newest, device=logits.device)
-            memory.keep(rows, within_windows=same_rows)
+            cache.keep(rows, within_windows=same_rows)
             rules.keep(rows)
             rules.push(chosen)
-            logits = self._steps.step(chosen[:, None], memory)
+            logits = self._steps.step(chosen[:, None], cache)
         return [_best(window, wanted, length_penalty) for window in windows]
 
 
-def _draw(logits: Tensor, temperature: float, at: Tensor) -> Tensor:
+def _sample_token(logits: Tensor, temperature: float, at: Tensor) -> Tensor:
     """The token at which the probabilities, added up, reach `at` of their sum."""
     reached = torch.softmax(logits / temperature, dim=-1).double().cumsum(dim=-1)
     return (reached < at[:, None].double() * reached[:, -1:]).sum(dim=-1)
@@ -204,8 +204,8 @@ def _draw(logits: Tensor, temperature: float, at: Tensor) -> Tensor:
 
 def _best(window: _Beams, wanted: int, length_penalty: float | None) -> Decoded:
     """The best hypothesis that ended; where too few did, those that were cut off count too."""
-    ended = window.ended + sorted(window.going, key=lambda beam: -beam[1])
-    ended = ended[: max(wanted, len(window.ended))]
+    finished = window.finished + sorted(window.active, key=lambda beam: -beam[1])
+    finished = finished[: max(wanted, len(window.finished))]
 
     def score(beam: tuple[list[int], float]) -> float:
         tokens, total = beam
@@ -213,5 +213,5 @@ def _best(window: _Beams, wanted: int, length_penalty: float | None) -> Decoded:
             return total / max(1, len(tokens))
         return total / float(((5 + len(tokens)) / 6) ** length_penalty)
 
-    tokens, total = max(ended, key=score)
+    tokens, total = max(finished, key=score)
     return Decoded(tuple(tokens), total / (len(tokens) + 1))

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TokenSpan:
     """Tokens between two timestamps, with their times in seconds from the start of the window."""
 
     start: float
@@ -19,7 +19,7 @@ class Stretch:
 
 def cut_at_timestamps(
     tokens: Sequence[int], *, timestamp_begin: int, step_s: float, window_s: float
-) -> list[Stretch]:
+) -> list[TokenSpan]:
     """Cut a window's tokens where two timestamps meet, as openai/whisper does.
 
     tokens: what was generated, without end-of-text. step_s: seconds between timestamps (0.02).
@@ -30,7 +30,7 @@ def cut_at_timestamps(
     is_stamp = [token >= timestamp_begin for token in tokens]
     meetings = [i for i in range(1, len(tokens)) if is_stamp[i - 1] and is_stamp[i]]
     bounds = [0, *meetings, len(tokens)]
-    stretches: list[Stretch] = []
+    stretches: list[TokenSpan] = []
     now = 0.0
     for first, last in pairwise(bounds):
         if all(is_stamp[first:last]):
@@ -40,13 +40,13 @@ def cut_at_timestamps(
         end = (tokens[last - 1] - timestamp_begin) * step_s if ends else window_s
         start = min(max(start, now), window_s)
         now = end = min(max(end, start), window_s)
-        stretches.append(Stretch(start, end, tuple(tokens[first:last])))
+        stretches.append(TokenSpan(start, end, tuple(tokens[first:last])))
     return stretches
 
 
 def cut_sequentially(
     tokens: Sequence[int], *, timestamp_begin: int, step_s: float, window_s: float
-) -> tuple[list[Stretch], float]:
+) -> tuple[list[TokenSpan], float]:
     """Cut a window's tokens where two timestamps meet; an unfinished last stretch is left out.
 
     Returns the stretches and how many seconds further the next window starts. Arguments as of
@@ -59,7 +59,7 @@ def cut_sequentially(
     if not meetings:
         stamps = [t for t, stamp in zip(tokens, is_stamp, strict=True) if stamp]
         end = (stamps[-1] - timestamp_begin) * step_s if stamps else 0.0
-        return [Stretch(0.0, min(end or window_s, window_s), tuple(tokens))], window_s
+        return [TokenSpan(0.0, min(end or window_s, window_s), tuple(tokens))], window_s
     ends_alone = is_stamp[-2:] == [False, True]
     if ends_alone:
         meetings.append(len(tokens))
@@ -68,7 +68,7 @@ def cut_sequentially(
     for last in meetings:
         start, end = ((tokens[i] - timestamp_begin) * step_s for i in (first, last - 1))
         stretches.append(
-            Stretch(min(start, window_s), min(end, window_s), tuple(tokens[first:last]))
+            TokenSpan(min(start, window_s), min(end, window_s), tuple(tokens[first:last]))
         )
         first = last
     return stretches, window_s if ends_alone else end

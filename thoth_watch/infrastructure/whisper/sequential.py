@@ -18,15 +18,15 @@ from thoth_watch.infrastructure.whisper.windows import (
     PAD_S,
     Spans,
     Window,
-    between_long_pauses,
-    quiet_cut,
+    find_quiet_cut,
+    split_at_long_pauses,
 )
 
 HOP = 160  # samples a frame
-FRAMES_AT_ONCE = 3000  # of the features that are computed together: 30 s
+FRAMES_PER_CHUNK = 3000  # of the features that are computed together: 30 s
 FRAMES_PER_STEP = 2  # of a timestamp: 0.02 s
-UNHEARD_S = 1.0  # so much speech behind a window's last words is heard again
-LEAST_STEP_S = 0.4  # so that a window whose times are wrong cannot be heard for ever
+MAX_SKIPPED_SPEECH_S = 1.0  # so much speech behind a window's last words is heard again
+MIN_ADVANCE_S = 0.4  # so that a window whose times are wrong cannot be heard for ever
 _SILENCE = -10.0  # log10 of the least power that is told from none
 _DYNAMIC_RANGE = 8.0  # log10 below the loudest frame of the whole recording
 
@@ -43,18 +43,22 @@ class RecordingMels:
         self._window = torch.hann_window(extractor.n_fft)
         self._filters = torch.from_numpy(extractor.mel_filters).to(torch.float32).T
         self.n_frames = len(samples) // HOP
-        starts = range(0, self.n_frames, FRAMES_AT_ONCE)
-        self._peak = max((float(self._log_mel(s, FRAMES_AT_ONCE).max()) for s in starts), default=0)
+        starts = range(0, self.n_frames, FRAMES_PER_CHUNK)
+        self._peak = max(
+            (float(self._log_mel(s, FRAMES_PER_CHUNK).max()) for s in starts), default=0
+        )
 
-    def stretch(self, first: int, n_frames: int, *, n_heard: int | None = None) -> Tensor:
+    def slice_features(
+        self, first: int, n_frames: int, *, n_audio_frames: int | None = None
+    ) -> Tensor:
         """Features of the frames from `first` on, float32, shape (n_mels, n_frames).
 
-        Frames after the first `n_heard` are those of silence, those after the recording's end 0, as
+        Frames after the first `n_audio_frames` are those of silence, those after the recording's end 0, as
         transformers pads them.
         """
-        log_mel = self._log_mel(first, n_frames if n_heard is None else n_heard).clamp(
-            min=self._peak - _DYNAMIC_RANGE
-        )
+        log_mel = self._log_mel(
+            first, n_frames if n_audio_frames is None else n_audio_frames
+        ).clamp(min=self._peak - _DYNAMIC_RANGE)
         features = (log_mel + 4.0) / 4.0
         is_clipped = first + features.shape[1] < self.n_frames
         silence = (max(self._peak - _DYNAMIC_RANGE, _SILENCE) + 4.0) / 4.0
@@ -91,11 +95,13 @@ class SequentialWindow(Window):
 
     def features(self) -> Tensor:
         """Shape (n_mels, n_frames)."""
-        n_heard = min(self.n_frames, -(-len(self.samples) // HOP))
-        return self.mels.stretch(self.start // HOP, self.n_frames, n_heard=n_heard)
+        n_audio_frames = min(self.n_frames, -(-len(self.samples) // HOP))
+        return self.mels.slice_features(
+            self.start // HOP, self.n_frames, n_audio_frames=n_audio_frames
+        )
 
 
-class Seeker:
+class SequentialWindows:
     """Where the next window starts: known when the one before has been heard."""
 
     def __init__(
@@ -115,23 +121,23 @@ class Seeker:
         """
         self._samples, self._extractor, self._speech = samples, extractor, speech
         self._window_samples = window_samples or extractor.n_samples
-        self._parts = between_long_pauses(tuple(speech or ()))
+        self._parts = split_at_long_pauses(tuple(speech or ()))
         self._mels: RecordingMels | None = None
         whole = len(samples) // HOP * HOP  # sound from which frames can be made
         spans = ((0, whole),) if spans is None else spans
         self._spans = deque((start, min(stop, whole)) for start, stop in spans)
         self._seek = 0
         self._is_waiting = False
-        self._go_on()
+        self._seek_next()
 
     @property
-    def is_over(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether there is no sound left from which a frame could be made."""
         return not self._is_waiting and not self._spans
 
     def next(self) -> Window | None:
         """The next window, None while the last one has not been heard, or at the end."""
-        if self._is_waiting or self.is_over:
+        if self._is_waiting or self.is_exhausted:
             return None
         if self._mels is None:
             self._mels = RecordingMels(self._extractor, self._samples)
@@ -145,7 +151,7 @@ class Seeker:
         whole = self._window_end() - self._seek
         self._seek += n_samples if 0 < n_samples <= whole else whole
         self._is_waiting = False
-        self._go_on()
+        self._seek_next()
         return self._seek
 
     def _window_end(self) -> int:
@@ -156,7 +162,7 @@ class Seeker:
         limit = self._seek + self._window_samples
         end: int = min(limit, stop)
         if limit < stop and self._window_samples < self._extractor.n_samples:
-            end = quiet_cut(self._samples, start=self._seek, limit=limit)
+            end = find_quiet_cut(self._samples, start=self._seek, limit=limit)
         now_s = self._seek / SAMPLE_RATE_HZ
         part_s = next((part[-1][1] for part in self._parts if part[-1][1] > now_s), None)
         if part_s is None:
@@ -164,7 +170,7 @@ class Seeker:
         frames = math.ceil((part_s + PAD_S) * SAMPLE_RATE_HZ / HOP)
         return min(end, frames * HOP)
 
-    def _go_on(self) -> None:
+    def _seek_next(self) -> None:
         """To the next sound that is to be heard: in a span, and where somebody speaks."""
         while self._spans:
             start, stop = self._spans[0]
@@ -184,12 +190,14 @@ class Seeker:
         return seek if start_s <= now_s else int(start_s * SAMPLE_RATE_HZ) // step * step
 
 
-def go_on(words_end_s: float, advance_s: float, *, window: Window, speech: SpeechSpans) -> float:
+def choose_advance(
+    last_word_end_s: float, advance_s: float, *, window: Window, speech: SpeechSpans
+) -> float:
     """How many seconds after a window's start the next one starts.
 
     words_end_s: where its last words end. advance_s: as Whisper has it, for whom nobody speaks behind
     a last timestamp. Where somebody does, for longer than times are off, it goes on from there.
     """
-    since_s, until_s = window.offset_s + words_end_s, window.offset_s + advance_s
-    is_heard = total_s(clip_spans(speech, since_s, until_s)) <= UNHEARD_S
-    return advance_s if is_heard or words_end_s < LEAST_STEP_S else words_end_s
+    since_s, until_s = window.offset_s + last_word_end_s, window.offset_s + advance_s
+    is_heard = total_s(clip_spans(speech, since_s, until_s)) <= MAX_SKIPPED_SPEECH_S
+    return advance_s if is_heard or last_word_end_s < MIN_ADVANCE_S else last_word_end_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 
 class TimestampRules:
@@ -15,11 +15,13 @@ class TimestampRules:
     token is one; and one is taken where all together are likelier than any word.
     """
 
-    def __init__(self, vocabulary: Vocabulary, n_windows: int, device: torch.device) -> None:
-        self._v = vocabulary
+    def __init__(self, special_tokens: SpecialTokens, n_windows: int, device: torch.device) -> None:
+        self._v = special_tokens
         self._last = torch.zeros(n_windows, dtype=torch.bool, device=device)
         self._second_last = torch.ones_like(self._last)
-        self._last_stamp = torch.full((n_windows,), vocabulary.timestamp_begin - 1, device=device)
+        self._last_stamp = torch.full(
+            (n_windows,), special_tokens.timestamp_begin - 1, device=device
+        )
         self._is_first = True
 
     def apply(self, scores: Tensor) -> None:

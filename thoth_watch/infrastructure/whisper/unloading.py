@@ -8,7 +8,7 @@ import gc
 import torch
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Free what is unreachable; on a GPU what torch keeps for later, on Linux what the C library keeps."""
     gc.collect()
     if torch.cuda.is_initialized():

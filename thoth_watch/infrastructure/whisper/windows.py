@@ -17,11 +17,9 @@ Spans = Sequence[tuple[int, int]]  # [start, stop) in samples, in time order
 
 SEARCH_S = 8.0  # the end of each full window in which a quiet place is looked for
 FRAME = SAMPLE_RATE_HZ // 50  # 320: energy is measured every 20 ms
-SPOT_FRAMES = 12  # a quiet place is 0.24 s long
+QUIET_FRAMES = 12  # a quiet place is 0.24 s long
 PAD_S = 0.4  # heard before and after speech: its first and last sounds are weak
-LEAST_FULL = (
-    0.25  # of a window: with less in it, it ends in the midst of the speech that comes next
-)
+MIN_FILL = 0.25  # of a window: with less in it, it ends in the midst of the speech that comes next
 LONGEST_PAUSE_S = 4.0  # in a window; what follows a longer one, Whisper may take for no speech
 
 
@@ -62,16 +60,16 @@ def cut_windows(
     `SEARCH_S`.
     """
     total = len(samples)
-    parts = [] if speech is None else between_long_pauses(speech)
+    parts = [] if speech is None else split_at_long_pauses(speech)
     if speech is None or (len(parts) == 1 and total <= window_samples):
         groups = [[(0, total)]] if total else []
     else:
-        groups = [_padded(part, total) for part in parts]
+        groups = [_pad_spans(part, total) for part in parts]
     for spans in groups:
         yield from _cut(samples, spans, window_samples)
 
 
-def between_long_pauses(speech: SpeechSpans) -> list[SpeechSpans]:
+def split_at_long_pauses(speech: SpeechSpans) -> list[SpeechSpans]:
     """Stretches of speech in groups, in which no pause is longer than `LONGEST_PAUSE_S`."""
     groups: list[SpeechSpans] = []
     for start, end in speech:
@@ -91,15 +89,15 @@ def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
         first = index
         while index < len(spans) and spans[index][1] <= limit:
             index += 1
-        is_early = index < len(spans) and spans[index][0] < start + int(LEAST_FULL * window_samples)
+        is_early = index < len(spans) and spans[index][0] < start + int(MIN_FILL * window_samples)
         fits_none = index == first
         stop = spans[index - 1][1]
         if is_early or fits_none:
-            stop = quiet_cut(samples, start=start, limit=limit)
+            stop = find_quiet_cut(samples, start=start, limit=limit)
         yield Window(start, samples[start:stop])
 
 
-def _padded(speech: SpeechSpans, total: int) -> list[tuple[int, int]]:
+def _pad_spans(speech: SpeechSpans, total: int) -> list[tuple[int, int]]:
     """Stretches in samples with `PAD_S` on both sides, those that touch joined."""
     spans: list[tuple[int, int]] = []
     for start_s, end_s in speech:
@@ -112,19 +110,19 @@ def _padded(speech: SpeechSpans, total: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _search(window_samples: int) -> int:
+def _search_length(window_samples: int) -> int:
     """Samples at a window's end in which a quiet place is looked for."""
     return min(int(SEARCH_S * SAMPLE_RATE_HZ), window_samples // 2)
 
 
-def quiet_cut(samples: Any, *, start: int, limit: int) -> int:
+def find_quiet_cut(samples: Any, *, start: int, limit: int) -> int:
     """The sample in (start, limit] before which to cut: the latest of the quietest places."""
-    n_frames = _search(limit - start) // FRAME
-    if n_frames < SPOT_FRAMES:
+    n_frames = _search_length(limit - start) // FRAME
+    if n_frames < QUIET_FRAMES:
         return limit
     first = limit - n_frames * FRAME
     frames = np.asarray(samples[first:limit], dtype=np.float64).reshape(n_frames, FRAME)
     energy = np.cumsum(np.concatenate(([0.0], np.einsum("ij,ij->i", frames, frames))))
-    spots = energy[SPOT_FRAMES:] - energy[:-SPOT_FRAMES]
+    spots = energy[QUIET_FRAMES:] - energy[:-QUIET_FRAMES]
     latest = len(spots) - 1 - int(np.argmin(spots[::-1]))
-    return first + (latest + SPOT_FRAMES // 2) * FRAME
+    return first + (latest + QUIET_FRAMES // 2) * FRAME

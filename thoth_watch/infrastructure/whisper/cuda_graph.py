@@ -11,7 +11,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-STEADY = 3  # steps over the same tensors before they are worth a graph
+MIN_STABLE_STEPS = 3  # steps over the same tensors before they are worth a graph
 TOLERANCE = (
     0.02  # of the largest logit: how far a graph may be from the plain step, in half precision
 )
@@ -24,26 +24,29 @@ class StaticStep:
     with what is not written yet masked out. Runs anywhere; only `CapturedStep` needs CUDA.
     """
 
-    def __init__(self, network: Any, memory: Any) -> None:
+    def __init__(self, network: Any, cache: Any) -> None:
         """network: PackedWhisper; memory: its Memory, whose tensors stay where they are from now on."""
         self._network = network
-        self._memory = replace(memory, captured=None)  # its tensors, but no circle of references
-        keys, _ = memory.own[0]
-        for part in (cache for layer in memory.own for cache in layer):
-            part[:, :, memory.n_tokens :] = 0  # what is masked counts nothing, if it is a number
+        self._cache = replace(cache, captured=None)  # its tensors, but no circle of references
+        keys, _ = cache.self_attention[0]
+        for part in (tensor for layer in cache.self_attention for tensor in layer):
+            part[:, :, cache.n_tokens :] = 0  # what is masked counts nothing, if it is a number
         self._tokens = torch.zeros((len(keys), 1), dtype=torch.long, device=keys.device)
-        self._at = torch.zeros(1, dtype=torch.long, device=keys.device)
-        self._places = torch.arange(keys.shape[2], device=keys.device)
+        self._position = torch.zeros(1, dtype=torch.long, device=keys.device)
+        self._positions = torch.arange(keys.shape[2], device=keys.device)
 
-    def load(self, tokens: Tensor, *, at: int) -> None:
+    def load(self, tokens: Tensor, *, position: int) -> None:
         """Say what the next step reads, shape (n, 1), and at which position."""
         self._tokens.copy_(tokens)
-        self._at.fill_(at)
+        self._position.fill_(position)
 
     def compute(self) -> Tensor:
         """Logits of what comes next: float32, (n, vocabulary)."""
         logits: Tensor = self._network.static_step(
-            self._tokens, self._memory, at=self._at, seen=self._places <= self._at
+            self._tokens,
+            self._cache,
+            position=self._position,
+            seen=self._positions <= self._position,
         )
         return logits
 
@@ -51,10 +54,10 @@ class StaticStep:
 class CapturedStep:
     """A StaticStep in a CUDA graph."""
 
-    def __init__(self, step: StaticStep, tokens: Tensor, *, at: int, pool: Any) -> None:
-        """Capture it. tokens, at: what it is to read first; reading it twice changes nothing."""
+    def __init__(self, step: StaticStep, tokens: Tensor, *, position: int, pool: Any) -> None:
+        """Capture it. tokens, position: what it is to read first; reading it twice changes nothing."""
         self._step = step
-        step.load(tokens, at=at)
+        step.load(tokens, position=position)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -67,59 +70,59 @@ class CapturedStep:
                 self._graph.capture_end()
         torch.cuda.current_stream().wait_stream(side)
 
-    def __call__(self, tokens: Tensor, *, at: int) -> Tensor:
+    def __call__(self, tokens: Tensor, *, position: int) -> Tensor:
         """Logits of what comes next, in memory of their own."""
-        self._step.load(tokens, at=at)
+        self._step.load(tokens, position=position)
         self._graph.replay()
         return self._logits.clone()
 
 
-class Capturing:
+class StepCapturer:
     """Captures a step for each memory, unless the device has shown that it cannot, or not rightly.
 
     A memory's tensors must have stayed for a few steps: beams exchange them at each one.
     """
 
     def __init__(self) -> None:
-        self._is_checked = self._is_given_up = False
+        self._is_checked = self._is_disabled = False
         self._pool: Any = None
 
-    def step(self, network: Any, tokens: Tensor, memory: Any) -> Tensor:
+    def step(self, network: Any, tokens: Tensor, cache: Any) -> Tensor:
         """What the plain step gives; the first graph of all is held against it."""
-        memory.n_steady += 1
-        if self._is_given_up or memory.n_steady < STEADY:
-            return self._plain(network, tokens, memory)
-        at = memory.n_tokens
+        cache.n_stable_steps += 1
+        if self._is_disabled or cache.n_stable_steps < MIN_STABLE_STEPS:
+            return self._plain(network, tokens, cache)
+        position = cache.n_tokens
         try:
-            if memory.captured is None:
+            if cache.captured is None:
                 self._pool = self._pool or torch.cuda.graph_pool_handle()
-                step = StaticStep(network, memory)
-                memory.captured = CapturedStep(step, tokens, at=at, pool=self._pool)
-            logits: Tensor = memory.captured(tokens, at=at)
+                step = StaticStep(network, cache)
+                cache.captured = CapturedStep(step, tokens, position=position, pool=self._pool)
+            logits: Tensor = cache.captured(tokens, position=position)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._give_up(str(error).partition("\n")[0])
-            return self._plain(network, tokens, memory)
+            self._disable(str(error).partition("\n")[0])
+            return self._plain(network, tokens, cache)
         if self._is_checked:
-            memory.n_tokens += 1
+            cache.n_tokens += 1
             return logits
-        expected = self._plain(network, tokens, memory)  # writes what the graph wrote
+        expected = self._plain(network, tokens, cache)  # writes what the graph wrote
         if not is_close(logits, expected):
-            self._give_up("its first logits are not those of the plain step")
+            self._disable("its first logits are not those of the plain step")
         self._is_checked = True
         return expected
 
     @staticmethod
-    def _plain(network: Any, tokens: Tensor, memory: Any) -> Tensor:
-        logits: Tensor = network.plain_step(tokens, memory)
+    def _plain(network: Any, tokens: Tensor, cache: Any) -> Tensor:
+        logits: Tensor = network.plain_step(tokens, cache)
         return logits
 
-    def _give_up(self, why: str) -> None:
-        self._is_given_up = True
+    def _disable(self, reason: str) -> None:
+        self._is_disabled = True
         log.warning(
             "the decoder's step cannot be captured; graphs are off",
-            extra={"event": "graphs_off", "why": why},
+            extra={"event": "graphs_off", "why": reason},
         )
 
 

@@ -14,16 +14,16 @@ from transformers.models.whisper.generation_whisper import _median_filter
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
 
 from thoth_watch.domain.transcript import Word
-from thoth_watch.infrastructure.whisper.vocabulary import Vocabulary
+from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 MEDIAN_FILTER_WIDTH = 7
-LONGEST_WORD = 2.0  # median lengths; one that is longer took in a pause (openai/whisper's rule)
-MEDIAN_AT_MOST_S = 0.7
+MAX_WORD_RATIO = 2.0  # median lengths; one that is longer took in a pause (openai/whisper's rule)
+MAX_MEDIAN_S = 0.7
 Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class AlignmentWeights:
     """Of one window: where the decoder looked when it read each token, and how likely the next one was.
 
     weights: (n_heads, n_tokens, positions), each row sums to 1. logits: (n_tokens, vocabulary).
@@ -33,34 +33,36 @@ class Looks:
     logits: Tensor
 
 
-def words_of(
-    looks: Looks,
+def align_words(
+    alignment: AlignmentWeights,
     tokens: Sequence[int],
     *,
     prompt_length: int,
     tokenizer: Any,
-    vocabulary: Vocabulary,
+    special_tokens: SpecialTokens,
     language: str,
     step_s: float,
     duration_s: float,
 ) -> list[tuple[Word, int]]:
     """The words of a window with their times from its start, and how many tokens each took.
 
-    tokens: the text tokens, without timestamps. looks: what the decoder did when it read a prompt of
+    tokens: the text tokens, without timestamps. alignment: what the decoder did when it read a prompt of
     prompt_length tokens (the last of them `<|notimestamps|>`), the text and end-of-text.
     Source: openai/whisper's timing.py.
     """
     if not tokens:
         return []
-    positions = max(1, min(looks.weights.shape[-1], round(duration_s / step_s)))
-    weights = looks.weights[:, :, :positions].float()
+    positions = max(1, min(alignment.weights.shape[-1], round(duration_s / step_s)))
+    weights = alignment.weights[:, :, :positions].float()
     deviation = weights.std(dim=-2, keepdim=True, unbiased=False).clamp(min=1e-9)
     weights = (weights - weights.mean(dim=-2, keepdim=True)) / deviation
     matrix = _median_filter(weights[None], MEDIAN_FILTER_WIDTH)[0].mean(dim=0)
     # the row before a token is the one in which it was foreseen; end-of-text closes the last word
     matrix = matrix[prompt_length - 1 : prompt_length + len(tokens)]
-    starts_s = follow(-matrix.double().cpu().numpy()) * step_s
-    logits = looks.logits[prompt_length - 1 : prompt_length - 1 + len(tokens), : vocabulary.end]
+    starts_s = warp_rows(-matrix.double().cpu().numpy()) * step_s
+    logits = alignment.logits[
+        prompt_length - 1 : prompt_length - 1 + len(tokens), : special_tokens.end
+    ]
     chosen = torch.tensor(list(tokens), device=logits.device)
     probabilities = logits.softmax(dim=-1).gather(-1, chosen[:, None])[:, 0].tolist()
     name = LANGUAGES.get(language, "english")
@@ -79,10 +81,10 @@ def words_of(
         )
         found.append((word, len(part)))
         first = last
-    return _without_pauses(found)
+    return _shorten_long_words(found)
 
 
-def follow(cost: Matrix) -> npt.NDArray[np.int64]:
+def warp_rows(cost: Matrix) -> npt.NDArray[np.int64]:
     """Where each row begins on the cheapest way through a matrix, from corner to corner.
 
     cost: (n_rows, n_columns). Moves go down, right or both (dynamic time warping).
@@ -115,12 +117,12 @@ def follow(cost: Matrix) -> npt.NDArray[np.int64]:
     return starts
 
 
-def _without_pauses(words: list[tuple[Word, int]]) -> list[tuple[Word, int]]:
+def _shorten_long_words(words: list[tuple[Word, int]]) -> list[tuple[Word, int]]:
     """Shorten words that are much longer than the others: a pause before or after them is theirs."""
     lengths = [word.end - word.start for word, _ in words if word.end > word.start]
     if not lengths:
         return words
-    longest = LONGEST_WORD * min(MEDIAN_AT_MOST_S, float(np.median(lengths)))
+    longest = MAX_WORD_RATIO * min(MAX_MEDIAN_S, float(np.median(lengths)))
     return [
         (
             Word(

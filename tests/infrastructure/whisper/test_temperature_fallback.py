@@ -8,33 +8,33 @@ import pytest
 import torch
 
 from thoth_watch.domain.decoding import DecodingOptions
-from thoth_watch.infrastructure.whisper.decoding import Opening
-from thoth_watch.infrastructure.whisper.fallback import decode_until_good
+from thoth_watch.infrastructure.whisper.decoding import Prefill
 from thoth_watch.infrastructure.whisper.search import Decoded
+from thoth_watch.infrastructure.whisper.temperature_fallback import decode_with_fallback
 
 OPTIONS = DecodingOptions(temperature=(0.0, 0.4, 0.8))
 GOOD, DOUBTFUL = -0.2, -1.5
 
 
-class Script:
+class ScriptedDecoder:
     """A decoder that gives what stands in a table: window to log-probability by temperature."""
 
     def __init__(self, *windows, text=(1, 2)):
         self.windows, self.text = windows, text
         self.calls = []
 
-    def decode(self, hidden, opening, prompts, *, temperature, seeds, rows, careful):
+    def decode(self, hidden, prefill, prompts, *, temperature, seeds, rows, careful):
         self.calls.append((temperature, list(rows), list(seeds), careful))
         return [Decoded(self.text, self.windows[row][temperature]) for row in rows]
 
 
 def run(script, *, options=OPTIONS, no_speech=None, words="one two", careful=None):
     n = len(script.windows)
-    opening = Opening(no_speech or [0.0] * n, ["en"] * n, None, torch.zeros(n, 4))
-    return decode_until_good(
+    prefill = Prefill(no_speech or [0.0] * n, ["en"] * n, None, torch.zeros(n, 4))
+    return decode_with_fallback(
         script,
         torch.zeros(n, 1, 1),
-        opening,
+        prefill,
         [[0]] * n,
         options=options,
         text_of=lambda _: words,
@@ -44,14 +44,14 @@ def run(script, *, options=OPTIONS, no_speech=None, words="one two", careful=Non
 
 
 def test_good_words_are_decoded_once():
-    script = Script({0.0: GOOD}, {0.0: GOOD})
+    script = ScriptedDecoder({0.0: GOOD}, {0.0: GOOD})
 
     assert [a.temperature for a in run(script)] == [0.0, 0.0]
     assert len(script.calls) == 1
 
 
 def test_only_the_doubtful_window_is_decoded_again():
-    script = Script({0.0: GOOD}, {0.0: DOUBTFUL, 0.4: GOOD}, {0.0: GOOD})
+    script = ScriptedDecoder({0.0: GOOD}, {0.0: DOUBTFUL, 0.4: GOOD}, {0.0: GOOD})
 
     attempts = run(script)
 
@@ -61,7 +61,7 @@ def test_only_the_doubtful_window_is_decoded_again():
 
 
 def test_a_window_that_never_becomes_good_keeps_its_last_attempt():
-    script = Script({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: -1.2})
+    script = ScriptedDecoder({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: -1.2})
 
     (attempt,) = run(script)
 
@@ -70,7 +70,7 @@ def test_a_window_that_never_becomes_good_keeps_its_last_attempt():
 
 
 def test_words_that_repeat_themselves_are_decoded_again():
-    script = Script({0.0: GOOD, 0.4: GOOD, 0.8: GOOD})
+    script = ScriptedDecoder({0.0: GOOD, 0.4: GOOD, 0.8: GOOD})
 
     (attempt,) = run(script, words="no no no no no " * 30)
 
@@ -79,7 +79,7 @@ def test_words_that_repeat_themselves_are_decoded_again():
 
 
 def test_silence_is_not_decoded_again():
-    script = Script({0.0: DOUBTFUL})
+    script = ScriptedDecoder({0.0: DOUBTFUL})
 
     (attempt,) = run(script, no_speech=[0.9])
 
@@ -96,7 +96,7 @@ def test_silence_is_not_decoded_again():
     ],
 )
 def test_a_threshold_can_be_switched_off(changes, words, n_calls):
-    script = Script({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: DOUBTFUL})
+    script = ScriptedDecoder({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: DOUBTFUL})
 
     run(script, options=replace(OPTIONS, **changes), words=words)
 
@@ -104,7 +104,7 @@ def test_a_threshold_can_be_switched_off(changes, words, n_calls):
 
 
 def test_careful_windows_are_searched_apart_from_the_others():
-    script = Script({0.0: GOOD}, {0.0: GOOD}, {0.0: GOOD})
+    script = ScriptedDecoder({0.0: GOOD}, {0.0: GOOD}, {0.0: GOOD})
 
     run(script, careful=[False, True, False])
 

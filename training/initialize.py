@@ -18,7 +18,7 @@ _HEAD_OFFSETS: tuple[tuple[int | None, ...], ...] = (
 
 
 @torch.no_grad()
-def initialise(network: Network, *, timestamp_zero: int, seed: int) -> None:
+def initialize(network: Network, *, timestamp_zero: int, seed: int) -> None:
     """Initialise by fan-in: Hugging Face's 0.02 is far too small for a width of 192.
 
     Encoder heads start as local attention by position; a timestamp's embedding starts as the

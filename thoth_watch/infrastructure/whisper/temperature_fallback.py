@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thoth_watch.domain.decoding import DecodingOptions
-from thoth_watch.infrastructure.whisper.decoding import Opening, WindowDecoder
+from thoth_watch.infrastructure.whisper.decoding import Prefill, WindowDecoder
 from thoth_watch.infrastructure.whisper.search import Decoded
 from thoth_watch.infrastructure.whisper.segments import compression_ratio
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DecodingAttempt:
     """What one window became at one temperature."""
 
     decoded: Decoded
@@ -25,23 +25,23 @@ class Attempt:
     is_good: bool
 
 
-def decode_until_good(
+def decode_with_fallback(
     decoder: WindowDecoder,
     hidden: Tensor,
-    opening: Opening,
+    prefill: Prefill,
     prompts: Sequence[list[int]],
     *,
     options: DecodingOptions,
     text_of: Callable[[Sequence[int]], str],
     seeds: Sequence[int],
     careful: Sequence[bool],
-) -> list[Attempt]:
+) -> list[DecodingAttempt]:
     """The last attempt of each window: the first good one, else that at the highest temperature.
 
     Each window is judged by itself; only those that are not good are decoded again. seeds: a number
     for each window that decides what is drawn. careful: whether it is searched for with more effort.
     """
-    attempts: dict[int, Attempt] = {}
+    attempts: dict[int, DecodingAttempt] = {}
     waiting = list(range(len(prompts)))
     for temperature in options.temperature:
         for is_careful in (False, True):
@@ -50,7 +50,7 @@ def decode_until_good(
                 continue
             found = decoder.decode(
                 hidden,
-                opening,
+                prefill,
                 [prompts[row] for row in rows],
                 temperature=temperature,
                 seeds=[seeds[row] for row in rows],
@@ -58,11 +58,11 @@ def decode_until_good(
                 careful=is_careful,
             )
             for row, decoded in zip(rows, found, strict=True):
-                attempts[row] = judge(
+                attempts[row] = check_thresholds(
                     decoded,
                     temperature,
                     text=text_of(decoded.tokens),
-                    no_speech_prob=opening.no_speech_probs[row],
+                    no_speech_prob=prefill.no_speech_probs[row],
                     options=options,
                 )
         waiting = [row for row in waiting if not attempts[row].is_good]
@@ -71,14 +71,14 @@ def decode_until_good(
     return [attempts[row] for row in range(len(prompts))]
 
 
-def judge(
+def check_thresholds(
     decoded: Decoded,
     temperature: float,
     *,
     text: str,
     no_speech_prob: float,
     options: DecodingOptions,
-) -> Attempt:
+) -> DecodingAttempt:
     """Whether a window's words are good, by whisper's thresholds; a None switches a threshold off."""
     ratio = compression_ratio(text.strip())
     most, least = options.compression_ratio_threshold, options.logprob_threshold
@@ -86,7 +86,7 @@ def judge(
     is_repetitive = most is not None and ratio > most
     silence = options.no_speech_threshold
     is_silence = silence is not None and no_speech_prob > silence and (is_unlikely or least is None)
-    return Attempt(
+    return DecodingAttempt(
         decoded=decoded,
         temperature=temperature,
         compression_ratio=ratio,

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
 
 
-class StepMemory(Protocol):
+class DecoderCache(Protocol):
     """The encoder's output and the tokens so far, a row for each hypothesis."""
 
     def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
@@ -22,18 +22,18 @@ class StepMemory(Protocol):
         within_windows: each row comes from one of the same window.
         """
 
-    def again(self, rows: Tensor | None = None) -> Self:
+    def without_tokens(self, rows: Tensor | None = None) -> Self:
         """A new memory of the same windows (or of these rows), before the first token."""
 
 
-class Steps(Protocol):
+class StepDecoder(Protocol):
     """A decoder."""
 
-    def step(self, tokens: Tensor, memory: Any) -> Tensor:
+    def step(self, tokens: Tensor, cache: Any) -> Tensor:
         """Read tokens, shape (n, k); logits of what comes next: float32, (n, vocabulary)."""
 
-    def look(
-        self, tokens: Tensor, memory: Any, heads: Sequence[tuple[int, int]]
+    def align(
+        self, tokens: Tensor, cache: Any, heads: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
         """Read tokens; where heads (layer, head) looked in the encoder's output, and what comes next.
 
@@ -41,12 +41,14 @@ class Steps(Protocol):
         """
 
 
-class ModuleMemory:
+class TransformersCache:
     """What transformers' modules remember."""
 
     def __init__(self, hidden: Tensor, *, use_cache: bool) -> None:
         self.hidden = hidden
-        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache()) if use_cache else None
+        self.past_key_values = (
+            EncoderDecoderCache(DynamicCache(), DynamicCache()) if use_cache else None
+        )
         self.tokens = torch.zeros(len(hidden), 0, dtype=torch.long, device=hidden.device)
 
     def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
@@ -54,35 +56,35 @@ class ModuleMemory:
         if not within_windows:
             self.hidden = self.hidden[rows]
         self.tokens = self.tokens[rows]
-        if self.cache is not None and len(self.tokens):
-            self.cache.reorder_cache(rows)
+        if self.past_key_values is not None and len(self.tokens):
+            self.past_key_values.reorder_cache(rows)
 
-    def again(self, rows: Tensor | None = None) -> ModuleMemory:
+    def without_tokens(self, rows: Tensor | None = None) -> TransformersCache:
         """See StepMemory."""
         hidden = self.hidden if rows is None else self.hidden[rows]
-        return ModuleMemory(hidden, use_cache=self.cache is not None)
+        return TransformersCache(hidden, use_cache=self.past_key_values is not None)
 
 
-class ModuleSteps:
+class TransformersStepDecoder:
     """transformers' own decoder."""
 
     def __init__(self, loaded: LoadedWhisper) -> None:
         self._model = loaded.model
 
-    def step(self, tokens: Tensor, memory: ModuleMemory) -> Tensor:
+    def step(self, tokens: Tensor, cache: TransformersCache) -> Tensor:
         """See Steps."""
-        memory.tokens = torch.cat([memory.tokens, tokens], dim=1)
+        cache.tokens = torch.cat([cache.tokens, tokens], dim=1)
         output = self._model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=memory.hidden),
-            decoder_input_ids=memory.tokens if memory.cache is None else tokens,
-            past_key_values=memory.cache,
-            use_cache=memory.cache is not None,
+            encoder_outputs=BaseModelOutput(last_hidden_state=cache.hidden),
+            decoder_input_ids=cache.tokens if cache.past_key_values is None else tokens,
+            past_key_values=cache.past_key_values,
+            use_cache=cache.past_key_values is not None,
         )
         logits: Tensor = output.logits[:, -1].float()
         return logits
 
-    def look(
-        self, tokens: Tensor, memory: ModuleMemory, heads: Sequence[tuple[int, int]]
+    def align(
+        self, tokens: Tensor, cache: TransformersCache, heads: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
         """See Steps; the queries and keys are caught on their way through the modules."""
         caught: dict[tuple[int, str], Tensor] = {}
@@ -100,7 +102,7 @@ class ModuleSteps:
                 hooks.append(getattr(attention, name).register_forward_hook(catch))
         try:
             output = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=memory.hidden),
+                encoder_outputs=BaseModelOutput(last_hidden_state=cache.hidden),
                 decoder_input_ids=tokens,
                 use_cache=False,
             )

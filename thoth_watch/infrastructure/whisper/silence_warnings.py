@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silence_warnings() -> Iterator[None]:
     """Only their errors are shown, and no progress bars; the caller's settings come back."""
     accelerate_log = logging.getLogger("accelerate")
     level = accelerate_log.level

@@ -8,24 +8,24 @@ import numpy.typing as npt
 MIN_SPEECH_S, MIN_SILENCE_S = 0.1, 0.3  # shorter ones are none
 
 
-def stretches_of(
+def find_speech_spans(
     probabilities: npt.NDArray[np.float32],
     *,
     frame_s: float,
     duration_s: float,
-    enter: float,
-    leave: float,
+    threshold: float,
+    neg_threshold: float,
 ) -> tuple[tuple[float, float], ...]:
     """Stretches in seconds, in time order, apart from each other, none beyond the recording.
 
-    One begins where the probability reaches `enter` and ends where it falls below `leave`.
+    One begins where the probability reaches `threshold` and ends where it falls below `neg_threshold`.
     """
     found: list[list[int]] = []
     start: int | None = None
     for frame, probability in enumerate([*probabilities.tolist(), -1.0]):
-        if start is None and probability >= enter:
+        if start is None and probability >= threshold:
             start = frame
-        elif start is not None and probability < leave:
+        elif start is not None and probability < neg_threshold:
             if found and (start - found[-1][1]) * frame_s < MIN_SILENCE_S:
                 found[-1][1] = frame
             else:

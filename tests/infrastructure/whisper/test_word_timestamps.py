@@ -13,8 +13,12 @@ from thoth_watch.infrastructure.whisper import (
     BatchTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.aligning import Looks, follow, words_of
 from thoth_watch.infrastructure.whisper.features import log_mels
+from thoth_watch.infrastructure.whisper.word_timestamps import (
+    AlignmentWeights,
+    align_words,
+    warp_rows,
+)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (4, 4), (5, 30), (12, 200), (6, 3)])
@@ -23,7 +27,7 @@ def test_the_cheapest_way_is_that_of_transformers(shape):
     rows, columns = _dynamic_time_warping(cost.astype(np.float32).astype(np.float64))
     first = np.pad(np.diff(rows), (1, 0), constant_values=1).astype(bool)
 
-    assert follow(cost).tolist() == columns[first].tolist()
+    assert warp_rows(cost).tolist() == columns[first].tolist()
 
 
 def test_words_start_where_the_decoder_looked_for_them(load):
@@ -33,14 +37,14 @@ def test_words_start_where_the_decoder_looked_for_them(load):
     weights = torch.full((1, prompt + n + 1, 200), 1e-4)
     for index in range(n + 1):  # each token is foreseen 0.4 s after the one before
         weights[0, prompt - 1 + index, 20 * index : 20 * index + 12] = 1.0
-    logits = torch.zeros(prompt + n + 1, loaded.vocabulary.timestamp_begin + 1501)
+    logits = torch.zeros(prompt + n + 1, loaded.special_tokens.timestamp_begin + 1501)
 
-    found = words_of(
-        Looks(weights, logits),
+    found = align_words(
+        AlignmentWeights(weights, logits),
         tokens,
         prompt_length=prompt,
         tokenizer=loaded.tokenizer,
-        vocabulary=loaded.vocabulary,
+        special_tokens=loaded.special_tokens,
         language="en",
         step_s=0.02,
         duration_s=4.0,
@@ -57,16 +61,16 @@ def test_words_start_where_the_decoder_looked_for_them(load):
 
 def test_no_words_have_no_times(load):
     loaded = load()._loaded
-    looks = Looks(torch.ones(1, 5, 10), torch.zeros(5, 10))
-    how = {"tokenizer": loaded.tokenizer, "vocabulary": loaded.vocabulary, "language": "en"}
-    assert words_of(looks, [], prompt_length=4, step_s=0.02, duration_s=1, **how) == []
+    looks = AlignmentWeights(torch.ones(1, 5, 10), torch.zeros(5, 10))
+    how = {"tokenizer": loaded.tokenizer, "special_tokens": loaded.special_tokens, "language": "en"}
+    assert align_words(looks, [], prompt_length=4, step_s=0.02, duration_s=1, **how) == []
 
 
 @pytest.fixture
 def decoders(load):
     def make(engine_class):
         engine = load(engine_class)
-        return engine._loaded, engine._forwards._ear._decoder
+        return engine._loaded, engine._scheduler._transcriber._decoder
 
     return make
 
@@ -76,10 +80,13 @@ def test_both_networks_look_at_the_same_places(decoders, bursts):
     for engine_class in (WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine):
         loaded, decoder = decoders(engine_class)
         hidden = decoder.encode(log_mels(loaded.extractor, [bursts(3), bursts(4, 1), bursts(2)]))
-        prompt = [*loaded.vocabulary.prompt("en", "transcribe"), loaded.vocabulary.no_timestamps]
+        prompt = [
+            *loaded.special_tokens.prompt("en", "transcribe"),
+            loaded.special_tokens.no_timestamps,
+        ]
         looks.append(
-            decoder.look(
-                decoder.open(hidden),
+            decoder.align(
+                decoder.prefill(hidden),
                 [prompt, prompt],
                 [[5, 6, 7], [8, 9]],
                 [(0, 1), (0, 0)],

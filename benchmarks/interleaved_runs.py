@@ -13,7 +13,7 @@ from thoth_watch.domain.engine_comparison import BenchmarkPass, BenchmarkSummary
 
 
 @dataclass(slots=True)
-class Taken:
+class SystemRuns:
     """What was measured of one system."""
 
     passes: dict[str, list[BenchmarkPass]] = field(default_factory=dict)  # by kind of file
@@ -24,7 +24,7 @@ class Taken:
         """The medians of a kind of file."""
         return BenchmarkSummary.of(self.passes[kind])
 
-    def take(self, timed: TargetProcess, files: dict[str, list[Path]]) -> None:
+    def run_pass(self, timed: TargetProcess, files: dict[str, list[Path]]) -> None:
         """One turn: a pass over each kind of files."""
         for kind, paths in files.items():
             self.passes.setdefault(kind, []).append(timed.run(paths))
@@ -35,35 +35,35 @@ class Taken:
         self.peak_rss_bytes = max(self.peak_rss_bytes, timed.close())
 
 
-def take_turns(
+def run_interleaved(
     ways: Sequence[Callable[[], BenchmarkTarget]],
     files: dict[str, list[Path]],
     *,
     rounds: int,
     threads: int,
-    stay: bool,
-) -> list[Taken]:
+    is_kept_loaded: bool,
+) -> list[SystemRuns]:
     """Each way's passes over each kind of files.
 
     stay: all are loaded once, side by side, and warmed up on one file; else each is loaded for each
     of its turns, and one is in memory at a time.
     """
-    taken = [Taken() for _ in ways]
-    if stay:
-        _all_at_once(ways, files, taken, rounds=rounds, threads=threads)
+    taken = [SystemRuns() for _ in ways]
+    if is_kept_loaded:
+        _run_side_by_side(ways, files, taken, rounds=rounds, threads=threads)
     else:
         for _ in range(rounds):
             for way, one in zip(ways, taken, strict=True):
                 timed = TargetProcess(way, threads=threads)
-                one.take(timed, files)
+                one.run_pass(timed, files)
                 one.close(timed)
     return taken
 
 
-def _all_at_once(
+def _run_side_by_side(
     ways: Sequence[Callable[[], BenchmarkTarget]],
     files: dict[str, list[Path]],
-    taken: Sequence[Taken],
+    taken: Sequence[SystemRuns],
     *,
     rounds: int,
     threads: int,
@@ -75,7 +75,7 @@ def _all_at_once(
             running[-1].run(next(iter(files.values()))[:1])
         for _ in range(rounds):
             for one, timed in zip(taken, running, strict=True):
-                one.take(timed, files)
+                one.run_pass(timed, files)
     finally:
         for one, timed in zip(taken, running, strict=False):
             one.close(timed)

@@ -38,7 +38,7 @@ class MappedFiles:
             )
 
 
-def give_back_freed() -> None:
+def trim_heap() -> None:
     """Give memory that was freed back to the system, where it is glibc that keeps it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

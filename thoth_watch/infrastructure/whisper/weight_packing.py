@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thoth_watch.infrastructure.whisper.linears import Linear, build_linear
-from thoth_watch.infrastructure.whisper.mapped import MappedFiles, give_back_freed
+from thoth_watch.infrastructure.whisper.linear_layers import Linear, build_linear
+from thoth_watch.infrastructure.whisper.mapped_files import MappedFiles, trim_heap
 
 Norm = tuple[tuple[int, ...], Tensor, Tensor, float]
 
@@ -41,7 +41,7 @@ class FeedForward:
     down: Linear
 
 
-class Taker:
+class WeightPacker:
     """Takes weights out of transformers' modules, one after the other, so that none is held twice."""
 
     def __init__(self, *, n_rows: int, precision: str) -> None:
@@ -51,18 +51,18 @@ class Taker:
 
     def tensor(self, parameter: Tensor) -> Tensor:
         """In the format asked for, or float32 between int8 layers."""
-        return self.stored(parameter).to(self._dtype)
+        return self.copy_tensor(parameter).to(self._dtype)
 
-    def stored(self, parameter: Tensor) -> Tensor:
+    def copy_tensor(self, parameter: Tensor) -> Tensor:
         """In the checkpoint's own format, in memory of its own."""
-        tensor = _free(parameter)
+        tensor = _detach(parameter)
         own = tensor.clone()
         self._files.release(tensor)
         return own
 
     def norm(self, module: nn.LayerNorm) -> Norm:
         """A layer norm, in float32."""
-        weight, bias = (self.stored(p).float() for p in (module.weight, module.bias))
+        weight, bias = (self.copy_tensor(p).float() for p in (module.weight, module.bias))
         return tuple(module.normalized_shape), weight, bias, module.eps
 
     def convolution(self, module: nn.Conv1d) -> tuple[Tensor, Tensor]:
@@ -72,11 +72,11 @@ class Taker:
 
     def linear(self, *modules: nn.Linear, keep: bool = False) -> Linear:
         """One layer whose output is that of all modules, side by side."""
-        weights = [m.weight.detach() if keep else _free(m.weight) for m in modules]
+        weights = [m.weight.detach() if keep else _detach(m.weight) for m in modules]
         bias = None
         if any(m.bias is not None for m in modules):
             bias = torch.cat(
-                [w.new_zeros(len(w)) if m.bias is None else _free(m.bias)
+                [w.new_zeros(len(w)) if m.bias is None else _detach(m.bias)
                  for m, w in zip(modules, weights, strict=True)]
             )  # fmt: skip
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
@@ -108,11 +108,11 @@ class Taker:
         taken = FeedForward(
             self.norm(layer.final_layer_norm), self.linear(layer.fc1), self.linear(layer.fc2)
         )
-        give_back_freed()
+        trim_heap()
         return taken
 
 
-def _free(parameter: Any) -> Tensor:
+def _detach(parameter: Any) -> Tensor:
     """The parameter's tensor; the module has an empty one from now on."""
     tensor: Tensor = parameter.detach()
     parameter.data = tensor.new_empty(0)

@@ -39,7 +39,7 @@ class Machine:
     cores: int
 
 
-def proposal(machine: Machine) -> KnownModel:
+def recommend_model(machine: Machine) -> KnownModel:
     """The most exact model that works with room to spare: fast on a GPU, bearable on a CPU."""
     by_name = {model.name: model for model in MODELS}
     if machine.gpu_memory_gib >= 8:
@@ -49,7 +49,7 @@ def proposal(machine: Machine) -> KnownModel:
     return by_name["base" if machine.memory_gib >= 4 else "tiny"]
 
 
-def near_name(model: str) -> str | None:
+def suggest_name(model: str) -> str | None:
     """The known model whose name is nearest to a misspelt one; None where none is near."""
     names = [name for known in MODELS for name in (known.hub_id, known.name)]
     if model in (*names, "builtin"):

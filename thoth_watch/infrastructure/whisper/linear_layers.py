@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-INT8_STEPS = 127.5  # half of the range from -128 to 127
+INT8_HALF_RANGE = 127.5  # half of the range from -128 to 127
 
 
 class Linear(Protocol):
@@ -61,9 +61,9 @@ class PackedLinear(PlainLinear):
         """See Linear."""
         return self._multiply(x, "gelu", "none")
 
-    def _multiply(self, x: Tensor, then: str, algorithm: str) -> Tensor:
+    def _multiply(self, x: Tensor, activation: str, algorithm: str) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
-            x, self._weight, self._bias, then, [], algorithm
+            x, self._weight, self._bias, activation, [], algorithm
         )
         return product
 
@@ -71,21 +71,21 @@ class PackedLinear(PlainLinear):
 class Int8Linear:
     """Weights in int8 per output channel; rows are quantised as they come, results are float32.
 
-    CPU only. `quantise` and the one operator below are all that is asked of torch's quantisation.
+    CPU only. `quantize` and the one operator below are all that is asked of torch's quantisation.
     """
 
     dtype = torch.float32
     precision = "int8"
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._packed = quantise(weight, bias)
-        self._has_room = has_int8_sums()
+        self._packed = quantize(weight, bias)
+        self._has_vnni = has_vnni()
 
     def __call__(self, x: Tensor) -> Tensor:
         """See Linear."""
         # torch's own module gives rows seven bits always, for processors whose sums overflow at eight
         product: Tensor = torch.ops.quantized.linear_dynamic(
-            x, self._packed, reduce_range=not self._has_room
+            x, self._packed, reduce_range=not self._has_vnni
         )
         return product
 
@@ -94,7 +94,7 @@ class Int8Linear:
         return functional.gelu(self(x))
 
 
-def quantise(weight: Tensor, bias: Tensor | None) -> Any:
+def quantize(weight: Tensor, bias: Tensor | None) -> Any:
     """A weight of shape (n_out, n_in) in int8, symmetric by row, as `quantized::linear_dynamic` takes it.
 
     torch.ao.quantization, which is deprecated, comes to the same numbers; it held the float32 weights
@@ -103,7 +103,7 @@ def quantise(weight: Tensor, bias: Tensor | None) -> Any:
     function and Int8Linear are what changes if these operators leave torch.
     """
     whole = weight.float()
-    scales = (whole.abs().amax(dim=1) / INT8_STEPS).clamp_min(torch.finfo(torch.float32).eps)
+    scales = (whole.abs().amax(dim=1) / INT8_HALF_RANGE).clamp_min(torch.finfo(torch.float32).eps)
     zeros = torch.zeros(len(whole), dtype=torch.long)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's: its quantised tensors are to go
@@ -111,7 +111,7 @@ def quantise(weight: Tensor, bias: Tensor | None) -> Any:
     return torch.ops.quantized.linear_prepack(quantised, None if bias is None else bias.float())
 
 
-def has_int8_sums() -> bool:
+def has_vnni() -> bool:
     """Whether the processor adds products of 8-bit numbers up in 32 bits (VNNI)."""
     can = torch.cpu.get_capabilities()
     return bool(can.get("avx512_vnni") or can.get("avx_vnni"))

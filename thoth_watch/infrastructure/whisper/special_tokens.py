@@ -13,7 +13,7 @@ ENGLISH = "en"
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class SpecialTokens:
     """Token ids that steer decoding."""
 
     start: int  # <|startoftranscript|>
@@ -26,7 +26,9 @@ class Vocabulary:
     suppressed_first: tuple[int, ...]
     max_initial_timestamp_index: int | None
     max_length: int | None  # generated tokens at most, where the checkpoint says so
-    follows: bool = True  # False: it has not learnt to be told the words before, and errs if it is
+    supports_previous_text: bool = (
+        True  # False: it has not learnt to be told the words before, and errs if it is
+    )
     chunk_length: float | None = None  # seconds of the longest window that it hears well, likewise
     previous: int | None = None  # <|startofprev|>; None: it cannot be given a text
     alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) that follow the words in time
@@ -71,7 +73,7 @@ class Vocabulary:
             return [*before, self.start]
         return [*before, self.start, self.languages[language], self.tasks[task]]
 
-    def room(self, prompt_length: int, positions: int) -> int:
+    def max_new_tokens(self, prompt_length: int, positions: int) -> int:
         """New tokens that fit behind a prompt; a checkpoint's own limit leaves the prompt out.
 
         positions: how many tokens the decoder can tell apart, prompt included.
@@ -87,7 +89,7 @@ class Vocabulary:
         return mask.to(device)
 
 
-def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:
+def read_special_tokens(generation: Any, tokenizer: Any) -> SpecialTokens:
     """The vocabulary from a checkpoint's generation_config, else from its tokenizer.
 
     Raises ValueError when a token that decoding needs is missing.
@@ -108,7 +110,7 @@ def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:
     languages = getattr(generation, "lang_to_id", None) or {}
     tasks = getattr(generation, "task_to_id", None) or {}
     is_multilingual = getattr(generation, "is_multilingual", bool(languages))
-    return Vocabulary(
+    return SpecialTokens(
         start=needed(generation.decoder_start_token_id, "<|startoftranscript|>"),
         end=needed(generation.eos_token_id, "<|endoftext|>"),
         no_speech=token("<|nospeech|>", "<|nocaptions|>"),
@@ -127,6 +129,6 @@ def read_vocabulary(generation: Any, tokenizer: Any) -> Vocabulary:
         suppressed_first=tuple(generation.begin_suppress_tokens or ()),
         max_initial_timestamp_index=getattr(generation, "max_initial_timestamp_index", None),
         max_length=generation.max_length,
-        follows=getattr(generation, "condition_on_prev_tokens", None) is not False,
+        supports_previous_text=getattr(generation, "condition_on_prev_tokens", None) is not False,
         chunk_length=getattr(generation, "chunk_length", None),
     )

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from thoth_watch.infrastructure.whisper.mapped import MappedFiles
+from thoth_watch.infrastructure.whisper.mapped_files import MappedFiles
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="madvise is asked for on Linux only"

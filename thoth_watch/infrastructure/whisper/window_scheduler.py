@@ -10,37 +10,41 @@ import torch
 from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize
-from thoth_watch.infrastructure.whisper.hearing import Ear, Piece
-from thoth_watch.infrastructure.whisper.jobs import Heard, Job
-from thoth_watch.infrastructure.whisper.vocabulary import ENGLISH, Vocabulary
+from thoth_watch.infrastructure.whisper.recording_job import RecordingJob, WindowResult
+from thoth_watch.infrastructure.whisper.special_tokens import ENGLISH, SpecialTokens
+from thoth_watch.infrastructure.whisper.window_transcriber import WindowJob, WindowTranscriber
 
 log = logging.getLogger(__name__)
 
-PASSES_AHEAD = 4  # trimmed windows: recordings for so many forward passes are sorted by length,
-AUDIO_AHEAD_S = 480.0  # as long as no more than so much sound waits
+MAX_PASSES_AHEAD = 4  # trimmed windows: recordings for so many forward passes are sorted by length,
+MAX_AUDIO_AHEAD_S = 480.0  # as long as no more than so much sound waits
 
 
-class Forwards:
+class WindowScheduler:
     """Windows in, transcripts out; never more than one forward pass of windows is waiting."""
 
     def __init__(
-        self, ear: Ear, *, size: BatchSize, on_smaller: Callable[[int, str], None]
+        self,
+        transcriber: WindowTranscriber,
+        *,
+        size: BatchSize,
+        on_size_reduced: Callable[[int, str], None],
     ) -> None:
         """size: windows per forward pass. on_smaller(got, why): memory made it smaller."""
-        self._ear, self._size = ear, size
-        self._on_smaller = on_smaller
+        self._transcriber, self._size = transcriber, size
+        self._on_size_reduced = on_size_reduced
 
     @property
     def size(self) -> int:
         """Windows of the next forward pass, at most."""
-        return self._size.now
+        return self._size.current
 
     def run(
         self,
         recordings: Iterable[Recording],
         *,
-        vocabulary: Vocabulary,
-        shares: bool,
+        special_tokens: SpecialTokens,
+        is_batched_across_recordings: bool,
         seconds: EngineSeconds,
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
@@ -49,59 +53,74 @@ class Forwards:
 
         shares: whether windows of several recordings share a forward pass.
         """
-        queue = _Queue(iter(recordings), vocabulary, self._ear, shares=shares)
+        queue = _Queue(
+            iter(recordings),
+            special_tokens,
+            self._transcriber,
+            is_batched_across_recordings=is_batched_across_recordings,
+        )
         try:
             while not should_stop():
-                pieces = queue.take(self.size)
-                if pieces and should_stop():  # decoding a file may have taken long
+                window_jobs = queue.next_windows(self.size)
+                if window_jobs and should_stop():  # decoding a file may have taken long
                     return
                 advanced_s = 0.0
-                for piece, heard in zip(pieces, self._hear(pieces, seconds), strict=True):
+                for window_job, heard in zip(
+                    window_jobs, self._transcribe(window_jobs, seconds), strict=True
+                ):
                     if isinstance(heard, Exception):
-                        piece.job.fail(f"{type(heard).__name__}: {heard}")
-                    elif piece.job.error is None:
-                        piece.job.add(heard, piece.window)
+                        window_job.job.fail(f"{type(heard).__name__}: {heard}")
+                    elif window_job.job.error is None:
+                        window_job.job.add(heard, window_job.window)
                         seconds.tokens += heard.n_tokens
-                        advanced_s += 0.0 if piece.job.is_careful else heard.advance_s
-                if pieces:
+                        advanced_s += 0.0 if window_job.job.is_careful else heard.advance_s
+                if window_jobs:
                     on_progress(advanced_s)
                 yield from queue.finished()
-                if not pieces and queue.is_exhausted:
+                if not window_jobs and queue.is_exhausted:
                     return
         finally:
             queue.close()
 
-    def _hear(self, pieces: Sequence[Piece], seconds: EngineSeconds) -> list[Heard | Exception]:
+    def _transcribe(
+        self, window_jobs: Sequence[WindowJob], seconds: EngineSeconds
+    ) -> list[WindowResult | Exception]:
         """What each window became, or why nothing: the whole forward pass, else smaller ones."""
-        if not pieces:
+        if not window_jobs:
             return []
         try:
-            heard: list[Heard | Exception] = list(self._ear.hear(pieces, seconds))
+            heard: list[WindowResult | Exception] = list(
+                self._transcriber.transcribe(window_jobs, seconds)
+            )
         except torch.AcceleratorError as error:
             raise EngineUnavailable(f"the device failed: {error}") from error
         except Exception as error:  # noqa: BLE001 - decided here: whose fault is it?
             failure = error.with_traceback(None)  # frees the tensors that its frames hold
         else:
-            self._size.went_well(len(pieces))
+            self._size.record_success(len(window_jobs))
             return heard
-        if len(pieces) == 1:
+        if len(window_jobs) == 1:
             return [failure]
         if is_out_of_memory(failure):
-            self._size.failed(len(pieces))
+            self._size.record_failure(len(window_jobs))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self._on_smaller(self.size, str(failure).strip().partition("\n")[0])
+            self._on_size_reduced(self.size, str(failure).strip().partition("\n")[0])
             step = self.size
         else:
             log.warning(
                 "a forward pass of several windows failed; they are decoded one at a time",
-                extra={"event": "windows_retried", "windows": len(pieces), "error": str(failure)},
+                extra={
+                    "event": "windows_retried",
+                    "windows": len(window_jobs),
+                    "error": str(failure),
+                },
             )
             step = 1
-        results: list[Heard | Exception] = []
-        while len(results) < len(pieces):
-            part = pieces[len(results) : len(results) + min(step, self.size)]
-            results += self._hear(part, seconds)
+        results: list[WindowResult | Exception] = []
+        while len(results) < len(window_jobs):
+            part = window_jobs[len(results) : len(results) + min(step, self.size)]
+            results += self._transcribe(part, seconds)
         return results
 
 
@@ -118,51 +137,51 @@ class _Queue:
     def __init__(
         self,
         recordings: Iterator[Recording],
-        vocabulary: Vocabulary,
-        ear: Ear,
+        special_tokens: SpecialTokens,
+        transcriber: WindowTranscriber,
         *,
-        shares: bool,
+        is_batched_across_recordings: bool,
     ) -> None:
         self._recordings = recordings
-        self._vocabulary = vocabulary
-        self._ear = ear
-        self._shares = shares
-        self._open: list[Job] = []
+        self._special_tokens = special_tokens
+        self._transcriber = transcriber
+        self._is_batched_across_recordings = is_batched_across_recordings
+        self._active: list[RecordingJob] = []
         self._waiting: list[Recording] = []  # taken from the source, not yet taken up
         self._has_more = True
 
     @property
     def is_exhausted(self) -> bool:
         """Whether every recording has been taken up and handed back."""
-        return not self._has_more and not self._open
+        return not self._has_more and not self._active
 
-    def take(self, size: int) -> list[Piece]:
+    def next_windows(self, size: int) -> list[WindowJob]:
         """Up to `size` windows for one forward pass; none when one without windows was met."""
-        pieces: list[Piece] = []
-        for job in self._open:
-            self._fill(pieces, job, size)
-        while len(pieces) < size and (self._shares or not self._open):
+        window_jobs: list[WindowJob] = []
+        for job in self._active:
+            self._fill(window_jobs, job, size)
+        while len(window_jobs) < size and (self._is_batched_across_recordings or not self._active):
             recording = self._next_recording(size)
             if recording is None:
                 self._has_more = False
                 break
-            job = self._take_up(recording)
-            self._open.append(job)
-            before = len(pieces)
-            self._fill(pieces, job, size)
-            if len(pieces) == before == 0:
+            job = self._start_job(recording)
+            self._active.append(job)
+            before = len(window_jobs)
+            self._fill(window_jobs, job, size)
+            if len(window_jobs) == before == 0:
                 break  # hand the empty recording over before the next one is decoded
-        return pieces
+        return window_jobs
 
     def _next_recording(self, size: int) -> Recording | None:
         """The next one, None at the end; where windows are trimmed, the shortest of those at hand.
 
         A forward pass costs as much as its longest window, so windows of a length should share it.
         """
-        if not (self._shares and self._ear.trims):
+        if not (self._is_batched_across_recordings and self._transcriber.trims):
             return next(self._recordings, None)
         held_s = sum(r.info.decoded_s for r in self._waiting)
-        while len(self._waiting) < PASSES_AHEAD * size and held_s < AUDIO_AHEAD_S:
+        while len(self._waiting) < MAX_PASSES_AHEAD * size and held_s < MAX_AUDIO_AHEAD_S:
             recording = next(self._recordings, None)
             if recording is None:
                 break
@@ -175,18 +194,20 @@ class _Queue:
         return shortest
 
     @staticmethod
-    def _fill(pieces: list[Piece], job: Job, size: int) -> None:
-        while len(pieces) < size and (window := job.next_window()) is not None:
-            pieces.append(Piece(job, window, is_first=job.is_first(window)))
+    def _fill(window_jobs: list[WindowJob], job: RecordingJob, size: int) -> None:
+        while len(window_jobs) < size and (window := job.next_window()) is not None:
+            window_jobs.append(WindowJob(job, window, is_first=job.is_first(window)))
 
-    def _take_up(self, recording: Recording) -> Job:
+    def _start_job(self, recording: Recording) -> RecordingJob:
         """A job for the recording; one that the model cannot do is given up at once."""
-        job = Job.taken_up(recording, self._ear.route(recording))
+        job = RecordingJob.for_recording(
+            recording, self._transcriber.build_window_source(recording)
+        )
         try:
-            self._vocabulary.check_task(recording.task)
+            self._special_tokens.check_task(recording.task)
             if recording.language is not None:
-                job.language = self._vocabulary.language_code(recording.language)
-            elif not self._vocabulary.is_multilingual:
+                job.language = self._special_tokens.language_code(recording.language)
+            elif not self._special_tokens.is_multilingual:
                 job.language = ENGLISH
         except ValueError as error:
             job.fail(str(error))
@@ -197,17 +218,17 @@ class _Queue:
 
         One of which something is in doubt is not done yet: that is heard once more, the careful way.
         """
-        for job in [job for job in self._open if job.is_done]:
-            if self._ear.retries_suspects and (spans := job.doubted()):
-                job.hear_again(self._ear.careful_route(job.recording, spans), spans)
+        for job in [job for job in self._active if job.is_done]:
+            if self._transcriber.is_suspect_retry_enabled and (spans := job.suspect_spans()):
+                job.retry_spans(self._transcriber.build_retry_source(job.recording, spans), spans)
                 continue
-            self._open.remove(job)
+            self._active.remove(job)
             job.close()
             yield job.result()
 
     def close(self) -> None:
         """Free what is still open."""
-        while self._open:
-            self._open.pop().close()
+        while self._active:
+            self._active.pop().close()
         while self._waiting:
             self._waiting.pop().close()
