@@ -35,8 +35,8 @@ def measure(measured: Measured) -> Measured:
     """The figures of this machine for all but the share's bandwidth and the GPU."""
     from tests.servers import Postgres, RabbitMQ, Redis, running
     from thoth_watch.application.ports import WorkerInfo
-    from thoth_watch.infrastructure.dispatch.celery_app import make_app
-    from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
+    from thoth_watch.infrastructure.dispatch.celery_app import create_app
+    from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     with running(Postgres) as server, SqlLedger.open(server.new_database()) as ledger:
@@ -46,7 +46,7 @@ def measure(measured: Measured) -> Measured:
     slowest = float("inf")
     for make in (Redis, RabbitMQ):
         with running(make) as broker:
-            messages = rate(CeleryWire(make_app(broker.url)).send)
+            messages = rate(CeleryQueue(create_app(broker.url)).send)
         print(f"{make.__name__}, messages sent: {messages:.0f}/s")
         slowest = min(slowest, messages)
     entries = measure_listing()

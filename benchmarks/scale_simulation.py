@@ -26,7 +26,7 @@ from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
+from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
 from thoth_watch.infrastructure.ledger import SqlLedger
 
 INBOX = Path("/in")

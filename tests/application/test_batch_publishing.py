@@ -60,7 +60,7 @@ def texts(harness: Harness) -> dict[str, str]:
 def test_many_files_take_two_transactions(harness: Harness):
     group = Group(harness, *(f"{n}.wav" for n in range(30)))
     writes: list[int] = []
-    writing = harness.ledger._writing
+    writing = harness.ledger._write_transaction
 
     @contextmanager
     def counted():
@@ -68,7 +68,7 @@ def test_many_files_take_two_transactions(harness: Harness):
         with writing() as connection:
             yield connection
 
-    harness.ledger._writing = counted  # type: ignore[method-assign]
+    harness.ledger._write_transaction = counted  # type: ignore[method-assign]
     group.publish()
 
     assert len(writes) == 2

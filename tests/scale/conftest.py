@@ -19,7 +19,7 @@ import pytest
 
 from tests.servers import RabbitMQ, Redis, need, running, wait_until
 
-PATIENCE_S = 240.0  # for machines that are busy with other things
+TIMEOUT_S = 240.0  # for machines that are busy with other things
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,7 @@ class Fleet:
     def states(self) -> Counter[str]:
         return Counter(state for (state,) in self.query("SELECT state FROM files"))
 
-    def notes(self, what: str) -> list[tuple[float, int, str]]:
+    def log_entries(self, what: str) -> list[tuple[float, int, str]]:
         """Time, process and text of all that was written down of that kind."""
         lines = [line.split(" ", 3) for line in self.log.read_text().splitlines()]
         return [(float(at), int(pid), text) for at, pid, kind, text in lines if kind == what]
@@ -115,7 +115,7 @@ class Fleet:
         return {path.stem: path.read_text().strip() for path in sorted(self.inbox.glob("*.txt"))}
 
     def wait(self, what: Callable[[], bool], name: str) -> None:
-        wait_until(what, lambda: f"waited in vain for {name}: {self}", patience_s=PATIENCE_S)
+        wait_until(what, lambda: f"waited in vain for {name}: {self}", patience_s=TIMEOUT_S)
 
     def wait_done(self, n: int) -> None:
         """Until so many files are DONE and no batch is open."""
@@ -146,9 +146,9 @@ def broker(request: pytest.FixtureRequest) -> Any:
     """Either broker, with nothing on its queue."""
     need(modules=("celery", "psycopg"))
     server = request.getfixturevalue(request.param)
-    from thoth_watch.infrastructure.dispatch.celery_app import make_app
+    from thoth_watch.infrastructure.dispatch.celery_app import create_app
 
-    with make_app(server.url).connection_for_write() as connection, suppress(Exception):
+    with create_app(server.url).connection_for_write() as connection, suppress(Exception):
         connection.default_channel.queue_purge("thoth")
     return server
 

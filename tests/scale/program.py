@@ -24,7 +24,7 @@ from thoth_watch.domain.errors import EngineUnavailable, FileChanged
 SECONDS = float(os.environ.get("THOTH_TEST_SECONDS", "0"))
 
 
-def note(what: str, name: str) -> None:
+def write_log_line(what: str, name: str) -> None:
     """One line, whole, whoever else writes."""
     line = f"{time.time():.3f} {os.getpid()} {what} {name}\n"
     handle = os.open(os.environ["THOTH_TEST_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -50,21 +50,21 @@ class PacedEngine(FakeEngine):
 
     def transcribe_one(self, recording: Recording) -> str:
         text = str(recording.samples)
-        note("start", text)
+        write_log_line("start", text)
         if "poison" in text:
-            note("death", text)
+            write_log_line("death", text)
             os.kill(os.getpid(), signal.SIGKILL)
         end = time.monotonic() + SECONDS
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.05))
-        note("heard", text)
+        write_log_line("heard", text)
         return text
 
 
 def build_engine(config: TranscriptionEngineConfig, **_: Any) -> PacedEngine:
     if config.model == "missing":
         raise EngineUnavailable("missing: no such model")
-    note("load", Path(config.model).name)
+    write_log_line("load", Path(config.model).name)
     return PacedEngine()
 
 

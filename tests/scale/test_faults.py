@@ -15,49 +15,49 @@ from tests.servers import Postgres
 
 pytestmark = pytest.mark.scale
 
-N = 20
-BATCH = 5
+N_FILES = 20
+BATCH_FILES = 5
 LEASE_S = 8.0
 
 
-def texts() -> list[str]:
-    return [f"recording {number}" for number in range(N)]
+def recording_texts() -> list[str]:
+    return [f"recording {number}" for number in range(N_FILES)]
 
 
 @pytest.fixture
-def begun(fleet: Fleet) -> Fleet:
+def running_fleet(fleet: Fleet) -> Fleet:
     """Files, two workers and the dispatcher, with the first files started."""
     fleet.seconds = 0.5
-    fleet.put(*texts())
+    fleet.put(*recording_texts())
     fleet.configure(lease_s=LEASE_S)
     fleet.workers()
     fleet.start("run")
-    fleet.wait(lambda: len(fleet.notes("start")) >= 3, "the first files")
+    fleet.wait(lambda: len(fleet.log_entries("start")) >= 3, "the first files")
     return fleet
 
 
 def starts(fleet: Fleet) -> Counter[str]:
-    return Counter(text for _, _, text in fleet.notes("start"))
+    return Counter(text for _, _, text in fleet.log_entries("start"))
 
 
 def check(fleet: Fleet, *, started_again: int) -> None:
     """Everything is there once, and hardly anything was begun twice."""
-    fleet.wait_done(N)
-    assert list(fleet.transcripts().values()) == texts()
+    fleet.wait_done(N_FILES)
+    assert list(fleet.transcripts().values()) == recording_texts()
     assert not list(fleet.inbox.glob(".*"))  # no temporary file is left
-    begun = starts(fleet)
-    assert set(begun) == set(texts())
-    assert begun.total() - N <= started_again
-    assert fleet.query("SELECT count(*) FROM transitions WHERE after = 'DONE'") == [(N,)]
+    started = starts(fleet)
+    assert set(started) == set(recording_texts())
+    assert started.total() - N_FILES <= started_again
+    assert fleet.query("SELECT count(*) FROM transitions WHERE after = 'DONE'") == [(N_FILES,)]
 
 
-def test_nothing_happens_and_all_is_done_once_by_both(begun: Fleet) -> None:
-    check(begun, started_again=0)
-    assert len({pid for _, pid, _ in begun.notes("start")}) == 2
-    assert len(begun.notes("load")) == 2  # one engine for each worker, kept
+def test_nothing_happens_and_all_is_done_once_by_both(running_fleet: Fleet) -> None:
+    check(running_fleet, started_again=0)
+    assert len({pid for _, pid, _ in running_fleet.log_entries("start")}) == 2
+    assert len(running_fleet.log_entries("load")) == 2  # one engine for each worker, kept
 
 
-def taken_back_s(fleet: Fleet) -> float:
+def recovery_s(fleet: Fleet) -> float:
     """Seconds from the end of the dead batch's lease until its files were READY again."""
     query = (
         "SELECT extract(epoch FROM min(t.at) - max(b.lease_until)) FROM batches b JOIN transitions t"
@@ -68,87 +68,110 @@ def taken_back_s(fleet: Fleet) -> float:
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["worker", "child"])
-def test_what_a_killed_process_held_is_done_by_the_others(begun: Fleet, *, whole: bool) -> None:
-    victim = begun.processes[0]
+def test_what_a_killed_process_held_is_done_by_the_others(
+    running_fleet: Fleet, *, whole: bool
+) -> None:
+    victim = running_fleet.processes[0]
     if whole:
         os.killpg(victim.pid, signal.SIGKILL)
     else:
         os.kill(child_of(victim), signal.SIGKILL)
-    check(begun, started_again=1)
-    assert begun.query("SELECT count(*) FROM batches WHERE state = 'DEAD'") == [(1,)]
-    assert taken_back_s(begun) <= 5.0
+    check(running_fleet, started_again=1)
+    assert running_fleet.query("SELECT count(*) FROM batches WHERE state = 'DEAD'") == [(1,)]
+    assert recovery_s(running_fleet) <= 5.0
 
 
-def test_a_worker_that_slept_past_its_lease_is_fenced_off(begun: Fleet) -> None:
-    victim = begun.processes[0]
+def test_a_worker_that_slept_past_its_lease_is_fenced_off(running_fleet: Fleet) -> None:
+    victim = running_fleet.processes[0]
     os.killpg(victim.pid, signal.SIGSTOP)
     dead = "SELECT 1 FROM batches WHERE state = 'DEAD'"
-    begun.wait(lambda: bool(begun.query(dead)), "the lease to expire")
+    running_fleet.wait(lambda: bool(running_fleet.query(dead)), "the lease to expire")
     os.killpg(victim.pid, signal.SIGCONT)
-    check(begun, started_again=1)
-    begun.wait(lambda: "lease is lost" in out(begun) or "late result" in out(begun), "its insight")
+    check(running_fleet, started_again=1)
+    running_fleet.wait(
+        lambda: (
+            "lease is lost" in worker_output(running_fleet)
+            or "late result" in worker_output(running_fleet)
+        ),
+        "its insight",
+    )
 
 
-def out(fleet: Fleet) -> str:
+def worker_output(fleet: Fleet) -> str:
     return "".join(path.read_text() for path in fleet.folder.glob("worker*.out"))
 
 
 def send(broker: Any, *batch_ids: int) -> None:
-    from thoth_watch.infrastructure.dispatch.celery_app import RUN_BATCH, make_app
+    from thoth_watch.infrastructure.dispatch.celery_app import RUN_BATCH, create_app
 
-    app = make_app(broker.url)
+    app = create_app(broker.url)
     for batch_id in batch_ids:
         app.send_task(RUN_BATCH, args=[batch_id])
     app.close()
 
 
-def test_a_message_that_comes_three_times_is_obeyed_once(begun: Fleet, broker: Any) -> None:
-    n_batches = N // BATCH
+def test_a_message_that_comes_three_times_is_obeyed_once(running_fleet: Fleet, broker: Any) -> None:
+    n_batches = N_FILES // BATCH_FILES
     open_batches = "SELECT count(*) FROM batches WHERE sent_at IS NOT NULL"
-    begun.wait(lambda: begun.query(open_batches) == [(n_batches,)], "all batches to be sent")
+    running_fleet.wait(
+        lambda: running_fleet.query(open_batches) == [(n_batches,)], "all batches to be sent"
+    )
     send(broker, *range(1, n_batches + 1), *range(1, n_batches + 1))
-    check(begun, started_again=0)
+    check(running_fleet, started_again=0)
     skipped = "batch is not to be had"
-    begun.wait(lambda: out(begun).count(skipped) == 2 * n_batches, "the others to be skipped")
+    running_fleet.wait(
+        lambda: worker_output(running_fleet).count(skipped) == 2 * n_batches,
+        "the others to be skipped",
+    )
 
 
-def empty(broker: Any) -> None:
+def purge_queue(broker: Any) -> None:
     """All messages are gone, as after a flush by mistake."""
-    from thoth_watch.infrastructure.dispatch.celery_app import make_app
+    from thoth_watch.infrastructure.dispatch.celery_app import create_app
 
     if broker.name == "redis":
         import redis
 
         redis.Redis.from_url(broker.url).flushdb()
         return
-    with make_app(broker.url).connection_for_write() as connection:
+    with create_app(broker.url).connection_for_write() as connection:
         connection.default_channel.queue_purge("thoth")
 
 
-def test_messages_that_the_broker_has_lost_are_sent_again(begun: Fleet, broker: Any) -> None:
-    empty(broker)
-    check(begun, started_again=0)
+def test_messages_that_the_broker_has_lost_are_sent_again(
+    running_fleet: Fleet, broker: Any
+) -> None:
+    purge_queue(broker)
+    check(running_fleet, started_again=0)
 
 
-def test_broker_and_database_are_restarted(begun: Fleet, broker: Any, postgres: Postgres) -> None:
+def test_broker_and_database_are_restarted(
+    running_fleet: Fleet, broker: Any, postgres: Postgres
+) -> None:
     broker.restart()
     postgres.restart()
-    check(begun, started_again=2 * BATCH)  # what was under way when the ledger went away
-    assert begun.query("SELECT count(*) FROM files WHERE deaths > 0") == [(0,)]  # nobody died
+    check(
+        running_fleet, started_again=2 * BATCH_FILES
+    )  # what was under way when the ledger went away
+    assert running_fleet.query("SELECT count(*) FROM files WHERE deaths > 0") == [
+        (0,)
+    ]  # nobody died
 
 
 def test_workers_that_are_stopped_leave_nothing_undone_and_nothing_to_be_redone(
-    begun: Fleet,
+    running_fleet: Fleet,
 ) -> None:
-    stopped = begun.processes[:2]
+    stopped = running_fleet.processes[:2]
     for worker in stopped:
         worker.send_signal(signal.SIGTERM)
     assert [worker.wait(120) for worker in stopped] == [0, 0]
-    assert len(begun.notes("heard")) < N  # the rest of their batches was given back
-    assert begun.query("SELECT count(*) FROM workers") == [(0,)]
-    begun.workers(1)
-    check(begun, started_again=0)
-    assert begun.query("SELECT count(*) FROM files WHERE deaths > 0") == [(0,)]
+    assert (
+        len(running_fleet.log_entries("heard")) < N_FILES
+    )  # the rest of their batches was given back
+    assert running_fleet.query("SELECT count(*) FROM workers") == [(0,)]
+    running_fleet.workers(1)
+    check(running_fleet, started_again=0)
+    assert running_fleet.query("SELECT count(*) FROM files WHERE deaths > 0") == [(0,)]
 
 
 def test_a_file_that_kills_its_worker_is_quarantined_and_its_companions_are_done(
@@ -160,7 +183,7 @@ def test_a_file_that_kills_its_worker_is_quarantined_and_its_companions_are_done
     fleet.start("run")
     fleet.wait(lambda: fleet.states() == {"DONE": 4, "QUARANTINED": 1}, "the end of it")
     assert sorted(fleet.transcripts().values()) == ["five", "four", "one", "two"]
-    assert len(fleet.notes("death")) <= 3
+    assert len(fleet.log_entries("death")) <= 3
     ((reason,),) = fleet.query("SELECT reason FROM files WHERE state = 'QUARANTINED'")
     assert reason == "the program died 3 times while it worked on this file"
 
@@ -202,7 +225,7 @@ def test_no_more_is_under_way_than_the_workers_can_use(
 
 
 def depth(broker: Any) -> int:
-    from thoth_watch.infrastructure.dispatch.celery_app import make_app
-    from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
+    from thoth_watch.infrastructure.dispatch.celery_app import create_app
+    from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
 
-    return CeleryWire(make_app(broker.url)).depth() or 0
+    return CeleryQueue(create_app(broker.url)).depth() or 0

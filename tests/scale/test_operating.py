@@ -45,7 +45,7 @@ def test_status_shows_who_works_on_what_and_what_waits(fleet: Fleet) -> None:
     assert "none; start some with `thoth-watch worker`" in text
     fleet.workers()
     fleet.start("run")
-    fleet.wait(lambda: len(fleet.notes("start")) == 2, "both to work")
+    fleet.wait(lambda: len(fleet.log_entries("start")) == 2, "both to work")
     text = run(fleet, "status").stdout
     assert re.search(r"^service: +dispatches \(thoth-watch \S+:\d+\)$", text, re.MULTILINE)
     assert re.search(

@@ -10,7 +10,7 @@ import pytest
 from tests.contracts.test_ledger_contract import RESULT
 from tests.fakes import FakeClock
 from tests.servers import Redis, free_port, need, wait_until
-from thoth_watch.infrastructure.ledger.transcripts import result_from_text, result_to_text
+from thoth_watch.infrastructure.ledger.transcript_json import result_from_json, result_to_json
 
 pytestmark = pytest.mark.scale
 
@@ -23,8 +23,8 @@ def open_cache() -> Callable[..., object]:
     def open_(url: str, *, lifetime_s: float = 60.0, clock: FakeClock | None = None) -> RedisCache:
         return RedisCache(
             url,
-            to_text=result_to_text,
-            from_text=result_from_text,
+            serialize=result_to_json,
+            deserialize=result_from_json,
             lifetime_s=lifetime_s,
             monotonic_s=(clock or FakeClock()).monotonic_s,
         )

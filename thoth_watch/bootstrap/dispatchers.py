@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thoth_watch.application.ports import TranscriptCache
-    from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
-    from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
+    from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
+    from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
     from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.settings import Settings
 
@@ -23,7 +23,7 @@ def dispatcher_lock(settings: Settings) -> Iterator[Callable[[], None]]:
     Raises TryLater where another is: on this machine for SQLite, on any for a server.
     """
     from thoth_watch.infrastructure.ledger import lock_path
-    from thoth_watch.infrastructure.ledger.server import DispatcherLock
+    from thoth_watch.infrastructure.ledger.postgresql_server import DispatcherLock
     from thoth_watch.infrastructure.service.lock import ProcessLock
 
     if settings.ledger_url.startswith("sqlite"):
@@ -31,7 +31,7 @@ def dispatcher_lock(settings: Settings) -> Iterator[Callable[[], None]]:
             yield lambda: None
     else:
         with DispatcherLock(settings.ledger_url) as lock:
-            yield lock.check
+            yield lock.ensure_held
 
 
 def open_ledger(settings: Settings) -> SqlLedger:
@@ -43,17 +43,17 @@ def open_ledger(settings: Settings) -> SqlLedger:
     return SqlLedger.open(settings.ledger_url, death_limit=settings.dispatch.max_attempts)
 
 
-def build_wire(settings: Settings) -> CeleryWire:
+def build_wire(settings: Settings) -> CeleryQueue:
     """What carries batches' numbers to workers."""
-    from thoth_watch.infrastructure.dispatch.celery_app import make_app
-    from thoth_watch.infrastructure.dispatch.celery_wire import CeleryWire
+    from thoth_watch.infrastructure.dispatch.celery_app import create_app
+    from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
 
-    return CeleryWire(make_app(str(settings.dispatch.broker)))
+    return CeleryQueue(create_app(str(settings.dispatch.broker)))
 
 
 def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
     """Workers elsewhere, by Celery."""
-    from thoth_watch.infrastructure.dispatch.fleet import FleetDispatcher
+    from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
     from thoth_watch.infrastructure.service.clock import SystemClock
 
     clock = SystemClock()
@@ -71,11 +71,11 @@ def build_cache(settings: Settings) -> TranscriptCache | None:
     if settings.cache.url is None:
         return None
     from thoth_watch.infrastructure.cache import RedisCache
-    from thoth_watch.infrastructure.ledger.transcripts import result_from_text, result_to_text
+    from thoth_watch.infrastructure.ledger.transcript_json import result_from_json, result_to_json
 
     return RedisCache(
         settings.cache.url,
-        to_text=result_to_text,
-        from_text=result_from_text,
+        serialize=result_to_json,
+        deserialize=result_from_json,
         lifetime_s=settings.cache.lifetime_s,
     )

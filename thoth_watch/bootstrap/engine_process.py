@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.application.transcribe_batch import TranscribeBatch
     from thoth_watch.infrastructure.audio import WorkerDecoder
-    from thoth_watch.infrastructure.dispatch.engine_process import Parent
+    from thoth_watch.infrastructure.dispatch.engine_process import ParentConnection
     from thoth_watch.infrastructure.settings import Settings
 
 LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -36,19 +36,19 @@ def run_engine_process(
 
     n_threads: of the processor, that torch computes with.
     """
-    from thoth_watch.infrastructure.dispatch.engine_process import work
+    from thoth_watch.infrastructure.dispatch.engine_process import serve_batches
 
     for name in LAUNCHERS:
         os.environ.pop(name, None)  # one process, with one device: there is no group
     os.environ.setdefault("OMP_NUM_THREADS", str(n_threads))  # read when torch is imported
-    work(connection, partial(_build, settings, device))
+    serve_batches(connection, partial(_build, settings, device))
 
 
-def _build(settings: Settings, device: str, parent: Parent) -> TranscribeBatch:
+def _build(settings: Settings, device: str, parent: ParentConnection) -> TranscribeBatch:
     """Load and try the engine first of all. Raises EngineUnavailable."""
     from thoth_watch.application.check_engine import check_engine
     from thoth_watch.infrastructure.audio.tone import one_second_tone
-    from thoth_watch.infrastructure.dispatch.engine_process import ProgressAtParent
+    from thoth_watch.infrastructure.dispatch.engine_process import ParentProgress
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
@@ -64,7 +64,7 @@ def _build(settings: Settings, device: str, parent: Parent) -> TranscribeBatch:
         engines=engines,
         publish=build_publish(settings, ledger, clock),
         clock=clock,
-        progress=ProgressAtParent(parent),
+        progress=ParentProgress(parent),
     )
 
 

@@ -30,7 +30,7 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
     """
     from thoth_watch.application.destination import destination_of
     from thoth_watch.infrastructure.audio.safe_open import sha256_of
-    from thoth_watch.infrastructure.ledger import SqlLedger, care, lock_path
+    from thoth_watch.infrastructure.ledger import SqlLedger, lock_path, maintenance
     from thoth_watch.infrastructure.publishing import ours_beside
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import ProcessLock
@@ -42,7 +42,7 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
         for scan in looks:
             if scan.problem:
                 raise RetryLater(scan.problem)
-        old = care.move_aside(settings.ledger_url, now=now)
+        old = maintenance.move_aside(settings.ledger_url, now=now)
         with SqlLedger.open(settings.ledger_url) as ledger:
             for file in (file for scan in looks for file in scan.files):
                 file_options = find(file)

@@ -43,11 +43,11 @@ def build_report(settings: Settings, *, since: datetime | None) -> str:
 def ledger_stats_reader(settings: Settings) -> Callable[[], LedgerStats]:
     """What looks up the numbers of now."""
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
-    from thoth_watch.infrastructure.service.holder import holder_of
+    from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     def find() -> LedgerStats:
-        holder = holder_of(lock_path(settings.ledger_url))
+        holder = lock_holder_pid(lock_path(settings.ledger_url))
         with LedgerReader.open(settings.ledger_url) as reader:
-            return reader.figures(is_working=holder is not None)
+            return reader.ledger_stats(is_working=holder is not None)
 
     return find

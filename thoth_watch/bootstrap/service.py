@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.ledger import SqlLedger
-    from thoth_watch.infrastructure.service.notify import ServiceManager
+    from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
     from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
 
@@ -79,17 +79,17 @@ def build_service(
     ConfigError where speakers are to be told apart and what does it is missing.
     """
     from thoth_watch.application.serve import Serve, ServePolicy, StopReason
-    from thoth_watch.infrastructure.dispatch.local import LocalDispatcher
-    from thoth_watch.infrastructure.dispatch.processes import ProcessDispatcher
+    from thoth_watch.infrastructure.dispatch.local_dispatcher import LocalDispatcher
+    from thoth_watch.infrastructure.dispatch.process_dispatcher import ProcessDispatcher
     from thoth_watch.infrastructure.inbox import WatchdogDoorbell
     from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import inbox_lock
-    from thoth_watch.infrastructure.service.notify import ServiceManager
     from thoth_watch.infrastructure.service.process import owner_token
+    from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
     from thoth_watch.infrastructure.service.signals import stop_on_signals
 
-    clock, files, manager = SystemClock(), LocalFiles(), ServiceManager()
+    clock, files, manager = SystemClock(), LocalFiles(), SystemdNotifier()
     with ExitStack() as stack:
         check_lock = stack.enter_context(dispatcher_lock(settings))
         for inbox in settings.inboxes:
@@ -258,12 +258,12 @@ def _record_failed_load(
 
 
 def _reload_check(
-    stop: StopFlag, reread: Callable[[], None] | None, manager: ServiceManager
+    stop: StopFlag, reread: Callable[[], None] | None, manager: SystemdNotifier
 ) -> Callable[[], bool]:
     """Whether SIGHUP came and the configuration, read again, is a good one."""
 
     def check() -> bool:
-        if reread is None or not stop.takes_reload():
+        if reread is None or not stop.take_reload_request():
             return False
         try:
             reread()

@@ -29,12 +29,14 @@ def run_worker(settings: Settings, *, name: str) -> int:
             "this configuration has no workers elsewhere; set dispatch.kind: celery, "
             "dispatch.broker, and ledger.url to a PostgreSQL database"
         )
-    from thoth_watch.infrastructure.dispatch.celery_worker import work
+    from thoth_watch.infrastructure.dispatch.celery_worker import run_celery_worker
 
-    return work(
+    return run_celery_worker(
         settings.dispatch.broker,
         name=name,
-        begin=lambda node, is_stopping: WorkerChild(settings, node=node, is_stopping=is_stopping),
+        create_child=lambda node, is_stopping: WorkerChild(
+            settings, node=node, is_stopping=is_stopping
+        ),
     )
 
 

@@ -32,11 +32,11 @@ db.add_command(shell)
 @config_option
 def check(config: Path | None) -> None:
     """Read every page of the ledger; also while a daemon works on it. Ends with 78 if it is damaged."""
-    from thoth_watch.infrastructure.ledger import care
+    from thoth_watch.infrastructure.ledger import maintenance
 
     url = settings_of(config).ledger_url
-    care.check(url)
-    click.echo(f"{care.ledger_file(url)}: sound")
+    maintenance.check_integrity(url)
+    click.echo(f"{maintenance.ledger_file(url)}: sound")
 
 
 @db.command()
@@ -47,12 +47,12 @@ def backup(config: Path | None, file: Path | None) -> None:
 
     FILE must not be there; by default it lies beside the ledger and has the time in its name.
     """
-    from thoth_watch.infrastructure.ledger import care
+    from thoth_watch.infrastructure.ledger import maintenance
 
     url = settings_of(config).ledger_url
-    ledger = care.ledger_file(url)
+    ledger = maintenance.ledger_file(url)
     target = file or ledger.with_name(f"{ledger.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.backup")
-    care.back_up(url, target)
+    maintenance.back_up(url, target)
     click.echo(str(target))
 
 

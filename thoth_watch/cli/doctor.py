@@ -170,7 +170,7 @@ def _archives(settings: Settings) -> Iterator[Finding]:
 def _ledger(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.infrastructure.inbox.filesystem import file_system_of
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
-    from thoth_watch.infrastructure.service.holder import holder_of
+    from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     url = str(settings.origins["ledger.url"].value)  # without its password
     lock = lock_path(settings.ledger_url)
@@ -193,7 +193,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     if run is not None:
         started_ns = int(run["started_at"].timestamp() * 1e9)
         yield from _clock("clock, in the ledger", [started_ns])
-    if (process := holder_of(lock)) is not None:
+    if (process := lock_holder_pid(lock)) is not None:
         cure = "stop it before another is started; they would not work at the same time"
         yield Finding("service", f"process {process} works on this ledger", cure)
 

@@ -38,13 +38,15 @@ def hooks(config: Path | None, is_once: bool) -> None:
     Where it goes on is kept beside the ledger; at the very first start only what comes then is told.
     With --once it exits 1 if a hook did not take an event.
     """
-    from thoth_watch.infrastructure.hooks import Bookmark
-    from thoth_watch.infrastructure.ledger import Cursor, LedgerReader, lock_path
+    from thoth_watch.infrastructure.hooks import CursorFile
+    from thoth_watch.infrastructure.ledger import EventCursor, LedgerReader, lock_path
 
     settings = settings_of(config)
     if not (settings.hooks.command or settings.hooks.webhook):
         raise ConfigError("no hook: set hooks.command or hooks.webhook")
-    bookmark = Bookmark(Path(str(lock_path(settings.ledger_url)).removesuffix(".lock") + ".hooks"))
+    bookmark = CursorFile(
+        Path(str(lock_path(settings.ledger_url)).removesuffix(".lock") + ".hooks")
+    )
     deliver = _delivery(settings.hooks)
     n_lost = 0
     with LedgerReader.open(settings.ledger_url) as reader:
@@ -53,7 +55,7 @@ def hooks(config: Path | None, is_once: bool) -> None:
             _, cursor = reader.events(None, limit=1)
             bookmark.write(cursor.transition_id, cursor.run_finished_at)
         else:
-            cursor = Cursor(*place)
+            cursor = EventCursor(*place)
         while True:
             events, after = reader.events(cursor, limit=AT_ONCE)
             for event in events:
@@ -93,25 +95,25 @@ def _told(event: Mapping[str, Any], outputs: Callable[[str], list[str]]) -> dict
 
 
 def _delivery(wanted: HookSettings) -> Deliver:
-    from thoth_watch.infrastructure.hooks import run_command, to_webhook
+    from thoth_watch.infrastructure.hooks import post_webhook, run_command
 
     def deliver(event: Mapping[str, Any]) -> None:
         if wanted.command:
             run_command(wanted.command, event, timeout_s=wanted.timeout_s)
         if wanted.webhook:
-            to_webhook(wanted.webhook, event, secret=wanted.secret, timeout_s=wanted.timeout_s)
+            post_webhook(wanted.webhook, event, secret=wanted.secret, timeout_s=wanted.timeout_s)
 
     return deliver
 
 
 def _try(deliver: Deliver, event: Mapping[str, Any], *, tries: int) -> bool:
     """Whether the event was taken, at the latest at the last try."""
-    from thoth_watch.infrastructure.hooks import Undelivered
+    from thoth_watch.infrastructure.hooks import DeliveryError
 
     for number in range(tries):
         try:
             deliver(event)
-        except Undelivered as error:
+        except DeliveryError as error:
             subject = event.get("path") or f"run {event['run_id']}"
             if number + 1 == tries:
                 click.echo(

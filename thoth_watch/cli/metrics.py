@@ -37,7 +37,7 @@ def metrics(config: Path | None, output: Path | None, port: int | None, address:
         raise click.UsageError("say where: --output FILE or --port PORT")
     look = ledger_stats_reader(settings_of(config))
     try:
-        from thoth_watch.infrastructure.metrics import serve, write_textfile
+        from thoth_watch.infrastructure.metrics import serve_metrics, write_textfile
     except ModuleNotFoundError as error:
         raise EngineUnavailable(
             f"metrics needs {error.name}: pip install 'thoth-watch[metrics]'"
@@ -47,7 +47,7 @@ def metrics(config: Path | None, output: Path | None, port: int | None, address:
         return
     assert port is not None  # noqa: S101 - one of the two is given
     look()  # a ledger that cannot be read is said at once
-    server, thread = serve(address, port, look)
+    server, thread = serve_metrics(address, port, look)
     click.echo(f"metrics at http://{address}:{port}/metrics; Ctrl-C stops", err=True)
     try:
         thread.join()

@@ -57,7 +57,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
     from thoth_watch.bootstrap import Engines, build_service, build_settings, builtin_note
     from thoth_watch.cli.show import progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
-    from thoth_watch.infrastructure.service.process import leave_now
+    from thoth_watch.infrastructure.service.process import exit_now
 
     settings = build_settings(config, overrides_of(flags), required=True)
     engines = Engines(settings.engine)
@@ -94,7 +94,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
             ):
                 ending = serve()
                 if ending is StopReason.ABANDONED:
-                    leave_now(EXIT_RETRY_LATER if drain else EXIT_OK)
+                    exit_now(EXIT_RETRY_LATER if drain else EXIT_OK)
         except ThothError as error:
             if before is None:
                 raise

@@ -13,7 +13,7 @@ from thoth_watch.cli.options import config_option
 from thoth_watch.domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from thoth_watch.infrastructure.systemd import Wanted
+    from thoth_watch.infrastructure.systemd import UnitOptions
 
 ETC = Path("/etc/thoth-watch")
 GPU_DEVICE = Path("/dev/nvidiactl")
@@ -83,7 +83,7 @@ def install(
     The configuration is the one given, else ~/.config/thoth-watch/config.yaml with --user and
     /etc/thoth-watch/config.yaml (NAME.yaml for an instance) with --system.
     """
-    from thoth_watch.infrastructure.systemd import Installation, complaints, render
+    from thoth_watch.infrastructure.systemd import Installation, render, verify_units
 
     if for_user is None:
         raise click.UsageError("say for whom: --user (you, without root) or --system (the machine)")
@@ -102,13 +102,13 @@ def install(
         downloads=downloads,
     )
     files = render(wanted)
-    found = complaints(files, program=wanted.program)
+    found = verify_units(files, program=wanted.program)
     if found:
         raise ConfigError(f"systemd does not like the units, nothing was written:\n{found}")
     for written in place.write(files):
         click.echo(f"wrote {written}")
     click.echo("systemd has verified them" if found == "" else "not verified: no systemd here")
-    for line in place.tell(*_commands(place)):
+    for line in place.run_commands(*_commands(place)):
         click.echo(line)
     for line in _next_steps(wanted):
         click.echo(line)
@@ -133,9 +133,11 @@ def uninstall(for_user: bool | None, destdir: Path | None) -> None:
         *("thoth-watch.service", "thoth-watch-once.timer", "thoth-watch@*.service"),
         "thoth-watch-hooks.service",
     ]
-    said = place.tell([*systemctl, "disable", "--now", *units]) if _is_running(place) else []
+    said = (
+        place.run_commands([*systemctl, "disable", "--now", *units]) if _is_running(place) else []
+    )
     removed = place.remove()
-    said += place.tell([*systemctl, "daemon-reload"]) if _is_running(place) else []
+    said += place.run_commands([*systemctl, "daemon-reload"]) if _is_running(place) else []
     for path in removed:
         click.echo(f"removed {path}")
     for line in said:
@@ -144,15 +146,15 @@ def uninstall(for_user: bool | None, destdir: Path | None) -> None:
         click.echo(f"nothing of `thoth-watch service install` lies below {place.root}")
 
 
-def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) -> Wanted:
+def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) -> UnitOptions:
     """What is to be rendered, with the folders that the configuration names."""
     from thoth_watch.bootstrap import build_settings
     from thoth_watch.domain.file_options import NEXT_TO_SOURCE
     from thoth_watch.infrastructure.ledger import lock_path
-    from thoth_watch.infrastructure.systemd import Wanted
+    from thoth_watch.infrastructure.systemd import UnitOptions
 
     if config is None:
-        return Wanted(program, None, for_user, **more)
+        return UnitOptions(program, None, for_user, **more)
     if not config.exists():
         raise ConfigError(f"{config}: is not there; `thoth-watch init --output {config}` makes it")
     settings = build_settings(config, {}, required=True)
@@ -163,7 +165,7 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
     says_ledger = settings.origins["ledger.url"].source.startswith("file")
     if says_ledger and settings.ledger_url.startswith("sqlite"):
         writable.add(lock_path(settings.ledger_url).parent)
-    return Wanted(
+    return UnitOptions(
         program,
         config,
         for_user,
@@ -205,7 +207,7 @@ def _commands(place: Any) -> list[list[str]]:
     return commands
 
 
-def _next_steps(wanted: Wanted) -> list[str]:
+def _next_steps(wanted: UnitOptions) -> list[str]:
     systemctl = " ".join(_systemctl(for_user=wanted.for_user))
     if wanted.instance:
         steps = [f"next: {systemctl} enable --now thoth-watch@{wanted.instance}"]

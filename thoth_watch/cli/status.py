@@ -38,13 +38,13 @@ def status(config: Path | None, as_json: bool) -> None:
     from thoth_watch.cli.tables import print_json
     from thoth_watch.domain.states import State
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
-    from thoth_watch.infrastructure.service.holder import holder_of
+    from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     settings = settings_of(config)
     with LedgerReader.open(settings.ledger_url) as reader:
         backlog = reader.backlog()
         document = {
-            "working_process": holder_of(lock_path(settings.ledger_url)),
+            "working_process": lock_holder_pid(lock_path(settings.ledger_url)),
             "quiet_until": settings.quiet_hours.until(datetime.now(UTC).astimezone()),
             "inboxes": [_inbox(build_inbox(inbox).scan()) for inbox in settings.inboxes],
             "counts": reader.counts(),

@@ -31,8 +31,8 @@ def worker(config: Path | None, name: str | None, **flags: Any) -> None:
     end; the rest of the batch goes to others.
     """
     from thoth_watch.bootstrap import build_settings, run_worker
+    from thoth_watch.infrastructure.service.gpu_workers import run_worker_per_gpu, visible_gpus
     from thoth_watch.infrastructure.service.logs import set_up_logging
-    from thoth_watch.infrastructure.service.siblings import run_for_each, visible_gpus
     from thoth_watch.infrastructure.service.signals import stop_on_signals
 
     settings = build_settings(config, overrides_of(flags), required=True)
@@ -40,5 +40,5 @@ def worker(config: Path | None, name: str | None, **flags: Any) -> None:
     gpus = visible_gpus(os.environ) if settings.engine.device == "auto" and name is None else []
     if len(gpus) > 1 and settings.dispatch.is_celery:
         with stop_on_signals(lambda: None) as stop:
-            sys.exit(run_for_each(gpus, sys.argv[1:], should_stop=stop))
+            sys.exit(run_worker_per_gpu(gpus, sys.argv[1:], should_stop=stop))
     sys.exit(run_worker(settings, name=name or f"worker{os.getpid()}"))

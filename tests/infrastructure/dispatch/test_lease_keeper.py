@@ -10,7 +10,7 @@ from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.dispatch import lease_keeper
 from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 WORKER = WorkerInfo("w", "here", 7, "cpu")
 
 
@@ -20,21 +20,21 @@ class FakeLeases:
     def __init__(self) -> None:
         self.seen: list[int | None] = []
         self.renewed: list[tuple[int, str]] = []
-        self.holds = True
-        self.times_away = 0
+        self.is_held = True
+        self.n_failures = 0
         self.gone = threading.Event()
-        self.beats = threading.Semaphore(0)
+        self.heartbeats = threading.Semaphore(0)
 
     def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
-        if self.times_away > 0:
-            self.times_away -= 1
+        if self.n_failures > 0:
+            self.n_failures -= 1
             raise RetryLater("away")
         self.seen.append(batch_id)
-        self.beats.release()
+        self.heartbeats.release()
 
     def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
         self.renewed.append((batch_id, owner))
-        return self.holds
+        return self.is_held
 
     def remove_worker(self, name: str) -> None:
         self.gone.set()
@@ -47,22 +47,22 @@ def leases() -> FakeLeases:
 
 @pytest.fixture
 def keeper(leases: FakeLeases, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(lease_keeper, "TRIES_AGAIN_S", 0.01)
+    monkeypatch.setattr(lease_keeper, "RETRY_DELAY_S", 0.01)
     made = LeaseKeeperThread(lambda: leases, WORKER, owner="w 1", lease_s=0.04)  # type: ignore[arg-type, return-value]
     made.start()
     yield made
     made.stop()
 
 
-def wait_for_beats(leases: FakeLeases, n: int) -> None:
+def wait_for_heartbeats(leases: FakeLeases, n: int) -> None:
     for _ in range(n):
-        assert leases.beats.acquire(timeout=PATIENCE_S)
+        assert leases.heartbeats.acquire(timeout=TIMEOUT_S)
 
 
 def test_a_worker_is_seen_from_its_start_and_says_when_it_ends(
     keeper: Any, leases: FakeLeases
 ) -> None:
-    wait_for_beats(leases, 2)
+    wait_for_heartbeats(leases, 2)
     assert set(leases.seen) == {None}
     assert leases.renewed == []
     keeper.stop()
@@ -74,25 +74,25 @@ def test_the_lease_of_what_it_works_on_is_renewed_until_it_ends(
 ) -> None:
     with keeper.hold(5) as is_lost:
         while len(leases.renewed) < 3:
-            wait_for_beats(leases, 1)
+            wait_for_heartbeats(leases, 1)
         assert not is_lost()
     assert set(leases.renewed) == {(5, "w 1")}
     assert 5 in leases.seen
 
 
 def test_a_lost_lease_is_noticed(keeper: Any, leases: FakeLeases) -> None:
-    leases.holds = False
+    leases.is_held = False
     with keeper.hold(5) as is_lost:
-        assert is_lost.__self__.wait(PATIENCE_S)
-    leases.holds = True
+        assert is_lost.__self__.wait(TIMEOUT_S)
+    leases.is_held = True
     with keeper.hold(6) as is_lost:
-        wait_for_beats(leases, 3)
+        wait_for_heartbeats(leases, 3)
         assert not is_lost()
 
 
 def test_a_ledger_that_is_away_is_asked_again(keeper: Any, leases: FakeLeases) -> None:
-    leases.times_away = 3
+    leases.n_failures = 3
     with keeper.hold(5) as is_lost:
         while not leases.renewed:
-            wait_for_beats(leases, 1)
+            wait_for_heartbeats(leases, 1)
         assert not is_lost()

@@ -15,7 +15,7 @@ from tests.contracts.test_ledger_contract import NOW, make_ready, record, record
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, lock_path
-from thoth_watch.infrastructure.ledger.connection import WRITES
+from thoth_watch.infrastructure.ledger.connection import WRITE_OPTIONS
 from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID
 
 
@@ -51,9 +51,9 @@ def test_it_is_durable_strict_and_patient(ledger: SqlLedger) -> None:
 def test_a_writer_waits_for_another_before_it_reads_anything(url: str) -> None:
     """One that reads first and writes then fails at once when another has written in between."""
     with SqlLedger.open(url) as first, SqlLedger.open(url, busy_timeout_s=0.1) as second:
-        writing = first.engine.connect().execution_options(**WRITES)
+        writing = first.engine.connect().execution_options(**WRITE_OPTIONS)
         with writing as connection, connection.begin():
-            late = second.engine.connect().execution_options(**WRITES)
+            late = second.engine.connect().execution_options(**WRITE_OPTIONS)
             with late, pytest.raises(OperationalError, match="locked"):
                 late.begin()
 

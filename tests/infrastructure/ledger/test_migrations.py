@@ -34,12 +34,12 @@ def test_the_models_are_what_the_migrations_build(engine: Engine) -> None:
 
 def test_up_down_and_up_again(engine: Engine, url: str) -> None:
     with engine.begin() as connection:
-        command.downgrade(upgrade.configured(connection), "base")
+        command.downgrade(upgrade.alembic_config(connection), "base")
         left = set(inspect(connection).get_table_names()) | set(
             inspect(connection).get_view_names()
         )
         assert left == {"alembic_version"}
-        upgrade.to_newest(connection, place="here")
+        upgrade.upgrade_to_head(connection, location="here")
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     with SqlLedger.open(url) as ledger:
@@ -51,7 +51,7 @@ def test_what_an_older_ledger_holds_is_kept(engine: Engine, url: str, revision: 
     with SqlLedger.open(url) as ledger:
         make_ready(ledger, recording())
     with engine.begin() as connection:
-        command.downgrade(upgrade.configured(connection), revision)
+        command.downgrade(upgrade.alembic_config(connection), revision)
     with SqlLedger.open(url) as ledger:
         (waiting,) = ledger.waiting(lambda _: None)
         assert waiting.file == recording()

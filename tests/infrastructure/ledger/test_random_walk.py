@@ -31,7 +31,7 @@ NAMES = ("a.wav", "a.mp3", "b.wav", "c.wav")
 FAILURES = (State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE)
 
 
-class Walk:
+class RandomWalk:
     """Somebody who does anything at all with a ledger."""
 
     def __init__(self, ledger: SqlLedger, seed: int) -> None:
@@ -132,7 +132,7 @@ class Walk:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_order_of_events_breaks_the_ledger(ledger: SqlLedger, path: Path, seed: int) -> None:
-    walk = Walk(ledger, seed)
+    walk = RandomWalk(ledger, seed)
     for _ in range(120):
         walk.step()
     with closing(sqlite3.connect(path)) as connection:

@@ -16,7 +16,7 @@ from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
 from thoth_watch.infrastructure.ledger.migrations import upgrade
 from thoth_watch.infrastructure.ledger.tables import SCHEMA_REVISION, metadata
 
-BINDING = {
+PROMISED_COLUMNS = {
     "runs": "id started_at finished_at status engine engine_asked model model_revision device "
     "device_name precision precision_asked batch_size num_processes is_main_process files_ok "
     "files_failed audio_s wall_s load_s queue_s decode_s features_s encode_s generate_s write_s "
@@ -65,8 +65,8 @@ def test_opening_again_changes_nothing(url: str, path: Path) -> None:
 
 def test_migrating_again_changes_nothing(ledger: SqlLedger) -> None:
     with ledger.engine.begin() as connection:
-        upgrade.to_newest(connection, place="here")
-        assert upgrade.revision_of(connection) == SCHEMA_REVISION
+        upgrade.upgrade_to_head(connection, location="here")
+        assert upgrade.current_revision(connection) == SCHEMA_REVISION
 
 
 @pytest.mark.parametrize("opened", [SqlLedger.open, LedgerReader.open])
@@ -78,11 +78,11 @@ def test_a_ledger_of_a_newer_program_is_left_alone(url: str, path: Path, opened)
         opened(url)
 
 
-@pytest.mark.parametrize("table", BINDING)
+@pytest.mark.parametrize("table", PROMISED_COLUMNS)
 def test_people_find_the_columns_they_were_promised(ledger: SqlLedger, table: str) -> None:
     with ledger.engine.connect() as connection:
         columns = set(connection.execute(text(f"SELECT * FROM {table}")).keys())
-    assert set(BINDING[table].split()) <= columns
+    assert set(PROMISED_COLUMNS[table].split()) <= columns
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ import pytest
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.service.lock import ProcessLock, inbox_lock
 from thoth_watch.infrastructure.service.logs import JsonFormatter, LineFormatter
-from thoth_watch.infrastructure.service.notify import ServiceManager
 from thoth_watch.infrastructure.service.process import owner_token, peak_rss_bytes
+from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
 from thoth_watch.infrastructure.service.signals import stop_on_signals
 
 
@@ -83,7 +83,7 @@ def test_the_manager_hears_nothing_while_the_engine_is_silent_for_half_of_its_pa
         end.bind(str(tmp_path / "notify"))
         end.setblocking(False)
         environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000000"}
-        manager = ServiceManager(environ)
+        manager = SystemdNotifier(environ)
         manager.alive(silent_s=10.0)
         assert end.recv(100) == b"WATCHDOG=1"
         manager.alive(silent_s=10.1)
@@ -98,11 +98,11 @@ def test_the_manager_hears_nothing_while_the_engine_is_silent_for_half_of_its_pa
 def test_a_manager_that_does_not_read_holds_up_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("thoth_watch.infrastructure.service.notify.PATIENCE_S", 1e-4)
+    monkeypatch.setattr("thoth_watch.infrastructure.service.sd_notify.SEND_TIMEOUT_S", 1e-4)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(str(tmp_path / "notify"))
         end.settimeout(0.0)
-        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1"})
+        manager = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1"})
         for _ in range(1000):  # more than any system's queue takes
             manager.alive()
         heard = 0

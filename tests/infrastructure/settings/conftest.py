@@ -22,12 +22,12 @@ def read(tmp_path: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def refusal(read: Callable[..., Settings], tmp_path: Path) -> Callable[..., str]:
+def config_error(read: Callable[..., Settings], tmp_path: Path) -> Callable[..., str]:
     """The ConfigError that a configuration gives, without the folder's name."""
 
-    def refusal_(text: str, **layers: dict) -> str:
+    def config_error_(text: str, **layers: dict) -> str:
         with pytest.raises(ConfigError) as error:
             read(text, **layers)
         return str(error.value).replace(f"{tmp_path}/", "")
 
-    return refusal_
+    return config_error_

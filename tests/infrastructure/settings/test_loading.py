@@ -76,20 +76,20 @@ def test_every_key_can_be_said_in_the_environment(tmp_path) -> None:
     assert settings.rules == (Rule("fr/**", (("language", "fr"),)),)
 
 
-def test_an_unknown_name_in_the_environment_is_told(refusal) -> None:
-    text = refusal("log: {level: info}", environ={"THOTH_WATCH_ENGINE_DEVCE": "cpu"})
+def test_an_unknown_name_in_the_environment_is_told(config_error) -> None:
+    text = config_error("log: {level: info}", environ={"THOTH_WATCH_ENGINE_DEVCE": "cpu"})
     assert text == (
         "environment THOTH_WATCH_ENGINE_DEVCE: unknown name; did you mean THOTH_WATCH_ENGINE_DEVICE?"
     )
 
 
-def test_a_wrong_value_in_the_environment_is_told_by_its_name(refusal) -> None:
-    text = refusal("log: {level: info}", environ={"THOTH_WATCH_BATCH_MAX_FILES": "many"})
+def test_a_wrong_value_in_the_environment_is_told_by_its_name(config_error) -> None:
+    text = config_error("log: {level: info}", environ={"THOTH_WATCH_BATCH_MAX_FILES": "many"})
     assert text.startswith("environment THOTH_WATCH_BATCH_MAX_FILES: batch.max_files: found 'many'")
 
 
-def test_a_wrong_flag_is_told(refusal) -> None:
-    assert refusal("log: {level: info}", flags={"engine.task": "sing"}).startswith(
+def test_a_wrong_flag_is_told(config_error) -> None:
+    assert config_error("log: {level: info}", flags={"engine.task": "sing"}).startswith(
         "flag: engine.task: found 'sing'; allowed: transcribe, translate"
     )
 
@@ -229,8 +229,10 @@ def test_the_strongest_wish_for_a_precision_holds(
         assert settings.engine.enable_mixed_precision
 
 
-def test_two_keys_of_one_source_that_ask_for_different_precisions_are_a_problem(refusal) -> None:
-    text = refusal("engine: {precision: fp16}\nperformance: {mixed_precision: no}")
+def test_two_keys_of_one_source_that_ask_for_different_precisions_are_a_problem(
+    config_error,
+) -> None:
+    text = config_error("engine: {precision: fp16}\nperformance: {mixed_precision: no}")
     assert text == (
         "config.yaml:2: performance.mixed_precision: asks for float32, "
         "but engine.precision for float16; keep one"
@@ -310,8 +312,8 @@ def test_speakers_are_told_apart_by_default_or_by_rule(read, tmp_path: Path) -> 
     assert read("diarize: {enabled: true}").file_options.diarize
 
 
-def test_fewer_speakers_at_most_than_at_least_is_a_problem(refusal) -> None:
-    said = refusal("diarize: {min_speakers: 3, max_speakers: 2}")
+def test_fewer_speakers_at_most_than_at_least_is_a_problem(config_error) -> None:
+    said = config_error("diarize: {min_speakers: 3, max_speakers: 2}")
     assert "diarize.max_speakers: found 2, which is less than min_speakers: 3" in said
 
 

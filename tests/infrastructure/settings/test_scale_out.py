@@ -23,19 +23,21 @@ def test_workers_elsewhere_are_described_whole(read, installed) -> None:
     assert settings.origins["dispatch.broker"].value == "redis://:***@broker/3"
 
 
-def test_celery_on_sqlite_is_refused_with_the_way_out(refusal, installed) -> None:
-    text = refusal(CELERY)
+def test_celery_on_sqlite_is_refused_with_the_way_out(config_error, installed) -> None:
+    text = config_error(CELERY)
     assert text.startswith("config.yaml:1: dispatch.kind: celery's workers share a ledger")
     assert "set ledger.url to postgresql+psycopg://USER@HOST/NAME" in text
 
 
-def test_celery_without_a_broker_is_refused(refusal, installed) -> None:
-    assert "dispatch.broker: celery needs one" in refusal(SERVER + "dispatch: {kind: celery}\n")
+def test_celery_without_a_broker_is_refused(config_error, installed) -> None:
+    assert "dispatch.broker: celery needs one" in config_error(
+        SERVER + "dispatch: {kind: celery}\n"
+    )
 
 
 @pytest.mark.parametrize("broker", ["kafka://host", "redis:/host", "''", "5"])
-def test_what_is_no_broker_is_refused(refusal, installed, broker: str) -> None:
-    text = refusal(f"dispatch: {{broker: {broker}}}")
+def test_what_is_no_broker_is_refused(config_error, installed, broker: str) -> None:
+    text = config_error(f"dispatch: {{broker: {broker}}}")
     assert "dispatch.broker: found" in text
     assert "redis://HOST/0 or amqp://USER@HOST//" in text or "allowed: text" in text
 
@@ -49,10 +51,10 @@ def test_what_is_no_broker_is_refused(refusal, installed, broker: str) -> None:
     ],
 )
 def test_an_extra_that_is_missing_is_named_with_the_command_that_installs_it(
-    refusal, installed: set[str], module: str, text: str, says: str
+    config_error, installed: set[str], module: str, text: str, says: str
 ) -> None:
     installed.remove(module)
-    found = refusal(text)
+    found = config_error(text)
     assert says in found
     extra = says.rpartition(" ")[2]
     assert found.endswith(f"which is not installed; pip install 'thoth-watch[{extra}]'")

@@ -16,8 +16,8 @@ from thoth_watch.application.ports import StoredResult
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.25  # against seconds of computing
-LEFT_ALONE_S = 60.0  # after it did not answer
-PREFIX = "thoth-watch:result:1"
+RETRY_AFTER_S = 60.0  # after it did not answer
+KEY_PREFIX = "thoth-watch:result:1"
 
 
 class RedisCache:
@@ -27,8 +27,8 @@ class RedisCache:
         self,
         url: str,
         *,
-        to_text: Callable[[StoredResult], str],
-        from_text: Callable[[str], StoredResult],
+        serialize: Callable[[StoredResult], str],
+        deserialize: Callable[[str], StoredResult],
         lifetime_s: float,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -40,18 +40,18 @@ class RedisCache:
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
-        self._to_text, self._from_text = to_text, from_text
+        self._serialize, self._deserialize = serialize, deserialize
         self._lifetime_s = lifetime_s
         self._monotonic_s = monotonic_s
-        self._asks_again_s = 0.0
+        self._next_attempt_s = 0.0
 
     def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """What another machine has put there; None also where the cache is away, or holds nonsense."""
-        text = self._ask(lambda: self._redis.get(_key(sha256, fingerprint)))
+        text = self._call(lambda: self._redis.get(_key(sha256, fingerprint)))
         if text is None:
             return None
         try:
-            return self._from_text(text)
+            return self._deserialize(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning(
                 "the cache holds what is no transcript",
@@ -61,18 +61,18 @@ class RedisCache:
 
     def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
         """Put it there for its lifetime, if the cache answers."""
-        text = self._to_text(result)
+        text = self._serialize(result)
         lifetime_ms = max(1, round(self._lifetime_s * 1000))
-        self._ask(lambda: self._redis.set(_key(sha256, fingerprint), text, px=lifetime_ms))
+        self._call(lambda: self._redis.set(_key(sha256, fingerprint), text, px=lifetime_ms))
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
+    def _call(self, command: Callable[[], Any]) -> Any:
         now_s = self._monotonic_s()
-        if now_s < self._asks_again_s:
+        if now_s < self._next_attempt_s:
             return None
         try:
-            return question()
+            return command()
         except (redis.RedisError, OSError, UnicodeError) as error:
-            self._asks_again_s = now_s + LEFT_ALONE_S
+            self._next_attempt_s = now_s + RETRY_AFTER_S
             log.warning(
                 "the transcript cache does not answer and is left alone for a minute",
                 extra={"event": "cache_away", "error": str(error)},
@@ -81,4 +81,4 @@ class RedisCache:
 
 
 def _key(sha256: str, fingerprint: str) -> str:
-    return f"{PREFIX}:{sha256}:{fingerprint}"
+    return f"{KEY_PREFIX}:{sha256}:{fingerprint}"

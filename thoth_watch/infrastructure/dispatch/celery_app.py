@@ -14,11 +14,13 @@ from kombu import Queue
 QUEUE = "thoth"
 RUN_BATCH = "thoth.run_batch"
 CONNECT_TIMEOUT_S = 5.0
-SEEN_AGAIN_S = 43_200  # Redis gives a message that nobody acknowledged out again: after any batch
+VISIBILITY_TIMEOUT_S = (
+    43_200  # Redis gives a message that nobody acknowledged out again: after any batch
+)
 DELIVERY_LIMIT = 20  # of a RabbitMQ quorum queue
 
 
-def make_app(broker: str) -> Celery:
+def create_app(broker: str) -> Celery:
     """A Celery application on that broker, Redis or RabbitMQ, that knows no task yet."""
     is_redis = broker.startswith("redis")
     app = Celery("thoth_watch", broker=broker, set_as_current=False)
@@ -52,7 +54,7 @@ def make_app(broker: str) -> Celery:
 
 def _redis_options() -> dict[str, Any]:
     return {
-        "visibility_timeout": SEEN_AGAIN_S,
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": 30.0,
         "socket_keepalive": True,

@@ -17,12 +17,12 @@ from celery import signals
 from celery.utils.nodenames import host_format
 
 from thoth_watch.domain.errors import EXIT_OK, EXIT_UNAVAILABLE, EngineUnavailable, RetryLater
-from thoth_watch.infrastructure.dispatch.celery_app import QUEUE, RUN_BATCH, make_app
+from thoth_watch.infrastructure.dispatch.celery_app import QUEUE, RUN_BATCH, create_app
 
 log = logging.getLogger(__name__)
 
 
-class WorkerChild(Protocol):
+class BatchRunner(Protocol):
     """What the child does."""
 
     def run_leased_batch(self, batch_id: int) -> None:
@@ -32,20 +32,22 @@ class WorkerChild(Protocol):
         """The child ends."""
 
 
-def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], WorkerChild]) -> int:
+def run_celery_worker(
+    broker: str, *, name: str, create_child: Callable[[str, Callable[[], bool]], BatchRunner]
+) -> int:
     """Work off the queue until SIGTERM, which lets the file under way end; the exit code.
 
     name: of this worker on this machine. begin(node, is_stopping) is called in each child at its
     start and must be quick. Exits 69 where the engine cannot be had: others take the batches.
     """
-    app = make_app(broker)
+    app = create_app(broker)
     is_stopping, is_broken = multiprocessing.Event(), multiprocessing.Event()  # shared by the fork
     node = host_format(f"{name}@%h")
-    hands: list[WorkerChild] = []
+    children: list[BatchRunner] = []
 
     def run_batch(batch_id: int) -> None:
         try:
-            hands[0].run_leased_batch(batch_id)
+            children[0].run_leased_batch(batch_id)
         except EngineUnavailable as error:
             text = "this worker has no engine and ends; its batch is sent to others"
             log.warning(text, extra={"event": "no_engine", "error": str(error)})
@@ -55,20 +57,20 @@ def work(broker: str, *, name: str, begin: Callable[[str, Callable[[], bool]], W
             text = "the batch is left to others"
             log.warning(text, extra={"event": "batch_left", "error": str(error)})
 
-    def child_begins(**_: Any) -> None:
-        hands[:] = [begin(node, is_stopping.is_set)]
+    def on_child_start(**_: Any) -> None:
+        children[:] = [create_child(node, is_stopping.is_set)]
 
-    def child_ends(**_: Any) -> None:
-        for each in hands:
+    def on_child_shutdown(**_: Any) -> None:
+        for each in children:
             each.close()
 
-    def parent_stops(**_: Any) -> None:
+    def on_worker_shutting_down(**_: Any) -> None:
         is_stopping.set()
 
     app.task(name=RUN_BATCH)(run_batch)
-    signals.worker_process_init.connect(child_begins, weak=False)
-    signals.worker_process_shutdown.connect(child_ends, weak=False)
-    signals.worker_shutting_down.connect(parent_stops, weak=False)
+    signals.worker_process_init.connect(on_child_start, weak=False)
+    signals.worker_process_shutdown.connect(on_child_shutdown, weak=False)
+    signals.worker_shutting_down.connect(on_worker_shutting_down, weak=False)
     worker = app.Worker(
         hostname=node,
         pool_cls="prefork",

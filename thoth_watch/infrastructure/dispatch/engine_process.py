@@ -16,57 +16,57 @@ from thoth_watch.application.ports import Claim
 from thoth_watch.domain.errors import EngineUnavailable, ThothError
 from thoth_watch.domain.states import State
 
-SIGN_EVERY_S = 1.0
-LEFT_ALONE = 1  # exit code of one whose parent is gone
+HEARTBEAT_INTERVAL_S = 1.0
+EXIT_PARENT_GONE = 1  # exit code of one whose parent is gone
 
 Transcribe = Callable[..., Any]
 
 
-class Parent:
+class ParentConnection:
     """Who sent the batches; any thread may tell it something."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
-        self._told_s = 0.0
-        self._is_to_stop = False
+        self._last_alive_s = 0.0
+        self._is_stopping = False
         self.claims: Queue[Claim | None] = Queue()
 
-    def tell(self, what: str, *facts: Any) -> None:
+    def send(self, what: str, *facts: Any) -> None:
         """Send a message; one that finds nobody ends the process, as the batch is another's now."""
         try:
             with self._lock:
                 self._connection.send((what, *facts))
         except OSError:
-            os._exit(LEFT_ALONE)
+            os._exit(EXIT_PARENT_GONE)
 
     def should_stop(self) -> bool:
         """Whether the parent wants the batch to end; a sign of life."""
         now_s = time.monotonic()
-        if now_s - self._told_s >= SIGN_EVERY_S:
-            self._told_s = now_s
-            self.tell("alive")
-        return self._is_to_stop
+        if now_s - self._last_alive_s >= HEARTBEAT_INTERVAL_S:
+            self._last_alive_s = now_s
+            self.send("alive")
+        return self._is_stopping
 
-    def listen(self) -> None:
+    def receive_messages(self) -> None:
         """Take what it sends, until it ends: then so does this process, whatever is under way."""
         while True:
             try:
                 what, *facts = self._connection.recv()
             except (EOFError, OSError):
-                os._exit(LEFT_ALONE)
+                os._exit(EXIT_PARENT_GONE)
             if what == "stop":
-                self._is_to_stop = True
+                self._is_stopping = True
             elif what == "leave":
                 self.claims.put(None)
             else:
                 self.claims.put(*facts)
 
 
-class ProgressAtParent:
+class ParentProgress:
     """What became of files is told to the parent, who shows it."""
 
-    def __init__(self, parent: Parent) -> None:
+    def __init__(self, parent: ParentConnection) -> None:
         self._parent = parent
 
     def begin(self, *, files: int, audio_s: float) -> None:
@@ -77,13 +77,13 @@ class ProgressAtParent:
 
     def finished(self, path: Path, state: State, reason: str) -> None:
         """One file has come to its end."""
-        self._parent.tell("finished", path, state, reason)
+        self._parent.send("finished", path, state, reason)
 
     def end(self) -> None:
         """Nothing."""
 
 
-def work(connection: Connection, build: Callable[[Parent], Transcribe]) -> None:
+def serve_batches(connection: Connection, build: Callable[[ParentConnection], Transcribe]) -> None:
     """Build what carries out batches, then carry out what comes until the parent lets go.
 
     build raises EngineUnavailable where its engine cannot be had; a device that fails later ends the
@@ -91,21 +91,21 @@ def work(connection: Connection, build: Callable[[Parent], Transcribe]) -> None:
     """
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it has finished
-    parent = Parent(connection)
-    threading.Thread(target=parent.listen, name="parent", daemon=True).start()
+    parent = ParentConnection(connection)
+    threading.Thread(target=parent.receive_messages, name="parent", daemon=True).start()
     try:
         transcribe = build(parent)
     except ThothError as error:
-        parent.tell("unavailable", error)
+        parent.send("unavailable", error)
         return
-    parent.tell("ready")
+    parent.send("ready")
     while (claim := parent.claims.get()) is not None:
         try:
             transcribe(claim, should_stop=parent.should_stop)
         except EngineUnavailable:
-            parent.tell("ended", None)
+            parent.send("ended", None)
             return
         except ThothError as error:
-            parent.tell("ended", error)
+            parent.send("ended", error)
         else:
-            parent.tell("ended", None)
+            parent.send("ended", None)

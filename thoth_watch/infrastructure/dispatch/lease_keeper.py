@@ -12,8 +12,8 @@ from thoth_watch.domain.errors import ThothError
 
 log = logging.getLogger(__name__)
 
-BEATS_PER_LEASE = 4
-TRIES_AGAIN_S = 1.0  # after the ledger did not answer
+HEARTBEATS_PER_LEASE = 4
+RETRY_DELAY_S = 1.0  # after the ledger did not answer
 
 
 class LeaseKeeperThread:
@@ -35,10 +35,10 @@ class LeaseKeeperThread:
         self._worker = worker
         self._owner = owner
         self._lease_s = lease_s
-        self._held: int | None = None
-        self._lost = threading.Event()
-        self._ends = threading.Event()
-        self._now = threading.Event()  # beat at once: a batch begins or ends
+        self._batch_id: int | None = None
+        self._lost_event = threading.Event()
+        self._stop_event = threading.Event()
+        self._wake_event = threading.Event()  # beat at once: a batch begins or ends
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -47,52 +47,52 @@ class LeaseKeeperThread:
 
     def stop(self) -> None:
         """The worker ends on purpose: nobody waits for it."""
-        self._ends.set()
-        self._now.set()
+        self._stop_event.set()
+        self._wake_event.set()
         self._thread.join(timeout=5.0)
 
     @contextmanager
     def hold(self, batch_id: int) -> Iterator[Callable[[], bool]]:
         """Renew the lease of a batch that was just taken; gives whether it is lost."""
-        self._lost.clear()
-        self._held = batch_id
-        self._now.set()
+        self._lost_event.clear()
+        self._batch_id = batch_id
+        self._wake_event.set()
         try:
-            yield self._lost.is_set
+            yield self._lost_event.is_set
         finally:
-            self._held = None
-            self._now.set()
+            self._batch_id = None
+            self._wake_event.set()
 
     def _run(self) -> None:
         leases: Leases | None = None
-        while not self._ends.is_set():
-            wait_s = self._lease_s / BEATS_PER_LEASE
+        while not self._stop_event.is_set():
+            wait_s = self._lease_s / HEARTBEATS_PER_LEASE
             try:
                 leases = leases or self._open_leases()
-                self._beat(leases)
+                self._send_heartbeat(leases)
             except ThothError as error:
                 log.warning(
                     "cannot say that this worker lives",
                     extra={"event": "beat_failed", "error": str(error)},
                 )
-                wait_s = min(wait_s, TRIES_AGAIN_S)
-            self._now.wait(wait_s)
-            self._now.clear()
-        self._say_goodbye(leases)
+                wait_s = min(wait_s, RETRY_DELAY_S)
+            self._wake_event.wait(wait_s)
+            self._wake_event.clear()
+        self._deregister(leases)
 
-    def _beat(self, leases: Leases) -> None:
-        held = self._held
+    def _send_heartbeat(self, leases: Leases) -> None:
+        held = self._batch_id
         leases.record_worker(self._worker, batch_id=held)
         if held is None:
             return
         if leases.renew(held, owner=self._owner, lease_s=self._lease_s):
             return
-        if self._held == held:  # and not ended in the meantime
-            self._lost.set()
+        if self._batch_id == held:  # and not ended in the meantime
+            self._lost_event.set()
             text = "the lease is lost: the batch is somebody else's"
             log.warning(text, extra={"event": "lease_lost", "batch": held})
 
-    def _say_goodbye(self, leases: Leases | None) -> None:
+    def _deregister(self, leases: Leases | None) -> None:
         try:
             if leases is not None:
                 leases.remove_worker(self._worker.name)

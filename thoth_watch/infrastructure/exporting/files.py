@@ -30,7 +30,7 @@ def _as_csv(rows: Rows, columns: Sequence[str]) -> bytes:
     writer = csv.writer(text)
     writer.writerow(columns)
     for row in rows:
-        values = [_plain(row[name]) for name in columns]
+        values = [_json_or_value(row[name]) for name in columns]
         writer.writerow([v.isoformat() if isinstance(v, datetime) else v for v in values])
     return text.getvalue().encode()
 
@@ -47,7 +47,7 @@ def _as_parquet(rows: Rows, columns: Sequence[str]) -> bytes:
     }
     arrays = {}
     for name in columns:
-        values = [_plain(row[name]) for row in rows]
+        values = [_json_or_value(row[name]) for row in rows]
         kind = next((type(value) for value in values if value is not None), str)
         arrays[name] = pa.array(values, kinds.get(kind, pa.string()))
     sink = io.BytesIO()
@@ -55,7 +55,7 @@ def _as_parquet(rows: Rows, columns: Sequence[str]) -> bytes:
     return sink.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def _json_or_value(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 

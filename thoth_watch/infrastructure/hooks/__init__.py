@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thoth_watch.infrastructure.hooks.bookmark import Bookmark
-from thoth_watch.infrastructure.hooks.deliver import Undelivered, run_command, sign, to_webhook
+from thoth_watch.infrastructure.hooks.cursor_file import CursorFile
+from thoth_watch.infrastructure.hooks.delivery import DeliveryError, post_webhook, run_command, sign
 
-__all__ = ["Bookmark", "Undelivered", "run_command", "sign", "to_webhook"]
+__all__ = ["CursorFile", "DeliveryError", "post_webhook", "run_command", "sign"]

@@ -1,8 +1,8 @@
 """The ledger: every file, batch, run and result, in SQLite or PostgreSQL through SQLAlchemy."""
 
 from thoth_watch.infrastructure.ledger.connection import lock_path
-from thoth_watch.infrastructure.ledger.events import Cursor
-from thoth_watch.infrastructure.ledger.queries import LedgerReader
+from thoth_watch.infrastructure.ledger.events import EventCursor
+from thoth_watch.infrastructure.ledger.ledger_reader import LedgerReader
 from thoth_watch.infrastructure.ledger.sql_ledger import SqlLedger
 
-__all__ = ["Cursor", "LedgerReader", "SqlLedger", "lock_path"]
+__all__ = ["EventCursor", "LedgerReader", "SqlLedger", "lock_path"]

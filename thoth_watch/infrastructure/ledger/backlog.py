@@ -10,7 +10,7 @@ from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import WAITING
 from thoth_watch.infrastructure.ledger.tables import files, runs
 
-RUNS_THAT_TELL = 20  # speed is that of the newest runs: device and model may have changed
+RUNS_FOR_BACKLOG_SPEED = 20  # speed is that of the newest runs: device and model may have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Backlog:
         return self.audio_s / self.realtime_factor
 
 
-def backlog_of(connection: Connection) -> Backlog:
+def read_backlog(connection: Connection) -> Backlog:
     """The backlog now."""
     left = connection.execute(
         select(
@@ -39,17 +39,17 @@ def backlog_of(connection: Connection) -> Backlog:
             func.count(files.c.duration_s),
         ).where(files.c.state.in_(sorted(WAITING)))
     ).one()
-    speed = speed_of(connection, newest=RUNS_THAT_TELL)
+    speed = recent_speed(connection, n_runs=RUNS_FOR_BACKLOG_SPEED)
     return Backlog(left[0], float(left[1]), left[0] - left[2], speed)
 
 
-def speed_of(connection: Connection, *, newest: int) -> float | None:
+def recent_speed(connection: Connection, *, n_runs: int) -> float | None:
     """Seconds of audio per second of the newest runs, loading left out; None where nothing is known."""
     told = (
         select(runs.c.audio_s, (runs.c.wall_s - runs.c.load_s).label("worked_s"))
         .where(runs.c.status.in_([RunStatus.DONE, RunStatus.PARTIAL]), runs.c.wall_s > 0)
         .order_by(runs.c.id.desc())
-        .limit(newest)
+        .limit(n_runs)
         .subquery()
     )
     heard = connection.execute(select(func.sum(told.c.audio_s), func.sum(told.c.worked_s))).one()

@@ -12,18 +12,18 @@ from thoth_watch.application.ports import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.states import MAX_RETRY_WAIT_S, State
-from thoth_watch.infrastructure.ledger import recovery, rows
-from thoth_watch.infrastructure.ledger.backlog import speed_of
-from thoth_watch.infrastructure.ledger.moves import Move, chunks, move_all
+from thoth_watch.infrastructure.ledger import file_rows, recovery
+from thoth_watch.infrastructure.ledger.backlog import recent_speed
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
 from thoth_watch.infrastructure.ledger.transactions import (
     Transactions,
+    apply_transition_where,
     close_batch,
     insert_row,
-    move_where,
 )
+from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
 
-RUNS_THAT_TELL_OF_NOW = 5  # of the speed: the device may have changed since the ones before
+RUNS_FOR_CURRENT_SPEED = 5  # of the speed: the device may have changed since the ones before
 
 
 class Claims(Transactions):
@@ -36,11 +36,11 @@ class Claims(Transactions):
             files.c.state == State.RETRY,
             or_(files.c.next_try_at <= now, files.c.next_try_at > too_late),
         )
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             if connection.scalar(select(files.c.id).where(due).limit(1)) is None:
                 return 0
-        with self._writing() as connection:
-            return move_where(
+        with self._write_transaction() as connection:
+            return apply_transition_where(
                 connection,
                 due,
                 lambda row: (
@@ -53,7 +53,7 @@ class Claims(Transactions):
 
     def next_retry_at(self) -> datetime | None:
         """When the next RETRY is due."""
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             due: datetime | None = connection.scalar(
                 select(func.min(files.c.next_try_at)).where(files.c.state == State.RETRY)
             )
@@ -61,21 +61,25 @@ class Claims(Transactions):
 
     def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
         """All READY files."""
-        query = select(*rows.WAITING).where(files.c.state == State.READY).order_by(files.c.id)
-        with self._reading() as connection:
+        query = (
+            select(*file_rows.WAITING_COLUMNS)
+            .where(files.c.state == State.READY)
+            .order_by(files.c.id)
+        )
+        with self._read_transaction() as connection:
             found = connection.execute(query).all()
-        return [rows.waiting_file(row, resolve_file_options) for row in found]
+        return [file_rows.waiting_file(row, resolve_file_options) for row in found]
 
     def realtime_factor(self) -> float | None:
         """Seconds of audio per second of the newest runs; None before the first."""
-        with self._reading() as connection:
-            return speed_of(connection, newest=RUNS_THAT_TELL_OF_NOW)
+        with self._read_transaction() as connection:
+            return recent_speed(connection, n_runs=RUNS_FOR_CURRENT_SPEED)
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
         """Take all files of the batch or none (None: one is no longer READY, or another version)."""
         wanted = {waiting.file_id: waiting.file.signature for waiting in batch.files}
-        columns = (files.c.id, files.c.claim_no, files.c.attempts, *rows.SIGNATURE)
-        with self._writing() as connection:
+        columns = (files.c.id, files.c.claim_no, files.c.attempts, *file_rows.SIGNATURE_COLUMNS)
+        with self._write_transaction() as connection:
             found = [
                 row
                 for some in chunks(list(wanted))
@@ -84,7 +88,7 @@ class Claims(Transactions):
                     .where(files.c.id.in_(some), files.c.state == State.READY)
                     .with_for_update(skip_locked=True)
                 )
-                if rows.signature(row) == wanted[row.id]
+                if file_rows.signature(row) == wanted[row.id]
             ]
             if not found or len(found) < len(wanted):
                 return None
@@ -98,7 +102,7 @@ class Claims(Transactions):
                 state=str(BatchState.OPEN),
             )
             steps = [
-                Move(
+                Transition(
                     row.id,
                     row.claim_no,
                     State.READY,
@@ -112,13 +116,13 @@ class Claims(Transactions):
                 )
                 for row in found
             ]
-            move_all(connection, steps, now=now)
+            apply_transitions(connection, steps, now=now)
         return Claim(batch_id, claim_no, batch)
 
     def release(self, claim: Claim, *, now: datetime) -> int:
         """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
-        with self._writing() as connection:
-            released = move_where(
+        with self._write_transaction() as connection:
+            released = apply_transition_where(
                 connection,
                 and_(files.c.batch_id == claim.batch_id, files.c.state == State.CLAIMED),
                 lambda row: (
@@ -135,11 +139,11 @@ class Claims(Transactions):
         """A batch has ended without a word: what is CLAIMED waits again, its run is INTERRUPTED."""
         if not has_died:
             released = self.release(claim, now=now)
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             recovery.close_dead_batches(connection, batch_id=claim.batch_id)
             recovery.close_dead_runs(connection, batch_id=claim.batch_id, now=now)
             if has_died:
-                return recovery.take_back_files(
+                return recovery.recover_claimed_files(
                     connection,
                     batch_id=claim.batch_id,
                     now=now,

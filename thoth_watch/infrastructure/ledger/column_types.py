@@ -34,7 +34,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"{value!r}: a time for the ledger needs a time zone")
-        return _sortable(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+        return _to_sortable_text(value) if dialect.name == "sqlite" else value.astimezone(UTC)
 
     def process_result_value(
         self,
@@ -76,7 +76,7 @@ class PlainText(TypeDecorator[str]):
         dialect: Dialect,  # noqa: ARG002
     ) -> str | None:
         """To text that every database takes."""
-        return None if value is None else plain(os.fspath(value))
+        return None if value is None else to_plain_text(os.fspath(value))
 
 
 class Unsigned64(TypeDecorator[int]):
@@ -123,11 +123,11 @@ class Nanoseconds(TypeDecorator[int]):
 
 
 @lru_cache(maxsize=64)  # thousands of rows of one look share their time
-def _sortable(value: datetime) -> str:
+def _to_sortable_text(value: datetime) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}Z"
 
 
-def plain(text: str) -> str:
+def to_plain_text(text: str) -> str:
     r"""The text with undecodable bytes as `\xff` and without NUL."""
     if text.isprintable():
         return str(text)
@@ -143,7 +143,7 @@ def to_json(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        value = _finite(value)
+        value = _replace_non_finite(value)
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
@@ -152,12 +152,12 @@ def to_json(value: Any) -> str:
     return text
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     """The same value with NaN and the infinities as words, which float() reads back."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_non_finite(item) for item in value]
     return value

@@ -19,21 +19,23 @@ from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engi
 from sqlalchemy.exc import ArgumentError
 
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
-from thoth_watch.infrastructure.ledger import server
+from thoth_watch.infrastructure.ledger import postgresql_server
 from thoth_watch.infrastructure.ledger.column_types import to_json
-from thoth_watch.infrastructure.ledger.failures import RESTORE, translated
+from thoth_watch.infrastructure.ledger.error_translation import RESTORE_HINT, translate_errors
 from thoth_watch.infrastructure.ledger.migrations import upgrade
 from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID, SCHEMA_REVISION
 
 log = logging.getLogger(__name__)
 
-MAGIC = b"SQLite format 3\0"
+SQLITE_MAGIC = b"SQLite format 3\0"
 BUSY_TIMEOUT_S = 10.0
-WRITES: dict[str, Any] = {"thoth_writes": True}  # execution option of connections that will write
+WRITE_OPTIONS: dict[str, Any] = {
+    "thoth_writes": True
+}  # execution option of connections that will write
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LedgerLocation:
     """Where a ledger lies: a file with its identity, or a server."""
 
     name: str  # for messages
@@ -41,14 +43,16 @@ class Place:
     device: int = 0
     inode: int = 0
 
-    def check(self) -> None:
+    def check_identity(self) -> None:
         """Raise LedgerBroken if the file that was opened is no longer the one that has its name."""
         if self.path is None:
             return
         try:
             now = self.path.stat()
         except FileNotFoundError as error:
-            raise LedgerBroken(f"ledger {self.name}: was deleted while open; {RESTORE}") from error
+            raise LedgerBroken(
+                f"ledger {self.name}: was deleted while open; {RESTORE_HINT}"
+            ) from error
         except OSError as error:
             raise RetryLater(
                 f"ledger {self.name}: cannot be looked at ({error.strerror})"
@@ -59,56 +63,56 @@ class Place:
 
 def open_for_writing(
     url: str | URL, *, create: bool, busy_timeout_s: float = BUSY_TIMEOUT_S
-) -> tuple[Engine, Place]:
+) -> tuple[Engine, LedgerLocation]:
     """An engine on a ledger of the newest schema; made whole, or not at all, where there is none."""
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        engine = server.open_for_writing(parsed)
-        return engine, Place(parsed.render_as_string(hide_password=True))
+        engine = postgresql_server.open_for_writing(parsed)
+        return engine, LedgerLocation(parsed.render_as_string(hide_password=True))
     path = _sqlite_path(parsed)
-    place = str(path)
-    if not _lies_there(path):
+    location = str(path)
+    if not _ledger_file_exists(path):
         if not create:
-            raise RetryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
-        _make(path)
-    with translated(place):
-        _inspect(path, busy_timeout_s=busy_timeout_s, thorough=True)
+            raise RetryLater(f"ledger {location}: there is none yet; `run` or `once` makes it")
+        _create_ledger(path)
+    with translate_errors(location):
+        _find_open_mode(path, busy_timeout_s=busy_timeout_s, thorough=True)
         engine = _engine(path, mode="rw", busy_timeout_s=busy_timeout_s)
         try:
             facts = path.stat()
-            _bring_up_to_date(engine, place)
+            _upgrade_schema(engine, location)
         except BaseException:
             engine.dispose()
             raise
-    return engine, Place(place, path, facts.st_dev, facts.st_ino)
+    return engine, LedgerLocation(location, path, facts.st_dev, facts.st_ino)
 
 
 def open_for_reading(
     url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S
-) -> tuple[Engine, Place]:
+) -> tuple[Engine, LedgerLocation]:
     """An engine that cannot write, on a ledger that is there; nothing is made or migrated."""
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        engine = server.open_for_reading(parsed)
-        return engine, Place(parsed.render_as_string(hide_password=True))
+        engine = postgresql_server.open_for_reading(parsed)
+        return engine, LedgerLocation(parsed.render_as_string(hide_password=True))
     path = _sqlite_path(parsed)
-    place = str(path)
-    if not _lies_there(path):
-        raise RetryLater(f"ledger {place}: there is none yet; `run` or `once` makes it")
-    with translated(place):
-        mode = _inspect(path, busy_timeout_s=busy_timeout_s, thorough=False)
+    location = str(path)
+    if not _ledger_file_exists(path):
+        raise RetryLater(f"ledger {location}: there is none yet; `run` or `once` makes it")
+    with translate_errors(location):
+        mode = _find_open_mode(path, busy_timeout_s=busy_timeout_s, thorough=False)
         engine = _engine(path, mode=mode, busy_timeout_s=busy_timeout_s)
         try:
             with engine.connect() as connection:
-                revision = upgrade.revision_of(connection)
+                revision = upgrade.current_revision(connection)
         except BaseException:
             engine.dispose()
             raise
     if revision != SCHEMA_REVISION:
         engine.dispose()
-        raise upgrade.wrong_version(place, revision)
+        raise upgrade.wrong_version_error(location, revision)
     facts = path.stat()
-    return engine, Place(place, path, facts.st_dev, facts.st_ino)
+    return engine, LedgerLocation(location, path, facts.st_dev, facts.st_ino)
 
 
 def lock_path(url: str | URL) -> Path:
@@ -120,17 +124,17 @@ def lock_path(url: str | URL) -> Path:
     return Path(tempfile.gettempdir()) / f"thoth-watch-{name}.lock"
 
 
-def _bring_up_to_date(engine: Engine, place: str) -> None:
+def _upgrade_schema(engine: Engine, location: str) -> None:
     with engine.begin() as connection:
-        if upgrade.revision_of(connection) == SCHEMA_REVISION:
+        if upgrade.current_revision(connection) == SCHEMA_REVISION:
             return
-    with engine.connect().execution_options(**WRITES) as connection, connection.begin():
-        upgrade.to_newest(connection, place=place)
+    with engine.connect().execution_options(**WRITE_OPTIONS) as connection, connection.begin():
+        upgrade.upgrade_to_head(connection, location=location)
 
 
 def _parse(url: str | URL) -> URL:
     try:
-        return server.with_driver(make_url(url))
+        return postgresql_server.with_default_driver(make_url(url))
     except ArgumentError as error:
         raise ConfigError(f"ledger.url {url!r}: use sqlite:///path/to/thoth-watch.db") from error
 
@@ -141,13 +145,13 @@ def _sqlite_path(url: URL) -> Path:
     return Path(url.database).absolute()
 
 
-def _lies_there(path: Path) -> bool:
+def _ledger_file_exists(path: Path) -> bool:
     """Whether there is a file that may be a ledger. LedgerBroken if it cannot be one."""
     try:
         facts = path.stat()
         if stat.S_ISREG(facts.st_mode):
             with path.open("rb") as file:
-                beginning = file.read(len(MAGIC))
+                beginning = file.read(len(SQLITE_MAGIC))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
@@ -161,16 +165,16 @@ def _lies_there(path: Path) -> bool:
             f"ledger {path}: is an empty file, not a ledger; delete it if there never was one"
             " (sqlite3 leaves such a file where it is asked too early), else restore a backup"
         )
-    if beginning != MAGIC:
+    if beginning != SQLITE_MAGIC:
         raise LedgerBroken(
             f"ledger {path}: is not a SQLite database; name another file in ledger.url"
         )
     return True
 
 
-def _make(path: Path) -> None:
+def _create_ledger(path: Path) -> None:
     """Make a ledger aside and link it to its name, so that nobody ever meets half of one."""
-    with translated(str(path)):
+    with translate_errors(str(path)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=".thoth-watch-", dir=path.parent))
@@ -179,20 +183,20 @@ def _make(path: Path) -> None:
                 f"ledger {path}: its folder cannot be written ({error.strerror}); look at its mode"
             ) from error
         try:
-            _build(aside / "ledger.db")
+            _create_database(aside / "ledger.db")
             _link(aside / "ledger.db", path)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def _build(path: Path) -> None:
+def _create_database(path: Path) -> None:
     with closing(sqlite3.connect(path)) as plain:
         plain.execute("PRAGMA synchronous=FULL")
         plain.execute(f"PRAGMA application_id={APPLICATION_ID}")
     engine = _engine(path, mode="rw", busy_timeout_s=BUSY_TIMEOUT_S)
     try:
-        with engine.connect().execution_options(**WRITES) as connection, connection.begin():
-            upgrade.to_newest(connection, place=str(path))
+        with engine.connect().execution_options(**WRITE_OPTIONS) as connection, connection.begin():
+            upgrade.upgrade_to_head(connection, location=str(path))
     finally:
         engine.dispose()  # the last connection moves the write-ahead log into the file
 
@@ -215,11 +219,11 @@ def _link(made: Path, path: Path) -> None:
         raise RetryLater(f"ledger {path}: cannot be made ({error.strerror})") from error
 
 
-def _inspect(path: Path, *, busy_timeout_s: float, thorough: bool) -> str:
+def _find_open_mode(path: Path, *, busy_timeout_s: float, thorough: bool) -> str:
     """Whose file it is, before anything of ours touches it. The mode in which it can be read."""
     mode = "rw" if thorough else "ro"
     try:
-        _look_inside(path, mode=mode, busy_timeout_s=busy_timeout_s, thorough=thorough)
+        _check_contents(path, mode=mode, busy_timeout_s=busy_timeout_s, thorough=thorough)
     except sqlite3.OperationalError as error:
         has_log = Path(f"{path}-wal").exists()
         if (
@@ -234,11 +238,11 @@ def _inspect(path: Path, *, busy_timeout_s: float, thorough: bool) -> str:
         ):
             raise
         mode = "ro&immutable=1"  # a folder that we may not write, and nobody has the ledger open
-        _look_inside(path, mode=mode, busy_timeout_s=busy_timeout_s, thorough=False)
+        _check_contents(path, mode=mode, busy_timeout_s=busy_timeout_s, thorough=False)
     return mode
 
 
-def _look_inside(path: Path, *, mode: str, busy_timeout_s: float, thorough: bool) -> None:
+def _check_contents(path: Path, *, mode: str, busy_timeout_s: float, thorough: bool) -> None:
     with closing(sqlite3.connect(_uri(path, mode), uri=True, timeout=busy_timeout_s)) as connection:
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID:
@@ -251,7 +255,7 @@ def _look_inside(path: Path, *, mode: str, busy_timeout_s: float, thorough: bool
             connection.rollback()
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
-                raise LedgerBroken(f"ledger {path}: is damaged ({verdict}); {RESTORE}")
+                raise LedgerBroken(f"ledger {path}: is damaged ({verdict}); {RESTORE_HINT}")
 
 
 def _uri(path: Path, mode: str) -> str:

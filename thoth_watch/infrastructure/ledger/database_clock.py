@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, func, select
 
 
-def now_of(connection: Connection) -> datetime:
+def database_now(connection: Connection) -> datetime:
     """The server's time; SQLite's is this machine's, on which its file lies."""
     if connection.dialect.name == "sqlite":
         return datetime.now(UTC)

@@ -10,20 +10,20 @@ from sqlalchemy import Connection, select
 
 from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
 
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class EventCursor:
     """Up to where events were read."""
 
     transition_id: int
     run_finished_at: datetime
 
 
-def events_of(
-    connection: Connection, after: Cursor | None, *, limit: int
-) -> tuple[list[dict[str, Any]], Cursor]:
+def read_events(
+    connection: Connection, after: EventCursor | None, *, limit: int
+) -> tuple[list[dict[str, Any]], EventCursor]:
     """Events since the cursor, or the newest ones; oldest first."""
     moves = (
         select(
@@ -57,14 +57,14 @@ def events_of(
     ]
     last_id = max((row["id"] for row in found), default=after.transition_id if after else 0)
     last_end = max(
-        (row["at"] for row in finished), default=after.run_finished_at if after else BEGINNING
+        (row["at"] for row in finished), default=after.run_finished_at if after else EPOCH
     )
     everything = sorted(found + finished, key=lambda row: (row["at"], row["event"]))
     shown = everything if after is not None else everything[-limit:]
-    return [_plain(row) for row in shown], Cursor(last_id, last_end)
+    return [_without_transition_id(row) for row in shown], EventCursor(last_id, last_end)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _without_transition_id(row: dict[str, Any]) -> dict[str, Any]:
     """The event without the ledger's own numbers of transitions."""
     if row["event"] == "run":
         return {("run_id" if key == "id" else key): value for key, value in row.items()}

@@ -33,24 +33,24 @@ from thoth_watch.domain.history import (
 )
 from thoth_watch.domain.reasons import normalize_reason
 from thoth_watch.domain.states import NEEDS_ATTENTION, WAITING, State
-from thoth_watch.infrastructure.ledger.backlog import backlog_of
+from thoth_watch.infrastructure.ledger.backlog import read_backlog
 from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
 
-SLOWEST = 10
+MAX_SLOW_FILES = 10
 DAY_S = 86_400.0
 JULIAN_ERROR_S = 0.0005  # a day number has digits for about 40 microseconds
 EPOCH_JULIAN_DAY = 2_440_587.5  # 1970-01-01 00:00 UTC
 
 
-def history_of(connection: Connection, *, since: datetime | None, now: datetime) -> History:
+def read_history(connection: Connection, *, since: datetime | None, now: datetime) -> History:
     """All that happened since then, or ever."""
     history = History(made_at=now, since=since)
     _count_runs(connection, history)
     _count_fallbacks(connection, history)
     _count_failures(connection, history)
     _find_slowest(connection, history)
-    _follow_backlog(connection, history)
-    backlog = backlog_of(connection)
+    _count_backlog(connection, history)
+    backlog = read_backlog(connection)
     history.waiting_files, history.waiting_audio_s = backlog.files, backlog.audio_s
     history.finish_s = backlog.finish_s
     return history
@@ -59,14 +59,16 @@ def history_of(connection: Connection, *, since: datetime | None, now: datetime)
 def _count_runs(connection: Connection, history: History) -> None:
     """Runs by time and by what did them; the database adds up, as there may be millions."""
     ends = select(func.min(runs.c.started_at), func.max(runs.c.started_at))
-    history.first, history.last = connection.execute(_since(ends, runs.c.started_at, history)).one()
+    history.first, history.last = connection.execute(
+        _started_since(ends, runs.c.started_at, history)
+    ).one()
     if history.first is None or history.last is None:
         return
     end = max(history.last, history.made_at)  # that nothing ran of late is to be seen, too
     history.width = bucket_width(end - history.first)
     history.buckets = _empty_buckets(history.first, end, history.width)
     start_s, width_s = history.buckets[0].start.timestamp(), history.width.total_seconds()
-    passed_s = _seconds(connection, runs.c.started_at) - start_s + JULIAN_ERROR_S
+    passed_s = _epoch_seconds(connection, runs.c.started_at) - start_s + JULIAN_ERROR_S
     index = func.floor(passed_s / width_s)
     kind = [runs.c[name] for name in ("engine", "device", "device_name", "precision", "model")]
     sums = ("files_ok", "files_failed", "audio_s", "wall_s", *(f"{stage}_s" for stage in STAGES))
@@ -81,7 +83,7 @@ def _count_runs(connection: Connection, history: History) -> None:
         ),
     ).group_by(index, *kind)
     engines: dict[tuple[Any, ...], EngineStats] = {}
-    for row in connection.execute(_since(query, runs.c.started_at, history)).mappings():
+    for row in connection.execute(_started_since(query, runs.c.started_at, history)).mappings():
         bucket = history.buckets[min(int(row["bucket"]), len(history.buckets) - 1)]
         _add(bucket, row)
         _add(history, row)
@@ -125,7 +127,7 @@ def _count_fallbacks(connection: Connection, history: History) -> None:
     said = cast(runs.c.fallbacks, Text)
     query = select(said, func.count()).where(said != "[]").group_by(said)
     found: Counter[tuple[str, str, str]] = Counter()
-    for text, n_runs in connection.execute(_since(query, runs.c.started_at, history)):
+    for text, n_runs in connection.execute(_started_since(query, runs.c.started_at, history)):
         for fallback in {(f["asked"], f["got"], f["why"]) for f in json.loads(text)}:
             found[fallback] += n_runs
     history.fallbacks = [FallbackStats(*key, runs=n) for key, n in found.most_common()]
@@ -136,7 +138,9 @@ def _count_failures(connection: Connection, history: History) -> None:
     troubled = [*sorted(NEEDS_ATTENTION), State.RETRY, State.REFUSED]
     query = select(files.c.state, files.c.reason, files.c.path).where(files.c.state.in_(troubled))
     groups: dict[tuple[str, str], list[str]] = {}
-    for state, reason, path in connection.execute(_since(query, files.c.updated_at, history)):
+    for state, reason, path in connection.execute(
+        _started_since(query, files.c.updated_at, history)
+    ):
         groups.setdefault((state, normalize_reason(reason)), []).append(path)
     figures = [
         FailureStats(state, kind, len(paths), min(paths)) for (state, kind), paths in groups.items()
@@ -147,7 +151,7 @@ def _count_failures(connection: Connection, history: History) -> None:
 def _find_slowest(connection: Connection, history: History) -> None:
     """Longest from claim to result, by what the moves say."""
     claimed, ended = transitions.alias("claimed"), transitions.alias("ended")
-    took_s = _seconds(connection, ended.c.at) - _seconds(connection, claimed.c.at)
+    took_s = _epoch_seconds(connection, ended.c.at) - _epoch_seconds(connection, claimed.c.at)
     query = (
         select(files.c.path, took_s.label("took_s"), files.c.duration_s, files.c.run_id)
         .join(claimed, claimed.c.file_id == files.c.id)
@@ -157,21 +161,21 @@ def _find_slowest(connection: Connection, history: History) -> None:
         )
         .where(claimed.c.after == State.CLAIMED, ended.c.after == State.RESULT)
         .order_by(took_s.desc())
-        .limit(SLOWEST)
+        .limit(MAX_SLOW_FILES)
     )
     history.slowest = [
         SlowFile(row.path, float(row.took_s), row.duration_s, row.run_id)
-        for row in connection.execute(_since(query, claimed.c.at, history))
+        for row in connection.execute(_started_since(query, claimed.c.at, history))
     ]
 
 
-def _seconds(connection: Connection, moment: ColumnElement[Any]) -> ColumnElement[float]:
+def _epoch_seconds(connection: Connection, moment: ColumnElement[Any]) -> ColumnElement[float]:
     if connection.dialect.name == "sqlite":
         return (func.julianday(moment, type_=Float) - EPOCH_JULIAN_DAY) * DAY_S
     return cast(extract("epoch", moment), Float)
 
 
-def _follow_backlog(connection: Connection, history: History) -> None:
+def _count_backlog(connection: Connection, history: History) -> None:
     """How many files waited at the end of each bucket, from when each came and when it was over."""
     if not history.buckets:
         return
@@ -186,5 +190,5 @@ def _follow_backlog(connection: Connection, history: History) -> None:
         bucket.backlog_files = max(0, waiting)
 
 
-def _since(query: Any, column: ColumnElement[Any], history: History) -> Any:
+def _started_since(query: Any, column: ColumnElement[Any], history: History) -> Any:
     return query if history.since is None else query.where(column >= history.since)

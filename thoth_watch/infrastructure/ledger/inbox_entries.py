@@ -11,10 +11,10 @@ from sqlalchemy import and_, select
 from thoth_watch.application.ports import FinishedFile, KnownFile
 from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import listing, moved, publications, rows
-from thoth_watch.infrastructure.ledger.moves import chunks
+from thoth_watch.infrastructure.ledger import archive, file_rows, publications, scan_changes
 from thoth_watch.infrastructure.ledger.tables import files
-from thoth_watch.infrastructure.ledger.transactions import Transactions, move_where
+from thoth_watch.infrastructure.ledger.transactions import Transactions, apply_transition_where
+from thoth_watch.infrastructure.ledger.transitions import chunks
 
 
 class InboxEntries(Transactions):
@@ -22,12 +22,12 @@ class InboxEntries(Transactions):
 
     def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
         """All entries of an inbox that are not GONE, by absolute path."""
-        query = select(files.c.path_raw, files.c.id, files.c.state, *rows.SIGNATURE).where(
-            files.c.inbox_raw == inbox, files.c.state != State.GONE
-        )
-        with self._reading() as connection:
+        query = select(
+            files.c.path_raw, files.c.id, files.c.state, *file_rows.SIGNATURE_COLUMNS
+        ).where(files.c.inbox_raw == inbox, files.c.state != State.GONE)
+        with self._read_transaction() as connection:
             return {
-                path: KnownFile(file_id, State(state), rows.signature_of(facts))
+                path: KnownFile(file_id, State(state), file_rows.signature_of(facts))
                 for path, file_id, state, *facts in connection.execute(query)
             }
 
@@ -36,7 +36,7 @@ class InboxEntries(Transactions):
         query = select(files.c.path_raw).where(
             files.c.state == State.SEEN, files.c.inbox_raw == inbox
         )
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return set(connection.scalars(query))
 
     def record_listing(
@@ -51,18 +51,18 @@ class InboxEntries(Transactions):
         """Record what one look changed, all of it or nothing."""
         if not (seen or ready or refused or gone):
             return
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             for some in chunks(seen):  # a flood of rows takes much memory
-                listing.record_seen(connection, some, now=now)
-            listing.record_ready(connection, ready, now=now)
-            listing.record_refused(connection, refused, now=now)
-            listing.record_gone(connection, gone, now=now)
+                scan_changes.record_seen(connection, some, now=now)
+            scan_changes.record_ready(connection, ready, now=now)
+            scan_changes.record_refused(connection, refused, now=now)
+            scan_changes.record_gone(connection, gone, now=now)
 
     def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
         """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             for some in chunks(paths):
-                move_where(
+                apply_transition_where(
                     connection,
                     and_(
                         files.c.path_raw.in_(some),
@@ -75,26 +75,26 @@ class InboxEntries(Transactions):
 
     def finished(self, inbox: Path) -> list[FinishedFile]:
         """The DONE recordings that lie in an inbox, oldest first."""
-        with self._reading() as connection:
-            return moved.finished(connection, inbox)
+        with self._read_transaction() as connection:
+            return archive.finished_files(connection, inbox)
 
     def has_path(self, path: Path) -> bool:
         """Whether some entry, here or GONE, has that path."""
         query = select(files.c.id).where(files.c.path_raw == path)
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return connection.scalar(query) is not None
 
     def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
         """A DONE recording lies elsewhere now; False if it is no longer DONE."""
-        with self._writing() as connection:
-            return moved.record(connection, done, to=to, now=now)
+        with self._write_transaction() as connection:
+            return archive.record_move(connection, done, to=to, now=now)
 
     def adopt(
         self, file: AudioFile, *, sha256: str, published: Sequence[tuple[Path, str]], now: datetime
     ) -> bool:
         """A recording with a transcript of ours that no ledger knows any more is DONE; False if known."""
-        with self._writing() as connection:
-            file_id = listing.record_adopted(connection, file, sha256=sha256, now=now)
+        with self._write_transaction() as connection:
+            file_id = scan_changes.record_adopted(connection, file, sha256=sha256, now=now)
             if file_id is None:
                 return False
             publications.mark_published(

@@ -14,8 +14,8 @@ from thoth_watch.application.ports import Claim, OpenBatches, WorkerInfo
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import rows
-from thoth_watch.infrastructure.ledger.database_clock import now_of
+from thoth_watch.infrastructure.ledger import file_rows
+from thoth_watch.infrastructure.ledger.database_clock import database_now
 from thoth_watch.infrastructure.ledger.tables import (
     BatchState,
     batches,
@@ -25,33 +25,33 @@ from thoth_watch.infrastructure.ledger.tables import (
 )
 from thoth_watch.infrastructure.ledger.transactions import Transactions
 
-FORGOTTEN_AFTER = timedelta(days=1)  # a worker that was not seen for so long
+WORKER_RETENTION = timedelta(days=1)  # a worker that was not seen for so long
 IS_OPEN = batches.c.state == BatchState.OPEN
 IS_LEASED = and_(IS_OPEN, batches.c.lease_until.is_not(None))
 IS_SENT = and_(IS_OPEN, batches.c.lease_until.is_(None), batches.c.sent_at.is_not(None))
 
 
-def is_alive(now: datetime) -> ColumnElement[bool]:
+def is_active(now: datetime) -> ColumnElement[bool]:
     """A batch that somebody works on under a lease that holds, or that waits to be taken."""
     return or_(IS_SENT, and_(IS_LEASED, batches.c.lease_until >= now))
 
 
-class Leases(Transactions):
+class SqlLeases(Transactions):
     """A batch is taken once at most; what an expired lease held goes back to the files that wait."""
 
     def send(self, batch_ids: Collection[int]) -> None:
         """These batches are on their way to a worker, from now on."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.execute(
                 update(batches)
                 .where(batches.c.id.in_(batch_ids), IS_OPEN, batches.c.lease_until.is_(None))
-                .values(sent_at=now_of(connection))
+                .values(sent_at=database_now(connection))
             )
 
     def open_batches(self) -> OpenBatches:
         """Those that are on their way, and how many are worked on."""
-        with self._reading() as connection:
-            now = now_of(connection)
+        with self._read_transaction() as connection:
+            now = database_now(connection)
             found = connection.execute(
                 select(batches.c.id, batches.c.sent_at, batches.c.lease_until)
                 .where(or_(IS_SENT, IS_LEASED))
@@ -73,17 +73,17 @@ class Leases(Transactions):
         resolve_file_options: Callable[[AudioFile], Any],
     ) -> Claim | None:
         """Take a batch that was sent; None if another worker took it, or it is over."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             taken = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, IS_SENT)
-                .values(owner=owner, lease_until=_in(now_of(connection), lease_s))
+                .values(owner=owner, lease_until=_seconds_after(database_now(connection), lease_s))
                 .returning(batches.c.claim_no)
             ).scalar_one_or_none()
             if taken is None:
                 return None
             members = connection.execute(
-                select(*rows.WAITING)
+                select(*file_rows.WAITING_COLUMNS)
                 .where(
                     files.c.batch_id == batch_id,
                     files.c.state == State.CLAIMED,
@@ -98,25 +98,25 @@ class Leases(Transactions):
                     .values(state=str(BatchState.RELEASED))
                 )
                 return None
-        found = (rows.waiting_file(row, resolve_file_options) for row in members)
+        found = (file_rows.waiting_file(row, resolve_file_options) for row in members)
         # the attempt under way was counted when the batch was claimed
         as_claimed = tuple(replace(item, attempts=item.attempts - 1) for item in found)
         return Claim(batch_id, taken, Batch(as_claimed))
 
     def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
         """Hold it for so long from now on; False if it is no longer ours."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             done = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.owner == owner, IS_LEASED)
-                .values(lease_until=_in(now_of(connection), lease_s))
+                .values(lease_until=_seconds_after(database_now(connection), lease_s))
             )
         return done.rowcount == 1
 
     def may_transcribe(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
         """Whether no other batch that is open, nor another file of this one, transcribes that sound."""
         key = {"sha256": sha256, "fingerprint": fingerprint}
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             statement = dialect.insert(hearings).values(batch_id=claim.batch_id, **key)
             is_over = hearings.c.batch_id.not_in(select(batches.c.id).where(IS_OPEN))
@@ -133,8 +133,8 @@ class Leases(Transactions):
 
     def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
         """A worker lives, and works on that batch."""
-        with self._writing() as connection:
-            now = now_of(connection)
+        with self._write_transaction() as connection:
+            now = database_now(connection)
             facts = {
                 "host": worker.host,
                 "process_id": worker.process_id,
@@ -149,27 +149,27 @@ class Leases(Transactions):
                 connection.execute(
                     insert(workers).values(name=worker.name, started_at=now, **facts)
                 )
-            connection.execute(delete(workers).where(workers.c.seen_at < now - FORGOTTEN_AFTER))
+            connection.execute(delete(workers).where(workers.c.seen_at < now - WORKER_RETENTION))
 
     def remove_worker(self, name: str) -> None:
         """A worker has ended on purpose."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
     def count_live_workers(self, *, within_s: float) -> int:
         """How many were seen within that time."""
-        with self._reading() as connection:
-            since = now_of(connection) - timedelta(seconds=within_s)
+        with self._read_transaction() as connection:
+            since = database_now(connection) - timedelta(seconds=within_s)
             count = select(func.count()).where(workers.c.seen_at >= since)
             return int(connection.execute(count).scalar_one())
 
 
-def forget_hearing(connection: Connection, sha256: str, fingerprint: str) -> None:
+def delete_hearing(connection: Connection, sha256: str, fingerprint: str) -> None:
     """That sound has a result now."""
     connection.execute(
         delete(hearings).where(hearings.c.sha256 == sha256, hearings.c.fingerprint == fingerprint)
     )
 
 
-def _in(now: datetime, seconds: float) -> datetime:
+def _seconds_after(now: datetime, seconds: float) -> datetime:
     return now + timedelta(seconds=seconds)

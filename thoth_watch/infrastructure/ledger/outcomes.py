@@ -20,10 +20,14 @@ from thoth_watch.infrastructure.ledger import (
     stored_results,
     unfinished_results,
 )
-from thoth_watch.infrastructure.ledger.moves import Move, move
 from thoth_watch.infrastructure.ledger.tables import BatchState, files
 from thoth_watch.infrastructure.ledger.tables import publications as names_table
-from thoth_watch.infrastructure.ledger.transactions import Transactions, close_batch, move_where
+from thoth_watch.infrastructure.ledger.transactions import (
+    Transactions,
+    apply_transition_where,
+    close_batch,
+)
+from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transition
 
 FAILURE_STATES = frozenset({State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE})
 
@@ -33,25 +37,25 @@ class Outcomes(Transactions):
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """An earlier transcript of the same bytes by the same engine and options."""
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return stored_results.find(connection, sha256, fingerprint)
 
     def find_existing_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """See the port."""
-        with self._reading() as connection:
-            return stored_results.there(connection, keys)
+        with self._read_transaction() as connection:
+            return stored_results.existing_keys(connection, keys)
 
     def find_partial_transcript(self, sha256: str, fingerprint: str) -> PartialTranscript | None:
         """See the port."""
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return unfinished_results.find(connection, sha256, fingerprint)
 
     def save_partial_transcript(
         self, sha256: str, fingerprint: str, partial: PartialTranscript, *, now: datetime
     ) -> None:
         """See the port."""
-        with self._writing() as connection:
-            unfinished_results.keep(
+        with self._write_transaction() as connection:
+            unfinished_results.store(
                 connection, partial, sha256=sha256, fingerprint=fingerprint, now=now
             )
 
@@ -59,7 +63,7 @@ class Outcomes(Transactions):
         """(file id, sha256 of the content written there) of the recording that has that output name."""
         names = names_table
         query = select(names.c.file_id, names.c.sha256).where(names.c.path_raw == path)
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row.file_id, row.sha256)
 
@@ -90,11 +94,11 @@ class Outcomes(Transactions):
         }
         reason = "transcript is in the ledger, not yet beside the recording"
         steps = [
-            Move(file_id, claim.claim_no, before, State.RESULT, reason, values)
+            Transition(file_id, claim.claim_no, before, State.RESULT, reason, values)
             for before in (State.CLAIMED, State.RESULT)
         ]
-        with self._writing() as connection:
-            if not any(move(connection, step, now=now) for step in steps):
+        with self._write_transaction() as connection:
+            if not any(apply_transition(connection, step, now=now) for step in steps):
                 return False
             publications.reserve(
                 connection,
@@ -104,7 +108,7 @@ class Outcomes(Transactions):
                 claim_no=claim.claim_no,
                 name_kind=name_kind,
             )
-            stored_results.keep(
+            stored_results.store(
                 connection,
                 result,
                 sha256=sha256,
@@ -112,8 +116,8 @@ class Outcomes(Transactions):
                 run_id=run_id,
                 now=now,
             )
-            unfinished_results.forget(connection, sha256, fingerprint)
-            leases.forget_hearing(connection, sha256, fingerprint)
+            unfinished_results.discard(connection, sha256, fingerprint)
+            leases.delete_hearing(connection, sha256, fingerprint)
         return True
 
     def record_published(
@@ -138,9 +142,9 @@ class Outcomes(Transactions):
             "setbacks": 0,
         }
         befores = [State.RESULT] if state == State.DONE else [State.RESULT, State.CLAIMED]
-        steps = [Move(file_id, claim_no, before, state, reason, values) for before in befores]
-        with self._writing() as connection:
-            if not any(move(connection, step, now=now) for step in steps):
+        steps = [Transition(file_id, claim_no, before, state, reason, values) for before in befores]
+        with self._write_transaction() as connection:
+            if not any(apply_transition(connection, step, now=now) for step in steps):
                 return False
             publications.mark_published(
                 connection,
@@ -168,8 +172,8 @@ class Outcomes(Transactions):
         )
         is_retry = outcome.state == State.RETRY
         known = {"sha256": outcome.sha256, "duration_s": outcome.duration_s}
-        with self._writing() as connection:
-            moved = move_where(
+        with self._write_transaction() as connection:
+            moved = apply_transition_where(
                 connection,
                 held,
                 lambda row: (
@@ -197,7 +201,7 @@ class Outcomes(Transactions):
         self, resolve_file_options: Callable[[AudioFile], Any]
     ) -> list[UnpublishedResult]:
         """Files in RESULT: published from the ledger, without the engine."""
-        with self._reading() as connection:
+        with self._read_transaction() as connection:
             return stored_results.unpublished(connection, resolve_file_options)
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.domain.errors import NameTaken
-from thoth_watch.infrastructure.ledger.moves import chunks
 from thoth_watch.infrastructure.ledger.tables import publications
+from thoth_watch.infrastructure.ledger.transitions import chunks
 
 
 def reserve(
@@ -31,11 +31,11 @@ def reserve(
     formats = {path: name for name, path in names}
     if len(formats) < len(names):
         raise ValueError(f"file {file_id}: two formats share one output name; put {{format}} in it")
-    holders = _holders(connection, list(formats))
+    holders = _owner_ids(connection, list(formats))
     for path, holder in holders.items():
         if holder != file_id:
             raise NameTaken(f"{path}: is the transcript of another recording")
-    drop_reserved(connection, file_id=file_id, but=formats)
+    release_reserved(connection, file_id=file_id, keep=formats)
     common = {"name_kind": name_kind, "generation": generation, "claim_no": claim_no}
     for path, format_name in formats.items():
         if path in holders:
@@ -59,7 +59,7 @@ def mark_published(
     now: datetime,
 ) -> None:
     """Note what lies where now; names that were reserved for nothing are free again."""
-    holders = _holders(connection, [path for path, _ in published])
+    holders = _owner_ids(connection, [path for path, _ in published])
     for path, sha256 in published:
         facts = {
             "sha256": sha256,
@@ -83,16 +83,16 @@ def mark_published(
             )
         else:
             raise NameTaken(f"{path}: is the transcript of another recording")
-    drop_reserved(connection, file_id=file_id, but=())
+    release_reserved(connection, file_id=file_id, keep=())
 
 
-def drop_reserved(connection: Connection, *, file_id: int, but: Iterable[Path]) -> None:
+def release_reserved(connection: Connection, *, file_id: int, keep: Iterable[Path]) -> None:
     """Give up the names that the file reserved and never used, but for some."""
     connection.execute(
         delete(publications).where(
             publications.c.file_id == file_id,
             publications.c.sha256.is_(None),
-            publications.c.path_raw.not_in(list(but)),
+            publications.c.path_raw.not_in(list(keep)),
         )
     )
 
@@ -105,7 +105,7 @@ def _insert(connection: Connection, **row: Any) -> None:
         raise NameTaken(f"{row['path']}: is the transcript of another recording")
 
 
-def _holders(connection: Connection, paths: Sequence[Path]) -> dict[Path, int]:
+def _owner_ids(connection: Connection, paths: Sequence[Path]) -> dict[Path, int]:
     """File ids by output path."""
     columns = (publications.c.path_raw, publications.c.file_id)
     return {

@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Connection, insert, not_, or_, select, upd
 from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import leases
-from thoth_watch.infrastructure.ledger.database_clock import now_of
-from thoth_watch.infrastructure.ledger.moves import Move, move_all
+from thoth_watch.infrastructure.ledger.database_clock import database_now
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files, run_files, runs
+from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions
 
 
 def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -> None:
@@ -21,7 +21,7 @@ def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -
     batch_id: this one, which is known to have ended.
     First of all: whoever renews a lease at this very moment finds it gone, or is waited for.
     """
-    is_over = not_(leases.is_alive(now_of(connection)))
+    is_over = not_(leases.is_active(database_now(connection)))
     if batch_id is not None:
         is_over = batches.c.id == batch_id
     connection.execute(
@@ -29,7 +29,7 @@ def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -
     )
 
 
-def take_back_files(
+def recover_claimed_files(
     connection: Connection, *, batch_id: int | None = None, now: datetime, death_limit: int
 ) -> int:
     """CLAIMED files of no open batch (of that one) wait again, their attempt counted as a death instead.
@@ -40,7 +40,7 @@ def take_back_files(
     steps = []
     claimed = (
         select(*columns)
-        .where(files.c.state == State.CLAIMED, _is_of_no_open_batch(files.c.batch_id))
+        .where(files.c.state == State.CLAIMED, _has_no_open_batch(files.c.batch_id))
         .order_by(files.c.id)
         .with_for_update()
     )
@@ -55,8 +55,8 @@ def take_back_files(
             after = State.READY
             reason = f"the program died while it worked on this file ({deaths}); goes alone now"
         values = {"deaths": deaths, "attempts": max(0, row.attempts - 1)}
-        steps.append(Move(row.id, row.claim_no, State.CLAIMED, after, reason, values))
-    move_all(connection, steps, now=now)
+        steps.append(Transition(row.id, row.claim_no, State.CLAIMED, after, reason, values))
+    apply_transitions(connection, steps, now=now)
     return len(steps)
 
 
@@ -65,23 +65,23 @@ def close_dead_runs(connection: Connection, *, batch_id: int | None = None, now:
 
     Not those whose worker closed the batch a moment ago, and is about to close the run.
     """
-    held = select(batches.c.id).where(batches.c.lease_until >= now_of(connection))
+    held = select(batches.c.id).where(batches.c.lease_until >= database_now(connection))
     running = select(runs.c.id).where(
         runs.c.status == RunStatus.RUNNING,
-        _is_of_no_open_batch(runs.c.batch_id),
+        _has_no_open_batch(runs.c.batch_id),
         or_(runs.c.batch_id.is_(None), runs.c.batch_id.not_in(held)),
     )
     if batch_id is not None:
         running = running.where(runs.c.batch_id == batch_id)
     for run_id in connection.scalars(running).all():
-        _close_dead_run(connection, run_id, now=now)
+        _interrupt_run(connection, run_id, now=now)
 
 
-def _is_of_no_open_batch(batch_id: ColumnElement[Any]) -> ColumnElement[bool]:
+def _has_no_open_batch(batch_id: ColumnElement[Any]) -> ColumnElement[bool]:
     return or_(batch_id.is_(None), batch_id.not_in(select(batches.c.id).where(leases.IS_OPEN)))
 
 
-def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> None:
+def _interrupt_run(connection: Connection, run_id: int, *, now: datetime) -> None:
     columns = (
         files.c.id,
         files.c.path,
@@ -105,10 +105,10 @@ def _close_dead_run(connection: Connection, run_id: int, *, now: datetime) -> No
         )
     )
     if left and closed.rowcount:
-        connection.execute(insert(run_files), [_left_by(run_id, row) for row in left])
+        connection.execute(insert(run_files), [_run_file_row(run_id, row) for row in left])
 
 
-def _left_by(run_id: int, row: Any) -> dict[str, Any]:
+def _run_file_row(run_id: int, row: Any) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "file_id": row.id,

@@ -13,9 +13,9 @@ from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import run_rows
-from thoth_watch.infrastructure.ledger.moves import chunks
 from thoth_watch.infrastructure.ledger.tables import BatchState, files, run_files, runs
 from thoth_watch.infrastructure.ledger.transactions import Transactions, close_batch, insert_row
+from thoth_watch.infrastructure.ledger.transitions import chunks
 
 
 class RunRecords(Transactions):
@@ -30,10 +30,10 @@ class RunRecords(Transactions):
         now: datetime,
     ) -> int:
         """Start a run row (RUNNING) for the batch; its id."""
-        row = run_rows.opening(
+        row = run_rows.opening_columns(
             batch_id=claim.batch_id, requested=requested, placement=placement, now=now
         )
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             run_id = insert_row(connection, runs, **row)
             connection.execute(
                 update(files)
@@ -46,18 +46,18 @@ class RunRecords(Transactions):
         self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
     ) -> int:
         """A FAILED run row without files: the engine could not be had. Its id."""
-        row = run_rows.failed_start(requested=requested, error=error, host=host, now=now)
-        with self._writing() as connection:
+        row = run_rows.failed_start_columns(requested=requested, error=error, host=host, now=now)
+        with self._write_transaction() as connection:
             return insert_row(connection, runs, **row)
 
     def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
         """Finish the run row and write its `run_files`; a second time replaces the first."""
         by_file = {outcome.file_id: outcome for outcome in outcomes}
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             batch_id = connection.scalar(
                 update(runs)
                 .where(runs.c.id == run_id)
-                .values(**run_rows.closing(run))
+                .values(**run_rows.closing_columns(run))
                 .returning(runs.c.batch_id)
             )
             close_batch(connection, batch_id, BatchState.CLOSED)

@@ -11,7 +11,7 @@ from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import Run, RunStatus
 
 
-def opening(
+def opening_columns(
     *, batch_id: int, requested: TranscriptionEngineConfig, placement: Placement, now: datetime
 ) -> dict[str, Any]:
     """What is known before the first file is opened."""
@@ -24,11 +24,11 @@ def opening(
         "fallbacks": [],
         "host": socket.gethostname(),
         **_requested_columns(requested),
-        **_placed(placement),
+        **_placement_columns(placement),
     }
 
 
-def failed_start(
+def failed_start_columns(
     *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
 ) -> dict[str, Any]:
     """A run that ended before it had an engine."""
@@ -46,14 +46,14 @@ def failed_start(
     }
 
 
-def closing(run: Run) -> dict[str, Any]:
+def closing_columns(run: Run) -> dict[str, Any]:
     """All of it."""
     return {
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "status": str(run.status),
         **_requested_columns(run.requested),
-        **_placed(run.placement),
+        **_placement_columns(run.placement),
         **asdict(run.stages),
         "files_ok": run.files_ok,
         "files_failed": run.files_failed,
@@ -81,7 +81,7 @@ def _requested_columns(requested: TranscriptionEngineConfig) -> dict[str, Any]:
     }
 
 
-def _placed(placement: Placement) -> dict[str, Any]:
+def _placement_columns(placement: Placement) -> dict[str, Any]:
     return {
         "engine": placement.engine,
         "model": placement.model,

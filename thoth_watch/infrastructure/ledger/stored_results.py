@@ -12,15 +12,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from thoth_watch.application.ports import StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import leases, rows, transcripts
-from thoth_watch.infrastructure.ledger.moves import chunks
+from thoth_watch.infrastructure.ledger import file_rows, leases, transcript_json
 from thoth_watch.infrastructure.ledger.tables import batches, files, publications, results
+from thoth_watch.infrastructure.ledger.transitions import chunks
 
 # built once: it is asked for every recording, and building it would take longer than the database does
-_FIND = select(results.c.transcript, results.c.provenance).where(
+_FIND_QUERY = select(results.c.transcript, results.c.provenance).where(
     results.c.sha256 == bindparam("sha256"), results.c.fingerprint == bindparam("fingerprint")
 )
-_THERE = select(results.c.sha256, results.c.fingerprint).where(
+_EXISTING_QUERY = select(results.c.sha256, results.c.fingerprint).where(
     results.c.sha256.in_(bindparam("some", expanding=True))
 )
 
@@ -28,21 +28,23 @@ _THERE = select(results.c.sha256, results.c.fingerprint).where(
 def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult | None:
     """The result of that key."""
     key = {"sha256": sha256, "fingerprint": fingerprint}
-    row = connection.execute(_FIND, key).one_or_none()
+    row = connection.execute(_FIND_QUERY, key).one_or_none()
     return None if row is None else _result(row)
 
 
-def there(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+def existing_keys(
+    connection: Connection, keys: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
     """Those of the keys that have a result."""
     found = {
         (row.sha256, row.fingerprint)
         for some in chunks(sorted({sha256 for sha256, _ in keys}))
-        for row in connection.execute(_THERE, {"some": some})
+        for row in connection.execute(_EXISTING_QUERY, {"some": some})
     }
     return found & set(keys)
 
 
-def keep(
+def store(
     connection: Connection,
     result: StoredResult,
     *,
@@ -53,12 +55,12 @@ def keep(
 ) -> None:
     """Store a result, unless there is one of that key already."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    row = row_of(result, sha256=sha256, fingerprint=fingerprint, run_id=run_id, now=now)
+    row = result_row(result, sha256=sha256, fingerprint=fingerprint, run_id=run_id, now=now)
     # another worker may have been as far at the same moment
     connection.execute(dialect.insert(results).values(**row).on_conflict_do_nothing())
 
 
-def row_of(
+def result_row(
     result: StoredResult, *, sha256: str, fingerprint: str, run_id: int, now: datetime
 ) -> dict[str, Any]:
     """The row of a result."""
@@ -66,7 +68,7 @@ def row_of(
     return {
         "sha256": sha256,
         "fingerprint": fingerprint,
-        "transcript": transcripts.to_document(transcript),
+        "transcript": transcript_json.transcript_to_document(transcript),
         "provenance": dict(result.provenance),
         "run_id": run_id,
         "created_at": now,
@@ -87,7 +89,7 @@ def unpublished(
     is_left = files.c.batch_id.not_in(select(batches.c.id).where(leases.IS_LEASED))
     found = connection.execute(
         select(
-            *rows.WAITING,
+            *file_rows.WAITING_COLUMNS,
             files.c.claim_no,
             files.c.sha256,
             results.c.transcript,
@@ -100,7 +102,7 @@ def unpublished(
     names = _planned_names(connection)
     return [
         UnpublishedResult(
-            waiting=rows.waiting_file(row, resolve_file_options),
+            waiting=file_rows.waiting_file(row, resolve_file_options),
             claim_no=row.claim_no,
             sha256=row.sha256,
             result=_result(row),
@@ -127,4 +129,4 @@ def _planned_names(connection: Connection) -> dict[int, list[Any]]:
 
 
 def _result(row: Any) -> StoredResult:
-    return StoredResult(transcripts.from_document(row.transcript), row.provenance)
+    return StoredResult(transcript_json.transcript_from_document(row.transcript), row.provenance)

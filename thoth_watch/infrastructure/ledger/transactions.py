@@ -13,13 +13,13 @@ from sqlalchemy import URL, ColumnElement, Connection, Engine, insert, select, u
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.connection import (
     BUSY_TIMEOUT_S,
-    WRITES,
-    Place,
+    WRITE_OPTIONS,
+    LedgerLocation,
     open_for_writing,
 )
-from thoth_watch.infrastructure.ledger.failures import translated
-from thoth_watch.infrastructure.ledger.moves import Move, move_all
+from thoth_watch.infrastructure.ledger.error_translation import translate_errors
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
+from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions
 
 DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
 
@@ -27,10 +27,12 @@ DEATH_LIMIT = 10  # a person may kill a process often; a file that always does m
 class Transactions:
     """An open ledger: each use of it is one durable transaction."""
 
-    def __init__(self, engine: Engine, place: Place, *, death_limit: int = DEATH_LIMIT) -> None:
+    def __init__(
+        self, engine: Engine, location: LedgerLocation, *, death_limit: int = DEATH_LIMIT
+    ) -> None:
         self.engine = engine
         self.death_limit = death_limit
-        self._place = place
+        self._location = location
 
     @classmethod
     def open(
@@ -67,30 +69,30 @@ class Transactions:
 
     def check_identity(self) -> None:
         """Raise LedgerBroken if the ledger's file was deleted or replaced since it was opened."""
-        self._place.check()
+        self._location.check_identity()
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _write_transaction(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its start, on the file that is really there."""
-        with translated(self._place.name):
-            self._place.check()
+        with translate_errors(self._location.name):
+            self._location.check_identity()
             with (
-                self.engine.connect().execution_options(**WRITES) as connection,
+                self.engine.connect().execution_options(**WRITE_OPTIONS) as connection,
                 connection.begin(),
             ):
                 yield connection
-            self._place.check()
+            self._location.check_identity()
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with translated(self._place.name), self.engine.begin() as connection:
+    def _read_transaction(self) -> Iterator[Connection]:
+        with translate_errors(self._location.name), self.engine.begin() as connection:
             yield connection
 
 
-def move_where(
+def apply_transition_where(
     connection: Connection,
     condition: ColumnElement[bool],
-    step_of: Callable[[Any], tuple[State, str, dict[str, Any]]],
+    next_state_of: Callable[[Any], tuple[State, str, dict[str, Any]]],
     *,
     now: datetime,
 ) -> int:
@@ -107,9 +109,9 @@ def move_where(
     )
     steps = []
     for row in connection.execute(select(*columns).where(condition).with_for_update()):
-        after, reason, values = step_of(row)
-        steps.append(Move(row.id, row.claim_no, State(row.state), after, reason, values))
-    move_all(connection, steps, now=now)
+        after, reason, values = next_state_of(row)
+        steps.append(Transition(row.id, row.claim_no, State(row.state), after, reason, values))
+    apply_transitions(connection, steps, now=now)
     return len(steps)
 
 

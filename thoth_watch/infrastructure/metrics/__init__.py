@@ -1,5 +1,5 @@
 """The ledger's numbers in the words of Prometheus."""
 
-from thoth_watch.infrastructure.metrics.prometheus import serve, write_textfile
+from thoth_watch.infrastructure.metrics.prometheus import serve_metrics, write_textfile
 
-__all__ = ["serve", "write_textfile"]
+__all__ = ["serve_metrics", "write_textfile"]

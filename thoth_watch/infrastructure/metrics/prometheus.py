@@ -20,12 +20,12 @@ KIND = ("engine", "device", "precision")
 class _Collector:
     """Asks for the figures anew at every scrape."""
 
-    def __init__(self, look: Callable[[], LedgerStats]) -> None:
-        self._look = look
+    def __init__(self, read_stats: Callable[[], LedgerStats]) -> None:
+        self._read_stats = read_stats
 
     def collect(self) -> Iterator[Any]:
         """Every metric. Names and units by prometheus.io/docs/practices/naming."""
-        now = self._look()
+        now = self._read_stats()
         files = GaugeMetricFamily("thoth_watch_files", "Files by state.", labels=["state"])
         for state, n in now.files.items():
             files.add_metric([state], n)
@@ -69,24 +69,26 @@ class _Collector:
             yield GaugeMetricFamily(name, about, value=float(value))
 
 
-def _registry(look: Callable[[], LedgerStats]) -> CollectorRegistry:
+def _build_registry(read_stats: Callable[[], LedgerStats]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(look))
+    registry.register(_Collector(read_stats))
     return registry
 
 
-def write_textfile(path: Path, look: Callable[[], LedgerStats]) -> None:
+def write_textfile(path: Path, read_stats: Callable[[], LedgerStats]) -> None:
     """Write the figures of now, whole or not at all. Raises TryLater."""
     try:
-        write_to_textfile(str(path), _registry(look))
+        write_to_textfile(str(path), _build_registry(read_stats))
     except OSError as error:
         raise RetryLater(f"{path}: {error.strerror}; is the folder there and writable?") from error
 
 
-def serve(address: str, port: int, look: Callable[[], LedgerStats]) -> tuple[Any, Thread]:
+def serve_metrics(
+    address: str, port: int, read_stats: Callable[[], LedgerStats]
+) -> tuple[Any, Thread]:
     """Answer /metrics until the server is shut down. Raises ConfigError for a port that is taken."""
     try:
-        return start_http_server(port, addr=address, registry=_registry(look))
+        return start_http_server(port, addr=address, registry=_build_registry(read_stats))
     except OSError as error:
         if error.errno in {errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL}:
             raise ConfigError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from thoth_watch.domain.history import History
-from thoth_watch.infrastructure.reporting import plots, words
+from thoth_watch.infrastructure.reporting import number_format, plots
 
 
 def render_report(history: History, *, ledger: str) -> str:
@@ -20,7 +20,10 @@ def render_report(history: History, *, ledger: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=words.number, span=words.span, count=words.count, moment=words.moment
+        number=number_format.format_number,
+        span=number_format.format_duration,
+        count=number_format.format_count,
+        moment=number_format.format_time,
     )
     drawn = {}
     if history.buckets:
@@ -30,5 +33,5 @@ def render_report(history: History, *, ledger: str) -> str:
     if sum(history.stages.values()) > 0:
         drawn["stages"] = plots.stages(history)
     return environment.get_template("report.html.j2").render(
-        h=history, plots=drawn, ledger=ledger, per=words.width_words(history.width)
+        h=history, plots=drawn, ledger=ledger, per=number_format.format_bucket_width(history.width)
     )

@@ -18,35 +18,41 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from thoth_watch.domain.history import History
-from thoth_watch.infrastructure.reporting.words import number, span
+from thoth_watch.infrastructure.reporting.number_format import format_duration, format_number
 
 WIDE_PX, NARROW_PX = 760, 340  # drawn at the size they are seen in, so that text keeps its size
-INK, QUIET, LINE = "#010101", "#010102", "#010103"  # stand for the page's own colours
-SERIES = tuple(f"#0102{n:02x}" for n in range(6))
+TEXT_COLOR, MUTED_COLOR, LINE_COLOR = (
+    "#010101",
+    "#010102",
+    "#010103",
+)  # stand for the page's own colours
+SERIES_COLORS = tuple(f"#0102{n:02x}" for n in range(6))
 MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-_VARIABLES = {INK: "ink", QUIET: "quiet", LINE: "line"} | {c: f"s{n}" for n, c in enumerate(SERIES)}
+_VARIABLES = {TEXT_COLOR: "ink", MUTED_COLOR: "quiet", LINE_COLOR: "line"} | {
+    c: f"s{n}" for n, c in enumerate(SERIES_COLORS)
+}
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "thoth-watch",
     "font.size": 12.5,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": QUIET,
+    "axes.edgecolor": LINE_COLOR,
+    "axes.labelcolor": MUTED_COLOR,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "grid.color": LINE,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": QUIET,
-    "ytick.labelcolor": QUIET,
+    "grid.color": LINE_COLOR,
+    "xtick.color": LINE_COLOR,
+    "ytick.color": LINE_COLOR,
+    "xtick.labelcolor": MUTED_COLOR,
+    "ytick.labelcolor": MUTED_COLOR,
     "ytick.major.size": 0,
-    "text.color": INK,
+    "text.color": TEXT_COLOR,
     "legend.frameon": False,
-    "legend.labelcolor": INK,
+    "legend.labelcolor": TEXT_COLOR,
 }
 
 
@@ -83,7 +89,7 @@ def stages(history: History) -> Plot:
 
 def engines(history: History) -> Plot:
     """Real-time factor of each engine and device over all."""
-    shown = min(len(history.engines), len(SERIES))
+    shown = min(len(history.engines), len(SERIES_COLORS))
     return _plot(history, "engines", _draw_engines, height_px=30 + 52 * shown)
 
 
@@ -96,7 +102,7 @@ def _draw_throughput(axes: Axes, history: History, is_narrow: bool) -> None:  # 
         [bucket.audio_s / per for bucket in history.buckets],
         width=width_days * 0.86,
         align="edge",
-        color=SERIES[0],
+        color=SERIES_COLORS[0],
         linewidth=0,
     )
     _time_axis(axes, history, is_narrow=is_narrow)
@@ -104,7 +110,7 @@ def _draw_throughput(axes: Axes, history: History, is_narrow: bool) -> None:  # 
 
 
 def _draw_speed(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa: FBT001
-    names = list(dict.fromkeys(figures.name for figures in history.engines))[: len(SERIES)]
+    names = list(dict.fromkeys(figures.name for figures in history.engines))[: len(SERIES_COLORS)]
     middle = history.width / 2
     seen: list[float] = []
     for index, name in enumerate(names):
@@ -118,7 +124,7 @@ def _draw_speed(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa:
         axes.plot(
             [x for x, _ in points],
             [y for _, y in points],
-            color=SERIES[index],
+            color=SERIES_COLORS[index],
             linestyle=DASHES[index],
             marker=MARKERS[index],
             markersize=5,
@@ -132,7 +138,7 @@ def _draw_speed(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_title("times real time (log scale)", loc="left", color=QUIET, fontsize=12.5)
+        axes.set_title("times real time (log scale)", loc="left", color=MUTED_COLOR, fontsize=12.5)
     else:
         _value_axis(axes, "times real time")
     if names:
@@ -145,8 +151,8 @@ def _draw_backlog(axes: Axes, history: History, is_narrow: bool) -> None:  # noq
     y = [bucket.backlog_files for bucket in history.buckets]
     x.append(date2num(history.buckets[-1].start + history.width))
     y.append(y[-1])
-    axes.fill_between(x, y, step="post", color=SERIES[1], alpha=0.25, linewidth=0)
-    axes.step(x, y, where="post", color=SERIES[1], linewidth=1.8)
+    axes.fill_between(x, y, step="post", color=SERIES_COLORS[1], alpha=0.25, linewidth=0)
+    axes.step(x, y, where="post", color=SERIES_COLORS[1], linewidth=1.8)
     _time_axis(axes, history, is_narrow=is_narrow)
     _value_axis(axes, "files that wait")
 
@@ -154,35 +160,35 @@ def _draw_backlog(axes: Axes, history: History, is_narrow: bool) -> None:  # noq
 def _draw_stages(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa: FBT001
     whole_s = sum(history.stages.values()) or 1.0
     named = [
-        (stage, seconds, f"{span(seconds)}, {seconds / whole_s:.0%}")
+        (stage, seconds, f"{format_duration(seconds)}, {seconds / whole_s:.0%}")
         for stage, seconds in history.stages.items()
     ]
-    _horizontal_bars(axes, named, colours=[SERIES[0]] * len(named), is_narrow=is_narrow)
+    _horizontal_bars(axes, named, colors=[SERIES_COLORS[0]] * len(named), is_narrow=is_narrow)
 
 
 def _draw_engines(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa: FBT001
-    shown = history.engines[: len(SERIES)]
+    shown = history.engines[: len(SERIES_COLORS)]
     names = list(dict.fromkeys(figures.name for figures in history.engines))
     named = [
         (
             figures.name.replace(", ", ",\n", 1) if is_narrow else figures.name,
             figures.realtime_factor,
-            f"{number(figures.realtime_factor)} times",
+            f"{format_number(figures.realtime_factor)} times",
         )
         for figures in shown
     ]
-    colours = [SERIES[names.index(figures.name) % len(SERIES)] for figures in shown]
-    _horizontal_bars(axes, named, colours=colours, is_narrow=is_narrow)
+    colors = [SERIES_COLORS[names.index(figures.name) % len(SERIES_COLORS)] for figures in shown]
+    _horizontal_bars(axes, named, colors=colors, is_narrow=is_narrow)
 
 
 def _horizontal_bars(
-    axes: Axes, named: list[tuple[str, float, str]], *, colours: list[str], is_narrow: bool
+    axes: Axes, named: list[tuple[str, float, str]], *, colors: list[str], is_narrow: bool
 ) -> None:
     """Bars with their names at the left and their values behind them: no axis to look up."""
     values = [value for _, value, _ in named]
-    axes.barh(range(len(named)), values, height=0.6, color=colours, linewidth=0)
+    axes.barh(range(len(named)), values, height=0.6, color=colors, linewidth=0)
     axes.set_yticks(range(len(named)), [name for name, _, _ in named])
-    axes.tick_params(axis="y", labelcolor=INK)
+    axes.tick_params(axis="y", labelcolor=TEXT_COLOR)
     axes.invert_yaxis()
     axes.set_xlim(0, (max(values) or 1.0) * (1.75 if is_narrow else 1.25))
     axes.xaxis.set_visible(False)
@@ -200,14 +206,14 @@ def _time_axis(axes: Axes, history: History, *, is_narrow: bool) -> None:
     locator = AutoDateLocator(minticks=1, maxticks=5 if is_narrow else 8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.xaxis.get_offset_text().set_color(QUIET)
+    axes.xaxis.get_offset_text().set_color(MUTED_COLOR)
 
 
 def _value_axis(axes: Axes, name: str) -> None:
     axes.set_ylim(bottom=0, top=max(1.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_title(name, loc="left", color=QUIET, fontsize=12.5)
+    axes.set_title(name, loc="left", color=MUTED_COLOR, fontsize=12.5)
 
 
 def _plot(history: History, name: str, draw: Draw, *, height_px: int = 250) -> Plot:
@@ -229,10 +235,10 @@ def _svg(history: History, name: str, draw: Draw, *, width_px: int, height_px: i
         draw(axes, history, width_px == NARROW_PX)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _of_the_page(buffer.getvalue(), name)
+    return _adapt_to_page(buffer.getvalue(), name)
 
 
-def _of_the_page(svg: str, name: str) -> str:
+def _adapt_to_page(svg: str, name: str) -> str:
     """Without what a page of several drawings must not have twice, in the page's colours and type."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)

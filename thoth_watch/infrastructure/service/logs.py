@@ -8,11 +8,15 @@ import os
 import sys
 from typing import Any
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+}
 
 
-def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+def _extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
 
 
 class LineFormatter(logging.Formatter):
@@ -24,7 +28,7 @@ class LineFormatter(logging.Formatter):
             f"{key}={value!r}"
             if isinstance(value, str) and not value.isidentifier()
             else f"{key}={value}"
-            for key, value in _facts(record).items()
+            for key, value in _extra_fields(record).items()
             if key != "event"
         )
         line = super().format(record)
@@ -42,7 +46,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             "logger": record.name,
-            **_facts(record),
+            **_extra_fields(record),
         }
         if record.exc_info:
             event["traceback"] = self.formatException(record.exc_info)

@@ -46,7 +46,7 @@ def owner_token() -> str:
     return f"{boot}:{os.getpid()}:{started}"
 
 
-def leave_now(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End the process without waiting for its threads; everything that counts is on disk."""
     logging.shutdown()
     sys.stdout.flush()

@@ -13,21 +13,21 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
-        self._reload = False
+        self._is_reload_requested = False
 
     def __call__(self) -> bool:
         """Whether to stop."""
         return self.signal_name is not None
 
-    def takes_reload(self) -> bool:
+    def take_reload_request(self) -> bool:
         """Whether SIGHUP came since this was asked last."""
-        asked, self._reload = self._reload, False
+        asked, self._is_reload_requested = self._is_reload_requested, False
         return asked
 
-    def note(self, number: int) -> None:
+    def record_signal(self, number: int) -> None:
         """A signal has come."""
         if number == signal.SIGHUP:
-            self._reload = True
+            self._is_reload_requested = True
         else:
             self.signal_name = signal.Signals(number).name
 
@@ -42,15 +42,15 @@ def stop_on_signals(on_signal: Callable[[], None]) -> Iterator[StopFlag]:
     stopping = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in (*stopping, signal.SIGHUP)}
 
-    def take(number: int, _: FrameType | None) -> None:
-        flag.note(number)
+    def handle_signal(number: int, _: FrameType | None) -> None:
+        flag.record_signal(number)
         if number != signal.SIGHUP:
             for other in stopping:
                 signal.signal(other, signal.SIG_DFL)
         on_signal()
 
     for number in before:
-        signal.signal(number, take)
+        signal.signal(number, handle_signal)
     try:
         yield flag
     finally:

@@ -1,7 +1,7 @@
 """From file, environment and flags to frozen settings, or to one clear ConfigError."""
 
-from thoth_watch.infrastructure.settings.found import HookSettings, InboxSettings, Settings
 from thoth_watch.infrastructure.settings.layers import Origin, environment_names
 from thoth_watch.infrastructure.settings.loading import load
+from thoth_watch.infrastructure.settings.settings import HookSettings, InboxSettings, Settings
 
 __all__ = ["HookSettings", "InboxSettings", "Origin", "Settings", "environment_names", "load"]

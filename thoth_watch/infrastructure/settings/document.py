@@ -68,14 +68,14 @@ def _walk(
     node: yaml.Node,
     at: Location,
     lines: dict[Location, int],
-    above: tuple[int, ...],
+    ancestors: tuple[int, ...],
     count: list[int],
 ) -> Iterator[tuple[int, str]]:
     """Fill `lines`; yield (line, problem) for every key that is said twice."""
     count[0] += 1
-    if id(node) in above or count[0] > MAX_NODES:
+    if id(node) in ancestors or count[0] > MAX_NODES:
         raise yaml.YAMLError("aliases that hold themselves, or too much of them")
-    above = (*above, id(node))
+    ancestors = (*ancestors, id(node))
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
@@ -86,20 +86,20 @@ def _walk(
                     "tag:yaml.org,2002:str"  # YAML 1.1 reads the keys on, no, 1 as other things
                 )
             if name in first:
-                yield line, f"{dotted((*at, name))}: said twice (first in line {first[name]})"
+                yield line, f"{dotted_key((*at, name))}: said twice (first in line {first[name]})"
             first.setdefault(name, line)
             if is_merge:  # its keys stand here
-                yield from _walk(value, at, lines, above, count)
+                yield from _walk(value, at, lines, ancestors, count)
                 continue
             lines[(*at, name)] = line
-            yield from _walk(value, (*at, name), lines, above, count)
+            yield from _walk(value, (*at, name), lines, ancestors, count)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             lines[(*at, index)] = item.start_mark.line + 1
-            yield from _walk(item, (*at, index), lines, above, count)
+            yield from _walk(item, (*at, index), lines, ancestors, count)
 
 
-def dotted(at: Location) -> str:
+def dotted_key(at: Location) -> str:
     """A location as people write it: `rules[0].match`."""
     text = ""
     for part in at:

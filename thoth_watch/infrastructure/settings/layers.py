@@ -11,19 +11,19 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from thoth_watch.domain.errors import ConfigError
-from thoth_watch.infrastructure.settings.document import Location, dotted
+from thoth_watch.infrastructure.settings.document import Location, dotted_key
 from thoth_watch.infrastructure.settings.schema import sections
-from thoth_watch.infrastructure.settings.values import did_you_mean
+from thoth_watch.infrastructure.settings.validators import did_you_mean
 
-PREFIX = "THOTH_WATCH_"
-CONFIG_NAME = "THOTH_WATCH_CONFIG"  # names the file
-ACCELERATE_NAMES = {
+ENVIRONMENT_PREFIX = "THOTH_WATCH_"
+CONFIG_VARIABLE = "THOTH_WATCH_CONFIG"  # names the file
+ACCELERATE_VARIABLES = {
     "ACCELERATE_MIXED_PRECISION": "performance.mixed_precision",
     "ACCELERATE_USE_CACHE": "engine.use_cache",
 }
 
 
-class Rank(IntEnum):
+class Precedence(IntEnum):
     """Who wins; higher over lower."""
 
     DEFAULT = 0
@@ -42,50 +42,50 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class KeySource:
     """Where a key was said."""
 
-    rank: Rank
+    precedence: Precedence
     source: str
     line: int = 0  # of the file
 
 
-DEFAULT = Said(Rank.DEFAULT, "default")
+DEFAULT_SOURCE = KeySource(Precedence.DEFAULT, "default")
 
 
 @dataclass(slots=True)
-class Request:
+class MergedSettings:
     """Everything that was said, laid over each other, before it is checked."""
 
     tree: dict[str, Any] = field(default_factory=dict)
-    said: dict[Location, Said] = field(default_factory=dict)
+    key_sources: dict[Location, KeySource] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)  # line of the file, sentence
 
-    def said_at(self, at: Location) -> Said:
+    def source_of(self, at: Location) -> KeySource:
         """Where a key was said; what is inside a list was said where the list was."""
         if at[0] in sections():
-            return self.said.get(at, DEFAULT)
+            return self.key_sources.get(at, DEFAULT_SOURCE)
         return self._nearest(at)
 
-    def refuse(self, at: Location, text: str) -> None:
+    def add_problem(self, at: Location, text: str) -> None:
         """Note a problem where a person should look: the key, or the nearest that holds it."""
-        said = self._nearest(at)
-        where = said.source.removeprefix("file ")
-        self.problems.append((said.line, f"{where}: {dotted(at)}: {text}"))
+        key_source = self._nearest(at)
+        where = key_source.source.removeprefix("file ")
+        self.problems.append((key_source.line, f"{where}: {dotted_key(at)}: {text}"))
 
-    def stop_if_refused(self) -> None:
+    def raise_problems(self) -> None:
         """Raise ConfigError if there is any problem: what the file says by line, then the rest."""
         if self.problems:
             by_line = sorted(self.problems, key=lambda problem: problem[0] or float("inf"))
             raise ConfigError("\n".join(text for _, text in by_line))
 
-    def _nearest(self, at: Location) -> Said:
+    def _nearest(self, at: Location) -> KeySource:
         for length in range(len(at), 0, -1):
-            if at[:length] in self.said:
-                return self.said[at[:length]]
-        return DEFAULT
+            if at[:length] in self.key_sources:
+                return self.key_sources[at[:length]]
+        return DEFAULT_SOURCE
 
-    def put(self, key: str, value: Any, said: Said) -> None:
+    def set_value(self, key: str, value: Any, key_source: KeySource) -> None:
         """Lay one dotted key over what is there."""
         at = tuple(key.split("."))
         holder = self.tree
@@ -95,12 +95,12 @@ class Request:
                 return  # the file says nonsense here; that is reported when it is checked
             holder = below
         holder[at[-1]] = copy.deepcopy(value)
-        for old in [old for old in self.said if old[: len(at)] == at]:
-            del self.said[old]
-        self.said[at] = said
+        for old in [old for old in self.key_sources if old[: len(at)] == at]:
+            del self.key_sources[old]
+        self.key_sources[at] = key_source
 
 
-def keys() -> dict[str, Any]:
+def key_types() -> dict[str, Any]:
     """Every dotted key with its type."""
     below = {
         f"{name}.{key}": info.annotation
@@ -112,72 +112,76 @@ def keys() -> dict[str, Any]:
 
 def environment_names() -> dict[str, str]:
     """The environment's name of every key: `THOTH_WATCH_ENGINE_DEVICE` for `engine.device`."""
-    return {PREFIX + key.upper().replace(".", "_"): key for key in keys()}
+    return {ENVIRONMENT_PREFIX + key.upper().replace(".", "_"): key for key in key_types()}
 
 
-def lay_over(
+def merge_layers(
     data: dict[str, Any],
     lines: Mapping[Location, int],
     *,
     file_name: str,
     overrides: Mapping[str, Any],
     environ: Mapping[str, str],
-) -> Request:
+) -> MergedSettings:
     """File, environment and flags as one tree; a flag that is None was not given."""
-    request = Request(tree={name: {} if value is None else value for name, value in data.items()})
+    merged = MergedSettings(
+        tree={name: {} if value is None else value for name, value in data.items()}
+    )
     for at, line in lines.items():
-        request.said[at] = Said(Rank.FILE, f"file {file_name}:{line}", line)
+        merged.key_sources[at] = KeySource(Precedence.FILE, f"file {file_name}:{line}", line)
     for empty in [
         name for name, value in data.items() if value is None and name in ("inboxes", "rules")
     ]:
-        del request.tree[empty]
-    _both_inboxes_in_the_file(request, data)
-    types = keys()
-    for rank, name, key, value in _environment(request, environ):
-        _put(request, key, value, types[key], Said(rank, f"environment {name}"))
+        del merged.tree[empty]
+    _reject_inbox_and_inboxes(merged, data)
+    types = key_types()
+    for precedence, name, key, value in _environment_values(merged, environ):
+        _set_from_text(merged, key, value, types[key], KeySource(precedence, f"environment {name}"))
     for key, value in overrides.items():
         if value is None:
             continue
         if key not in types:
-            request.problems.append((0, f"flag: {key}: unknown key{did_you_mean(key, types)}"))
+            merged.problems.append((0, f"flag: {key}: unknown key{did_you_mean(key, types)}"))
             continue
         plain = list(value) if isinstance(value, tuple) else value
-        _put(request, key, plain, types[key], Said(Rank.FLAG, "flag"))
-    _share_inbox_keys(request)
-    return request
+        _set_from_text(merged, key, plain, types[key], KeySource(Precedence.FLAG, "flag"))
+    _merge_inbox_keys(merged)
+    return merged
 
 
-def _environment(
-    request: Request, environ: Mapping[str, str]
-) -> Iterator[tuple[Rank, str, str, str]]:
+def _environment_values(
+    merged: MergedSettings, environ: Mapping[str, str]
+) -> Iterator[tuple[Precedence, str, str, str]]:
     """What the environment says, weakest first; an empty value says nothing."""
-    for name, key in ACCELERATE_NAMES.items():
+    for name, key in ACCELERATE_VARIABLES.items():
         if environ.get(name, "").strip():
-            yield Rank.ACCELERATE, name, key, environ[name].strip()
+            yield Precedence.ACCELERATE, name, key, environ[name].strip()
     names = environment_names()
     for name, value in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name == CONFIG_NAME:
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
             continue
         if name not in names:
-            hint = did_you_mean(name, [*names, CONFIG_NAME])
-            request.problems.append((0, f"environment {name}: unknown name{hint}"))
+            hint = did_you_mean(name, [*names, CONFIG_VARIABLE])
+            merged.problems.append((0, f"environment {name}: unknown name{hint}"))
         elif value.strip():
-            yield Rank.ENVIRONMENT, name, names[name], value
+            yield Precedence.ENVIRONMENT, name, names[name], value
 
 
-def _put(request: Request, key: str, value: Any, kind: Any, said: Said) -> None:
+def _set_from_text(
+    merged: MergedSettings, key: str, value: Any, kind: Any, key_source: KeySource
+) -> None:
     if isinstance(value, str):
         try:
-            value = _from_text(value, kind)
+            value = _parse_text(value, kind)
         except (yaml.YAMLError, ValueError) as error:
             what = " ".join(str(error).split())
-            text = f"{said.source}: {key}: found {value!r}; not valid YAML: {what}"
-            request.problems.append((0, text))
+            text = f"{key_source.source}: {key}: found {value!r}; not valid YAML: {what}"
+            merged.problems.append((0, text))
             return
-    request.put(key, value, said)
+    merged.set_value(key, value, key_source)
 
 
-def _from_text(text: str, kind: Any) -> Any:
+def _parse_text(text: str, kind: Any) -> Any:
     """A value of the environment or the command line as its key's type reads it."""
     is_list = list in (kind, get_origin(kind))
     kinds = () if is_list else (kind, *get_args(kind))
@@ -198,30 +202,32 @@ def _from_text(text: str, kind: Any) -> Any:
     return [item.strip() for item in word.split(",") if item.strip()]
 
 
-def _both_inboxes_in_the_file(request: Request, data: Mapping[str, Any]) -> None:
+def _reject_inbox_and_inboxes(merged: MergedSettings, data: Mapping[str, Any]) -> None:
     if data.get("inbox") is not None and data.get("inboxes") is not None:
-        request.refuse(("inboxes",), "inbox is given too; keep one of them")
-        del request.tree["inboxes"]
+        merged.add_problem(("inboxes",), "inbox is given too; keep one of them")
+        del merged.tree["inboxes"]
 
 
-def _share_inbox_keys(request: Request) -> None:
+def _merge_inbox_keys(merged: MergedSettings) -> None:
     """Lay stronger `inbox.*` over each of `inboxes`; a stronger `inbox.path` replaces them."""
-    listed, inbox = request.tree.get("inboxes"), request.tree.get("inbox")
+    listed, inbox = merged.tree.get("inboxes"), merged.tree.get("inbox")
     if not isinstance(listed, list) or not isinstance(inbox, dict):
         return
-    rank = request.said_at(("inboxes",)).rank
-    path_said = request.said_at(("inbox", "path"))
-    if "path" in inbox and path_said.rank == rank:
-        request.refuse(("inbox", "path"), "inboxes is given in the same place; keep one of them")
-    if "path" in inbox and path_said.rank >= rank:
-        del request.tree["inboxes"]
+    precedence = merged.source_of(("inboxes",)).precedence
+    path_said = merged.source_of(("inbox", "path"))
+    if "path" in inbox and path_said.precedence == precedence:
+        merged.add_problem(
+            ("inbox", "path"), "inboxes is given in the same place; keep one of them"
+        )
+    if "path" in inbox and path_said.precedence >= precedence:
+        del merged.tree["inboxes"]
         return
     for key, value in inbox.items():
-        said = request.said_at(("inbox", key))
+        key_source = merged.source_of(("inbox", key))
         for index, item in enumerate(listed):
             if key == "path" or not isinstance(item, dict):
                 continue
-            if said.rank > rank or key not in item:
+            if key_source.precedence > precedence or key not in item:
                 item[key] = value
-                request.said[("inboxes", index, key)] = said
-    del request.tree["inbox"]
+                merged.key_sources[("inboxes", index, key)] = key_source
+    del merged.tree["inbox"]

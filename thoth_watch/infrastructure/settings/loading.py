@@ -18,23 +18,24 @@ from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions, Rule
 from thoth_watch.domain.quiet_hours import QuietHours, parse_span
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
-from thoth_watch.infrastructure.settings.agreeing import check_names, check_places
-from thoth_watch.infrastructure.settings.document import Location, dotted, read_document
-from thoth_watch.infrastructure.settings.found import HookSettings, InboxSettings, Settings
-from thoth_watch.infrastructure.settings.layers import (
-    CONFIG_NAME,
-    Origin,
-    Rank,
-    Request,
-    keys,
-    lay_over,
+from thoth_watch.infrastructure.settings.cross_checks import (
+    check_inbox_paths,
+    check_transcript_names,
 )
-from thoth_watch.infrastructure.settings.precision import strongest_precision
-from thoth_watch.infrastructure.settings.problems import explain, without_password
+from thoth_watch.infrastructure.settings.document import Location, dotted_key, read_document
+from thoth_watch.infrastructure.settings.layers import (
+    CONFIG_VARIABLE,
+    MergedSettings,
+    Origin,
+    Precedence,
+    key_types,
+    merge_layers,
+)
+from thoth_watch.infrastructure.settings.precision import resolve_precision
 from thoth_watch.infrastructure.settings.scale_out import (
-    cache_of,
+    build_cache_settings,
+    build_dispatch_settings,
     check_scale_out,
-    dispatch_of,
 )
 from thoth_watch.infrastructure.settings.schema import (
     LEAVE,
@@ -44,8 +45,10 @@ from thoth_watch.infrastructure.settings.schema import (
     RuleSection,
     TranscriptSection,
 )
+from thoth_watch.infrastructure.settings.settings import HookSettings, InboxSettings, Settings
+from thoth_watch.infrastructure.settings.validation_errors import explain_error, mask_password
 
-AUTO = {  # None is their auto
+KEYS_WITH_AUTO = {  # None is their auto
     "batch.max_files",
     "batch.max_audio_s",
     "batch.max_wait_s",
@@ -60,26 +63,26 @@ def load(path: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, 
     overrides: dotted key to the value of a flag, as typed or already converted; None: not given.
     Raises ConfigError that lists every problem, one a line.
     """
-    if path is None and environ.get(CONFIG_NAME, "").strip():
-        path = Path(environ[CONFIG_NAME])
+    if path is None and environ.get(CONFIG_VARIABLE, "").strip():
+        path = Path(environ[CONFIG_VARIABLE])
     data, lines = read_document(path) if path is not None else ({}, {})
-    request = lay_over(data, lines, file_name=str(path), overrides=overrides, environ=environ)
+    merged = merge_layers(data, lines, file_name=str(path), overrides=overrides, environ=environ)
     try:
-        document = Document.model_validate(request.tree)
+        document = Document.model_validate(merged.tree)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            request.refuse(detail["loc"], explain(detail))
+            merged.add_problem(detail["loc"], explain_error(detail))
         document = Document()
-    request.stop_if_refused()
-    return _Builder(document, request, path).settings()
+    merged.raise_problems()
+    return _SettingsBuilder(document, merged, path).settings()
 
 
-class _Builder:
+class _SettingsBuilder:
     """Turns a checked document into settings."""
 
-    def __init__(self, document: Document, request: Request, path: Path | None) -> None:
+    def __init__(self, document: Document, merged: MergedSettings, path: Path | None) -> None:
         self._document = document
-        self._request = request
+        self._merged = merged
         self._file = None if path is None else Path(os.path.abspath(path))  # keeps symlinks
         self._values: dict[Location, Any] = {}
 
@@ -104,19 +107,19 @@ class _Builder:
         rules = tuple(self._rule(index, rule) for index, rule in enumerate(document.rules))
         ledger_url = self._ledger_url()
         extensions = {extension for inbox in inboxes for extension in inbox.extensions}
-        check_names(document, self._request, extensions=extensions)
-        check_places(
-            self._request,
+        check_transcript_names(document, self._merged, extensions=extensions)
+        check_inbox_paths(
+            self._merged,
             at=("inbox",) if document.inboxes is None else ("inboxes",),
-            places=[(inbox.path, inbox.recursive, inbox.after) for inbox in inboxes],
+            inbox_paths=[(inbox.path, inbox.recursive, inbox.after) for inbox in inboxes],
         )
-        check_scale_out(document, self._request)
+        check_scale_out(document, self._merged)
         for at, url in (
             (("dispatch", "broker"), document.dispatch.broker),
             (("cache", "url"), document.cache.url),
         ):
-            self._values[at] = None if url is None else without_password(url)
-        self._request.stop_if_refused()
+            self._values[at] = None if url is None else mask_password(url)
+        self._merged.raise_problems()
         batch = document.batch
         return Settings(
             inboxes=inboxes,
@@ -136,10 +139,10 @@ class _Builder:
             file_options=file_options,
             rules=rules,
             diarization=diarization,
-            subtitles=_layout(document.transcript),
+            subtitles=_subtitle_layout(document.transcript),
             ledger_url=ledger_url,
-            dispatch=dispatch_of(document),
-            cache=cache_of(document),
+            dispatch=build_dispatch_settings(document),
+            cache=build_cache_settings(document),
             log_level=document.log.level,
             log_format=document.log.format,
             hooks=self._hooks(),
@@ -152,7 +155,7 @@ class _Builder:
         if listed is None:
             return (self._inbox(self._document.inbox, ("inbox",)),)
         if not listed:
-            self._request.refuse(("inboxes",), "found an empty list; name at least one folder")
+            self._merged.add_problem(("inboxes",), "found an empty list; name at least one folder")
         return tuple(self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed))
 
     def _inbox(self, section: InboxSection, at: Location) -> InboxSettings:
@@ -179,15 +182,15 @@ class _Builder:
         engine = self._document.engine
         device = engine.device.strip().lower()
         if not re.fullmatch(r"[a-z]+(:\d+)?", device):
-            self._request.refuse(
+            self._merged.add_problem(
                 ("engine", "device"),
                 f"found {engine.device!r}; allowed: auto, cpu, cuda, cuda:1, mps...",
             )
-        asked = strongest_precision(self._document, self._request)
+        asked = resolve_precision(self._document, self._merged)
         self._values[("engine", "precision")] = asked.precision
         self._values[("engine", "enable_mixed_precision")] = asked.is_mixed
-        self._request.said[("engine", "precision")] = asked.said
-        by_flag = self._request.said_at(("engine", "device")).rank is Rank.FLAG
+        self._merged.key_sources[("engine", "precision")] = asked.key_source
+        by_flag = self._merged.source_of(("engine", "device")).precedence is Precedence.FLAG
         return TranscriptionEngineConfig(
             engine_type=engine.engine_type,
             batch_size=engine.batch_size,
@@ -218,7 +221,7 @@ class _Builder:
         least, most = section.min_speakers, section.max_speakers
         if least is not None and most is not None and least > most:
             at = ("diarize", "max_speakers")
-            self._request.refuse(at, f"found {most}, which is less than min_speakers: {least}")
+            self._merged.add_problem(at, f"found {most}, which is less than min_speakers: {least}")
         return DiarizationConfig(
             model=self._model(section.model, ("diarize", "model")),
             revision=section.revision,
@@ -236,7 +239,7 @@ class _Builder:
         del changes["match"]
         if not changes:
             allowed = ", ".join(key for key in RuleSection.model_fields if key != "match")
-            self._request.refuse(at, f"changes nothing; add one of {allowed}")
+            self._merged.add_problem(at, f"changes nothing; add one of {allowed}")
         if "formats" in changes:
             changes["formats"] = tuple(changes["formats"])
         if "output_dir" in changes:
@@ -266,11 +269,11 @@ class _Builder:
             name, mark, query = rest.partition("?")
             file = str(self._path(name, at))
             if "?" in file:
-                self._request.refuse(
+                self._merged.add_problem(
                     at, f"{file}: a SQLite URL cannot hold a folder with ? in its name"
                 )
             url = f"{scheme}:///{file}{mark}{query}"
-        self._values[at] = without_password(url)
+        self._values[at] = mask_password(url)
         return url
 
     def _output_dir(self, text: str, at: Location) -> str:
@@ -289,15 +292,15 @@ class _Builder:
 
     def _path(self, text: str, at: Location) -> Path:
         """Absolute: what the file says is relative to it, all else to the current folder."""
-        rank = self._request.said_at(at).rank
-        from_file = self._file is not None and rank in (Rank.FILE, Rank.DEFAULT)
+        precedence = self._merged.source_of(at).precedence
+        from_file = self._file is not None and precedence in (Precedence.FILE, Precedence.DEFAULT)
         base = self._file.parent if from_file and self._file else Path.cwd()
         return (base / Path(text).expanduser()).resolve()  # folders are opened through no symlink
 
     def _origins(self) -> dict[str, Origin]:
         origins: dict[str, Origin] = {}
         listed = self._document.inboxes
-        for key in keys():
+        for key in key_types():
             section, _, name = key.partition(".")
             if key == "inboxes" or (section == "inbox" and listed is not None):
                 continue
@@ -308,20 +311,20 @@ class _Builder:
                 ]
             else:
                 shown = getattr(getattr(self._document, section), name)
-            if key in AUTO and shown is None:
+            if key in KEYS_WITH_AUTO and shown is None:
                 shown = "auto"
             at: Location = tuple(key.split("."))
-            origins[key] = Origin(self._values.get(at, shown), self._request.said_at(at).source)
+            origins[key] = Origin(self._values.get(at, shown), self._merged.source_of(at).source)
         for index, inbox in enumerate(listed or ()):
             for name in ListedInbox.model_fields:
                 at = ("inboxes", index, name)
                 known = name in inbox.model_fields_set
-                source = self._request.said_at(at).source if known else "default"
-                origins[dotted(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
+                source = self._merged.source_of(at).source if known else "default"
+                origins[dotted_key(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
         return origins
 
 
-def _layout(section: TranscriptSection) -> SubtitleLayout:
+def _subtitle_layout(section: TranscriptSection) -> SubtitleLayout:
     return SubtitleLayout(
         max_line_width=section.max_line_width,
         max_line_count=section.max_line_count,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thoth_watch.infrastructure.settings.document import Location, dotted
-from thoth_watch.infrastructure.settings.layers import Rank, Request, Said
+from thoth_watch.infrastructure.settings.document import Location, dotted_key
+from thoth_watch.infrastructure.settings.layers import KeySource, MergedSettings, Precedence
 from thoth_watch.infrastructure.settings.schema import Document
-from thoth_watch.infrastructure.settings.values import MIXED_PRECISION
+from thoth_watch.infrastructure.settings.validators import MIXED_PRECISION
 
 _PRECISION: Location = ("engine", "precision")
 _MIXED_PRECISION: Location = ("performance", "mixed_precision")
@@ -15,15 +15,15 @@ _ENABLED: Location = ("engine", "enable_mixed_precision")
 
 
 @dataclass(frozen=True, slots=True)
-class AskedPrecision:
+class RequestedPrecision:
     """The precision that holds, whether another than float32 may be used, and who said so."""
 
     precision: str
     is_mixed: bool
-    said: Said
+    key_source: KeySource
 
 
-def strongest_precision(document: Document, request: Request) -> AskedPrecision:
+def resolve_precision(document: Document, merged: MergedSettings) -> RequestedPrecision:
     """What the strongest source asks for; two keys of one source that disagree are a problem.
 
     `precision: auto` takes back what weaker sources ask; null and `enable_mixed_precision: true`
@@ -35,20 +35,20 @@ def strongest_precision(document: Document, request: Request) -> AskedPrecision:
         _MIXED_PRECISION: None if word is None else MIXED_PRECISION[word],
         _ENABLED: None if engine.enable_mixed_precision else "float32",
     }
-    for rank in sorted(Rank, reverse=True):
-        said = [at for at in asked if request.said_at(at).rank is rank]
-        speaking = [at for at in said if asked[at] is not None]
+    for precedence in sorted(Precedence, reverse=True):
+        given = [at for at in asked if merged.source_of(at).precedence is precedence]
+        speaking = [at for at in given if asked[at] is not None]
         for other in speaking[1:]:
             if asked[other] != asked[speaking[0]]:
-                request.refuse(
+                merged.add_problem(
                     other,
-                    f"asks for {asked[other]}, but {dotted(speaking[0])} for "
+                    f"asks for {asked[other]}, but {dotted_key(speaking[0])} for "
                     f"{asked[speaking[0]]}; keep one",
                 )
         if speaking:
             precision = str(asked[speaking[0]])
             is_mixed = engine.enable_mixed_precision or _ENABLED not in speaking
-            return AskedPrecision(precision, is_mixed, request.said_at(speaking[0]))
-        if _PRECISION in said:
+            return RequestedPrecision(precision, is_mixed, merged.source_of(speaking[0]))
+        if _PRECISION in given:
             break
-    return AskedPrecision("auto", is_mixed=True, said=request.said_at(_PRECISION))
+    return RequestedPrecision("auto", is_mixed=True, key_source=merged.source_of(_PRECISION))

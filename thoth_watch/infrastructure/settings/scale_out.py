@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thoth_watch.infrastructure.settings.document import Location
-from thoth_watch.infrastructure.settings.layers import Request
+from thoth_watch.infrastructure.settings.layers import MergedSettings
 from thoth_watch.infrastructure.settings.schema import Document
 
 CELERY = "celery"
@@ -37,7 +37,7 @@ class CacheSettings:
     lifetime_s: float
 
 
-def dispatch_of(document: Document) -> DispatchSettings:
+def build_dispatch_settings(document: Document) -> DispatchSettings:
     """`dispatch:` as the program uses it."""
     section = document.dispatch
     return DispatchSettings(
@@ -49,30 +49,30 @@ def dispatch_of(document: Document) -> DispatchSettings:
     )
 
 
-def cache_of(document: Document) -> CacheSettings:
+def build_cache_settings(document: Document) -> CacheSettings:
     """`cache:` as the program uses it."""
     return CacheSettings(document.cache.url, document.cache.lifetime_s)
 
 
-def check_scale_out(document: Document, request: Request) -> None:
+def check_scale_out(document: Document, merged: MergedSettings) -> None:
     """Refuse what cannot work together, and what needs an extra that is not installed."""
     dispatch = document.dispatch
     if dispatch.kind == CELERY and dispatch.broker is None:
         text = "celery needs one; set it to redis://HOST/0 or amqp://USER@HOST//"
-        request.refuse(("dispatch", "broker"), text)
+        merged.add_problem(("dispatch", "broker"), text)
     if dispatch.kind == CELERY and document.ledger.url.startswith("sqlite"):
-        request.refuse(
+        merged.add_problem(
             ("dispatch", "kind"),
             "celery's workers share a ledger on a server, and SQLite is a file of one machine; "
             "set ledger.url to postgresql+psycopg://USER@HOST/NAME, or dispatch.kind to local",
         )
-    for at, module, extra in _needs(document):
+    for at, module, extra in _required_extras(document):
         if importlib.util.find_spec(module) is None:
             command = f"pip install 'thoth-watch[{extra}]'"
-            request.refuse(at, f"needs the extra {extra}, which is not installed; {command}")
+            merged.add_problem(at, f"needs the extra {extra}, which is not installed; {command}")
 
 
-def _needs(document: Document) -> Iterator[tuple[Location, str, str]]:
+def _required_extras(document: Document) -> Iterator[tuple[Location, str, str]]:
     """Key, module and extra of everything that is asked for beyond the plain program."""
     if document.ledger.url.startswith("postgresql"):
         yield ("ledger", "url"), "psycopg", "postgres"

@@ -21,7 +21,8 @@ from thoth_watch.domain.engine import (
 from thoth_watch.domain.file_options import FORMATS, FileOptions
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
-from thoth_watch.infrastructure.settings.values import (
+from thoth_watch.infrastructure.settings.validators import (
+    check_audio_seconds_or_auto,
     check_broker,
     check_cache_url,
     check_count_or_auto,
@@ -30,16 +31,15 @@ from thoth_watch.infrastructure.settings.values import (
     check_language,
     check_ledger_url,
     check_match,
-    check_max_audio,
-    check_max_wait,
     check_mixed_precision,
     check_name,
+    check_optional_seconds,
+    check_optional_text,
     check_precision,
     check_quiet_hours,
-    check_revision,
     check_sample_rate,
+    check_seconds_or_auto,
     check_sentinel,
-    check_some_seconds,
     check_temperatures,
     check_text,
     check_text_list,
@@ -48,8 +48,8 @@ from thoth_watch.infrastructure.settings.values import (
     check_vad,
     check_webhook,
     check_weights_sha256,
+    list_of,
     one_of,
-    some_of,
 )
 
 LEAVE = "leave"  # what becomes of recordings
@@ -66,17 +66,17 @@ _DIARIZATION = DiarizationConfig()
 
 Text = Annotated[str, BeforeValidator(check_text)]
 Language = Annotated[str | None, BeforeValidator(check_language)]
-Formats = Annotated[list[str], some_of(*FORMATS, everything="all")]
-SomeText = Annotated[str | None, BeforeValidator(check_revision)]
+Formats = Annotated[list[str], list_of(*FORMATS, all_keyword="all")]
+OptionalText = Annotated[str | None, BeforeValidator(check_optional_text)]
 Threshold = Annotated[float | None, BeforeValidator(check_threshold)]
 Count = Annotated[int, Field(ge=1, le=100)]
 TextList = Annotated[list[str], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
-TaskWord = Annotated[str, one_of(*Task)]
-ChannelsWord = Annotated[str, one_of(*Channels)]
-VadWord = Annotated[str, BeforeValidator(check_vad)]
+TaskName = Annotated[str, one_of(*Task)]
+ChannelsMode = Annotated[str, one_of(*Channels)]
+VadMode = Annotated[str, BeforeValidator(check_vad)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-SomeSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -92,7 +92,7 @@ class InboxSection(Section):
     recursive: bool = True
     settle_s: Seconds = 2.0
     watcher: Annotated[str, one_of("auto", "inotify", "polling")] = "auto"
-    rescan_s: SomeSeconds = 60.0
+    rescan_s: PositiveSeconds = 60.0
     extensions: Annotated[list[str], BeforeValidator(check_extensions)] = list(AUDIO_EXTENSIONS)
     ignore: TextList = []
     sentinel: Annotated[str | None, BeforeValidator(check_sentinel)] = None
@@ -112,18 +112,22 @@ class AudioSection(Section):
     buffer_duration: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = (
         _AUDIO.buffer_duration
     )
-    channels: ChannelsWord = _TREATMENT.channels
+    channels: ChannelsMode = _TREATMENT.channels
 
 
 class BatchSection(Section):
     """`batch:`."""
 
     max_files: Annotated[int | None, BeforeValidator(check_count_or_auto)] = _BATCH.max_files
-    max_audio_s: Annotated[float | None, BeforeValidator(check_max_audio)] = _BATCH.max_audio_s
-    max_wait_s: Annotated[float | None, BeforeValidator(check_max_wait)] = _BATCH.max_wait_s
-    group_by: Annotated[list[str], some_of(*GROUP_KEYS)] = list(_BATCH.group_by)
+    max_audio_s: Annotated[float | None, BeforeValidator(check_audio_seconds_or_auto)] = (
+        _BATCH.max_audio_s
+    )
+    max_wait_s: Annotated[float | None, BeforeValidator(check_seconds_or_auto)] = _BATCH.max_wait_s
+    group_by: Annotated[list[str], list_of(*GROUP_KEYS)] = list(_BATCH.group_by)
     order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
-    max_batch_s: Annotated[float | None, BeforeValidator(check_some_seconds)] = _BATCH.max_batch_s
+    max_batch_s: Annotated[float | None, BeforeValidator(check_optional_seconds)] = (
+        _BATCH.max_batch_s
+    )
     quiet_hours: Annotated[list[str], BeforeValidator(check_quiet_hours)] = []
 
 
@@ -132,7 +136,7 @@ class EngineSection(Section):
 
     engine_type: Annotated[str, one_of(*EngineType)] = _ENGINE.engine_type
     model: Text = _ENGINE.model
-    revision: Annotated[str | None, BeforeValidator(check_revision)] = None
+    revision: Annotated[str | None, BeforeValidator(check_optional_text)] = None
     weights_sha256: Annotated[str | None, BeforeValidator(check_weights_sha256)] = None
     device: Text = _ENGINE.device
     devices: Annotated[list[str] | None, BeforeValidator(check_devices)] = None
@@ -141,11 +145,11 @@ class EngineSection(Section):
     use_cache: bool = _ENGINE.use_cache
     precision: Annotated[str, BeforeValidator(check_precision)] = _ENGINE.precision
     audio_context: Annotated[str, one_of(*AudioContext)] = _ENGINE.audio_context
-    idle_unload_s: Annotated[float | None, BeforeValidator(check_some_seconds)] = None
+    idle_unload_s: Annotated[float | None, BeforeValidator(check_optional_seconds)] = None
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
-    task: TaskWord = _ENGINE.task
-    vad: VadWord = _TREATMENT.vad
+    task: TaskName = _ENGINE.task
+    vad: VadMode = _TREATMENT.vad
 
 
 class DecodingSection(Section):
@@ -165,9 +169,9 @@ class DecodingSection(Section):
     logprob_threshold: Threshold = _DECODING.logprob_threshold
     no_speech_threshold: Threshold = _DECODING.no_speech_threshold
     condition_on_previous_text: bool = _DECODING.condition_on_previous_text
-    initial_prompt: SomeText = _DECODING.initial_prompt
+    initial_prompt: OptionalText = _DECODING.initial_prompt
     carry_initial_prompt: bool = _DECODING.carry_initial_prompt
-    hotwords: SomeText = _DECODING.hotwords
+    hotwords: OptionalText = _DECODING.hotwords
     suppress_tokens: Annotated[list[int] | None, BeforeValidator(check_tokens)] = None
     retry_suspect: bool = _DECODING.retry_suspect
 
@@ -177,7 +181,7 @@ class DiarizeSection(Section):
 
     enabled: bool = _TREATMENT.diarize
     model: Text = _DIARIZATION.model
-    revision: SomeText = _DIARIZATION.revision
+    revision: OptionalText = _DIARIZATION.revision
     min_speakers: int | None = Field(default=_DIARIZATION.min_speakers, ge=1, le=100)
     max_speakers: int | None = Field(default=_DIARIZATION.max_speakers, ge=1, le=100)
 
@@ -223,7 +227,7 @@ class CacheSection(Section):
     """`cache:`."""
 
     url: Annotated[str | None, BeforeValidator(check_cache_url)] = None
-    lifetime_s: SomeSeconds = 2_592_000.0
+    lifetime_s: PositiveSeconds = 2_592_000.0
 
 
 class LogSection(Section):
@@ -238,9 +242,9 @@ class HooksSection(Section):
 
     command: TextList = []
     webhook: Annotated[str | None, BeforeValidator(check_webhook)] = None
-    secret: Annotated[str | None, BeforeValidator(check_revision)] = None
-    ends: Annotated[list[str], some_of("done", "failed")] = ["done", "failed"]
-    timeout_s: SomeSeconds = 30.0
+    secret: Annotated[str | None, BeforeValidator(check_optional_text)] = None
+    ends: Annotated[list[str], list_of("done", "failed")] = ["done", "failed"]
+    timeout_s: PositiveSeconds = 30.0
     tries: int = Field(default=3, ge=1, le=20)
 
 
@@ -249,14 +253,14 @@ class RuleSection(Section):
 
     match: Annotated[str, BeforeValidator(check_match)]
     language: Language = None
-    task: TaskWord = ""
+    task: TaskName = ""
     model: Text = ""
-    prompt: SomeText = None
+    prompt: OptionalText = None
     formats: Formats = []
     output_dir: Text = ""
     name: Name = ""
-    channels: ChannelsWord = ""
-    vad: VadWord = ""
+    channels: ChannelsMode = ""
+    vad: VadMode = ""
     diarize: bool = False
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
 

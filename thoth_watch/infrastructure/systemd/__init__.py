@@ -1,6 +1,6 @@
 """systemd units: shipped as they stand, rendered with the paths of a machine, verified, installed, taken back."""
 
-from thoth_watch.infrastructure.systemd.installing import Installation, complaints
-from thoth_watch.infrastructure.systemd.rendering import Wanted, render
+from thoth_watch.infrastructure.systemd.installation import Installation, verify_units
+from thoth_watch.infrastructure.systemd.unit_rendering import UnitOptions, render
 
-__all__ = ["Installation", "Wanted", "complaints", "render"]
+__all__ = ["Installation", "UnitOptions", "render", "verify_units"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def revision_of(connection: Connection) -> str | None:
+def current_revision(connection: Connection) -> str | None:
     """The last migration that was applied; None before the first."""
     if not inspect(connection).has_table("alembic_version"):
         return None
@@ -26,20 +26,20 @@ def revision_of(connection: Connection) -> str | None:
     return found
 
 
-def to_newest(connection: Connection, *, place: str) -> None:
+def upgrade_to_head(connection: Connection, *, location: str) -> None:
     """Apply every migration that is missing. Raises LedgerBroken for a ledger newer than the program."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
-    config = configured(connection)
+    config = alembic_config(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    present = revision_of(connection)
+    present = current_revision(connection)
     if present is not None and present not in known:
-        raise wrong_version(place, present)
+        raise wrong_version_error(location, present)
     command.upgrade(config, "head")
 
 
-def configured(connection: Connection) -> Config:
+def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration for our migrations on that connection."""
     from alembic.config import Config
 
@@ -50,10 +50,12 @@ def configured(connection: Connection) -> Config:
     return config
 
 
-def wrong_version(place: str, revision: str | None) -> LedgerBroken:
+def wrong_version_error(location: str, revision: str | None) -> LedgerBroken:
     """What to say of a ledger whose schema is not this program's."""
     if revision is None or revision < SCHEMA_REVISION:
         return LedgerBroken(
-            f"ledger {place}: is of an older thoth-watch; `run` or `once` brings it up to date"
+            f"ledger {location}: is of an older thoth-watch; `run` or `once` brings it up to date"
         )
-    return LedgerBroken(f"ledger {place}: is of a newer thoth-watch ({revision}); update this one")
+    return LedgerBroken(
+        f"ledger {location}: is of a newer thoth-watch ({revision}); update this one"
+    )

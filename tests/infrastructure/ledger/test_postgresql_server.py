@@ -1,0 +1,170 @@
+"""What is PostgreSQL's own, and every question that people ask, asked there, too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from tests.contracts.test_lease_contract import send, take_some
+from tests.contracts.test_ledger_contract import (
+    INBOX,
+    NOW,
+    fail,
+    make_claim,
+    open_run,
+    publish,
+    put_result,
+    recording,
+)
+from tests.infrastructure.ledger.test_ledger_reader import one_done_run
+from tests.ledgers import BOTH, LEDGERS
+from tests.servers import Postgres, need
+from thoth_watch.application.ports import WorkerInfo
+from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, postgresql_server
+from thoth_watch.infrastructure.ledger.postgresql_server import DispatcherLock
+
+
+@pytest.fixture(params=BOTH)
+def url(request: pytest.FixtureRequest) -> str:
+    return LEDGERS[request.param](request)
+
+
+def test_every_question_has_an_answer(url: str) -> None:
+    with SqlLedger.open(url) as ledger:
+        run_id = one_done_run(ledger, "done")
+        failed = make_claim(ledger, recording("failed.wav"))
+        fail(ledger, failed, State.FAILED, reason="no sound in it")
+        ledger.record_worker(WorkerInfo("w", "here", 7, "cpu"), batch_id=None)
+        sent = send(ledger, "sent.wav")
+        take_some(ledger, sent.batch_id)
+    with LedgerReader.open(url) as reader:
+        assert reader.run(run_id)["status"] == "DONE"
+        assert reader.counts()[State.DONE] == 1
+        assert [row["reason"] for row in reader.files(State.FAILED, reason="NO SOUND")] == [
+            "no sound in it"
+        ]
+        assert len(reader.files(made_by="builtin")) in (0, 1)
+        assert reader.backlog().files == 1
+        events, cursor = reader.events(None, limit=100)
+        assert {event["event"] for event in events} == {"file", "run"}
+        assert reader.events(cursor, limit=100)[0] == []
+        assert reader.outputs(str(INBOX / "done.wav"))
+        history = reader.history(since=NOW - timedelta(days=1), now=datetime.now(UTC))
+        assert history.files_ok >= 1
+        assert reader.ledger_stats(is_working=True).files["DONE"] == 1
+        assert run_id in {row["id"] for row in reader.run_summary()}
+        assert reader.engine_summary()
+        assert [row["reason"] for row in reader.failures() if row["state"] == "FAILED"]
+        fleet = reader.fleet()
+        assert (fleet.sent, fleet.leased, fleet.oldest_wait_s) == (0, 1, None)
+        assert [(row["name"], row["files"]) for row in fleet.workers] == [("w", 0)]
+
+
+def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"needs the extra postgres; pip install 'thoth-watch\["):
+        SqlLedger.open("postgresql+psycopg://me@127.0.0.1/none")
+
+
+@pytest.mark.scale
+def test_a_server_that_is_not_there_is_tried_later() -> None:
+    need(modules=("psycopg",))
+    with pytest.raises(RetryLater, match="the database does not answer"):
+        SqlLedger.open("postgresql://me@127.0.0.1:1/none")
+
+
+@pytest.mark.scale
+def test_a_reader_makes_nothing_and_writes_nothing(
+    postgres: Postgres, new_postgres_ledger: Callable[[], str]
+) -> None:
+    with pytest.raises(RetryLater, match="there is none yet"):
+        LedgerReader.open(postgres.new_database())
+    with (
+        LedgerReader.open(new_postgres_ledger()) as reader,
+        pytest.raises(LedgerBroken, match="read-only"),
+        reader._read_transaction() as connection,
+    ):
+        connection.execute(text("DELETE FROM files"))
+
+
+@pytest.mark.scale
+def test_one_process_dispatches_at_a_time_and_another_when_it_has_ended(
+    new_postgres_ledger: Callable[[], str],
+) -> None:
+    url, other = new_postgres_ledger(), new_postgres_ledger()
+    SqlLedger.open(url).close()
+    with DispatcherLock(url) as lock:
+        lock.ensure_held()
+        with (
+            pytest.raises(RetryLater, match="another process works on it"),
+            DispatcherLock(url.replace("+psycopg", "")),
+        ):
+            pass
+        with DispatcherLock(other), LedgerReader.open(url) as reader:
+            assert str(reader.fleet().dispatcher).startswith("thoth-watch ")
+    with LedgerReader.open(url) as reader:
+        assert reader.fleet().dispatcher is None
+    with DispatcherLock(url):
+        pass
+
+
+@pytest.mark.scale
+def test_the_lock_is_taken_again_after_the_server_was_away_unless_another_was_faster(
+    postgres: Postgres, new_postgres_ledger: Callable[[], str]
+) -> None:
+    url = new_postgres_ledger()
+    with DispatcherLock(url) as lock:
+        postgres.stop()
+        lock.ensure_held()  # nobody has it: nothing to complain of
+        lock.ensure_held()
+        postgres.start()
+        lock.ensure_held()
+        with pytest.raises(RetryLater), DispatcherLock(url):
+            pass
+        postgres.restart()
+        lock.ensure_held()  # finds out that it is lost
+        with (
+            DispatcherLock(url),
+            pytest.raises(RetryLater, match="another process works on it"),
+        ):
+            lock.ensure_held()
+
+
+@pytest.mark.scale
+def test_a_restart_of_the_server_costs_nothing_but_time(
+    postgres: Postgres, new_postgres_ledger: Callable[[], str]
+) -> None:
+    with SqlLedger.open(new_postgres_ledger()) as ledger:
+        claim = make_claim(ledger, recording())
+        open_run(ledger, claim)
+        postgres.stop()
+        with pytest.raises(RetryLater, match="does not answer"):
+            put_result(ledger, claim)
+        postgres.start()
+        assert put_result(ledger, claim)
+        assert publish(ledger, claim)
+
+
+@pytest.mark.scale
+def test_a_process_that_was_stopped_in_a_transaction_is_not_waited_for_for_ever(
+    new_postgres_ledger: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_postgres_ledger()
+    monkeypatch.setattr(postgresql_server, "IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
+    with SqlLedger.open(url) as frozen, SqlLedger.open(url) as ledger:
+        make_claim(ledger, recording())
+
+        def stand_still() -> None:
+            with frozen._write_transaction() as connection:
+                connection.execute(text("SELECT * FROM files FOR UPDATE"))
+                assert ledger.recover_claims(now=NOW) == 1
+                connection.execute(text("SELECT 1"))
+
+        with pytest.raises(RetryLater, match="idle-in-transaction timeout"):
+            stand_still()

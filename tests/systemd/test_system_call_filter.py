@@ -1,0 +1,91 @@
+"""The program behind the system call filter that the unit declares: a score says nothing of whether it works."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import PATIENCE_S, write
+from tests.infrastructure.whisper.conftest import make_whisper
+from tests.systemd.test_units import UNITS
+
+ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM  # seccomp(2)
+PR_SET_NO_NEW_PRIVS = 38
+
+
+def system_calls(group: str) -> set[str]:
+    """The calls of one of systemd's groups."""
+    said = subprocess.run(
+        ["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True
+    )
+    found: set[str] = set()
+    for line in said.stdout.splitlines()[1:]:
+        name = line.strip()
+        if name.startswith("@"):
+            found |= system_calls(name)
+        elif name and not name.startswith("#"):
+            found.add(name)
+    return found
+
+
+def allowed_calls(unit: str) -> set[str]:
+    """What the unit's SystemCallFilter= lines leave, in their order."""
+    left: set[str] = set()
+    for line in (UNITS / unit).read_text().splitlines():
+        key, _, value = line.partition("=")
+        for group in value.removeprefix("~").split() if key == "SystemCallFilter" else ():
+            left = left - system_calls(group) if value[0] == "~" else left | system_calls(group)
+    return left
+
+
+def apply_system_call_filter(unit: str) -> None:
+    """Give this process the unit's filter for good; its children have it too."""
+    lib = ctypes.CDLL(ctypes.util.find_library("seccomp"), use_errno=True)
+    lib.seccomp_init.restype = ctypes.c_void_p
+    walls = ctypes.c_void_p(lib.seccomp_init(REFUSE))
+    for name in allowed_calls(unit):
+        number = lib.seccomp_syscall_resolve_name(name.encode())
+        if number >= 0:
+            assert lib.seccomp_rule_add_array(walls, ALLOW, number, 0, None) == 0
+    assert ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    assert lib.seccomp_load(walls) == 0
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+@pytest.mark.skipif(ctypes.util.find_library("seccomp") is None, reason="needs libseccomp")
+def test_recordings_are_transcribed_behind_the_units_filter(tmp_path: Path) -> None:
+    model = make_whisper(tmp_path / "tiny")
+    for number, ending in enumerate(("wav", "mp3", "opus")):
+        write(tmp_path / f"inbox/{number}.{ending}", seed=number)
+    (tmp_path / "config.yaml").write_text(
+        f"inbox: {{path: ./inbox, settle_s: 0.2}}\n"
+        f"engine: {{engine_type: batch, model: {model}, language: en}}\n"
+    )
+    code = (
+        "from tests.systemd.test_system_call_filter import apply_system_call_filter\n"
+        "apply_system_call_filter('thoth-watch.service')\n"
+        "import os\n"
+        "try: os.nice(1)\n"
+        "except PermissionError: print('walls stand')\n"
+        "from thoth_watch.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "once", "-c", "config.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert "walls stand" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "inbox").glob("*.txt"))) == 3

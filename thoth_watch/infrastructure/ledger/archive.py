@@ -1,0 +1,51 @@
+"""Recordings that are done, and where they were moved to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from thoth_watch.application.ports import FinishedFile
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import file_rows
+from thoth_watch.infrastructure.ledger.tables import files
+from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transition
+
+
+def finished_files(connection: Connection, inbox: Path) -> list[FinishedFile]:
+    """The DONE recordings of an inbox, oldest first."""
+    columns = (
+        files.c.id,
+        files.c.path_raw,
+        files.c.sha256,
+        files.c.claim_no,
+        *file_rows.SIGNATURE_COLUMNS,
+    )
+    query = select(*columns).where(
+        files.c.state == State.DONE, files.c.inbox_raw == inbox, files.c.sha256.is_not(None)
+    )
+    found = connection.execute(query.order_by(files.c.done_at, files.c.id))
+    return [
+        FinishedFile(row.id, AudioFile(inbox, row.path_raw, signature), row.sha256, row.claim_no)
+        for row in found
+        if (signature := file_rows.signature(row)) is not None
+    ]
+
+
+def record_move(
+    connection: Connection, done: FinishedFile, *, to: AudioFile, now: datetime
+) -> bool:
+    """The row goes with the recording, and so do the names of its transcripts."""
+    values = {
+        "path": to.path,
+        "path_raw": to.path,
+        "inbox": to.inbox,
+        "inbox_raw": to.inbox,
+        **file_rows.signature_columns(to.signature),
+    }
+    reason = f"moved here from {done.file.path} when it was done"
+    step = Transition(done.file_id, done.claim_no, State.DONE, State.DONE, reason, values)
+    return apply_transition(connection, step, now=now)

@@ -1,0 +1,75 @@
+"""Rows of `files` as the domain's values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thoth_watch.domain.audio import AudioFile, Signature
+from thoth_watch.domain.batching import WaitingFile
+from thoth_watch.infrastructure.ledger.tables import files
+
+SIGNATURE_COLUMNS = (
+    files.c.size_bytes,
+    files.c.modified_ns,
+    files.c.changed_ns,
+    files.c.device_no,
+    files.c.inode,
+)
+WAITING_COLUMNS = (
+    files.c.id,
+    files.c.inbox_raw,
+    files.c.path_raw,
+    *SIGNATURE_COLUMNS,
+    files.c.duration_s,
+    files.c.ready_at,
+    files.c.updated_at,
+    files.c.attempts,
+    files.c.crashes,
+    files.c.deaths,
+    files.c.setbacks,
+)
+
+
+def signature(row: Any) -> Signature | None:
+    """Which version of the file the row is about; None for an entry that is no plain file."""
+    return signature_of([row.size_bytes, row.modified_ns, row.changed_ns, row.device_no, row.inode])
+
+
+def signature_of(facts: Sequence[Any]) -> Signature | None:
+    """The signature of the columns `SIGNATURE_COLUMNS`."""
+    return None if facts[0] is None else Signature(*facts)
+
+
+def signature_columns(found: Signature | None) -> dict[str, Any]:
+    """The columns that hold a signature."""
+    names = ("size_bytes", "modified_ns", "changed_ns", "device_no", "inode")
+    if found is None:
+        return dict.fromkeys(names)
+    values = (
+        found.size_bytes,
+        found.modified_ns,
+        found.changed_ns,
+        found.device,
+        found.inode,
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def waiting_file(row: Any, resolve_file_options: Callable[[AudioFile], Any]) -> WaitingFile:
+    """A file with what batching must know of it; one that was there when a process died travels alone."""
+    found = signature(row)
+    if found is None:
+        raise ValueError(f"file {row.id} waits without ever having been a plain file")
+    file = AudioFile(row.inbox_raw, row.path_raw, found)
+    return WaitingFile(
+        file_id=row.id,
+        file=file,
+        file_options=resolve_file_options(file),
+        ready_at_s=(row.ready_at or row.updated_at).timestamp(),
+        audio_s=row.duration_s or 0.0,
+        attempts=row.attempts,
+        crashes=row.crashes,
+        deaths=row.deaths,
+        setbacks=row.setbacks,
+    )

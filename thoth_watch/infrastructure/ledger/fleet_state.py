@@ -1,0 +1,68 @@
+"""Who works on the ledger's batches, and what waits for them, as `status` shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger.database_clock import database_now
+from thoth_watch.infrastructure.ledger.leases import IS_LEASED, IS_SENT
+from thoth_watch.infrastructure.ledger.postgresql_server import DISPATCHER_LOCK_KEY
+from thoth_watch.infrastructure.ledger.tables import (
+    APPLICATION_ID,
+    batches,
+    files,
+    workers,
+)
+
+DISPATCHER_QUERY = text(
+    "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid)"
+    " WHERE locktype = 'advisory' AND classid = :ours AND objid = :dispatcher AND granted"
+    " AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetState:
+    """Workers elsewhere and their queue, now."""
+
+    dispatcher: str | None  # program, machine and process id; None: none works
+    workers: list[dict[str, Any]]  # the table's columns, with silent_s and files (of its batch)
+    sent: int  # batches that no worker has taken yet
+    leased: int
+    oldest_wait_s: float | None  # of the files that no batch has
+
+
+def read_fleet_state(connection: Connection) -> FleetState:
+    """All of it, by the database's clock."""
+    now = database_now(connection)
+    count = func.count()
+    sent = connection.execute(select(count).select_from(batches).where(IS_SENT)).scalar_one()
+    leased = connection.execute(select(count).select_from(batches).where(IS_LEASED)).scalar_one()
+    oldest = connection.execute(
+        select(func.min(files.c.ready_at)).where(files.c.state == State.READY)
+    ).scalar_one()
+    held = (
+        select(count)
+        .select_from(files)
+        .where(files.c.batch_id == workers.c.batch_id, files.c.state == State.CLAIMED)
+        .scalar_subquery()
+    )
+    found = connection.execute(select(workers, held.label("files")).order_by(workers.c.name))
+    rows = [
+        {**row, "silent_s": round((now - row["seen_at"]).total_seconds(), 1)}
+        for row in found.mappings()
+    ]
+    wait_s = None if oldest is None else max(0.0, (now - oldest).total_seconds())
+    return FleetState(_dispatcher(connection), rows, sent, leased, wait_s)
+
+
+def _dispatcher(connection: Connection) -> str | None:
+    if connection.dialect.name != "postgresql":
+        return None
+    asked = {"ours": APPLICATION_ID, "dispatcher": DISPATCHER_LOCK_KEY}
+    name: str | None = connection.execute(DISPATCHER_QUERY, asked).scalar()
+    return name

@@ -1,0 +1,223 @@
+"""What one look at an inbox changes in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
+from thoth_watch.domain.states import State
+from thoth_watch.infrastructure.ledger import file_rows
+from thoth_watch.infrastructure.ledger.tables import files
+from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
+
+CHANGED = "changed on disk; waits until it is quiet"
+WAITS_FOR_BATCH = "waits for a batch"
+GONE = "no longer on disk"
+ZERO_COUNTERS = {"attempts": 0, "crashes": 0, "deaths": 0, "setbacks": 0}
+
+
+def record_seen(
+    connection: Connection, seen: Sequence[tuple[AudioFile, str]], *, now: datetime
+) -> None:
+    """New files get a row; a changed one starts again, and whoever works on the old version is fenced off."""
+    known = _rows_by_path(connection, [file.path for file, _ in seen])
+    new: list[dict[str, Any]] = []
+    steps: list[Transition] = []
+    for file, reason in {file.path: (file, reason) for file, reason in seen}.values():
+        row = known.get(file.path)
+        if row is None:
+            new.append(_new_row(file.inbox, file.path, file.signature, now=now, reason=reason))
+        elif file_rows.signature(row) != file.signature:
+            steps.append(_changed_file(row, file, now=now, reason=reason))
+        elif row.state == State.GONE:
+            steps.append(_transition(row, State.SEEN, reason, now=now, inbox=file.inbox))
+        elif row.state == State.SEEN:
+            steps.append(_transition(row, State.SEEN, reason, now=now))
+    _insert(connection, new)
+    apply_transitions(connection, steps, now=now)
+
+
+def record_ready(
+    connection: Connection, ready: Sequence[tuple[AudioFile, float | None]], *, now: datetime
+) -> None:
+    """Settled files wait for a batch from now on; what is not SEEN (any more) stays as it is."""
+    known = _rows_by_path(connection, [file.path for file, _ in ready])
+    new: list[dict[str, Any]] = []
+    steps: list[Transition] = []
+    for file, declared_s in {file.path: (file, seconds) for file, seconds in ready}.values():
+        row = known.get(file.path)
+        facts: dict[str, Any] = {"ready_at": now, "duration_s": declared_s, "next_try_at": None}
+        if row is None:
+            values = _new_row(
+                file.inbox, file.path, file.signature, now=now, reason=WAITS_FOR_BATCH
+            )
+            new.append(values | facts | {"state": str(State.READY)})
+        elif row.state == State.SEEN:
+            if file_rows.signature(row) != file.signature:
+                facts |= file_rows.signature_columns(file.signature) | ZERO_COUNTERS
+            steps.append(_transition(row, State.READY, WAITS_FOR_BATCH, now=now, **facts))
+        elif file_rows.signature(row) != file.signature:
+            steps.append(_changed_file(row, file, now=now, reason=CHANGED))
+        elif row.state == State.GONE:
+            steps.append(
+                _transition(row, State.SEEN, "came back; waits until it is quiet", now=now)
+            )
+    _insert(connection, new)
+    apply_transitions(connection, steps, now=now)
+
+
+def record_adopted(
+    connection: Connection, file: AudioFile, *, sha256: str, now: datetime
+) -> int | None:
+    """A recording whose transcript we made before this ledger was: DONE from the start. Its id.
+
+    None if the ledger knows the recording already.
+    """
+    if _rows_by_path(connection, [file.path]):
+        return None
+    values = _new_row(file.inbox, file.path, file.signature, now=now, reason="adopted")
+    values |= {"state": str(State.DONE), "reason": "", "sha256": sha256, "done_at": now}
+    _insert(connection, [values])
+    return int(_rows_by_path(connection, [file.path])[file.path].id)
+
+
+def record_refused(
+    connection: Connection, refused: Sequence[RefusedEntry], *, now: datetime
+) -> None:
+    """Entries that are no plain files are remembered with the reason."""
+    known = _rows_by_path(connection, [entry.path for entry in refused])
+    new: list[dict[str, Any]] = []
+    steps: list[Transition] = []
+    for entry in {entry.path: entry for entry in refused}.values():
+        row = known.get(entry.path)
+        if row is None:
+            values = _new_row(entry.inbox, entry.path, None, now=now, reason=entry.reason)
+            new.append(values | {"state": str(State.REFUSED)})
+        elif row.state == State.REFUSED:
+            steps.append(_transition(row, State.REFUSED, entry.reason, now=now, inbox=entry.inbox))
+        else:
+            steps.append(
+                _transition(
+                    row,
+                    State.REFUSED,
+                    entry.reason,
+                    now=now,
+                    inbox=entry.inbox,
+                    **file_rows.signature_columns(None),
+                    **_new_version_columns(row),
+                )
+            )
+    _insert(connection, new)
+    apply_transitions(connection, steps, now=now)
+
+
+def record_gone(connection: Connection, gone: Collection[Path], *, now: datetime) -> None:
+    """Files that are no longer there keep their row, and their signature in case they come back."""
+    known = _rows_by_path(connection, list(gone))
+    steps = [
+        _transition(row, State.GONE, GONE, now=now, next_try_at=None)
+        for row in known.values()
+        if row.state != State.GONE
+    ]
+    apply_transitions(connection, steps, now=now)
+
+
+def _rows_by_path(connection: Connection, paths: Sequence[Path]) -> dict[Path, Any]:
+    columns = (
+        files.c.id,
+        files.c.path_raw,
+        files.c.state,
+        files.c.claim_no,
+        files.c.generation,
+        *file_rows.SIGNATURE_COLUMNS,
+    )
+    return {
+        row.path_raw: row
+        for some in chunks(paths)
+        for row in connection.execute(
+            select(*columns)
+            .where(files.c.path_raw.in_(some))
+            .order_by(files.c.id)  # all who lock several do so in this order
+            .with_for_update()
+        )
+    }
+
+
+def _changed_file(row: Any, file: AudioFile, *, now: datetime, reason: str) -> Transition:
+    """A file that still grows is the same version; one that had settled is the next."""
+    values: dict[str, Any] = file_rows.signature_columns(file.signature)
+    if row.state != State.SEEN:
+        values |= _new_version_columns(row)
+    else:
+        values |= ZERO_COUNTERS
+    return _transition(row, State.SEEN, reason or CHANGED, now=now, inbox=file.inbox, **values)
+
+
+def _new_version_columns(row: Any) -> dict[str, Any]:
+    """Another version: nothing that was known of the old one holds."""
+    return {
+        "generation": row.generation + 1,
+        "claim_no": row.claim_no + 1,
+        "batch_id": None,
+        "sha256": None,
+        "fingerprint": None,
+        "duration_s": None,
+        **ZERO_COUNTERS,
+        "ready_at": None,
+        "done_at": None,
+        "next_try_at": None,
+    }
+
+
+def _transition(
+    row: Any,
+    after: State,
+    reason: str,
+    *,
+    now: datetime,
+    inbox: Path | None = None,
+    **values: Any,
+) -> Transition:
+    if inbox is not None:
+        values |= {"inbox": inbox, "inbox_raw": inbox}
+    return Transition(
+        file_id=row.id,
+        claim_no=row.claim_no,
+        before=State(row.state),
+        after=after,
+        reason=reason,
+        values=values | {"last_seen_at": now} if after != State.GONE else values,
+    )
+
+
+def _new_row(
+    inbox: Path, path: Path, found: Signature | None, *, now: datetime, reason: str
+) -> dict[str, Any]:
+    return {
+        "path": path,
+        "path_raw": path,
+        "inbox": inbox,
+        "inbox_raw": inbox,
+        "state": str(State.SEEN),
+        "reason": reason.strip() or "new; waits until it is quiet",
+        **file_rows.signature_columns(found),
+        "duration_s": None,
+        **ZERO_COUNTERS,
+        "generation": 1,
+        "claim_no": 0,
+        "first_seen_at": now,
+        "last_seen_at": now,
+        "ready_at": None,
+        "next_try_at": None,
+        "updated_at": now,
+    }
+
+
+def _insert(connection: Connection, new: list[dict[str, Any]]) -> None:
+    if new:
+        connection.execute(insert(files), new)

@@ -1,0 +1,105 @@
+"""A transcript as JSON and back, without loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from thoth_watch.application.ports import StoredResult
+from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict, Word
+from thoth_watch.infrastructure.ledger.column_types import to_json
+
+
+def transcript_to_document(transcript: Transcript) -> dict[str, Any]:
+    """Plain lists, dicts and numbers; with the whole text, for people who query it."""
+    return {
+        "text": transcript.text,
+        **_field_values(transcript),
+        "segments": _segments_to_documents(transcript.segments),
+        "verdict": str(transcript.verdict),
+    }
+
+
+def transcript_from_document(document: Mapping[str, Any]) -> Transcript:
+    """The transcript that `transcript_to_document` was given."""
+    return Transcript(
+        segments=tuple(_segment_from_document(item) for item in document["segments"]),
+        language=document["language"],
+        duration_s=float(document["duration_s"]),
+        verdict=Verdict(document["verdict"]),
+        reasons=tuple(document.get("reasons", ())),
+        warnings=tuple(document["warnings"]),
+        n_tokens=document["n_tokens"],
+        skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
+    )
+
+
+def result_to_json(result: StoredResult) -> str:
+    """A transcript with its provenance, as JSON for others than the ledger."""
+    document = {
+        "transcript": transcript_to_document(result.transcript),
+        "provenance": dict(result.provenance),
+    }
+    return to_json(document)
+
+
+def result_from_json(text: str) -> StoredResult:
+    """What `result_to_json` was given. Raises ValueError, KeyError, TypeError for anything else."""
+    document = json.loads(text)
+    return StoredResult(transcript_from_document(document["transcript"]), document["provenance"])
+
+
+def so_far_to_document(so_far: PartialTranscript) -> dict[str, Any]:
+    """Plain lists, dicts and numbers."""
+    return {**_field_values(so_far), "segments": _segments_to_documents(so_far.segments)}
+
+
+def so_far_from_document(document: Mapping[str, Any]) -> PartialTranscript:
+    """What `so_far_to_document` was given."""
+    segments = tuple(_segment_from_document(item) for item in document["segments"])
+    return PartialTranscript(
+        document["n_samples"],
+        segments,
+        document["language"],
+        document["n_tokens"],
+        document["heard_s"],
+    )
+
+
+def _segments_to_documents(segments: Iterable[Segment]) -> list[dict[str, Any]]:
+    return [
+        {**_field_values(s), "words": [_field_values(word) for word in s.words]} for s in segments
+    ]
+
+
+def _field_values(item: Any) -> dict[str, Any]:
+    """A dataclass's fields as they are: `asdict` copies them all, which takes much longer."""
+    return {field.name: getattr(item, field.name) for field in fields(item)}
+
+
+def _segment_from_document(item: Mapping[str, Any]) -> Segment:
+    return Segment(
+        start=float(item["start"]),
+        end=float(item["end"]),
+        text=item["text"],
+        tokens=tuple(item["tokens"]),
+        temperature=float(item["temperature"]),
+        avg_logprob=float(item["avg_logprob"]),
+        compression_ratio=float(item["compression_ratio"]),
+        no_speech_prob=float(item["no_speech_prob"]),
+        seek=item["seek"],
+        channel=item.get("channel"),
+        speaker=item.get("speaker"),
+        words=tuple(
+            Word(
+                start=float(word["start"]),
+                end=float(word["end"]),
+                word=word["word"],
+                probability=float(word["probability"]),
+                speaker=word.get("speaker"),
+            )
+            for word in item["words"]
+        ),
+    )

@@ -1,0 +1,336 @@
+"""What single values may be; each check says what is allowed and what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BeforeValidator
+
+from thoth_watch.domain.audio import SAMPLE_RATE_HZ
+from thoth_watch.domain.engine import parse_precision
+from thoth_watch.domain.file_options import FORMATS
+from thoth_watch.domain.quiet_hours import parse_span
+from thoth_watch.domain.speech import Vad
+from thoth_watch.infrastructure.settings.languages import language_code
+
+MAX_ENGINES = 64
+MIXED_PRECISION = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}  # accelerate's words
+
+
+class NotAllowedError(ValueError):
+    """A value that its key may not have; the message says what is allowed."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no spelling is near."""
+    near = difflib.get_close_matches(word, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def one_of(*allowed: str) -> BeforeValidator:
+    """One of these words, in upper or lower case."""
+
+    def check(value: object) -> str:
+        word = value.strip().lower() if isinstance(value, str) else None
+        if word not in allowed:
+            hint = did_you_mean(word, allowed) if word else ""
+            raise NotAllowedError(f"allowed: {', '.join(allowed)}{hint}")
+        return word
+
+    return BeforeValidator(check)
+
+
+def check_text(value: object) -> str:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise NotAllowedError("allowed: text (in quotes where it looks like a number or a yes)")
+    return value
+
+
+def check_optional_text(value: object) -> str | None:
+    """A revision, or null."""
+    return None if value is None else check_text(value)
+
+
+def check_weights_sha256(value: object) -> str | None:
+    """A hash in hex digits, or None; `sha256:` before it is taken off."""
+    if value is None:
+        return None
+    word = check_text(value).strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", word):
+        raise NotAllowedError(
+            "allowed: null, or 64 hex digits (`thoth-watch model check` has them)"
+        )
+    return word
+
+
+def check_webhook(value: object) -> str | None:
+    """The URL of a web server, or None."""
+    if value is None:
+        return None
+    url = check_text(value)
+    if not url.startswith(("https://", "http://")):
+        raise NotAllowedError("allowed: null, or a URL that begins with https:// or http://")
+    return url
+
+
+def check_text_list(value: object) -> list[str]:
+    """A list of texts, or a single one; each once."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise NotAllowedError("allowed: a list of texts, such as [a, b]")
+    return list(dict.fromkeys(check_text(item) for item in items))
+
+
+def list_of(*allowed: str, all_keyword: str | None = None) -> BeforeValidator:
+    """A list of these words; `all_keyword` stands for all of them."""
+
+    def check(value: object) -> list[str]:
+        if all_keyword is not None and value in (all_keyword, [all_keyword]):
+            return list(allowed)
+        items = [item.strip().lower() for item in check_text_list(value)]
+        for item in items:
+            if item not in allowed:
+                also = f", or {all_keyword}" if all_keyword else ""
+                hint = did_you_mean(item, allowed)
+                raise NotAllowedError(
+                    f"{item!r} is not among them; allowed: {', '.join(allowed)}{also}{hint}"
+                )
+        if all_keyword is not None and not items:
+            raise NotAllowedError(
+                f"allowed: at least one of {', '.join(allowed)}, or {all_keyword}"
+            )
+        return items
+
+    return BeforeValidator(check)
+
+
+def check_extensions(value: object) -> list[str]:
+    """File name endings, in lower case and without dot."""
+    items = list(dict.fromkeys(item.strip().lower().lstrip(".") for item in check_text_list(value)))
+    ours = [item for item in items if item in FORMATS]
+    if not items or "" in items or any("/" in item for item in items):
+        raise NotAllowedError("allowed: a list of file name endings, such as [wav, mp3]")
+    if ours:
+        raise NotAllowedError(f"{', '.join(ours)}: transcripts have that ending; take it out")
+    return items
+
+
+def check_language(value: object) -> str | None:
+    """Whisper's code, or None where it is to be heard."""
+    if value is None or (
+        isinstance(value, str) and value.strip().lower() in ("auto", "none", "null")
+    ):
+        return None
+    if value is False:  # YAML 1.1 reads an unquoted `no` (Norwegian) as false
+        return "no"
+    if not isinstance(value, str):
+        raise NotAllowedError("allowed: null or auto, a code such as en, or an English name")
+    return language_code(value)
+
+
+def check_precision(value: object) -> str:
+    """A precision in the words of the domain."""
+    word = "no" if value is False else value  # YAML 1.1 again
+    if not isinstance(word, str):
+        raise NotAllowedError(
+            "allowed: auto, float32, float16, bfloat16, int8, two joined by + at most"
+        )
+    try:
+        encoder, decoder = parse_precision(word)
+    except ValueError as error:
+        allowed = str(error).partition(": use ")[2]
+        raise NotAllowedError(f"allowed: {allowed}") from None
+    return encoder if encoder == decoder else f"{encoder}+{decoder}"
+
+
+def check_mixed_precision(value: object) -> str | None:
+    """A precision in accelerate's words, or None."""
+    word = "no" if value is False else value.strip().lower() if isinstance(value, str) else value
+    if word is None or (isinstance(word, str) and word in MIXED_PRECISION):
+        return word
+    raise NotAllowedError(f"allowed: null, {', '.join(MIXED_PRECISION)}")
+
+
+def check_devices(value: object) -> list[str] | None:
+    """Devices by name, one of them as often as engines are to share it; [auto] for all GPUs."""
+    if value in (None, "null"):
+        return None
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text == "auto":
+        return ["auto"]
+    if several := re.fullmatch(r"([a-z]+(?::\d+)?)\s*x\s*(\d+)", text):
+        device, count = several[1], int(several[2])
+        if 1 <= count <= MAX_ENGINES:
+            return [device] * count
+    elif isinstance(value, list) and 1 <= len(value) <= MAX_ENGINES:
+        names = [item.strip().lower() for item in value if isinstance(item, str)]
+        if len(names) == len(value) and all(re.fullmatch(r"[a-z]+(:\d+)?", n) for n in names):
+            return names
+    raise NotAllowedError("allowed: null, auto, a list such as [cuda:0, cuda:1], or cpu x 4")
+
+
+def check_vad(value: object) -> str:
+    """When speech is looked for."""
+    word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(word, str) and word.strip().lower() in tuple(Vad):  # YAML 1.1 reads on as true
+        return word.strip().lower()
+    raise NotAllowedError(f"allowed: {', '.join(Vad)}")
+
+
+def check_seconds_or_auto(value: object) -> float | None:
+    """Seconds, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise NotAllowedError("allowed: auto, or seconds from 0 up")
+    return float(value)
+
+
+def check_count_or_auto(value: object) -> int | None:
+    """How many, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
+        raise NotAllowedError("allowed: auto, or a whole number from 1 up")
+    return value
+
+
+def check_audio_seconds_or_auto(value: object) -> float | None:
+    """Seconds, or None for auto."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
+        raise NotAllowedError("allowed: auto, or seconds above 0")
+    return float(value)
+
+
+def check_optional_seconds(value: object) -> float | None:
+    """Seconds, or None for no limit."""
+    if value in (None, "null"):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise NotAllowedError("allowed: null, or seconds above 0")
+    return float(value)
+
+
+def check_quiet_hours(value: object) -> list[str]:
+    """Spans of the day."""
+    spans = check_text_list(value)
+    for text in spans:
+        try:
+            parse_span(text)
+        except ValueError as error:
+            raise NotAllowedError(
+                f'{error}; allowed: a list of them, in quotes, as ["22:00-07:00"]'
+            ) from None
+    return spans
+
+
+def check_temperatures(value: object) -> list[float]:
+    """One temperature or several, tried in turn, each from 0 to 1."""
+    items: list[Any] = value if isinstance(value, list) else [value]
+    try:
+        found = [float(item) for item in items if not isinstance(item, bool)]
+    except (TypeError, ValueError):
+        found = []
+    if not found or len(found) < len(items) or not all(0 <= item <= 1 for item in found):
+        raise NotAllowedError("allowed: a number from 0 to 1, or a list of them, tried in turn")
+    return found
+
+
+def check_tokens(value: object) -> list[int] | None:
+    """Token ids, or None."""
+    if value is None or value in ("null", ["null"]):
+        return None
+    items: list[Any] = value if isinstance(value, list) else [value]
+    try:
+        return [int(item) for item in items if not isinstance(item, bool)]
+    except (TypeError, ValueError):
+        raise NotAllowedError("allowed: null, or a list of token ids, such as [50, 51]") from None
+
+
+def check_threshold(value: object) -> float | None:
+    """A number, or None, which switches it off."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none")):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotAllowedError("allowed: null, or a number")
+    return float(value)
+
+
+def check_sample_rate(value: object) -> int:
+    """Whisper's rate."""
+    if value != SAMPLE_RATE_HZ or isinstance(value, bool):
+        raise NotAllowedError(f"allowed: {SAMPLE_RATE_HZ}, the only rate that Whisper hears")
+    return SAMPLE_RATE_HZ
+
+
+def check_sentinel(value: object) -> str | None:
+    """The ending of a file's name, with its dot, or None."""
+    if value in (None, "null"):
+        return None
+    text = check_text(value)
+    if not re.fullmatch(r"\.[\w.-]*\w", text) or text.rpartition(".")[2].lower() in FORMATS:
+        raise NotAllowedError("allowed: null, or a file name ending with its dot, such as .ready")
+    return text
+
+
+def check_name(value: object) -> str:
+    """A pattern that keeps recordings and formats apart."""
+    text = check_text(value)
+    rest = text.replace("{stem}", "").replace("{format}", "").replace("{language}", "")
+    if "{stem}" not in text or "{format}" not in text or any(c in rest for c in "{}/\n"):
+        raise NotAllowedError(
+            'allowed: a file name that holds {stem} and {format}, as "{stem}.{format}"'
+            ' or "{stem}.{language}.{format}"'
+        )
+    return text
+
+
+def check_match(value: object) -> str:
+    """A glob that can match a path below the inbox."""
+    text = check_text(value)
+    if text.startswith("/") or ".." in text.split("/"):
+        raise NotAllowedError('allowed: a glob on the path below the inbox, such as "fr/**"')
+    if text.endswith("/"):
+        raise NotAllowedError(f'a folder is no recording; for all below it: "{text}**"')
+    return text
+
+
+def check_ledger_url(value: object) -> str:
+    """The URL of a ledger that outlives the program."""
+    text = check_text(value)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.split("+")[0] not in ("sqlite", "postgresql") or not rest:
+        raise NotAllowedError("allowed: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
+    if scheme.startswith("sqlite") and (
+        not rest.startswith("/") or rest.strip("/") in ("", ":memory:")
+    ):
+        raise NotAllowedError("allowed: sqlite:///FILE (a ledger in memory forgets everything)")
+    return text
+
+
+def check_broker(value: object) -> str | None:
+    """The URL of a broker, or None."""
+    return _check_url(
+        value, ("redis", "rediss", "amqp", "amqps"), "redis://HOST/0 or amqp://USER@HOST//"
+    )
+
+
+def check_cache_url(value: object) -> str | None:
+    """The URL of a Redis server, or None."""
+    return _check_url(value, ("redis", "rediss"), "redis://HOST/1")
+
+
+def _check_url(value: object, schemes: tuple[str, ...], example: str) -> str | None:
+    if value in (None, "null"):
+        return None
+    text = check_text(value)
+    scheme, found, rest = text.partition("://")
+    if not found or scheme not in schemes or not rest:
+        raise NotAllowedError(f"allowed: null, or a URL such as {example}")
+    return text

@@ -1,0 +1,129 @@
+"""Puts rendered units in place, never over a file that is not ours, and takes them back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from thoth_watch.domain.errors import ConfigError, RetryLater
+from thoth_watch.infrastructure.systemd.unit_rendering import GENERATED_MARK
+
+_SYSTEM_FOLDERS = ("etc/systemd/system", "etc/sysusers.d", "etc/tmpfiles.d")
+_USER_FOLDERS = ("systemd/user",)
+COMMAND_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A place for units: the system, a person's own configuration folder, or a folder to pack from."""
+
+    root: Path
+    for_user: bool
+    is_live: bool  # whether the running system is to be told
+
+    @classmethod
+    def at(cls, *, for_user: bool, destdir: Path | None) -> Installation:
+        """The place that a person asked for."""
+        own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        root = own if for_user else Path("/")
+        if destdir is not None:
+            root = destdir / root.relative_to("/")
+        return cls(root, for_user, is_live=destdir is None)
+
+    def write(self, files: Mapping[Path, str]) -> list[Path]:
+        """Write all files or none; where they lie now. Raises ConfigError where another's file lies."""
+        targets = {self.root / path: text for path, text in files.items()}
+        for target in targets:
+            if target.exists() and not _is_ours(target):
+                raise ConfigError(
+                    f"{target}: is not of `thoth-watch service install`; move it aside"
+                )
+        try:
+            for target, text in targets.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise RetryLater(
+                f"{error.filename}: {error.strerror}; as root (sudo), or with --user"
+            ) from error
+        return list(targets)
+
+    def remove(self) -> list[Path]:
+        """Remove every file that `write` made; which they were."""
+        ours = list(self._ours())
+        try:
+            for path in ours:
+                path.unlink()
+                if path.parent.name.endswith(".d") and path.parent.name.startswith("thoth-watch"):
+                    _remove_if_empty(path.parent)
+        except OSError as error:
+            raise RetryLater(f"{error.filename}: {error.strerror}; as root (sudo)") from error
+        return ours
+
+    def run_commands(self, *commands: list[str]) -> list[str]:
+        """Run commands of the running system; each as a line that says how it went."""
+        said = []
+        for command in commands if self.is_live else ():
+            if shutil.which(command[0]) is None:
+                said.append(f"not run, as it is not here: {' '.join(command)}")
+                continue
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
+            )
+            why = "" if done.returncode == 0 else f"failed ({done.stderr.strip()}): "
+            said.append(f"{why or 'ran: '}{' '.join(command)}")
+        return said
+
+    def _ours(self) -> Iterator[Path]:
+        for folder in _USER_FOLDERS if self.for_user else _SYSTEM_FOLDERS:
+            for pattern in ("thoth-watch*", "thoth-watch*.d/*.conf"):
+                for path in sorted((self.root / folder).glob(pattern)):
+                    if path.is_file() and _is_ours(path):
+                        yield path
+
+
+def verify_units(files: Mapping[Path, str], *, program: Path) -> str | None:
+    """What systemd says against the units, "" if nothing; None where there is no systemd to ask.
+
+    A program that is not there yet (a package is being made) is not complained of.
+    """
+    if shutil.which("systemd-analyze") is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="thoth-watch-") as name:
+        units = []
+        for path, text in files.items():
+            target = Path(name, *path.parts[-2:]) if path.parent.name.endswith(".d") else None
+            if target is None and path.suffix in (".service", ".timer"):
+                target = Path(name, path.name)
+                units.append(target)
+            if target is not None:
+                target.parent.mkdir(exist_ok=True)
+                is_there = program.exists()
+                target.write_text(text if is_there else text.replace(str(program), "/bin/true"))
+        command = ["systemd-analyze", "verify", "--man=no"]
+        done = subprocess.run(
+            [*command, *map(str, units)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+    said = done.stderr.strip()
+    return said if said or not done.returncode else f"systemd-analyze: exit {done.returncode}"
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").startswith(GENERATED_MARK)
+    except OSError:
+        return False
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
