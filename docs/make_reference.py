@@ -63,7 +63,9 @@ def commands_page() -> str:
         ]
         if rows:
             parts.append("\n| option | description |\n|---|---|\n")
-            parts += [f"| `{flag.replace('|', '/')}` | {_cell(text)} |\n" for flag, text in rows]
+            parts += [
+                f"| `{flag.replace('|', '/')}` | {_escape_cell(text)} |\n" for flag, text in rows
+            ]
         hidden = [
             max(option.opts, key=len)
             for option in command.params
@@ -106,7 +108,9 @@ def configuration_page() -> str:
         elif match := re.match(r"^  (\w+): *(.*?) *# (.*)$", line):
             default = f"`{match[2]}`" if match[2] else "see config.yaml"
             environment = names[f"{section}.{match[1]}"]
-            parts.append(f"| `{match[1]}` | {default} | {_cell(match[3])} | `{environment}` |\n")
+            parts.append(
+                f"| `{match[1]}` | {default} | {_escape_cell(match[3])} | `{environment}` |\n"
+            )
         elif section == "rules" and line.startswith("#"):
             parts.append(f"    {line}\n")
     parts.append(
@@ -158,7 +162,7 @@ def ledger_page() -> str:
         parts.append(
             f"\n## {table}\n\n{descriptions[table]['']}\n\n| column | description |\n|---|---|\n"
         )
-        parts += [f"| `{name}` | {_cell(descriptions[table][name])} |\n" for name in names]
+        parts += [f"| `{name}` | {_escape_cell(descriptions[table][name])} |\n" for name in names]
     return "".join(parts)
 
 
@@ -180,7 +184,7 @@ def write_man_pages(folder: Path) -> None:
         page.write_text(generate_man_page(ctx, __version__), encoding="utf-8")
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 

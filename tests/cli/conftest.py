@@ -11,7 +11,7 @@ import pytest
 from thoth_watch.cli import main
 
 
-class Ran(NamedTuple):
+class CommandResult(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
@@ -23,13 +23,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("THOTH_WATCH_CONFIG", raising=False)
 
-    def run(*arguments: str, **environment: str) -> Ran:
+    def run(*arguments: str, **environment: str) -> CommandResult:
         monkeypatch.setattr(sys, "argv", ["thoth-watch", *arguments])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as end:
             main()
         out, err = capsys.readouterr()
-        return Ran(int(end.value.code or 0), out, err)
+        return CommandResult(int(end.value.code or 0), out, err)
 
     return run

@@ -25,7 +25,7 @@ def place(tmp_path: Path) -> Place:
     return made
 
 
-def spoil(database: Path) -> None:
+def corrupt(database: Path) -> None:
     """Overwrite pages in the middle, as a failing disk would."""
     with database.open("r+b") as file:
         file.seek(4096)
@@ -47,7 +47,7 @@ def test_a_ledger_is_checked_copied_and_made_anew(place: Place, run):
     assert run("db", "backup", *config).stdout.strip().endswith(".backup")
     assert not list(place.database.parent.glob(".*.tmp"))
 
-    spoil(place.database)
+    corrupt(place.database)
     checked = run("db", "check", *config)
     assert checked.returncode == EXIT_CONFIG
     assert "damaged" in checked.stderr
@@ -57,7 +57,7 @@ def test_a_ledger_is_checked_copied_and_made_anew(place: Place, run):
 
 def test_a_rebuilt_ledger_knows_its_transcripts_and_computes_nothing_again(place: Place, run):
     config = ("-c", str(place.config))
-    spoil(place.database)
+    corrupt(place.database)
     (place.inbox / "1.en.json").unlink()  # what cannot be told to be ours is nobody's
     (place.inbox / "1.en.txt").write_text("a person's own words\n")
     texts = {path: path.read_bytes() for path in place.inbox.iterdir()}

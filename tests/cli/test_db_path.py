@@ -14,27 +14,29 @@ from thoth_watch.domain import errors
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Path:
+def filled_ledger(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("inbox: {path: .}\nledger: {url: 'sqlite:///a b.db'}\n")
     return fill_ledger(tmp_path / "a b.db", n_runs=3)
 
 
-def test_path_says_where_the_ledger_lies(run, past: Path):
-    assert run("db", "path").stdout == f"{past}\n"
+def test_path_says_where_the_ledger_lies(run, filled_ledger: Path):
+    assert run("db", "path").stdout == f"{filled_ledger}\n"
 
 
-def test_path_of_a_ledger_that_is_not_there_says_how_it_comes(run, past: Path):
-    past.unlink()
+def test_path_of_a_ledger_that_is_not_there_says_how_it_comes(run, filled_ledger: Path):
+    filled_ledger.unlink()
     done = run("db", "path")
     assert done.returncode == errors.EXIT_RETRY_LATER
     assert "`run` or `once` makes it" in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
-def test_shell_reads_the_ledger_and_cannot_write_it(past: Path):
+def test_shell_reads_the_ledger_and_cannot_write_it(filled_ledger: Path):
     def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "thoth_watch", "db", "shell", *arguments]
-        return subprocess.run(command, cwd=past.parent, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=filled_ledger.parent, capture_output=True, text=True, check=False
+        )
 
     assert ask("--", "-csv", "SELECT id, status FROM runs").stdout.split() == [
         "1,DONE",
@@ -44,7 +46,7 @@ def test_shell_reads_the_ledger_and_cannot_write_it(past: Path):
     assert "readonly" in ask("DELETE FROM runs").stderr
 
 
-def test_shell_without_sqlite3_says_what_to_install(run, past: Path, tmp_path: Path):
+def test_shell_without_sqlite3_says_what_to_install(run, filled_ledger: Path, tmp_path: Path):
     done = run("db", "shell", PATH=str(tmp_path))
     assert done.returncode == errors.EXIT_UNAVAILABLE
     assert "apt install sqlite3" in done.stderr

@@ -17,12 +17,12 @@ from thoth_watch.domain import errors
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Path:
+def filled_ledger(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
     return fill_ledger(tmp_path / "thoth-watch.db", n_runs=30)
 
 
-def test_a_csv_file_has_every_run_and_every_column(run, past: Path, tmp_path: Path):
+def test_a_csv_file_has_every_run_and_every_column(run, filled_ledger: Path, tmp_path: Path):
     done = run("runs", "--export", "runs.csv")
 
     assert (done.returncode, done.stdout) == (0, "wrote 30 runs to runs.csv\n")
@@ -35,7 +35,7 @@ def test_a_csv_file_has_every_run_and_every_column(run, past: Path, tmp_path: Pa
     assert rows[0].keys() == told[0].keys()
 
 
-def test_a_parquet_file_has_types(run, past: Path, tmp_path: Path):
+def test_a_parquet_file_has_types(run, filled_ledger: Path, tmp_path: Path):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert run("runs", "--export", "runs.parquet", "-n", "7").returncode == 0
 
@@ -48,7 +48,7 @@ def test_a_parquet_file_has_types(run, past: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_no_runs_are_a_file_with_columns(run, past: Path, tmp_path: Path, ending: str):
+def test_no_runs_are_a_file_with_columns(run, filled_ledger: Path, tmp_path: Path, ending: str):
     if ending == "parquet":
         pytest.importorskip("pyarrow")
     done = run("runs", "--since", "2099-01-01", "--export", f"none.{ending}")
@@ -58,7 +58,7 @@ def test_no_runs_are_a_file_with_columns(run, past: Path, tmp_path: Path, ending
 
 
 def test_a_file_that_is_there_is_left_alone_and_another_ending_is_refused(
-    run, past: Path, tmp_path: Path
+    run, filled_ledger: Path, tmp_path: Path
 ):
     (tmp_path / "mine.csv").write_text("mine")
     done = run("runs", "--export", "mine.csv")
@@ -71,13 +71,13 @@ def test_a_file_that_is_there_is_left_alone_and_another_ending_is_refused(
     assert "end it in .csv or .parquet" in done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(past: Path):
+def test_without_the_extra_it_says_what_to_install(filled_ledger: Path):
     code = (
         "import sys; sys.modules['pyarrow'] = None\nfrom thoth_watch.__main__ import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "runs", "--export", "runs.parquet"],
-        cwd=past.parent,
+        cwd=filled_ledger.parent,
         capture_output=True,
         text=True,
         env=os.environ,
@@ -85,4 +85,4 @@ def test_without_the_extra_it_says_what_to_install(past: Path):
     )
     assert done.returncode == errors.EXIT_UNAVAILABLE
     assert "pip install 'thoth-watch[parquet]'" in done.stderr
-    assert not (past.parent / "runs.parquet").exists()
+    assert not (filled_ledger.parent / "runs.parquet").exists()

@@ -18,7 +18,7 @@ import pytest
 from tests.filled_ledger import fill_ledger
 from thoth_watch.domain import errors
 
-KEEP = """
+RECORD_EVENT = """
 import json, os, sys
 event = json.load(sys.stdin)
 event['env'] = os.environ.get('THOTH_PATH')
@@ -26,7 +26,7 @@ open('told', 'a').write(json.dumps(event) + '\\n')
 """
 
 
-class Place:
+class HooksFolder:
     """A ledger in which things happen after the hooks began to listen."""
 
     def __init__(self, folder: Path) -> None:
@@ -53,33 +53,33 @@ class Place:
                 (status, run_id),
             )
 
-    def told(self) -> list[dict[str, object]]:
+    def received_events(self) -> list[dict[str, object]]:
         path = self.folder / "told"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def hooks_folder(tmp_path: Path) -> HooksFolder:
+    return HooksFolder(tmp_path)
 
 
-def test_a_command_is_told_of_every_end_once_and_only_of_ends(run, place: Place):
-    place.configure(command=[sys.executable, "-c", KEEP])
+def test_a_command_is_told_of_every_end_once_and_only_of_ends(run, hooks_folder: HooksFolder):
+    hooks_folder.configure(command=[sys.executable, "-c", RECORD_EVENT])
     assert run("hooks", "--once").returncode == 0
-    assert place.told() == [], "what was before nobody asks for"
-    with closing(sqlite3.connect(place.ledger)) as ledger, ledger:
+    assert hooks_folder.received_events() == [], "what was before nobody asks for"
+    with closing(sqlite3.connect(hooks_folder.ledger)) as ledger, ledger:
         ledger.execute(
             "INSERT INTO publications VALUES (1, 12, 'txt', '/srv/a.txt', X'00', 'stem', 'aa', 1, 1, NULL)"
         )
 
-    place.move(12, "CLAIMED", "in a batch")
-    place.move(12, "DONE")
-    place.move(13, "FAILED", "no sound in it")
-    place.finish_run(3, "PARTIAL")
+    hooks_folder.move(12, "CLAIMED", "in a batch")
+    hooks_folder.move(12, "DONE")
+    hooks_folder.move(13, "FAILED", "no sound in it")
+    hooks_folder.finish_run(3, "PARTIAL")
     assert run("hooks", "--once").returncode == 0
     assert run("hooks", "--once").returncode == 0
 
-    done, failed, ended = place.told()
+    done, failed, ended = hooks_folder.received_events()
     assert (done["event"], done["outputs"]) == ("file.done", ["/srv/a.txt"])
     assert done["env"] == done["path"]
     assert (failed["event"], failed["state"], failed["reason"]) == (
@@ -90,43 +90,43 @@ def test_a_command_is_told_of_every_end_once_and_only_of_ends(run, place: Place)
     assert (ended["event"], ended["run_id"], ended["status"]) == ("run.failed", 3, "PARTIAL")
 
 
-def test_only_the_ends_that_are_asked_for_are_told(run, place: Place):
-    place.configure(command=[sys.executable, "-c", KEEP], ends=["failed"])
+def test_only_the_ends_that_are_asked_for_are_told(run, hooks_folder: HooksFolder):
+    hooks_folder.configure(command=[sys.executable, "-c", RECORD_EVENT], ends=["failed"])
     run("hooks", "--once")
-    place.move(12, "DONE")
-    place.move(13, "QUARANTINED", "crashed twice")
+    hooks_folder.move(12, "DONE")
+    hooks_folder.move(13, "QUARANTINED", "crashed twice")
     run("hooks", "--once")
 
-    assert [event["event"] for event in place.told()] == ["file.failed"]
+    assert [event["event"] for event in hooks_folder.received_events()] == ["file.failed"]
 
 
-def test_a_hook_that_fails_is_tried_again_and_then_named(run, place: Place):
+def test_a_hook_that_fails_is_tried_again_and_then_named(run, hooks_folder: HooksFolder):
     code = "open('tries', 'a').write('x'); import sys; sys.exit('nobody home')"
-    place.configure(command=[sys.executable, "-c", code], tries=2)
+    hooks_folder.configure(command=[sys.executable, "-c", code], tries=2)
     run("hooks", "--once")
-    place.move(12, "DONE")
+    hooks_folder.move(12, "DONE")
 
     done = run("hooks", "--once")
 
     assert done.returncode == errors.EXIT_SOME_FAILED
-    assert (place.folder / "tries").read_text() == "xx"
+    assert (hooks_folder.folder / "tries").read_text() == "xx"
     assert "file.done of /srv/in/2026-11/talk 3-0.wav not told" in done.stderr
     assert "nobody home" in done.stderr
     assert run("hooks", "--once").returncode == 0, "it was given up, not kept for ever"
 
 
-def test_a_hook_that_hangs_is_stopped(run, place: Place):
-    place.configure(command=["sleep", "600"], tries=1, timeout_s=0.2)
+def test_a_hook_that_hangs_is_stopped(run, hooks_folder: HooksFolder):
+    hooks_folder.configure(command=["sleep", "600"], tries=1, timeout_s=0.2)
     run("hooks", "--once")
-    place.move(12, "DONE")
+    hooks_folder.move(12, "DONE")
 
     assert "sleep: stopped after 0.2 s" in run("hooks", "--once").stderr
 
 
-def test_a_program_that_is_not_there_is_named(run, place: Place):
-    place.configure(command=["./no-such-program"], tries=1)
+def test_a_program_that_is_not_there_is_named(run, hooks_folder: HooksFolder):
+    hooks_folder.configure(command=["./no-such-program"], tries=1)
     run("hooks", "--once")
-    place.move(12, "DONE")
+    hooks_folder.move(12, "DONE")
 
     assert "./no-such-program: No such file" in run("hooks", "--once").stderr
 
@@ -154,11 +154,11 @@ def server() -> Iterator[tuple[str, list[tuple[str | None, bytes]]]]:
         thread.join()
 
 
-def test_a_webhook_gets_signed_json_and_is_tried_again(run, place: Place, server):
+def test_a_webhook_gets_signed_json_and_is_tried_again(run, hooks_folder: HooksFolder, server):
     url, got = server
-    place.configure(webhook=url, secret="quite secret", tries=2)
+    hooks_folder.configure(webhook=url, secret="quite secret", tries=2)
     run("hooks", "--once")
-    place.move(12, "DONE")
+    hooks_folder.move(12, "DONE")
 
     assert run("hooks", "--once").returncode == 0
 
@@ -169,15 +169,15 @@ def test_a_webhook_gets_signed_json_and_is_tried_again(run, place: Place, server
     assert signature == f"sha256={mac}"
 
 
-def test_a_secret_is_not_shown(run, place: Place):
-    place.configure(webhook="https://example.org/", secret="quite secret")
+def test_a_secret_is_not_shown(run, hooks_folder: HooksFolder):
+    hooks_folder.configure(webhook="https://example.org/", secret="quite secret")
     assert "quite secret" not in run("check", "--no-engine", "--json").stdout
 
 
-def test_without_a_hook_it_says_what_to_set(run, place: Place):
-    place.configure()
+def test_without_a_hook_it_says_what_to_set(run, hooks_folder: HooksFolder):
+    hooks_folder.configure()
     done = run("hooks")
     assert done.returncode == errors.EXIT_CONFIG
     assert "hooks.command" in done.stderr
-    place.configure(webhook="ftp://example.org")
+    hooks_folder.configure(webhook="ftp://example.org")
     assert "https://" in run("hooks").stderr

@@ -20,7 +20,7 @@ RULES = Path(__file__).parents[2] / "docs/examples/alert-rules.yaml"
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Path:
+def filled_ledger(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
     return fill_ledger(tmp_path / "thoth-watch.db", n_runs=40)
 
@@ -34,7 +34,7 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def test_a_file_has_the_numbers_of_the_ledger(run, past: Path, tmp_path: Path):
+def test_a_file_has_the_numbers_of_the_ledger(run, filled_ledger: Path, tmp_path: Path):
     done = run("metrics", "--output", "thoth-watch.prom")
 
     assert (done.returncode, done.stdout) == (0, "")
@@ -51,11 +51,13 @@ def test_a_file_has_the_numbers_of_the_ledger(run, past: Path, tmp_path: Path):
     assert [path.name for path in tmp_path.glob("*.prom*")] == ["thoth-watch.prom"]
 
 
-def test_it_answers_over_http_with_numbers_of_now(past: Path):
+def test_it_answers_over_http_with_numbers_of_now(filled_ledger: Path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "thoth_watch", "metrics", "--port", port]
-    with subprocess.Popen(command, cwd=past.parent, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=filled_ledger.parent, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr is not None
             assert f"127.0.0.1:{port}/metrics" in process.stderr.readline()
@@ -65,7 +67,7 @@ def test_it_answers_over_http_with_numbers_of_now(past: Path):
             process.kill()
 
 
-def test_where_to_has_to_be_said(run, past: Path):
+def test_where_to_has_to_be_said(run, filled_ledger: Path):
     assert run("metrics").returncode == errors.EXIT_USAGE
     assert run("metrics", "-o", "x", "--port", "1").returncode == errors.EXIT_USAGE
     done = run("metrics", "-o", "nowhere/x.prom")
@@ -73,7 +75,7 @@ def test_where_to_has_to_be_said(run, past: Path):
     assert "nowhere/x.prom" in done.stderr
 
 
-def test_alert_rules_ask_for_metrics_that_there_are(run, past: Path, tmp_path: Path):
+def test_alert_rules_ask_for_metrics_that_there_are(run, filled_ledger: Path, tmp_path: Path):
     run("metrics", "--output", "thoth-watch.prom")
     known = set(samples((tmp_path / "thoth-watch.prom").read_text()))
     for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:

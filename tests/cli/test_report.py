@@ -14,43 +14,48 @@ from thoth_watch.domain import errors
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Path:
+def filled_ledger(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
     return fill_ledger(tmp_path / "thoth-watch.db", n_runs=20)
 
 
-def test_a_page_is_written_where_it_is_wanted(run, past: Path, tmp_path: Path):
+def test_a_page_is_written_where_it_is_wanted(run, filled_ledger: Path, tmp_path: Path):
     done = run("report")
     assert (done.returncode, done.stdout) == (0, "wrote thoth-watch-report.html\n")
     page = (tmp_path / "thoth-watch-report.html").read_text()
     assert "20 runs" in page
-    assert f"sqlite:///{past}" in page
+    assert f"sqlite:///{filled_ledger}" in page
 
     assert run("report", "-o", "all.html", "--since", "2026-11-23T11:00+00:00").returncode == 0
     assert "6 runs" in (tmp_path / "all.html").read_text()
 
 
-def test_a_page_that_cannot_be_written_is_named(run, past: Path):
+def test_a_page_that_cannot_be_written_is_named(run, filled_ledger: Path):
     done = run("report", "-o", "nowhere/page.html")
 
     assert done.returncode == errors.EXIT_RETRY_LATER
     assert "nowhere/page.html" in done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(past: Path):
+def test_without_the_extra_it_says_what_to_install(filled_ledger: Path):
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from thoth_watch.__main__ import main; main()"
     )
     command = [sys.executable, "-c", code, "report"]
     done = subprocess.run(
-        command, cwd=past.parent, capture_output=True, text=True, env=os.environ, check=False
+        command,
+        cwd=filled_ledger.parent,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
     )
     assert done.returncode == errors.EXIT_UNAVAILABLE
     assert "pip install 'thoth-watch[report]'" in done.stderr
 
 
-def test_open_shows_the_page_in_the_browser(run, past: Path, tmp_path: Path):
+def test_open_shows_the_page_in_the_browser(run, filled_ledger: Path, tmp_path: Path):
     browser = tmp_path / "browser"
     browser.write_text('#!/bin/sh\necho "$1" > shown\n')
     browser.chmod(0o755)

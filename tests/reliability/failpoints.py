@@ -1,7 +1,7 @@
 """Places where the program can be killed, or a call of it made to fail; put in from outside, at process start.
 
-A point is a system call or a commit as the product makes it: `rungs.fsync`, `ledger.commit`. What
-happens there is told by the environment: `FAILPOINT=rungs.fsync:2:kill` kills the process at
+A point is a system call or a commit as the product makes it: `publish_steps.fsync`, `ledger.commit`. What
+happens there is told by the environment: `FAILPOINT=publish_steps.fsync:2:kill` kills the process at
 the second one, `...:ENOSPC` makes it fail with that error, and `FAILPOINT_TRACE=file` writes all
 points down in their order.
 """
@@ -27,7 +27,7 @@ CALLS = frozenset(
 )
 MODULES = (
     "thoth_watch.infrastructure.publishing.publisher",
-    "thoth_watch.infrastructure.publishing.rungs",
+    "thoth_watch.infrastructure.publishing.publish_steps",
     "thoth_watch.infrastructure.publishing.leftovers",
     "thoth_watch.infrastructure.publishing.mover",
     "thoth_watch.infrastructure.inbox.folder",

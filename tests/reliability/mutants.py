@@ -34,7 +34,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "the content is not made durable",
-        f"{INFRASTRUCTURE}/publishing/rungs.py",
+        f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (
             (
                 "            rest = rest[os.write(file, rest) :]\n    os.fsync(file)",
@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "the folder is not made durable",
-        f"{INFRASTRUCTURE}/publishing/rungs.py",
+        f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (("        os.fsync(folder)", "        pass"),),
         ORDER,
     ),
@@ -62,9 +62,9 @@ MUTANTS = (
     ),
     Mutant(
         "a name is taken by a rename that replaces",
-        f"{INFRASTRUCTURE}/publishing/rungs.py",
+        f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (
-            ("(link_unnamed, link_named,", "(link_named,"),
+            ("    link_unnamed,\n    link_named,", "    link_named,"),
             (
                 "os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)",
                 "os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)",
@@ -85,13 +85,13 @@ MUTANTS = (
     ),
     Mutant(
         "FFmpeg may read every format",
-        f"{INFRASTRUCTURE}/audio/with_av.py",
+        f"{INFRASTRUCTURE}/audio/av_source.py",
         (('    "format_whitelist": "wav', '    "metadata": "wav'),),
         "tests/infrastructure/audio/test_hostile_files.py",
     ),
     Mutant(
         "the whitelist of formats is misspelt",
-        f"{INFRASTRUCTURE}/audio/with_av.py",
+        f"{INFRASTRUCTURE}/audio/av_source.py",
         (('    "format_whitelist"', '    "format_whitelits"'),),
         "tests/infrastructure/audio/test_hostile_files.py",
     ),

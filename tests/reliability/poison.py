@@ -8,10 +8,10 @@ import time
 
 from thoth_watch.infrastructure.audio import decode
 
-_run = decode.Decoding.run
+_run = decode.FileDecoder.run
 
 
-def run(self: decode.Decoding) -> decode.Sound:
+def run(self: decode.FileDecoder) -> decode.DecodedAudio:
     """Decode, or do what the file says."""
     size = os.fstat(self._descriptor).st_size
     tail = os.pread(self._descriptor, 64, max(0, size - 64))
@@ -20,4 +20,4 @@ def run(self: decode.Decoding) -> decode.Sound:
     return _run(self)
 
 
-decode.Decoding.run = run  # type: ignore[method-assign]
+decode.FileDecoder.run = run  # type: ignore[method-assign]

@@ -20,7 +20,7 @@ from thoth_watch.bootstrap import engines
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.audio import worker_process
-from thoth_watch.infrastructure.inbox.doorbell import WatchdogDoorbell, _Ring
+from thoth_watch.infrastructure.inbox.watchdog_watcher import WatchdogWatcher, _EventHandler
 from thoth_watch.infrastructure.publishing import leftovers
 
 
@@ -49,15 +49,15 @@ def before_worker(prelude: str) -> None:
 
 def break_watcher_on_signal(how: str) -> None:
     """On SIGUSR1 end watchdog's emitters, or have its handler raise at the next event; or hear nothing."""
-    bells: list[WatchdogDoorbell] = []
-    enter, ring = WatchdogDoorbell.__enter__, _Ring.on_any_event
+    bells: list[WatchdogWatcher] = []
+    enter, ring = WatchdogWatcher.__enter__, _EventHandler.on_any_event
     is_due = threading.Event()
 
-    def remember(bell: WatchdogDoorbell) -> WatchdogDoorbell:
+    def remember(bell: WatchdogWatcher) -> WatchdogWatcher:
         bells.append(bell)
         return enter(bell)
 
-    def ring_or_raise(self: _Ring, event: Any) -> None:
+    def ring_or_raise(self: _EventHandler, event: Any) -> None:
         if how == "deaf":
             return
         if is_due.is_set():
@@ -74,8 +74,8 @@ def break_watcher_on_signal(how: str) -> None:
         for emitter in observer.emitters:
             emitter.stop()
 
-    WatchdogDoorbell.__enter__ = remember  # type: ignore[method-assign]
-    _Ring.on_any_event = ring_or_raise  # type: ignore[method-assign]
+    WatchdogWatcher.__enter__ = remember  # type: ignore[method-assign]
+    _EventHandler.on_any_event = ring_or_raise  # type: ignore[method-assign]
     signal.signal(signal.SIGUSR1, strike)
 
 
@@ -89,7 +89,7 @@ def main() -> None:
         return engine
 
     engines.build_engine = build_engine  # type: ignore[assignment]
-    leftovers.AGE_S = float(os.environ.get("LEFTOVERS_AGE_S", leftovers.AGE_S))
+    leftovers.MIN_AGE_S = float(os.environ.get("LEFTOVERS_AGE_S", leftovers.MIN_AGE_S))
     before_worker(os.environ.get("WORKER_PRELUDE", ""))
     if how := os.environ.get("WATCHER_BREAKS"):
         break_watcher_on_signal(how)

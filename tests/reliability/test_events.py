@@ -14,7 +14,7 @@ from tests.fakes import FakeDecoder
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.inbox import FolderInbox, WatchdogDoorbell
+from thoth_watch.infrastructure.inbox import FolderInbox, WatchdogWatcher
 from thoth_watch.infrastructure.inbox.local_files import LocalFiles
 from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.service.clock import SystemClock
@@ -127,7 +127,7 @@ def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: boo
     def there() -> dict[Path, tuple[int, int]]:
         return {p: (p.stat().st_size, p.stat().st_ino) for p in neighbours.recordings()}
 
-    with WatchdogDoorbell([(tmp_path / "inbox", True, "inotify")], suffixes=["wav"]) as bell:
+    with WatchdogWatcher([(tmp_path / "inbox", True, "inotify")], suffixes=["wav"]) as bell:
         looks = ScanSchedule([watch], folder_watcher=bell, clock=clock, rescan_s=NEVER_S)
         for number in range(N_CHANGES):
             neighbours.act()

@@ -23,7 +23,9 @@ TEXTS = {
     "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=control:{target}\n",
     "mpd": "<MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>\n",
 }
-NO_LANDLOCK = "import thoth_watch.infrastructure.audio.landlock as l; l.shut_in = lambda: False"
+NO_LANDLOCK = (
+    "import thoth_watch.infrastructure.audio.landlock as l; l.restrict_process = lambda: False"
+)
 
 
 def plant(inbox: Path, secret: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.application.conftest import Harness
-from tests.infrastructure.audio.making import noise, write_with_av, write_with_soundfile
+from tests.infrastructure.audio.audio_writers import noise, write_with_av, write_with_soundfile
 from tests.reliability.place import write_recording
 from tests.reliability.program import before_worker
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio
@@ -154,7 +154,7 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_poisonous_recording_is_quarantined_after_two_and_its_neighbours_are_done(
     workshop: Callable[..., Harness], poison: str, n_times: int
 ):
-    limits = DecodeLimits(work_base_s=1.0, patience=1.0)
+    limits = DecodeLimits(work_base_s=1.0, deadline_factor=1.0)
     with WorkerDecoder(limits=limits) as decoder:
         for time in range(n_times):
             harness = workshop(decoder=decoder)

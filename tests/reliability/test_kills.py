@@ -16,7 +16,7 @@ from tests.reliability.place import Place
 full = pytest.mark.reliability
 POINTS = (
     "ledger.",
-    "rungs.",
+    "publish_steps.",
     "publisher.",
 )  # all that writes; a kill while reading is one of the random ones
 
@@ -85,7 +85,9 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
         place = Place(folder)
         for n in range(3):
             place.drop(f"{n}.wav", seed=n)
-        assert place.run("once", FAILPOINT="rungs.fsync:4:kill") == -signal.SIGKILL, place.log()
+        assert place.run("once", FAILPOINT="publish_steps.fsync:4:kill") == -signal.SIGKILL, (
+            place.log()
+        )
         return place
 
     points = points_to_the_end(crashed(quick_folder / "model"), POINTS)
@@ -117,7 +119,7 @@ def test_a_kill_while_an_older_transcript_is_replaced_leaves_nothing_behind(
         place.drop("a.wav", seed=2)
         return place
 
-    points = points_to_the_end(changed(quick_folder / "model"), ("rungs.", "publisher."))
+    points = points_to_the_end(changed(quick_folder / "model"), ("publish_steps.", "publisher."))
     if n_points is not None:
         points = [next(point for point in points if point.startswith("publisher.unlink"))]
     n_left = 0

@@ -35,7 +35,7 @@ def points(place: Place) -> list[str]:
     found = []
     for name in trace.read_text().split():
         counts[name] += 1
-        if name.startswith(("mover.", "ledger.")) or (name.startswith("rungs.") and found):
+        if name.startswith(("mover.", "ledger.")) or (name.startswith("publish_steps.") and found):
             found.append(f"{name}:{counts[name]}")
     assert any(name.startswith("mover.") for name in found)
     return found

@@ -31,7 +31,7 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
     from thoth_watch.application.destination import destination_of
     from thoth_watch.infrastructure.audio.safe_open import sha256_of
     from thoth_watch.infrastructure.ledger import SqlLedger, lock_path, maintenance
-    from thoth_watch.infrastructure.publishing import ours_beside
+    from thoth_watch.infrastructure.publishing import find_own_transcripts
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import ProcessLock
     from thoth_watch.infrastructure.settings.languages import LANGUAGES
@@ -52,7 +52,7 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
                     left += 1
                     continue
                 folder, below = destination_of(file, file_options)
-                ours = ours_beside(
+                ours = find_own_transcripts(
                     folder,
                     file.path,
                     below=below,

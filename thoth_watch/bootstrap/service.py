@@ -81,7 +81,7 @@ def build_service(
     from thoth_watch.application.serve import Serve, ServePolicy, StopReason
     from thoth_watch.infrastructure.dispatch.local_dispatcher import LocalDispatcher
     from thoth_watch.infrastructure.dispatch.process_dispatcher import ProcessDispatcher
-    from thoth_watch.infrastructure.inbox import WatchdogDoorbell
+    from thoth_watch.infrastructure.inbox import WatchdogWatcher
     from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import inbox_lock
@@ -99,7 +99,7 @@ def build_service(
         decoder = build_decoder(settings.audio)
         stack.callback(decoder.close)
         folder_watcher = stack.enter_context(
-            WatchdogDoorbell(
+            WatchdogWatcher(
                 # a drain sees the whole once more before it ends, and its own transcripts would ring
                 [] if drain else [(i.path, i.recursive, i.watcher) for i in settings.inboxes],
                 suffixes=_watched_suffixes(settings),
@@ -165,7 +165,7 @@ def build_service(
             clock=clock,
             policy=ServePolicy(
                 batch=settings.batch.for_engines(len(devices)),
-                rescan_s=_rescan_s(settings, polls=folder_watcher.polls),
+                rescan_s=_rescan_s(settings, is_polling=folder_watcher.is_polling),
                 drain=drain,
                 heartbeat_s=manager.heartbeat_s,
                 idle_unload_s=settings.idle_unload_s,
@@ -186,9 +186,9 @@ def build_service(
         yield run
 
 
-def _rescan_s(settings: Settings, *, polls: bool) -> float:
+def _rescan_s(settings: Settings, *, is_polling: bool) -> float:
     rescan_s = min(inbox.rescan_s for inbox in settings.inboxes)
-    return min(rescan_s, POLL_S) if polls else rescan_s
+    return min(rescan_s, POLL_S) if is_polling else rescan_s
 
 
 def _watched_suffixes(settings: Settings) -> set[str]:
@@ -204,7 +204,7 @@ def _inboxes(
     from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.inbox.local_files import LocalFiles
-    from thoth_watch.infrastructure.publishing import RecordingMover
+    from thoth_watch.infrastructure.publishing import DurableMover
 
     watches = [
         WatchInbox(
@@ -219,7 +219,7 @@ def _inboxes(
         for inbox in settings.inboxes
     ]
     movers = [
-        MoveFinished(watch, inbox.after, ledger=ledger, mover=RecordingMover(), clock=clock)
+        MoveFinished(watch, inbox.after, ledger=ledger, mover=DurableMover(), clock=clock)
         for watch, inbox in zip(watches, settings.inboxes, strict=True)
         if inbox.after is not None
     ]

@@ -99,7 +99,7 @@ class WorkerChild:
 
     def _build(self, ledger: SqlLedger) -> RunLeasedBatch:
         from thoth_watch.application.run_leased_batch import RunLeasedBatch
-        from thoth_watch.infrastructure.inbox.from_here import with_local_device_number
+        from thoth_watch.infrastructure.inbox.device_numbers import with_local_device_number
         from thoth_watch.infrastructure.service.clock import SystemClock
 
         settings, clock = self._settings, SystemClock()

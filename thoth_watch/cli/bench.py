@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thoth_watch.cli.options import config_option_if_any, engine_options, json_option, overrides_of
+from thoth_watch.cli.options import (
+    engine_options,
+    json_option,
+    optional_config_option,
+    overrides_of,
+)
 from thoth_watch.domain.engine import EngineType
 from thoth_watch.domain.engine_comparison import (
     STAGES,
@@ -22,8 +27,8 @@ from thoth_watch.domain.errors import EngineUnavailable
 if TYPE_CHECKING:
     from thoth_watch.bootstrap import TargetProcess
 
-WORDS = ("engine", "device", "precision")
-NUMBERS = ("s/file", "cpu s/file", "x standard", "MB", "words", "load", *STAGES)
+TEXT_COLUMNS = ("engine", "device", "precision")
+NUMBER_COLUMNS = ("s/file", "cpu s/file", "x standard", "MB", "words", "load", *STAGES)
 
 
 @click.command(
@@ -38,7 +43,7 @@ Examples:
     nargs=-1,
     type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
 )
-@config_option_if_any
+@optional_config_option
 @engine_options
 @click.option(
     "--rounds",
@@ -68,7 +73,7 @@ def bench(
     asked = overrides.pop("engine.engine_type", None)
     others = [asked] if asked else [EngineType.ACCELERATED, EngineType.BATCH]
     engines = list(dict.fromkeys([EngineType.STANDARD.value, *map(str, others)]))
-    recordings = list(files) or _samples()
+    recordings = list(files) or _sample_recordings()
     timed: dict[str, TargetProcess] = {}
     try:
         for engine in engines:
@@ -86,7 +91,9 @@ def bench(
     if as_json:
         print_json({"files": [str(path) for path in recordings], "rounds": rounds, "rows": rows})
     else:
-        columns = [Column(n, is_number=n in NUMBERS) for n in (*WORDS, *NUMBERS)]
+        columns = [
+            Column(n, is_number=n in NUMBER_COLUMNS) for n in (*TEXT_COLUMNS, *NUMBER_COLUMNS)
+        ]
         print_table(columns, [_cells(row) for row in rows], empty="nothing was timed")
 
 
@@ -101,7 +108,7 @@ def _start(engine: str, config: Path | None, overrides: dict[str, Any]) -> Targe
     return TargetProcess(partial(ThothTarget, config, asked))
 
 
-def _samples() -> list[Path]:
+def _sample_recordings() -> list[Path]:
     from thoth_watch.bootstrap import SAMPLES
 
     try:

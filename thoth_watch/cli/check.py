@@ -15,7 +15,7 @@ from thoth_watch.cli.text import printable
 if TYPE_CHECKING:
     from thoth_watch.cli.doctor import Finding
 
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command(
@@ -36,7 +36,7 @@ def check(config: Path | None, as_json: bool, no_engine: bool, **flags: Any) -> 
     way, 78 if the configuration or the ledger is wrong.
     """
     from thoth_watch.bootstrap import build_settings, builtin_note
-    from thoth_watch.cli.doctor import examine
+    from thoth_watch.cli.doctor import run_checks
     from thoth_watch.cli.tables import print_json
 
     settings = build_settings(config, overrides_of(flags), required=True)
@@ -44,7 +44,7 @@ def check(config: Path | None, as_json: bool, no_engine: bool, **flags: Any) -> 
         {"key": key, "value": origin.value, "source": origin.source}
         for key, origin in settings.origins.items()
     ]
-    findings = list(examine(settings, with_engine=not no_engine))
+    findings = list(run_checks(settings, with_engine=not no_engine))
     note = builtin_note(settings)
     if as_json:
         checks = [finding.as_dict() for finding in findings]
@@ -65,14 +65,14 @@ def _print_settings(values: Sequence[dict[str, Any]]) -> None:
         value = row["value"]
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         rows.append((row["key"], shown, str(row["source"])))
-    columns = [Column("setting"), Column("value", folds=True), Column("from")]
+    columns = [Column("setting"), Column("value", is_wrapped=True), Column("from")]
     print_table(columns, rows, empty="")
     click.echo()
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        mark = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
-        click.echo(f"{mark}  {printable(finding.what)}: {printable(finding.said)}")
-        if finding.cure:
-            click.echo(f"      -> {printable(finding.cure)}")
+        mark = click.style(f"{finding.level:<4}", fg=COLORS[finding.level])
+        click.echo(f"{mark}  {printable(finding.what)}: {printable(finding.detail)}")
+        if finding.fix:
+            click.echo(f"      -> {printable(finding.fix)}")

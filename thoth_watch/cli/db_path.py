@@ -21,7 +21,7 @@ Examples:
 @config_option
 def path(config: Path | None) -> None:
     """Print the path of the SQLite file."""
-    click.echo(_file(config))
+    click.echo(_ledger_path(config))
 
 
 @click.command(
@@ -35,7 +35,7 @@ Examples:
 @click.argument("arguments", nargs=-1)
 def shell(config: Path | None, arguments: tuple[str, ...]) -> None:
     """Start sqlite3 on the ledger, which it can only read; ARGUMENTS go to it."""
-    file = _file(config)
+    file = _ledger_path(config)
     program = shutil.which("sqlite3")
     if program is None:
         raise EngineUnavailable("sqlite3 is not installed: apt install sqlite3")
@@ -43,7 +43,7 @@ def shell(config: Path | None, arguments: tuple[str, ...]) -> None:
     os.execv(program, [program, *options, str(file), *arguments])  # noqa: S606
 
 
-def _file(config: Path | None) -> Path:
+def _ledger_path(config: Path | None) -> Path:
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
 
     url = settings_of(config).ledger_url

@@ -56,8 +56,8 @@ Examples:
 def demo(config: Path | None, folder: Path) -> None:
     """Put the sample recordings into an inbox, drain it, print transcripts and run table."""
     from thoth_watch.bootstrap import SAMPLES, build_service, build_settings, builtin_note
-    from thoth_watch.cli.show import progress_display
-    from thoth_watch.cli.text import near
+    from thoth_watch.cli.progress import progress_display
+    from thoth_watch.cli.text import display_path
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
     engine = ENGINE
@@ -68,7 +68,7 @@ def demo(config: Path | None, folder: Path) -> None:
             "this copy of the program has no sample recordings;"
             " see training/README.md, or try `thoth-watch transcribe FILE --model openai/whisper-tiny`"
         )
-    place = _fresh(folder)
+    place = _unused_folder(folder)
     inbox = place / "inbox"
     inbox.mkdir(parents=True)
     text = CONFIG.format(engine=json.dumps(engine))  # JSON is YAML
@@ -82,7 +82,7 @@ def demo(config: Path | None, folder: Path) -> None:
     if note := builtin_note(settings):
         click.echo(f"{note}\n")
     click.echo(
-        f"{len(truth)} recordings are dropped into {near(inbox)}; the daemon's path takes them."
+        f"{len(truth)} recordings are dropped into {display_path(inbox)}; the daemon's path takes them."
     )
     with (
         progress_display() as progress,
@@ -92,12 +92,12 @@ def demo(config: Path | None, folder: Path) -> None:
     right = _show_transcripts(inbox, truth)
     click.echo(f"\n{right} of {len(truth)} transcripts say exactly what was said.")
     database = place / "thoth-watch.db"
-    click.echo(f'\n$ sqlite3 -header -column {near(database)} "{RUN_TABLE}"')
+    click.echo(f'\n$ sqlite3 -header -column {display_path(database)} "{RUN_TABLE}"')
     _show_table(database, RUN_TABLE)
     click.echo(
-        f"\nLook around: ls {near(inbox)}; thoth-watch status -c {near(place / 'config.yaml')}"
+        f"\nLook around: ls {display_path(inbox)}; thoth-watch status -c {display_path(place / 'config.yaml')}"
     )
-    done = sum(1 for sample in truth if _text_of(inbox, sample["file"]) is not None)
+    done = sum(1 for sample in truth if _read_transcript(inbox, sample["file"]) is not None)
     sys.exit(EXIT_OK if done == len(truth) else EXIT_SOME_FAILED)
 
 
@@ -110,14 +110,14 @@ def _engine_keys(engine: TranscriptionEngineConfig) -> dict[str, Any]:
     }
 
 
-def _fresh(folder: Path) -> Path:
+def _unused_folder(folder: Path) -> Path:
     """The folder itself, or a new one inside it when a demonstration ran there before."""
     if not (folder / "inbox").exists():
         return folder
     return folder / datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
 
 
-def _text_of(inbox: Path, name: str) -> str | None:
+def _read_transcript(inbox: Path, name: str) -> str | None:
     """The transcript that lies beside a sample."""
     for candidate in (Path(name).with_suffix(".txt").name, f"{name}.txt"):
         path = inbox / candidate
@@ -126,7 +126,7 @@ def _text_of(inbox: Path, name: str) -> str | None:
     return None
 
 
-def plain_words(text: str) -> list[str]:
+def normalize_words(text: str) -> list[str]:
     """Words as they are compared: lower case, no punctuation, hyphens as spaces."""
     kept = (c for c in text.lower().replace("-", " ") if c.isalnum() or c.isspace() or c == "'")
     return "".join(kept).split()
@@ -135,8 +135,8 @@ def plain_words(text: str) -> list[str]:
 def _show_transcripts(inbox: Path, truth: list[dict[str, str]]) -> int:
     right = 0
     for sample in truth:
-        heard = _text_of(inbox, sample["file"])
-        is_right = heard is not None and plain_words(heard) == plain_words(sample["text"])
+        heard = _read_transcript(inbox, sample["file"])
+        is_right = heard is not None and normalize_words(heard) == normalize_words(sample["text"])
         right += is_right
         click.echo(f"\n{click.style(sample['file'], bold=True)} ({sample['voice']})")
         click.echo(f"  {heard if heard is not None else 'no transcript'}")

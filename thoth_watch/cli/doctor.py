@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
 
 LIBRARIES = ("torch", "transformers", "accelerate", "soundfile", "av", "sqlalchemy")
-LITTLE_ROOM_BYTES = 2 * 2**30  # an hour of sound is 230 MB of samples
-CLOCK_SLACK = timedelta(minutes=5)  # between machines that share a folder
+LOW_DISK_SPACE_BYTES = 2 * 2**30  # an hour of sound is 230 MB of samples
+MAX_CLOCK_SKEW = timedelta(minutes=5)  # between machines that share a folder
 WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
@@ -37,14 +37,14 @@ class Finding:
     """One thing that was looked at. With a cure it is not as it should be; with a code nothing can start."""
 
     what: str
-    said: str
-    cure: str = ""
+    detail: str
+    fix: str = ""
     exit_code: int = EXIT_OK
 
     @property
     def level(self) -> str:
         """`ok`, `warn` (it works, but) or `fail`."""
-        return "fail" if self.exit_code else "warn" if self.cure else "ok"
+        return "fail" if self.exit_code else "warn" if self.fix else "ok"
 
     def as_dict(self) -> dict[str, Any]:
         """The form of `--json`."""
@@ -52,134 +52,134 @@ class Finding:
             "what": self.what,
             "ok": not self.exit_code,
             "level": self.level,
-            "said": self.said,
-            "cure": self.cure,
+            "said": self.detail,
+            "cure": self.fix,
         }
 
 
-def examine(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
+def run_checks(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
     """Look at everything that a start needs, cheap things first."""
-    yield _versions()
+    yield _check_versions()
     for inbox in settings.inboxes:
-        yield from _inbox(inbox, settings)
-    yield from _outputs(settings)
-    yield from _archives(settings)
-    yield from _ledger(settings)
-    yield from _broker(settings)
-    yield from _room(settings)
-    yield _formats()
+        yield from _check_inbox(inbox, settings)
+    yield from _check_outputs(settings)
+    yield from _check_archives(settings)
+    yield from _check_ledger(settings)
+    yield from _check_broker(settings)
+    yield from _check_disk_space(settings)
+    yield _check_formats()
     if with_engine:
-        yield from _engine(settings)
-        yield from _speakers(settings)
+        yield from _check_engine(settings)
+        yield from _check_diarization(settings)
 
 
-def _versions() -> Finding:
+def _check_versions() -> Finding:
     python = ".".join(map(str, sys.version_info[:3]))
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return Finding("versions", f"thoth-watch {__version__}, Python {python}, {libraries}")
 
 
-def _inbox(inbox: Any, settings: Settings) -> Iterator[Finding]:
+def _check_inbox(inbox: Any, settings: Settings) -> Iterator[Finding]:
     from thoth_watch.bootstrap import build_inbox
     from thoth_watch.infrastructure.inbox.filesystem import file_system_of, must_poll
 
     what, path = f"inbox {inbox.path}", inbox.path
     scan = build_inbox(inbox).scan()
     if not path.is_dir():
-        cure = f"mkdir -p {path}, mount it, or set inbox.path"
-        yield Finding(what, scan.problem or "is no folder", cure, EXIT_RETRY_LATER)
+        fix = f"mkdir -p {path}, mount it, or set inbox.path"
+        yield Finding(what, scan.problem or "is no folder", fix, EXIT_RETRY_LATER)
         return
     if scan.problem:
-        cure = "give this user (see `id`) the right to read there"
-        yield Finding(what, scan.problem, cure, EXIT_RETRY_LATER)
+        fix = "give this user (see `id`) the right to read there"
+        yield Finding(what, scan.problem, fix, EXIT_RETRY_LATER)
         return
     if settings.file_options.output_dir == NEXT_TO_SOURCE and not os.access(path, os.W_OK):
-        said = "not writable: transcripts cannot be put beside the recordings"
-        cure = "give this user the right to write there, or set transcript.output_dir"
-        yield Finding(what, said, cure, EXIT_RETRY_LATER)
+        detail = "not writable: transcripts cannot be put beside the recordings"
+        fix = "give this user the right to write there, or set transcript.output_dir"
+        yield Finding(what, detail, fix, EXIT_RETRY_LATER)
         return
-    polls = must_poll(path, inbox.watcher)
-    how = "looked at by the clock" if polls else "watched by inotify"
+    is_polling = must_poll(path, inbox.watcher)
+    how = "looked at by the clock" if is_polling else "watched by inotify"
     kind = file_system_of(path) or "an unknown file system"
     yield Finding(what, f"{len(scan.files)} recordings on {kind}, {how}")
-    if not polls:
-        yield from _watches(inbox)
-    yield from _clock(f"clock, beside {path}", [f.signature.modified_ns for f in scan.files])
+    if not is_polling:
+        yield from _check_inotify_limit(inbox)
+    yield from _check_clock(f"clock, beside {path}", [f.signature.modified_ns for f in scan.files])
 
 
-def _watches(inbox: Any) -> Iterator[Finding]:
+def _check_inotify_limit(inbox: Any) -> Iterator[Finding]:
     """Inotify needs a watch per folder."""
     try:
         allowed = int(WATCH_LIMIT.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return
     folders = 1 + (sum(len(names) for _, names, _ in os.walk(inbox.path)) if inbox.recursive else 0)
-    said = f"{folders} of the {allowed} folders that this user may watch"
-    cure = f"sysctl fs.inotify.max_user_watches={4 * folders}, or set inbox.watcher: polling"
-    yield Finding("inotify", said, cure if folders > allowed // 2 else "")
+    detail = f"{folders} of the {allowed} folders that this user may watch"
+    fix = f"sysctl fs.inotify.max_user_watches={4 * folders}, or set inbox.watcher: polling"
+    yield Finding("inotify", detail, fix if folders > allowed // 2 else "")
 
 
-def _clock(what: str, modified_ns: list[int]) -> Iterator[Finding]:
+def _check_clock(what: str, modified_ns: list[int]) -> Iterator[Finding]:
     """Times in the future mean that a clock is wrong, here or where the files were written."""
     newest_ns = max(modified_ns, default=0)
     ahead = timedelta(seconds=newest_ns / 1e9 - datetime.now(UTC).timestamp())
-    if ahead > CLOCK_SLACK:
-        said = f"something is {ahead // timedelta(minutes=1)} minutes in the future"
-        cure = "set this machine's clock (timedatectl set-ntp true), or that of who wrote it"
-        yield Finding(what, said, cure)
+    if ahead > MAX_CLOCK_SKEW:
+        detail = f"something is {ahead // timedelta(minutes=1)} minutes in the future"
+        fix = "set this machine's clock (timedatectl set-ntp true), or that of who wrote it"
+        yield Finding(what, detail, fix)
 
 
-def _outputs(settings: Settings) -> Iterator[Finding]:
+def _check_outputs(settings: Settings) -> Iterator[Finding]:
     changed = {str(dict(rule.changes).get("output_dir", "")) for rule in settings.rules}
     for name in sorted({settings.file_options.output_dir, *changed} - {"", NEXT_TO_SOURCE}):
         folder, what = Path(name), f"output {name}"
-        nearest = _nearest(folder)
+        nearest = _nearest_existing(folder)
         if not os.access(nearest, os.W_OK):
-            cure = "give this user the right, or set transcript.output_dir"
-            yield Finding(what, f"{nearest} is not writable for this user", cure, EXIT_RETRY_LATER)
+            fix = "give this user the right, or set transcript.output_dir"
+            yield Finding(what, f"{nearest} is not writable for this user", fix, EXIT_RETRY_LATER)
             continue
         inside = [i.path for i in settings.inboxes if i.path.is_relative_to(folder)]
         around = [i.path for i in settings.inboxes if folder.is_relative_to(i.path)]
         if inside or around:
-            said = (
+            detail = (
                 f"the inbox {inside[0]} lies in it" if inside else f"lies in the inbox {around[0]}"
             )
-            cure = "set transcript.output_dir: source, or a folder apart from every inbox"
-            yield Finding(what, said, cure)
+            fix = "set transcript.output_dir: source, or a folder apart from every inbox"
+            yield Finding(what, detail, fix)
         else:
             yield Finding(what, "writable")
 
 
-def _archives(settings: Settings) -> Iterator[Finding]:
+def _check_archives(settings: Settings) -> Iterator[Finding]:
     for inbox in settings.inboxes:
         if inbox.after is None:
             continue
-        nearest = _nearest(inbox.after)
+        nearest = _nearest_existing(inbox.after)
         what = f"finished recordings go to {inbox.after}"
         locked = [folder for folder in (nearest, inbox.path) if not os.access(folder, os.W_OK)]
         if locked:
-            said = f"{locked[0]} is not writable for this user"
-            cure = "give this user the right in both folders, or set inbox.after: leave"
-            yield Finding(what, said, cure, EXIT_RETRY_LATER)
+            detail = f"{locked[0]} is not writable for this user"
+            fix = "give this user the right in both folders, or set inbox.after: leave"
+            yield Finding(what, detail, fix, EXIT_RETRY_LATER)
         elif inbox.path.exists() and nearest.stat().st_dev != inbox.path.stat().st_dev:
             yield Finding(what, "another file system: they are copied, then removed here")
         else:
             yield Finding(what, "renamed")
 
 
-def _ledger(settings: Settings) -> Iterator[Finding]:
+def _check_ledger(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.infrastructure.inbox.filesystem import file_system_of
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
     from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     url = str(settings.origins["ledger.url"].value)  # without its password
     lock = lock_path(settings.ledger_url)
-    nearest = _nearest(lock.parent)
+    nearest = _nearest_existing(lock.parent)
     if not os.access(nearest, os.W_OK):
-        cure = "give this user the right, or set ledger.url"
-        yield Finding("ledger", f"{nearest} is not writable for this user", cure, EXIT_RETRY_LATER)
+        fix = "give this user the right, or set ledger.url"
+        yield Finding("ledger", f"{nearest} is not writable for this user", fix, EXIT_RETRY_LATER)
         return
-    yield from unsafe_place(url, file_system=file_system_of(nearest))
+    yield from check_ledger_file_system(url, file_system=file_system_of(nearest))
     try:
         with LedgerReader.open(settings.ledger_url) as reader:
             run = reader.last_run()
@@ -192,13 +192,13 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     yield Finding("ledger", url)
     if run is not None:
         started_ns = int(run["started_at"].timestamp() * 1e9)
-        yield from _clock("clock, in the ledger", [started_ns])
+        yield from _check_clock("clock, in the ledger", [started_ns])
     if (process := lock_holder_pid(lock)) is not None:
-        cure = "stop it before another is started; they would not work at the same time"
-        yield Finding("service", f"process {process} works on this ledger", cure)
+        fix = "stop it before another is started; they would not work at the same time"
+        yield Finding("service", f"process {process} works on this ledger", fix)
 
 
-def _broker(settings: Settings) -> Iterator[Finding]:
+def _check_broker(settings: Settings) -> Iterator[Finding]:
     if not settings.dispatch.is_celery:
         return
     from thoth_watch.bootstrap import build_wire
@@ -206,46 +206,46 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     url = str(settings.origins["dispatch.broker"].value)  # without its password
     depth = build_wire(settings).depth()
     if depth is None:
-        cure = "start it, let this machine reach it, or set dispatch.broker"
-        yield Finding("broker", f"{url} does not answer", cure, EXIT_RETRY_LATER)
+        fix = "start it, let this machine reach it, or set dispatch.broker"
+        yield Finding("broker", f"{url} does not answer", fix, EXIT_RETRY_LATER)
     else:
         yield Finding("broker", f"{url}, {depth} batches wait there")
 
 
-def unsafe_place(url: str, *, file_system: str) -> Iterator[Finding]:
+def check_ledger_file_system(url: str, *, file_system: str) -> Iterator[Finding]:
     """SQLite's locks do not hold where other machines write, too. Source: sqlite.org/wal.html."""
-    from thoth_watch.infrastructure.inbox.filesystem import is_silent
+    from thoth_watch.infrastructure.inbox.filesystem import is_network_or_fuse
 
-    if url.startswith("sqlite") and is_silent(file_system):
-        said = f"{url} lies on {file_system}: SQLite's locks cannot be trusted on a network share"
-        yield Finding("ledger", said, "set ledger.url to a file on a local disk")
+    if url.startswith("sqlite") and is_network_or_fuse(file_system):
+        detail = f"{url} lies on {file_system}: SQLite's locks cannot be trusted on a network share"
+        yield Finding("ledger", detail, "set ledger.url to a file on a local disk")
 
 
-def _room(settings: Settings) -> Iterator[Finding]:
+def _check_disk_space(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.infrastructure.ledger import lock_path
 
     places = {
-        "ledger": _nearest(lock_path(settings.ledger_url).parent),
+        "ledger": _nearest_existing(lock_path(settings.ledger_url).parent),
         "samples (TMPDIR)": Path(tempfile.gettempdir()),
     }
     for name, folder in places.items():
         free = shutil.disk_usage(folder).free
-        said = f"{free / 2**30:.1f} GiB in {folder}"
+        detail = f"{free / 2**30:.1f} GiB in {folder}"
         yield Finding(
             f"room for {name}",
-            said,
-            "make room, or name another place" if free < LITTLE_ROOM_BYTES else "",
+            detail,
+            "make room, or name another place" if free < LOW_DISK_SPACE_BYTES else "",
         )
 
 
-def _formats() -> Finding:
+def _check_formats() -> Finding:
     import av
     import soundfile
 
     codecs = sum(1 for name in av.codecs_available if _is_audio_decoder(av, name))
     native = ", ".join(sorted(name.lower() for name in soundfile.available_formats())[:4])
-    said = f"libsndfile {soundfile.__libsndfile_version__} ({native}...), FFmpeg with {codecs} audio codecs"
-    return Finding("formats", said)
+    detail = f"libsndfile {soundfile.__libsndfile_version__} ({native}...), FFmpeg with {codecs} audio codecs"
+    return Finding("formats", detail)
 
 
 def _is_audio_decoder(av: Any, name: str) -> bool:
@@ -255,7 +255,7 @@ def _is_audio_decoder(av: Any, name: str) -> bool:
         return False
 
 
-def _engine(settings: Settings) -> Iterator[Finding]:
+def _check_engine(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.bootstrap import build_decoder, build_engine
     from thoth_watch.infrastructure.models import suggest_name
 
@@ -263,34 +263,32 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     try:
         engine = build_engine(settings.engine, decoder=decoder)
         got = engine.placement
-        said = (
+        detail = (
             f"{got.engine} with {got.model} on {got.device} ({got.device_name}) in {got.precision}"
         )
-        cure = "; ".join(f"instead of {f.requested}: {f.reason}" for f in engine.fallbacks)
-        yield Finding("engine", said, cure)
+        fix = "; ".join(f"instead of {f.requested}: {f.reason}" for f in engine.fallbacks)
+        yield Finding("engine", detail, fix)
     except ThothError as error:
         near = suggest_name(settings.engine.model)
-        cure = f"did you mean {near}?" if near else "`thoth-watch model list` shows what there is"
-        yield Finding("engine", str(error), cure, EXIT_UNAVAILABLE)
+        fix = f"did you mean {near}?" if near else "`thoth-watch model list` shows what there is"
+        yield Finding("engine", str(error), fix, EXIT_UNAVAILABLE)
     finally:
         decoder.close()
 
 
-def _speakers(settings: Settings) -> Iterator[Finding]:
+def _check_diarization(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.bootstrap import build_diarization
 
     try:
         diarization = build_diarization(settings)
     except ThothError as error:
-        cure = (
-            "or go on without names of speakers: diarize.enabled: false, and no rule with diarize"
-        )
-        yield Finding("speakers", str(error), cure, error.exit_code)
+        fix = "or go on without names of speakers: diarize.enabled: false, and no rule with diarize"
+        yield Finding("speakers", str(error), fix, error.exit_code)
         return
     if diarization is not None:
         yield Finding("speakers", f"told apart by {diarization.name}")
 
 
-def _nearest(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     """The folder, or the one above it that is there."""
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -14,11 +14,11 @@ from thoth_watch.cli.options import (
     config_option,
     json_option,
     open_reader,
+    option_spellings,
     settings_of,
-    spelled,
 )
-from thoth_watch.cli.text import near
-from thoth_watch.cli.times import Moment, ago, media_clock
+from thoth_watch.cli.text import display_path
+from thoth_watch.cli.times import TimeParam, format_age, format_media_time
 
 RETRIABLE = ("FAILED", "QUARANTINED", "CONFLICT", "RETRY")
 AGES = ((3600, "an hour"), (86_400, "a day"), (604_800, "a week"), (2_592_000, "30 days"))
@@ -40,12 +40,14 @@ Examples:
 @click.option("--match", help="Only paths that hold this text, or match this glob.")
 @click.option("--reason", help="Only files whose reason holds this text.")
 @click.option(
-    "--since", type=Moment(), help="Only files whose state changed since: 7d, 12h, a date."
+    "--since", type=TimeParam(), help="Only files whose state changed since: 7d, 12h, a date."
 )
-@click.option("--before", type=Moment(), help="Only files whose state has not changed since then.")
+@click.option(
+    "--before", type=TimeParam(), help="Only files whose state has not changed since then."
+)
 @click.option("--suspect", is_flag=True, help="Only files whose transcript is in doubt, and why.")
 @click.option(
-    *spelled("--made_by"),
+    *option_spellings("--made_by"),
     "made_by",
     help="Only those transcribed by this model, or MODEL@REVISION.",
 )
@@ -67,12 +69,12 @@ def files(
     """Every recording that was ever seen, its state and the reason for it."""
     from thoth_watch.cli.tables import print_json
 
-    wanted = _known_states(states)
+    wanted = _parse_states(states)
     with open_reader(config) as reader:
         verdicts = ("suspect",) if suspect else ()
         rows = reader.files(states=wanted, verdicts=verdicts, **asked)
     if by is not None:
-        groups = _grouped(rows, by)
+        groups = _group(rows, by)
         print_json(groups) if as_json else _print_groups(groups, by)
     else:
         print_json(rows) if as_json else print_files(rows)
@@ -88,16 +90,16 @@ def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
             Column("audio", is_number=True),
             Column("tries", is_number=True),
             Column("since"),
-            Column("path", folds=True),
-            Column("reason", folds=True),
+            Column("path", is_wrapped=True),
+            Column("reason", is_wrapped=True),
         ],
         [
             (
                 str(row["state"]),
-                media_clock(row["duration_s"]),
+                format_media_time(row["duration_s"]),
                 str(row["attempts"]),
-                ago(row["updated_at"]),
-                near(row["path"]),
+                format_age(row["updated_at"]),
+                display_path(row["path"]),
                 row["reason"] or "; ".join(row.get("doubts") or ()),
             )
             for row in rows
@@ -106,7 +108,7 @@ def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
     )
 
 
-def _grouped(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
+def _group(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
     """Counts of files, most first."""
     from thoth_watch.domain.reasons import normalize_reason
 
@@ -115,7 +117,7 @@ def _grouped(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]
         "state": lambda row: str(row["state"]),
         "reason": lambda row: normalize_reason(row["reason"] or "") or "(done)",
         "folder": lambda row: str(PurePath(row["path"]).parent),
-        "age": lambda row: _age((now - row["updated_at"]).total_seconds()),
+        "age": lambda row: _age_group((now - row["updated_at"]).total_seconds()),
     }
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -132,7 +134,7 @@ def _grouped(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]
     return sorted(found, key=lambda group: (-group["files"], group[by]))
 
 
-def _age(seconds: float) -> str:
+def _age_group(seconds: float) -> str:
     for limit_s, words in AGES:
         if seconds < limit_s:
             return f"less than {words}"
@@ -143,11 +145,16 @@ def _print_groups(groups: Iterable[Mapping[str, Any]], by: str) -> None:
     from thoth_watch.cli.tables import Column, print_table
 
     columns = [Column("files", is_number=True), Column("audio", is_number=True)]
-    columns += [Column("oldest"), Column(by, folds=True)]
+    columns += [Column("oldest"), Column(by, is_wrapped=True)]
     print_table(
         columns,
         [
-            (str(group["files"]), media_clock(group["audio_s"]), ago(group["oldest"]), group[by])
+            (
+                str(group["files"]),
+                format_media_time(group["audio_s"]),
+                format_age(group["oldest"]),
+                group[by],
+            )
             for group in groups
         ],
         empty="no files",
@@ -167,7 +174,7 @@ Examples:
 @click.option("--state", "states", multiple=True, help="All files in this state; may be repeated.")
 @click.option("--all", "everything", is_flag=True, help="All that failed or wait for a retry.")
 @click.option(
-    *spelled("--made_by"),
+    *option_spellings("--made_by"),
     "made_by",
     help="Files that this model transcribed, or MODEL@REVISION: they are transcribed anew.",
 )
@@ -187,7 +194,7 @@ def retry(
 
     if not (paths or states or everything or made_by):
         raise click.UsageError("name the files, or give --state STATE, --made-by MODEL or --all")
-    wanted = _known_states(states) or (None if paths or made_by else RETRIABLE)
+    wanted = _parse_states(states) or (None if paths or made_by else RETRIABLE)
     ledger = SqlLedger.open(settings_of(config).ledger_url, create=False)
     try:
         n = ledger.retry(
@@ -200,7 +207,7 @@ def retry(
     click.echo(f"{n} file{'' if n == 1 else 's'} will be tried again")
 
 
-def _known_states(states: tuple[str, ...]) -> tuple[str, ...] | None:
+def _parse_states(states: tuple[str, ...]) -> tuple[str, ...] | None:
     from thoth_watch.domain.states import State
 
     wanted = tuple(state.upper() for state in states)

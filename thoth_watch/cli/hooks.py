@@ -16,9 +16,9 @@ from thoth_watch.domain.errors import EXIT_SOME_FAILED, ConfigError
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import HookSettings
 
-PAUSE_S = 1.0  # between looks into the ledger
-AT_ONCE = 100  # events of each kind per look
-FIRST_WAIT_S = 1.0  # before the second try; then twice as long each time
+POLL_INTERVAL_S = 1.0  # between looks into the ledger
+MAX_EVENTS = 100  # events of each kind per look
+FIRST_RETRY_DELAY_S = 1.0  # before the second try; then twice as long each time
 
 Deliver = Callable[[Mapping[str, Any]], None]
 
@@ -47,7 +47,7 @@ def hooks(config: Path | None, is_once: bool) -> None:
     bookmark = CursorFile(
         Path(str(lock_path(settings.ledger_url)).removesuffix(".lock") + ".hooks")
     )
-    deliver = _delivery(settings.hooks)
+    deliver = _build_delivery(settings.hooks)
     n_lost = 0
     with LedgerReader.open(settings.ledger_url) as reader:
         place = bookmark.read()
@@ -57,21 +57,23 @@ def hooks(config: Path | None, is_once: bool) -> None:
         else:
             cursor = EventCursor(*place)
         while True:
-            events, after = reader.events(cursor, limit=AT_ONCE)
+            events, after = reader.events(cursor, limit=MAX_EVENTS)
             for event in events:
-                told = _told(event, reader.outputs)
+                told = _hook_event(event, reader.outputs)
                 if told is not None and told["event"].split(".")[1] in settings.hooks.ends:
-                    n_lost += not _try(deliver, told, tries=settings.hooks.tries)
+                    n_lost += not _deliver_with_retries(deliver, told, tries=settings.hooks.tries)
             if after != cursor:
                 cursor = after
                 bookmark.write(cursor.transition_id, cursor.run_finished_at)
             elif is_once:
                 sys.exit(EXIT_SOME_FAILED if n_lost else 0)
             else:
-                time.sleep(PAUSE_S)
+                time.sleep(POLL_INTERVAL_S)
 
 
-def _told(event: Mapping[str, Any], outputs: Callable[[str], list[str]]) -> dict[str, Any] | None:
+def _hook_event(
+    event: Mapping[str, Any], outputs: Callable[[str], list[str]]
+) -> dict[str, Any] | None:
     """What a hook is told; None for a move that is no end."""
     from thoth_watch.domain.states import NEEDS_ATTENTION, State
 
@@ -94,7 +96,7 @@ def _told(event: Mapping[str, Any], outputs: Callable[[str], list[str]]) -> dict
     return {"event": name, "at": at, **facts, "outputs": written}
 
 
-def _delivery(wanted: HookSettings) -> Deliver:
+def _build_delivery(wanted: HookSettings) -> Deliver:
     from thoth_watch.infrastructure.hooks import post_webhook, run_command
 
     def deliver(event: Mapping[str, Any]) -> None:
@@ -106,7 +108,7 @@ def _delivery(wanted: HookSettings) -> Deliver:
     return deliver
 
 
-def _try(deliver: Deliver, event: Mapping[str, Any], *, tries: int) -> bool:
+def _deliver_with_retries(deliver: Deliver, event: Mapping[str, Any], *, tries: int) -> bool:
     """Whether the event was taken, at the latest at the last try."""
     from thoth_watch.infrastructure.hooks import DeliveryError
 
@@ -120,7 +122,7 @@ def _try(deliver: Deliver, event: Mapping[str, Any], *, tries: int) -> bool:
                     f"thoth-watch: {event['event']} of {subject} not told: {error}", err=True
                 )
             else:
-                time.sleep(FIRST_WAIT_S * 2**number)
+                time.sleep(FIRST_RETRY_DELAY_S * 2**number)
         else:
             return True
     return False

@@ -74,22 +74,22 @@ def init(
     if output.exists():
         raise ConfigError(f"{output}: is there already; move it aside or name another (--output)")
     machine = this_machine()
-    about = _choice(machine)
+    about = _explain_proposal(machine)
     inbox = inbox or (
         "./inbox" if yes else click.prompt("Folder to watch", default="./inbox", err=True)
     )
     if model is None:
         click.echo(about, err=True)
-        model = _proposed(machine)
+        model = _propose_model(machine)
         model = model if yes else click.prompt("Model", default=model, err=True)
     ledger = (
-        "/var/lib/thoth-watch/thoth-watch.db" if _is_of_the_system(output) else "thoth-watch.db"
+        "/var/lib/thoth-watch/thoth-watch.db" if _is_system_config(output) else "thoth-watch.db"
     )
     text = TEMPLATE.format(
         inbox=_yaml(inbox),
         engine="batch" if machine.gpu_memory_gib else "accelerated",
         model=_yaml(model),
-        about=_about(model),
+        about=_describe_model(model),
         language=_yaml(language) if language else "null",
         formats="all" if formats.strip() == "all" else f"[{formats}]",
         ledger=ledger,
@@ -97,7 +97,7 @@ def init(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("x", encoding="utf-8") as file:
-            file.write(_aligned(text))
+            file.write(_align_comments(text))
         try:
             settings = build_settings(output, {}, required=True)
         except ConfigError:
@@ -111,13 +111,13 @@ def init(
     click.echo(f"next: thoth-watch check{option}, then thoth-watch run{option}")
 
 
-def _proposed(machine: Machine) -> str:
+def _propose_model(machine: Machine) -> str:
     from thoth_watch.infrastructure.models import recommend_model
 
     return recommend_model(machine).name
 
 
-def _choice(machine: Machine) -> str:
+def _explain_proposal(machine: Machine) -> str:
     """Why which model is proposed, what it weighs and where it will be kept."""
     from thoth_watch.infrastructure.models import cache_folder, is_cached, recommend_model
 
@@ -131,7 +131,7 @@ def _choice(machine: Machine) -> str:
     )
 
 
-def _about(model: str) -> str:
+def _describe_model(model: str) -> str:
     from thoth_watch.infrastructure.models import MODELS
 
     for known in MODELS:
@@ -140,7 +140,7 @@ def _about(model: str) -> str:
     return "builtin (a demonstration), a Hugging Face id, or ./a/folder"
 
 
-def _is_of_the_system(output: Path) -> bool:
+def _is_system_config(output: Path) -> bool:
     return output.absolute().is_relative_to("/etc")
 
 
@@ -152,7 +152,7 @@ def _yaml(text: str) -> str:
     return dumped.removesuffix("\n").removesuffix("\n...").strip()
 
 
-def _aligned(text: str) -> str:
+def _align_comments(text: str) -> str:
     """The comments behind values in one column where they fit."""
     lines = []
     for line in text.splitlines():

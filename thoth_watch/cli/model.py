@@ -56,7 +56,7 @@ def list_(as_json: bool) -> None:
         print_json(rows)
         return
     columns = [Column("name"), Column("id"), Column("MB", is_number=True)]
-    columns += [Column("memory", is_number=True), Column("here"), Column("remark", folds=True)]
+    columns += [Column("memory", is_number=True), Column("here"), Column("remark", is_wrapped=True)]
     print_table(
         columns,
         [

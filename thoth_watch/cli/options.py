@@ -28,7 +28,7 @@ def _config_option(text: str) -> Command:
 
 
 config_option = _config_option(f"{CONFIG_HELP}, else ./config.yaml.")
-config_option_if_any = _config_option(f"{CONFIG_HELP}, else the defaults.")
+optional_config_option = _config_option(f"{CONFIG_HELP}, else the defaults.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 ENGINE_FLAGS = {
@@ -46,7 +46,7 @@ ENGINE_FLAGS = {
 }
 
 
-def spelled(*names: str) -> tuple[str, ...]:
+def option_spellings(*names: str) -> tuple[str, ...]:
     """Each long option with underscores, as the whisper family writes it, and with hyphens."""
     both = [n for name in names for n in dict.fromkeys((name, "--" + name[2:].replace("_", "-")))]
     return tuple(both)
@@ -57,7 +57,7 @@ def engine_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                *spelled("--engine", "--engine_type"),
+                *option_spellings("--engine", "--engine_type"),
                 "engine_type",
                 type=click.Choice(["standard", "accelerated", "batch"]),
                 help="Which engine.",
@@ -68,12 +68,12 @@ def engine_options(command: Command) -> Command:
                 "--device", help="auto, cpu, cuda, cuda:1, mps; never replaced when named here."
             ),
             click.option(
-                *spelled("--precision", "--compute_type"),
+                *option_spellings("--precision", "--compute_type"),
                 "precision",
                 help="auto, float32, float16, bfloat16, int8; two joined by + for encoder and decoder.",
             ),
             click.option(
-                *spelled("--batch_size"),
+                *option_spellings("--batch_size"),
                 "batch_size",
                 type=click.IntRange(min=1),
                 help="Windows that share a forward pass; by model and memory if not given.",
@@ -100,13 +100,13 @@ def log_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                *spelled("--log_format"),
+                *option_spellings("--log_format"),
                 "log_format",
                 type=click.Choice(["text", "json"]),
                 help="Log lines.",
             ),
             click.option(
-                *spelled("--log_level"),
+                *option_spellings("--log_level"),
                 "log_level",
                 type=click.Choice(["debug", "info", "warning", "error"]),
                 help="How much is logged.",

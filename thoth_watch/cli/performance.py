@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from thoth_watch.cli.options import config_option_if_any, engine_options, overrides_of
+from thoth_watch.cli.options import engine_options, optional_config_option, overrides_of
 
 
 @click.command(
@@ -17,7 +17,7 @@ Examples:
   thoth-watch performance
   thoth-watch performance --engine batch --device cuda | jq .performance"""
 )
-@config_option_if_any
+@optional_config_option
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="JSON, which it always is.")
 def performance(config: Path | None, as_json: bool, **flags: Any) -> None:

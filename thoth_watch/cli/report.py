@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from thoth_watch.cli.options import config_option, settings_of
-from thoth_watch.cli.times import Moment
+from thoth_watch.cli.times import TimeParam
 from thoth_watch.domain.errors import EngineUnavailable, RetryLater
 
 
@@ -29,7 +29,7 @@ Examples:
     show_default=True,
     help="The page; an older one there is replaced.",
 )
-@click.option("--since", type=Moment(), help="Only what began since then: 7d, 12h, a date.")
+@click.option("--since", type=TimeParam(), help="Only what began since then: 7d, 12h, a date.")
 @click.option("--open", "opens", is_flag=True, help="Show it in the browser.")
 def report(config: Path | None, output: Path, since: datetime | None, opens: bool) -> None:
     """Write one self-contained HTML page: throughput, speed, stages, backlog, fallbacks, failures.

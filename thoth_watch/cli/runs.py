@@ -11,9 +11,9 @@ import click
 
 from thoth_watch.cli.options import config_option, json_option, open_reader
 from thoth_watch.cli.text import printable
-from thoth_watch.cli.times import Moment, media_clock, stamp
+from thoth_watch.cli.times import TimeParam, format_media_time, format_time
 
-SHOWN = 20
+DEFAULT_LIMIT = 20
 STAGES = ("load_s", "queue_s", "decode_s", "features_s", "encode_s", "generate_s", "write_s")
 
 
@@ -29,7 +29,7 @@ Examples:
 @config_option
 @json_option
 @click.option("-n", "--limit", type=int, help="How many, newest first. [20; all of them in a file]")
-@click.option("--since", type=Moment(), help="Only runs that began since then: 7d, 12h, a date.")
+@click.option("--since", type=TimeParam(), help="Only runs that began since then: 7d, 12h, a date.")
 @click.option(
     "--export",
     "target",
@@ -53,7 +53,7 @@ def runs(
     from thoth_watch.cli.tables import Column, print_json, print_table
 
     with open_reader(config) as reader:
-        rows = reader.runs(limit=limit or (None if target else SHOWN), since=since)
+        rows = reader.runs(limit=limit or (None if target else DEFAULT_LIMIT), since=since)
         columns_of_all = reader.run_columns
     if target is not None:
         _export(rows, columns_of_all, target)
@@ -64,7 +64,7 @@ def runs(
     columns = [Column("run", is_number=True)]
     columns += [Column(name) for name in ("started", "status", "engine", "computed on")]
     columns += [Column(name, is_number=True) for name in ("files", "audio", "wall s", "speed")]
-    print_table(columns, [_line(row) for row in rows], empty="no runs yet")
+    print_table(columns, [_table_row(row) for row in rows], empty="no runs yet")
     for row in rows:
         for note in _notes(row):
             click.echo(f"run {row['id']}: {note}", err=True)
@@ -119,14 +119,17 @@ def _print_run(run: Mapping[str, Any]) -> None:
 
     facts = [
         ("run", f"{run['id']} {run['status']}"),
-        ("started", stamp(run["started_at"])),
-        ("finished", stamp(run["finished_at"])),
-        *((what, _got(run, what)) for what in ("engine", "model", "device", "precision")),
+        ("started", format_time(run["started_at"])),
+        ("finished", format_time(run["finished_at"])),
+        *(
+            (what, _used_and_requested(run, what))
+            for what in ("engine", "model", "device", "precision")
+        ),
         ("device name", run["device_name"] or "-"),
         ("batch size", str(run["batch_size"] or "-")),
         *(("speakers by", who) for who in [(run["versions"] or {}).get("diarization")] if who),
-        ("files", _files(run)),
-        ("audio", media_clock(run["audio_s"])),
+        ("files", _count_files(run)),
+        ("audio", format_media_time(run["audio_s"])),
         ("wall", f"{run['wall_s'] or 0:.1f} s, {run['realtime_factor'] or 0:.1f} times real time"),
         ("peak memory", _gib(run["peak_rss_bytes"]) + _gpu(run)),
         ("host", run["host"]),
@@ -148,13 +151,13 @@ def _print_run(run: Mapping[str, Any]) -> None:
             Column("state"),
             Column("audio", is_number=True),
             Column("reused"),
-            Column("file", folds=True),
-            Column("reason", folds=True),
+            Column("file", is_wrapped=True),
+            Column("reason", is_wrapped=True),
         ],
         [
             (
                 member["state"],
-                media_clock(member["duration_s"]),
+                format_media_time(member["duration_s"]),
                 "yes" if member["reused"] else "",
                 member["path"],
                 member["reason"],
@@ -165,7 +168,7 @@ def _print_run(run: Mapping[str, Any]) -> None:
     )
 
 
-def _got(run: Mapping[str, Any], what: str) -> str:
+def _used_and_requested(run: Mapping[str, Any], what: str) -> str:
     """What was got, beside what was asked where that is something else."""
     got, asked = run[what], run[f"{what}_asked"]
     if got is None:
@@ -181,21 +184,21 @@ def _gpu(run: Mapping[str, Any]) -> str:
     return f", GPU {_gib(run['peak_gpu_bytes'])}" if run["peak_gpu_bytes"] else ""
 
 
-def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _table_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(row["id"]),
-        stamp(row["started_at"])[5:16],
+        format_time(row["started_at"])[5:16],
         str(row["status"]),
         str(row["engine"] or row["engine_asked"]),
         f"{row['device'] or '-'} {row['precision'] or ''}".strip(),
-        _files(row),
-        media_clock(row["audio_s"]),
+        _count_files(row),
+        format_media_time(row["audio_s"]),
         f"{row['wall_s'] or 0:.1f}",
         f"{row['realtime_factor'] or 0:.1f}x",
     )
 
 
-def _files(row: Mapping[str, Any]) -> str:
+def _count_files(row: Mapping[str, Any]) -> str:
     failed = row["files_failed"] or 0
     return f"{row['files_ok'] or 0}" + (f" +{failed} bad" if failed else "")
 

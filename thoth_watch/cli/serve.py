@@ -45,7 +45,7 @@ Examples:
 def once(config: Path | None, **flags: Any) -> None:
     """Drain the inbox and exit; 1 if some file failed or was left waiting."""
     settings = _serve(config, flags, drain=True)
-    sys.exit(_name_unfinished(settings.ledger_url))
+    sys.exit(_report_unfinished(settings.ledger_url))
 
 
 def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settings:
@@ -55,7 +55,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
     """
     from thoth_watch.application.serve import StopReason
     from thoth_watch.bootstrap import Engines, build_service, build_settings, builtin_note
-    from thoth_watch.cli.show import progress_display
+    from thoth_watch.cli.progress import progress_display
     from thoth_watch.infrastructure.service.logs import set_up_logging
     from thoth_watch.infrastructure.service.process import exit_now
 
@@ -82,7 +82,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
             click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
         try:
             with (
-                progress_display(names_files=not drain) as progress,
+                progress_display(has_file_names=not drain) as progress,
                 build_service(
                     settings,
                     drain=drain,
@@ -108,9 +108,9 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
             return settings
 
 
-def _name_unfinished(ledger_url: str) -> int:
+def _report_unfinished(ledger_url: str) -> int:
     """Name the files that were left without a transcript; the exit code that they ask for."""
-    from thoth_watch.cli.show import print_unfinished
+    from thoth_watch.cli.progress import print_unfinished
     from thoth_watch.domain.states import UNFINISHED
     from thoth_watch.infrastructure.ledger import LedgerReader
 

@@ -94,7 +94,7 @@ def install(
     path = path or ETC / f"{instance or 'config'}.yaml"
     is_packed = destdir is not None and config is None  # the configuration comes later
     wanted = _wanted(
-        program=_program(program),
+        program=_find_program(program),
         config=None if is_packed else path.absolute(),
         for_user=for_user,
         instance=instance,
@@ -108,7 +108,7 @@ def install(
     for written in place.write(files):
         click.echo(f"wrote {written}")
     click.echo("systemd has verified them" if found == "" else "not verified: no systemd here")
-    for line in place.run_commands(*_commands(place)):
+    for line in place.run_commands(*_setup_commands(place)):
         click.echo(line)
     for line in _next_steps(wanted):
         click.echo(line)
@@ -134,10 +134,12 @@ def uninstall(for_user: bool | None, destdir: Path | None) -> None:
         "thoth-watch-hooks.service",
     ]
     said = (
-        place.run_commands([*systemctl, "disable", "--now", *units]) if _is_running(place) else []
+        place.run_commands([*systemctl, "disable", "--now", *units])
+        if _has_service_manager(place)
+        else []
     )
     removed = place.remove()
-    said += place.run_commands([*systemctl, "daemon-reload"]) if _is_running(place) else []
+    said += place.run_commands([*systemctl, "daemon-reload"]) if _has_service_manager(place) else []
     for path in removed:
         click.echo(f"removed {path}")
     for line in said:
@@ -176,7 +178,7 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
     )
 
 
-def _program(given: Path | None) -> Path:
+def _find_program(given: Path | None) -> Path:
     """The program that systemd is to start, absolute."""
     beside = Path(sys.executable).with_name("thoth-watch")
     found = given or (beside if beside.exists() else shutil.which("thoth-watch"))
@@ -189,12 +191,12 @@ def _systemctl(*, for_user: bool) -> list[str]:
     return ["systemctl", "--user"] if for_user else ["systemctl"]
 
 
-def _is_running(place: Any) -> bool:
+def _has_service_manager(place: Any) -> bool:
     """Whether a service manager is there to be told. Source: sd_booted(3)."""
     return bool(place.is_live) and Path("/run/systemd/system").is_dir()
 
 
-def _commands(place: Any) -> list[list[str]]:
+def _setup_commands(place: Any) -> list[list[str]]:
     """What makes the running system notice."""
     commands = []
     if not place.for_user:
@@ -202,7 +204,7 @@ def _commands(place: Any) -> list[list[str]]:
             ["systemd-sysusers", "/etc/sysusers.d/thoth-watch.conf"],
             ["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/thoth-watch.conf"],
         ]
-    if _is_running(place):
+    if _has_service_manager(place):
         commands.append([*_systemctl(for_user=place.for_user), "daemon-reload"])
     return commands
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from thoth_watch.cli.text import printable
 
-COLOURS = {
+COLORS = {
     **dict.fromkeys(("DONE",), "green"),
     **dict.fromkeys(("READY", "SEEN", "CLAIMED", "RESULT", "RUNNING"), "cyan"),
     **dict.fromkeys(("RETRY", "REFUSED", "PARTIAL", "INTERRUPTED"), "yellow"),
@@ -29,7 +29,7 @@ class Column:
 
     name: str
     is_number: bool = False
-    folds: bool = False  # long text that may take several lines on a terminal
+    is_wrapped: bool = False  # long text that may take several lines on a terminal
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, empty: str) -> None:
@@ -45,15 +45,15 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, emp
 
 def print_json(document: Any) -> None:
     """One JSON document; times in ISO 8601, UTC."""
-    print(json.dumps(document, indent=2, default=_in_json))
+    print(json.dumps(document, indent=2, default=_to_json))
 
 
 def print_json_line(document: Any) -> None:
     """One JSON document in one line."""
-    print(json.dumps(document, default=_in_json), flush=True)
+    print(json.dumps(document, default=_to_json), flush=True)
 
 
-def _in_json(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
@@ -63,17 +63,17 @@ def _print_rich(columns: Sequence[Column], cells: list[list[str]]) -> None:
         table.add_column(
             column.name,
             justify="right" if column.is_number else "left",
-            no_wrap=not column.folds,
-            overflow="fold" if column.folds else "ellipsis",
+            no_wrap=not column.is_wrapped,
+            overflow="fold" if column.is_wrapped else "ellipsis",
         )
     for row in cells:
-        table.add_row(*(_coloured(cell) for cell in row))
+        table.add_row(*(_colored(cell) for cell in row))
     Console().print(table, highlight=False)
 
 
-def _coloured(cell: str) -> str:
-    colour = COLOURS.get(cell)
-    return f"[{colour}]{cell}[/]" if colour else escape(cell)
+def _colored(cell: str) -> str:
+    color = COLORS.get(cell)
+    return f"[{color}]{cell}[/]" if color else escape(cell)
 
 
 def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:

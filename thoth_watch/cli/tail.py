@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from thoth_watch.cli.options import config_option, json_option, open_reader
-from thoth_watch.cli.text import near, printable
-from thoth_watch.cli.times import media_clock, stamp
+from thoth_watch.cli.text import display_path, printable
+from thoth_watch.cli.times import format_media_time, format_time
 
-PAUSE_S = 0.5  # between looks into the ledger
+POLL_INTERVAL_S = 0.5  # between looks into the ledger
 
 
 @click.command(
@@ -41,22 +41,22 @@ def tail(config: Path | None, as_json: bool, limit: int, follow: bool) -> None:
                 print_json_line(event) if as_json else _print(event)
             if not follow:
                 return
-            time.sleep(PAUSE_S)
+            time.sleep(POLL_INTERVAL_S)
             events, cursor = reader.events(cursor, limit=1000)
 
 
 def _print(event: Mapping[str, Any]) -> None:
-    from thoth_watch.cli.tables import COLOURS
+    from thoth_watch.cli.tables import COLORS
 
     if event["event"] == "file":
-        state, text = str(event["after"]), near(event["path"])
+        state, text = str(event["after"]), display_path(event["path"])
         text += f"  {event['reason']}" if event["reason"] else ""
     else:
         state = str(event["status"])
         text = f"run {event['run_id']}: {event['files_ok']} done, {event['files_failed']} failed, "
-        text += f"{media_clock(event['audio_s'])} of audio in {event['wall_s'] or 0:.1f} s"
+        text += f"{format_media_time(event['audio_s'])} of audio in {event['wall_s'] or 0:.1f} s"
         text += f" on {event['device']}" if event["device"] else ""
         text += f"  {event['error']}" if event["error"] else ""
-    colour = COLOURS.get(state)
-    shown = click.style(f"{state:>11}", fg=None if colour == "dim" else colour)
-    click.echo(f"{stamp(event['at'])[5:]} {shown}  {printable(text)}")
+    color = COLORS.get(state)
+    shown = click.style(f"{state:>11}", fg=None if color == "dim" else color)
+    click.echo(f"{format_time(event['at'])[5:]} {shown}  {printable(text)}")

@@ -11,7 +11,7 @@ def printable(path: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def near(path: object) -> str:
+def display_path(path: object) -> str:
     """A path relative to the current folder where it lies below it, safe to print."""
     try:
         return printable(Path(str(path)).relative_to(Path.cwd()))

@@ -10,7 +10,7 @@ import click
 _UNITS_S = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-class Moment(click.ParamType[datetime]):
+class TimeParam(click.ParamType[datetime]):
     """`7d`, `12h`, `30min` (so long ago), or a date with or without a time of day."""
 
     name = "when"
@@ -21,10 +21,10 @@ class Moment(click.ParamType[datetime]):
         """An aware time; a date or time without zone is this machine's."""
         if isinstance(value, datetime):
             return value
-        ago = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|min|m|h|d|w)", value.strip())
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|min|m|h|d|w)", value.strip())
         try:
-            if ago:
-                return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _UNITS_S[ago[2]])
+            if match:
+                return datetime.now(UTC) - timedelta(seconds=float(match[1]) * _UNITS_S[match[2]])
             return datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError):
             self.fail(
@@ -32,7 +32,7 @@ class Moment(click.ParamType[datetime]):
             )
 
 
-def media_clock(seconds: float | None) -> str:
+def format_media_time(seconds: float | None) -> str:
     """Media time: 0:07, 12:30, 1:02:03."""
     if seconds is None:
         return "-"
@@ -41,7 +41,7 @@ def media_clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def about(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A span in one unit: 40 s, 3 min, 2.5 h, 4 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -52,12 +52,12 @@ def about(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
-def ago(moment: datetime) -> str:
+def format_age(moment: datetime) -> str:
     """How long ago that was; of the future, how long until then (a clock was wrong)."""
     seconds = (datetime.now(UTC) - moment).total_seconds()
-    return f"{about(seconds)} ago" if seconds >= 0 else f"in {about(-seconds)}"
+    return f"{format_duration(seconds)} ago" if seconds >= 0 else f"in {format_duration(-seconds)}"
 
 
-def stamp(moment: datetime | None) -> str:
+def format_time(moment: datetime | None) -> str:
     """A time on this machine's clock, to the second."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "-"

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thoth_watch.cli.options import config_option_if_any, engine_options, overrides_of, spelled
-from thoth_watch.cli.whisper_flags import take_out, whisper_options
+from thoth_watch.cli.options import (
+    engine_options,
+    option_spellings,
+    optional_config_option,
+    overrides_of,
+)
+from thoth_watch.cli.whisper_flags import translate_flags, whisper_options
 from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
@@ -25,18 +30,18 @@ Examples:
   thoth-watch transcribe talk.mp3 --model openai/whisper-small --language fr -o texts/"""
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@config_option_if_any
+@optional_config_option
 @engine_options
 @click.option(
     "-o",
-    *spelled("--output_dir"),
+    *option_spellings("--output_dir"),
     "output_dir",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where transcripts go; beside each recording if not given.",
 )
 @click.option(
     "-f",
-    *spelled("--output_format"),
+    *option_spellings("--output_format"),
     "output_format",
     help="txt, srt, vtt, tsv, json or all; several joined by commas.",
 )
@@ -57,10 +62,10 @@ def transcribe(
     are taken, with - or _; one that is of no use here is named in a note.
     """
     from thoth_watch.bootstrap import build_settings, build_transcribe_files, builtin_note
-    from thoth_watch.cli.text import near, printable
+    from thoth_watch.cli.text import display_path, printable
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
-    overrides, unused = take_out(flags)
+    overrides, unused = translate_flags(flags)
     overrides |= overrides_of(flags)
     if output_format:
         overrides["transcript.formats"] = [word.strip() for word in output_format.split(",")]
@@ -78,18 +83,20 @@ def transcribe(
     ):
         for outcome in transcribe_files(files):
             if outcome.written:
-                names = ", ".join(near(path) for path in outcome.written)
-                click.echo(f"{near(outcome.path)}: {names}")
+                names = ", ".join(display_path(path) for path in outcome.written)
+                click.echo(f"{display_path(outcome.path)}: {names}")
                 if outcome.text and (sys.stdout.isatty() if verbose is None else verbose):
                     click.echo(f"  {outcome.text}")
             if outcome.problem:
                 some_failed = True
-                click.echo(f"{near(outcome.path)}: {printable(outcome.problem)}", err=True)
+                click.echo(f"{display_path(outcome.path)}: {printable(outcome.problem)}", err=True)
     sys.exit(EXIT_SOME_FAILED if some_failed else EXIT_OK)
 
 
 def _display(verbose: bool | None) -> AbstractContextManager[Progress]:
     from thoth_watch.bootstrap import NullProgress
-    from thoth_watch.cli.show import progress_display
+    from thoth_watch.cli.progress import progress_display
 
-    return nullcontext(NullProgress()) if verbose is False else progress_display(names_files=False)
+    return (
+        nullcontext(NullProgress()) if verbose is False else progress_display(has_file_names=False)
+    )

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from thoth_watch.cli.options import spelled
+from thoth_watch.cli.options import option_spellings
 
 # Flags by another name in the configuration's `decoding:`, with their types.
-DECODING: dict[str, Any] = {
+DECODING_FLAGS: dict[str, Any] = {
     "word_timestamps": bool,
     "chunk_length": float,
     "best_of": int,
@@ -28,21 +28,21 @@ DECODING: dict[str, Any] = {
     "hotwords": str,
 }
 # The same for `transcript:`.
-TRANSCRIPT: dict[str, Any] = {
+TRANSCRIPT_FLAGS: dict[str, Any] = {
     "max_line_width": int,
     "max_line_count": int,
     "max_words_per_line": int,
     "highlight_words": bool,
 }
 # The same for `diarize:`, by the flag's name.
-DIARIZE: dict[str, str] = {
+DIARIZE_KEYS: dict[str, str] = {
     "diarize": "enabled",
     "diarize_model": "model",
     "min_speakers": "min_speakers",
     "max_speakers": "max_speakers",
 }
 # What this program has no use for.
-NOT_USED: dict[str, Any] = {
+UNUSED_FLAGS: dict[str, Any] = {
     "num_workers": int,
     "hallucination_silence_threshold": float,
     "clip_timestamps": str,
@@ -50,9 +50,9 @@ NOT_USED: dict[str, Any] = {
     **dict.fromkeys(("multilingual", "pretty_json", "print_progress", "batched"), bool),
 }
 
-USED = (
+USED_OPTIONS = (
     click.option(
-        *spelled("--model_dir"),
+        *option_spellings("--model_dir"),
         "model_dir",
         type=click.Path(path_type=Path, file_okay=False),
         help="Where models of the hub are kept.",
@@ -65,56 +65,64 @@ USED = (
     ),
     click.option("--verbose", type=bool, help="False: neither progress nor text."),
     click.option(
-        *spelled("--device_index"), "device_index", type=click.IntRange(min=0), help="Which GPU."
+        *option_spellings("--device_index"),
+        "device_index",
+        type=click.IntRange(min=0),
+        help="Which GPU.",
     ),
     click.option(
-        *spelled("--local_files_only"), "local_files_only", type=bool, help="True: ask no hub."
+        *option_spellings("--local_files_only"),
+        "local_files_only",
+        type=bool,
+        help="True: ask no hub.",
     ),
     click.option(
-        *spelled("--vad_filter"),
+        *option_spellings("--vad_filter"),
         "vad_filter",
         type=bool,
         help="True: skip what is likely no speech; False: hear everything.",
     ),
     click.option("--diarize", is_flag=True, default=None, help="Name who speaks (extra diarize)."),
     click.option(
-        *spelled("--diarize_model"),
+        *option_spellings("--diarize_model"),
         "diarize_model",
         help="The pipeline that tells speakers apart: a Hugging Face id, or a local folder.",
     ),
     click.option(
-        *spelled("--min_speakers"),
+        *option_spellings("--min_speakers"),
         "min_speakers",
         type=click.IntRange(min=1),
         help="At least so many.",
     ),
     click.option(
-        *spelled("--max_speakers"),
+        *option_spellings("--max_speakers"),
         "max_speakers",
         type=click.IntRange(min=1),
         help="At most so many.",
     ),
     click.option(
-        *spelled("--speaker_num"),
+        *option_spellings("--speaker_num"),
         "speaker_num",
         type=click.IntRange(min=1),
         help="Just so many speakers.",
     ),
-    click.option(*spelled("--hf_token"), "hf_token", help="For models of the hub that are gated."),
+    click.option(
+        *option_spellings("--hf_token"), "hf_token", help="For models of the hub that are gated."
+    ),
     click.option("--temperature", type=float, help="The first that is tried."),
     click.option(
-        *spelled("--temperature_increment_on_fallback"),
+        *option_spellings("--temperature_increment_on_fallback"),
         "temperature_increment_on_fallback",
         type=float,
         help="The next one is so much higher, up to 1.",
     ),
     click.option(
-        *spelled("--suppress_tokens"),
+        *option_spellings("--suppress_tokens"),
         "suppress_tokens",
         help="Ids that are never written, joined by commas; -1: those that the model names.",
     ),
     click.option(
-        *spelled("--long_form"),
+        *option_spellings("--long_form"),
         "long_form",
         type=click.Choice(["windowed", "sequential"]),
         help="The way through a recording over 30 s.",
@@ -124,18 +132,22 @@ USED = (
 
 def whisper_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the family's flags: those that are used, and, hidden, those that are only named in a note."""
-    for name, kind in reversed(NOT_USED.items()):
-        command = click.option(*spelled(f"--{name}"), name, type=kind, hidden=True)(command)
-    for section, keys in (("transcript", TRANSCRIPT), ("decoding", DECODING)):
+    for name, kind in reversed(UNUSED_FLAGS.items()):
+        command = click.option(*option_spellings(f"--{name}"), name, type=kind, hidden=True)(
+            command
+        )
+    for section, keys in (("transcript", TRANSCRIPT_FLAGS), ("decoding", DECODING_FLAGS)):
         for name, kind in reversed(keys.items()):
             text = f"See {section}.{name} in config.yaml."
-            command = click.option(*spelled(f"--{name}"), name, type=kind, help=text)(command)
-    for option in reversed(USED):
+            command = click.option(*option_spellings(f"--{name}"), name, type=kind, help=text)(
+                command
+            )
+    for option in reversed(USED_OPTIONS):
         command = option(command)
     return command
 
 
-def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def translate_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Remove the family's flags; what they mean for the configuration, and a note on what was not used.
 
     Some are for libraries that read the environment when they are imported, which is still to come.
@@ -161,15 +173,15 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
     }
     os.environ.update({name: value for name, value in environment.items() if value})
     if (precision := flags.get("precision")) is not None:
-        flags["precision"] = _precision(precision)
-    overrides |= _decoding(flags)
-    for name, key in DIARIZE.items():
+        flags["precision"] = _translate_precision(precision)
+    overrides |= _translate_decoding(flags)
+    for name, key in DIARIZE_KEYS.items():
         value = flags.pop(name)
         if name.endswith("_speakers") and value is None:
             value = given["speaker_num"]
         if value is not None:
             overrides[f"diarize.{key}"] = value
-    asked = {name: flags.pop(name) for name in NOT_USED}
+    asked = {name: flags.pop(name) for name in UNUSED_FLAGS}
     unused = [name for name, value in asked.items() if value is not None]
     note = ""
     if unused:
@@ -178,11 +190,11 @@ def take_out(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return overrides, note
 
 
-def _decoding(flags: dict[str, Any]) -> dict[str, Any]:
+def _translate_decoding(flags: dict[str, Any]) -> dict[str, Any]:
     """What the flags say of decoding and subtitles; whisper steps from its temperature to 1 by 0.2."""
-    names = (*DECODING, "long_form")
+    names = (*DECODING_FLAGS, "long_form")
     overrides: dict[str, Any] = {f"decoding.{name}": flags.pop(name) for name in names}
-    overrides |= {f"transcript.{name}": flags.pop(name) for name in TRANSCRIPT}
+    overrides |= {f"transcript.{name}": flags.pop(name) for name in TRANSCRIPT_FLAGS}
     if (vad := flags.pop("vad_filter")) is not None:
         overrides["engine.vad"] = "on" if vad else "off"
     first, step = flags.pop("temperature"), flags.pop("temperature_increment_on_fallback")
@@ -197,7 +209,7 @@ def _decoding(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value is not None}
 
 
-def _precision(word: str) -> str:
+def _translate_precision(word: str) -> str:
     """ctranslate2's words: the format of weights, then that of what is computed."""
     if word == "default":
         return "auto"

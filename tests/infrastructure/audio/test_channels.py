@@ -15,7 +15,7 @@ from thoth_watch.infrastructure.audio import WorkerDecoder
 RATE = 16_000
 RNG = np.random.default_rng(0)
 ONE, TWO, THREE = (0.1 * RNG.standard_normal((3, 2 * RATE))).astype(np.float32)
-NOTHING = np.zeros(2 * RATE, np.float32)
+SILENCE = np.zeros(2 * RATE, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def decoder() -> Iterator[WorkerDecoder]:
         yield decoder
 
 
-def recorded(path: Path, *channels: np.ndarray) -> Path:
+def write_channels(path: Path, *channels: np.ndarray) -> Path:
     soundfile.write(path, np.stack(channels, axis=1), RATE, subtype="FLOAT")
     return path
 
 
 def test_two_speakers_are_apart_and_sound_as_they_were_recorded(decoder, tmp_path) -> None:
-    file = audio_file(recorded(tmp_path / "call.wav", ONE, TWO))
+    file = audio_file(write_channels(tmp_path / "call.wav", ONE, TWO))
 
     recording = decoder.decode_channels(file, key=7)
 
@@ -47,16 +47,16 @@ def test_two_speakers_are_apart_and_sound_as_they_were_recorded(decoder, tmp_pat
         ((ONE,), []),
         ((ONE, ONE), []),
         ((ONE, ONE + np.float32(0.001) * TWO), []),
-        ((ONE, NOTHING), []),
-        ((NOTHING, ONE), []),
-        ((NOTHING, NOTHING), []),
+        ((ONE, SILENCE), []),
+        ((SILENCE, ONE), []),
+        ((SILENCE, SILENCE), []),
         ((ONE, -ONE), []),
         ((ONE, 0.5 * TWO + 0.5 * ONE), ["left", "right"]),
-        ((ONE, NOTHING, TWO, ONE, THREE), ["left", "channel 3", "channel 5"]),
+        ((ONE, SILENCE, TWO, ONE, THREE), ["left", "channel 3", "channel 5"]),
     ],
 )
 def test_silent_channels_and_repeated_ones_are_left_out(decoder, tmp_path, channels, names) -> None:
-    file = audio_file(recorded(tmp_path / "talk.wav", *channels))
+    file = audio_file(write_channels(tmp_path / "talk.wav", *channels))
 
     recording = decoder.decode_channels(file)
 
@@ -68,7 +68,7 @@ def test_silent_channels_and_repeated_ones_are_left_out(decoder, tmp_path, chann
 
 
 def test_what_has_more_channels_than_speakers_is_mixed_with_a_warning(decoder, tmp_path) -> None:
-    file = audio_file(recorded(tmp_path / "field.wav", *([ONE, TWO] * 6)))
+    file = audio_file(write_channels(tmp_path / "field.wav", *([ONE, TWO] * 6)))
 
     recording = decoder.decode_channels(file)
 

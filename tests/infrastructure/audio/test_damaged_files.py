@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infrastructure.audio.making import (
+from tests.infrastructure.audio.audio_writers import (
     SECONDS,
-    cut,
     noise,
     tone,
+    truncate,
     write_silent_video,
     write_with_av,
     write_with_soundfile,
@@ -24,7 +24,7 @@ def test_a_cut_file_is_kept_as_far_as_it_goes_and_flagged(
 ) -> None:
     subtype = "OPUS" if name == "a.opus" else None
     made = write_with_soundfile(tmp_path / name, noise(48_000), 48_000, subtype=subtype)
-    recording = decoder.decode(audio_file(cut(made)))
+    recording = decoder.decode(audio_file(truncate(made)))
     assert 0.2 * SECONDS < recording.duration_s < 0.8 * SECONDS
     assert any(warning.startswith("truncated: ") for warning in recording.info.warnings)
 
@@ -49,7 +49,7 @@ def test_a_cut_container_is_kept_as_far_as_it_goes_and_flagged(
     made = write_with_av(
         tmp_path / name, noise(48_000), 48_000, codec=codec, container=container, options=options
     )
-    recording = decoder.decode(audio_file(cut(made)))
+    recording = decoder.decode(audio_file(truncate(made)))
     assert 0.2 * SECONDS < recording.duration_s < 0.8 * SECONDS
     assert any(warning.startswith("truncated: ") for warning in recording.info.warnings)
 

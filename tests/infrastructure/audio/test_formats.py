@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infrastructure.audio.making import (
+from tests.infrastructure.audio.audio_writers import (
     SECONDS,
     TONE_HZ,
     loudest_hz,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.infrastructure.audio.making import tone, write_with_av, write_with_soundfile
+from tests.infrastructure.audio.audio_writers import tone, write_with_av, write_with_soundfile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, NotAudio
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file, safe_open
@@ -48,7 +48,7 @@ def test_the_whitelist_alone_keeps_ffmpeg_from_reading_a_sibling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process, whose working folder the text is relative to; FFmpeg ignores misspelt options."""
-    from thoth_watch.infrastructure.audio import with_av
+    from thoth_watch.infrastructure.audio import av_source
     from thoth_watch.infrastructure.audio.sources import CannotOpenError
 
     write_with_soundfile(tmp_path / "secret.wav", tone(16_000), 16_000)
@@ -57,22 +57,22 @@ def test_the_whitelist_alone_keeps_ffmpeg_from_reading_a_sibling(
     monkeypatch.chdir(tmp_path)
     with path.open("rb") as file:
         with pytest.raises(CannotOpenError):
-            with_av.AvSource(file.fileno(), DecodeLimits())
-        monkeypatch.setattr(with_av, "_OPEN_OPTIONS", {})
-        source = with_av.AvSource(file.fileno(), DecodeLimits())  # so the danger is real
+            av_source.AvSource(file.fileno(), DecodeLimits())
+        monkeypatch.setattr(av_source, "_OPEN_OPTIONS", {})
+        source = av_source.AvSource(file.fileno(), DecodeLimits())  # so the danger is real
         assert sum(len(block) for block, _ in source.blocks(1.0)) == 48_000
         source.close()
 
 
 def test_a_format_that_is_not_on_the_list_is_not_tried(tmp_path: Path) -> None:
     """Each has a parser of its own with its own mistakes; a misspelt list would let all of them in."""
-    from thoth_watch.infrastructure.audio import with_av
+    from thoth_watch.infrastructure.audio import av_source
     from thoth_watch.infrastructure.audio.sources import CannotOpenError
 
     path = tmp_path / "a.wav"
     write_with_av(path, tone(16_000), 16_000, codec="pcm_s16le", container="nut")
     with path.open("rb") as file, pytest.raises(CannotOpenError, match="not read here"):
-        with_av.AvSource(file.fileno(), DecodeLimits())
+        av_source.AvSource(file.fileno(), DecodeLimits())
 
 
 @pytest.fixture(params=["openat2", "by hand"])
@@ -175,14 +175,14 @@ def test_a_file_written_to_while_it_is_decoded_is_refused(tmp_path: Path) -> Non
     path = write_with_soundfile(tmp_path / "a.wav", tone(16_000), 16_000)
     file = audio_file(path)
     with WorkerDecoder() as decoder:
-        asked = decoder._decoder.ask
+        asked = decoder._decode_worker.call
 
         def write_then_ask(*args: object, **kwargs: object) -> object:
             with path.open("ab") as more:
                 more.write(b"more")
             return asked(*args, **kwargs)  # type: ignore[arg-type]
 
-        decoder._decoder.ask = write_then_ask  # type: ignore[method-assign, assignment]
+        decoder._decode_worker.call = write_then_ask  # type: ignore[method-assign, assignment]
         with pytest.raises(FileChanged):
             decoder.decode(file)
 
@@ -197,11 +197,11 @@ def test_a_person_may_name_a_link(tmp_path: Path) -> None:
         audio_file(tmp_path)
 
 
-def wav_header(*, channels: int = 1, rate_hz: int = 16_000, sound_bytes: int = 32_000) -> bytes:
+def wav_header(*, channels: int = 1, rate_hz: int = 16_000, audio_bytes: int = 32_000) -> bytes:
     shape = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * channels * 2, channels * 2, 16)
     return (
-        b"RIFF" + struct.pack("<I", 36 + sound_bytes) + b"WAVEfmt " + struct.pack("<I", 16) + shape
-    ) + (b"data" + struct.pack("<I", sound_bytes) + bytes(sound_bytes))
+        b"RIFF" + struct.pack("<I", 36 + audio_bytes) + b"WAVEfmt " + struct.pack("<I", 16) + shape
+    ) + (b"data" + struct.pack("<I", audio_bytes) + bytes(audio_bytes))
 
 
 @pytest.mark.parametrize("shape", [{"channels": 255}, {"rate_hz": 1}, {"rate_hz": 2**31 - 1}])

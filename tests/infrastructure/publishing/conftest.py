@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+def mount_tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mounts a small tmpfs."""
     folders = []
 

@@ -11,22 +11,22 @@ import pytest
 
 from thoth_watch.application.ports import Output
 from thoth_watch.infrastructure.publishing import DurablePublisher
-from thoth_watch.infrastructure.publishing.leftovers import AGE_S, Leftovers, temporary_name
+from thoth_watch.infrastructure.publishing.leftovers import MIN_AGE_S, Leftovers, temporary_name
 
 OLD, NEW = b"the older words", b"the words"
 
 
-class Later:
+class LaterClock:
     """Now, and later."""
 
     def __init__(self) -> None:
-        self.ahead_s = AGE_S + 60
+        self.ahead_s = MIN_AGE_S + 60
 
     def __call__(self) -> float:
         return time.time() + self.ahead_s
 
 
-def publish(folder: Path, name: str, now_s: Later) -> None:
+def publish(folder: Path, name: str, now_s: LaterClock) -> None:
     DurablePublisher(leftovers=Leftovers(now_s=now_s)).publish(Output(folder / name, NEW))
 
 
@@ -39,12 +39,12 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, con
     old_sha256 = hashlib.sha256(OLD).hexdigest()
     left = tmp_path / temporary_name(NEW, replaces_sha256=old_sha256)
     left.write_bytes(content)
-    later = Later()
-    later.ahead_s = AGE_S - 60
+    later = LaterClock()
+    later.ahead_s = MIN_AGE_S - 60
     publish(tmp_path, "a.txt", later)
     assert left.exists()
 
-    later.ahead_s = AGE_S + 60
+    later.ahead_s = MIN_AGE_S + 60
     publish(tmp_path, "b.txt", later)
     assert names_in(tmp_path) == {"a.txt", "b.txt"}
 
@@ -59,14 +59,14 @@ def test_what_only_has_such_a_name_is_somebodys_and_stays(tmp_path: Path):
     (tmp_path / ".thoth-notes.tmp").write_bytes(NEW)
     before = names_in(tmp_path)
 
-    publish(tmp_path, "a.txt", Later())
+    publish(tmp_path, "a.txt", LaterClock())
 
     assert names_in(tmp_path) == before | {"a.txt"}
     assert swapped.read_bytes() == b"mine"
 
 
 def test_a_folder_is_looked_into_once_an_hour(tmp_path: Path):
-    later = Later()
+    later = LaterClock()
     publisher = DurablePublisher(leftovers=Leftovers(now_s=later))
     publisher.publish(Output(tmp_path / "a.txt", NEW))
     left = tmp_path / temporary_name(NEW)
@@ -74,6 +74,6 @@ def test_a_folder_is_looked_into_once_an_hour(tmp_path: Path):
     publisher.publish(Output(tmp_path / "b.txt", NEW))
     assert left.exists()
 
-    later.ahead_s += AGE_S
+    later.ahead_s += MIN_AGE_S
     publisher.publish(Output(tmp_path / "c.txt", NEW))
     assert not left.exists()

@@ -16,10 +16,10 @@ import pytest
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
 from thoth_watch.infrastructure.inbox.local_files import signature_of
-from thoth_watch.infrastructure.publishing import RecordingMover, mover
+from thoth_watch.infrastructure.publishing import DurableMover, mover
 
-SOUND = b"RIFF and all that is heard" * 1_000
-SHA = hashlib.sha256(SOUND).hexdigest()
+AUDIO = b"RIFF and all that is heard" * 1_000
+SHA = hashlib.sha256(AUDIO).hexdigest()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield Path(other) / "archive"
 
 
-def drop(inbox: Path, name: str = "sub/a.wav", content: bytes = SOUND) -> AudioFile:
+def drop(inbox: Path, name: str = "sub/a.wav", content: bytes = AUDIO) -> AudioFile:
     path = inbox / name
     path.write_bytes(content)
     path.chmod(0o640)
@@ -59,7 +59,7 @@ def drop(inbox: Path, name: str = "sub/a.wav", content: bytes = SOUND) -> AudioF
 
 
 def move(file: AudioFile, archive: Path, name: str = "sub/a.wav"):
-    return RecordingMover().move(file, archive / name, below=archive, sha256=SHA)
+    return DurableMover().move(file, archive / name, below=archive, sha256=SHA)
 
 
 def can_rename(inbox: Path, archive: Path) -> bool:
@@ -75,7 +75,7 @@ def can_rename(inbox: Path, archive: Path) -> bool:
     return True
 
 
-def held(*folders: Path) -> set[str]:
+def files_in(*folders: Path) -> set[str]:
     return {
         f"{folder.name}/{path.relative_to(folder)}"
         for folder in folders
@@ -88,8 +88,8 @@ def test_it_lies_at_its_new_place_with_time_and_mode_and_nowhere_else(inbox: Pat
     there = move(drop(inbox), archive)
 
     moved = archive / "sub/a.wav"
-    assert held(inbox, archive) == {"archive/sub/a.wav"}
-    assert moved.read_bytes() == SOUND
+    assert files_in(inbox, archive) == {"archive/sub/a.wav"}
+    assert moved.read_bytes() == AUDIO
     assert moved.stat().st_mtime_ns == 10**18 + 1
     assert stat.S_IMODE(moved.stat().st_mode) == 0o640
     assert there == signature_of(moved.stat())
@@ -112,29 +112,29 @@ def test_what_has_the_name_keeps_it(inbox: Path, archive: Path, kind: str):
         move(file, archive)
 
     assert os.lstat(there) == before
-    assert file.path.read_bytes() == SOUND
+    assert file.path.read_bytes() == AUDIO
 
 
 def test_another_version_than_the_one_that_was_seen_stays(inbox: Path, archive: Path):
     file = drop(inbox)
-    file.path.write_bytes(b"another" + SOUND)
+    file.path.write_bytes(b"another" + AUDIO)
 
     with pytest.raises(FileGone):
         move(file, archive)
 
-    assert held(inbox) == {"inbox/sub/a.wav"}
+    assert files_in(inbox) == {"inbox/sub/a.wav"}
     assert not archive.exists()
 
 
 def test_bytes_that_were_not_transcribed_are_not_copied(inbox: Path, archive: Path):
-    file = drop(inbox, content=b"x" * len(SOUND))  # same size and times as what was seen
+    file = drop(inbox, content=b"x" * len(AUDIO))  # same size and times as what was seen
     if can_rename(inbox, archive):
         pytest.skip("a rename reads nothing")
 
     with pytest.raises(FileChanged):
         move(file, archive)
 
-    assert held(inbox, archive) == {"inbox/sub/a.wav"}
+    assert files_in(inbox, archive) == {"inbox/sub/a.wav"}
 
 
 def test_a_file_put_there_at_the_last_moment_stays_or_comes_back(
@@ -173,14 +173,14 @@ def test_a_file_put_there_at_the_last_moment_stays_or_comes_back(
 def test_a_copying_that_was_killed_is_completed(inbox: Path, tmp_path: Path, instant: str):
     file, archive = drop(inbox), tmp_path / "archive"
     (archive / "sub").mkdir(parents=True)
-    (archive / "sub/a.wav").write_bytes(SOUND)
+    (archive / "sub/a.wav").write_bytes(AUDIO)
     if instant == "the old name stepped aside":
         file.path.rename(inbox / f"sub/.thoth-moved-{file.signature.inode:x}.tmp")
 
     there = move(file, archive)
 
     assert there == signature_of((archive / "sub/a.wav").stat())
-    assert held(inbox, archive) == {"archive/sub/a.wav"}
+    assert files_in(inbox, archive) == {"archive/sub/a.wav"}
 
 
 def test_a_rename_that_was_killed_before_it_was_noted_is_found_out(inbox: Path, archive: Path):
@@ -190,7 +190,7 @@ def test_a_rename_that_was_killed_before_it_was_noted_is_found_out(inbox: Path, 
     assert move(file, archive) == there
     drop(inbox, content=b"the next recording")
     assert move(file, archive) == there
-    assert held(inbox, archive) == {"archive/sub/a.wav", "inbox/sub/a.wav"}
+    assert files_in(inbox, archive) == {"archive/sub/a.wav", "inbox/sub/a.wav"}
 
 
 def test_what_is_nowhere_is_gone(inbox: Path, archive: Path):
@@ -215,7 +215,7 @@ def test_no_link_below_the_folder_is_followed(inbox: Path, archive: Path, tmp_pa
     with pytest.raises(RetryLater, match="symlink"):
         move(file, archive)
 
-    assert held(inbox, tmp_path / "elsewhere") == {"inbox/sub/a.wav"}
+    assert files_in(inbox, tmp_path / "elsewhere") == {"inbox/sub/a.wav"}
 
 
 def test_a_folder_without_rights_is_said_with_the_way_out(
@@ -234,16 +234,16 @@ def test_a_folder_without_rights_is_said_with_the_way_out(
     assert file.path.exists()
 
 
-def test_a_full_disk_leaves_the_recording_and_no_half_of_it(inbox: Path, mounted):
-    archive = mounted("size=4k")
+def test_a_full_disk_leaves_the_recording_and_no_half_of_it(inbox: Path, mount_tmpfs):
+    archive = mount_tmpfs("size=4k")
     file = drop(inbox, content=os.urandom(100_000))
 
     with pytest.raises(RetryLater, match="full"):
-        RecordingMover().move(
+        DurableMover().move(
             file,
             archive / "a.wav",
             below=archive,
             sha256=hashlib.sha256(file.path.read_bytes()).hexdigest(),
         )
 
-    assert held(inbox, archive) == {"inbox/sub/a.wav"}
+    assert files_in(inbox, archive) == {"inbox/sub/a.wav"}

@@ -13,7 +13,7 @@ import pytest
 from thoth_watch.application.ports import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
-from thoth_watch.infrastructure.publishing.rungs import RUNGS
+from thoth_watch.infrastructure.publishing.publish_steps import CREATE_STRATEGIES
 
 OLD, NEW = b"the older words\n", b"the words\n"
 
@@ -26,10 +26,12 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.fixture(params=range(len(RUNGS)), ids=[rung.__name__ for rung in RUNGS])
+@pytest.fixture(
+    params=range(len(CREATE_STRATEGIES)), ids=[strategy.__name__ for strategy in CREATE_STRATEGIES]
+)
 def publisher(request: pytest.FixtureRequest) -> DurablePublisher:
     """A publisher on each rung of the ladder."""
-    return DurablePublisher(rungs=RUNGS[request.param :])
+    return DurablePublisher(strategies=CREATE_STRATEGIES[request.param :])
 
 
 def test_a_transcript_is_written_whole_and_readable_as_the_umask_says(publisher, tmp_path) -> None:
@@ -194,8 +196,8 @@ def test_a_name_that_is_too_long_is_as_good_as_taken(publisher, tmp_path) -> Non
         publisher.publish(Output(path, NEW))
 
 
-def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mounted) -> None:
-    folder = mounted("size=64k")
+def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mount_tmpfs) -> None:
+    folder = mount_tmpfs("size=64k")
     (folder / "ballast").write_bytes(b"x" * 40_000)
     with pytest.raises(RetryLater, match="the disk is full; make room"):
         publisher.publish(Output(folder / "a.txt", NEW * 5_000))
@@ -205,8 +207,8 @@ def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mounted) -> None
     assert (folder / "a.txt").read_bytes() == NEW * 5_000
 
 
-def test_a_full_disk_keeps_the_older_transcript(mounted) -> None:
-    folder = mounted("size=64k")
+def test_a_full_disk_keeps_the_older_transcript(mount_tmpfs) -> None:
+    folder = mount_tmpfs("size=64k")
     (folder / "a.txt").write_bytes(OLD)
     output = Output(folder / "a.txt", NEW * 10_000, replaces_sha256=sha256(OLD))
     with pytest.raises(RetryLater):
@@ -215,16 +217,16 @@ def test_a_full_disk_keeps_the_older_transcript(mounted) -> None:
     assert names_in(folder) == ["a.txt"]
 
 
-def test_a_disk_without_inodes_is_for_later(publisher, mounted) -> None:
-    folder = mounted("nr_inodes=2")
+def test_a_disk_without_inodes_is_for_later(publisher, mount_tmpfs) -> None:
+    folder = mount_tmpfs("nr_inodes=2")
     (folder / "last").touch()
     with pytest.raises(RetryLater, match="the disk is full"):
         publisher.publish(Output(folder / "a.txt", NEW))
     assert names_in(folder) == ["last"]
 
 
-def test_a_read_only_disk_is_for_later(publisher, mounted) -> None:
-    folder = mounted("ro")
+def test_a_read_only_disk_is_for_later(publisher, mount_tmpfs) -> None:
+    folder = mount_tmpfs("ro")
     with pytest.raises(RetryLater, match="read-only; remount it"):
         publisher.publish(Output(folder / "a.txt", NEW))
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Segment, Transcript, Word
 from thoth_watch.infrastructure.publishing import render
-from thoth_watch.infrastructure.publishing.cues import Cue, columns, cues_of
+from thoth_watch.infrastructure.publishing.cues import Cue, cues_of, display_width
 
-WHISPERS = SubtitleLayout(max_line_width=None, max_line_count=None, reading_speed=None)
+WHISPER_LAYOUT = SubtitleLayout(max_line_width=None, max_line_count=None, reading_speed=None)
 SENTENCE = (
     " The quick brown fox jumps over the lazy dog, and then it goes home to sleep for a week."
 )
@@ -62,11 +62,11 @@ def transcript_of(*segments: Segment, duration_s: float = 60.0) -> Transcript:
     return Transcript(segments, "en", duration_s)
 
 
-def shown(transcript: Transcript, layout: SubtitleLayout) -> list[tuple[int, int, str]]:
+def cue_texts(transcript: Transcript, layout: SubtitleLayout) -> list[tuple[int, int, str]]:
     return [(cue.start_ms, cue.end_ms, cue.text) for cue in cues_of(transcript, layout)]
 
 
-def timed(text: str, start: float, end: float) -> Segment:
+def timed_segment(text: str, start: float, end: float) -> Segment:
     pieces = re.findall(r"\s*\S+", text)
     step = (end - start) / len(pieces)
     words = tuple(
@@ -78,13 +78,16 @@ def timed(text: str, start: float, end: float) -> Segment:
 def test_without_limits_a_cue_is_a_segment_as_whisper_writes_it() -> None:
     spoken = transcript_of(Segment(0.0, 20.0, SENTENCE), Segment(20.0, 21.0, " Yes."))
 
-    assert shown(spoken, WHISPERS) == [(0, 20_000, SENTENCE.strip()), (20_000, 21_000, "Yes.")]
+    assert cue_texts(spoken, WHISPER_LAYOUT) == [
+        (0, 20_000, SENTENCE.strip()),
+        (20_000, 21_000, "Yes."),
+    ]
 
 
 def test_a_long_segment_becomes_cues_of_two_lines_that_share_its_time_by_characters() -> None:
     spoken = transcript_of(Segment(10.0, 18.8, SENTENCE * 2))
 
-    cues = shown(spoken, SubtitleLayout(reading_speed=None))
+    cues = cue_texts(spoken, SubtitleLayout(reading_speed=None))
 
     assert [text for _, _, text in cues] == [
         "The quick brown fox jumps over the lazy\ndog, and then it goes home to sleep for a",
@@ -97,9 +100,9 @@ def test_a_long_segment_becomes_cues_of_two_lines_that_share_its_time_by_charact
 
 
 def test_timed_words_give_their_cue_its_times() -> None:
-    spoken = transcript_of(timed(" one two three four", 2.0, 6.0))
+    spoken = transcript_of(timed_segment(" one two three four", 2.0, 6.0))
 
-    cues = shown(spoken, SubtitleLayout(max_words_per_line=2, reading_speed=None))
+    cues = cue_texts(spoken, SubtitleLayout(max_words_per_line=2, reading_speed=None))
 
     assert cues == [(2000, 4000, "one two"), (4000, 6000, "three four")]
 
@@ -107,7 +110,7 @@ def test_timed_words_give_their_cue_its_times() -> None:
 def test_words_that_are_not_those_of_the_text_are_not_used() -> None:
     segment = Segment(0.0, 2.0, " all of it", words=(Word(0.5, 0.9, " all", 1.0),))
 
-    assert shown(transcript_of(segment), WHISPERS) == [(0, 2000, "all of it")]
+    assert cue_texts(transcript_of(segment), WHISPER_LAYOUT) == [(0, 2000, "all of it")]
 
 
 def test_a_language_without_spaces_is_cut_at_half_the_width() -> None:
@@ -136,7 +139,7 @@ def test_a_cue_stays_on_until_it_can_be_read_unless_the_next_one_or_the_end_come
         Segment(1.0, 1.5, text), Segment(10.0, 10.5, text), Segment(11.0, 11.5, text), duration_s=12
     )
 
-    assert [(s, e) for s, e, _ in shown(spoken, SubtitleLayout())] == [
+    assert [(s, e) for s, e, _ in cue_texts(spoken, SubtitleLayout())] == [
         (1000, 3000),
         (10_000, 11_000),
         (11_000, 12_000),
@@ -149,9 +152,11 @@ def random_transcript(seed: int) -> Transcript:
     for _ in range(rng.randint(1, 12)):
         text = "".join(f" {word}" for word in rng.choices(WORDS, k=rng.randint(1, 40)))
         end = now + rng.uniform(0.2, 30.0)
-        made = timed if rng.random() < 0.5 else Segment
+        made = timed_segment if rng.random() < 0.5 else Segment
         segments.append(
-            made(round(now, 3), round(end, 3), text) if made is Segment else timed(text, now, end)
+            made(round(now, 3), round(end, 3), text)
+            if made is Segment
+            else timed_segment(text, now, end)
         )
         now = end + rng.choice([0.0, 0.0, rng.uniform(0, 10)])
     return transcript_of(*segments, duration_s=now)
@@ -159,13 +164,13 @@ def random_transcript(seed: int) -> Transcript:
 
 LAYOUTS = [
     SubtitleLayout(),
-    WHISPERS,
+    WHISPER_LAYOUT,
     SubtitleLayout(max_line_width=20, max_line_count=3, max_words_per_line=7),
     SubtitleLayout(max_line_width=32, max_line_count=1, reading_speed=12.0),
 ]
 
 
-def with_srt(text: str) -> Iterator[tuple[int, int, str]]:
+def read_with_srt(text: str) -> Iterator[tuple[int, int, str]]:
     subtitles = list(srt.parse(text, ignore_errors=False))
     assert [subtitle.index for subtitle in subtitles] == list(range(1, len(subtitles) + 1))
     for subtitle in subtitles:
@@ -173,13 +178,13 @@ def with_srt(text: str) -> Iterator[tuple[int, int, str]]:
         yield (*times, subtitle.content)
 
 
-def with_pysubs2(text: str, kind: str) -> Iterator[tuple[int, int, str]]:
+def read_with_pysubs2(text: str, kind: str) -> Iterator[tuple[int, int, str]]:
     """Keeps a cue's own tags and escapes: as it stands in the file."""
     for event in pysubs2.SSAFile.from_string(text, format_=kind, keep_html_tags=True):
         yield event.start, event.end, event.text.replace("\\N", "\n")
 
 
-def with_webvtt(text: str) -> Iterator[tuple[int, int, str]]:
+def read_with_webvtt(text: str) -> Iterator[tuple[int, int, str]]:
     for caption in webvtt.from_string(text):
         start, end = (
             ((at.hours * 60 + at.minutes) * 60 + at.seconds) * 1000 + at.milliseconds
@@ -198,11 +203,11 @@ def test_two_readers_see_the_text_and_times_of_300_transcripts(layout: SubtitleL
             for c in cues_of(transcript, layout)
         ]
 
-        assert list(with_srt(as_srt)) == expected, seed
-        assert list(with_pysubs2(as_srt, "srt")) == expected, seed
-        assert list(with_webvtt(as_vtt)) == expected, seed
+        assert list(read_with_srt(as_srt)) == expected, seed
+        assert list(read_with_pysubs2(as_srt, "srt")) == expected, seed
+        assert list(read_with_webvtt(as_vtt)) == expected, seed
         escaped = [(start, end, html.escape(text, quote=False)) for start, end, text in expected]
-        assert list(with_pysubs2(as_vtt, "vtt")) == escaped, seed
+        assert list(read_with_pysubs2(as_vtt, "vtt")) == escaped, seed
 
 
 def test_all_words_are_there_in_order_whatever_the_layout() -> None:
@@ -230,7 +235,9 @@ layouts = st.builds(
 
 @given(texts, layouts, st.booleans())
 def test_no_line_is_blank_or_too_wide_and_no_cue_has_too_many(text, layout, is_timed) -> None:
-    segment = timed(text, 0.0, 9.0) if is_timed and text.strip() else Segment(0.0, 9.0, text)
+    segment = (
+        timed_segment(text, 0.0, 9.0) if is_timed and text.strip() else Segment(0.0, 9.0, text)
+    )
     cues: list[Cue] = cues_of(transcript_of(segment), layout)
 
     for before, after in pairwise(cues):
@@ -242,7 +249,7 @@ def test_no_line_is_blank_or_too_wide_and_no_cue_has_too_many(text, layout, is_t
         if layout.max_words_per_line:
             assert sum(len(line) for line in cue.lines) <= layout.max_words_per_line
         if layout.max_line_width and not segment.words:
-            assert all(columns(line) <= layout.max_line_width for line in lines)
+            assert all(display_width(line) <= layout.max_line_width for line in lines)
 
 
 CALL = transcript_of(
@@ -265,15 +272,15 @@ def test_a_change_of_the_speaker_is_marked_where_channels_are_apart() -> None:
         (6500, 7500, "[left] Good."),
     ]
     as_srt, as_vtt = (render(CALL, k, layout=layout).decode() for k in ("srt", "vtt"))
-    assert list(with_srt(as_srt)) == list(with_pysubs2(as_srt, "srt")) == expected
-    assert list(with_webvtt(as_vtt)) == list(with_pysubs2(as_vtt, "vtt")) == expected
+    assert list(read_with_srt(as_srt)) == list(read_with_pysubs2(as_srt, "srt")) == expected
+    assert list(read_with_webvtt(as_vtt)) == list(read_with_pysubs2(as_vtt, "vtt")) == expected
 
 
 def test_a_label_makes_no_line_too_wide_and_a_machine_gets_none() -> None:
     long = transcript_of(Segment(0.0, 9.0, SENTENCE, channel="channel 3"))
 
     for cue in cues_of(long, SubtitleLayout()):
-        assert all(columns(line) <= 42 for line in cue.text.split("\n"))
+        assert all(display_width(line) <= 42 for line in cue.text.split("\n"))
     assert (
         render(CALL, "tsv").decode().splitlines()[1] == "0\t4000\tHello? Is anybody there at all?"
     )
@@ -300,8 +307,8 @@ def test_speakers_are_named_as_whisperx_names_them() -> None:
     ]
     layout = SubtitleLayout(reading_speed=None)
     as_srt, as_vtt = (render(MEETING, k, layout=layout).decode() for k in ("srt", "vtt"))
-    assert list(with_srt(as_srt)) == list(with_pysubs2(as_srt, "srt")) == expected
-    assert list(with_webvtt(as_vtt)) == list(with_pysubs2(as_vtt, "vtt")) == expected
+    assert list(read_with_srt(as_srt)) == list(read_with_pysubs2(as_srt, "srt")) == expected
+    assert list(read_with_webvtt(as_vtt)) == list(read_with_pysubs2(as_vtt, "vtt")) == expected
     assert render(MEETING, "tsv").decode().splitlines()[2] == "4000\t5000\tPlease."
 
 
@@ -322,4 +329,4 @@ def test_names_leave_lines_as_narrow_as_asked() -> None:
 
     for cue in cues_of(long, SubtitleLayout()):
         assert cue.text.startswith("[SPEAKER_00]: ")
-        assert all(columns(line) <= 42 for line in cue.text.split("\n"))
+        assert all(display_width(line) <= 42 for line in cue.text.split("\n"))

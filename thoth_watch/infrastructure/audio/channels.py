@@ -11,9 +11,11 @@ import numpy as np
 from thoth_watch.application.ports import Recording
 from thoth_watch.domain.channels import MAX_SPLIT_CHANNELS, channel_name
 
-SILENT = 1e-4  # root mean square, of full scale: -80 dB
-SAME = 0.03  # of the louder one's, what two channels may differ by: -30 dB, the noise of a codec
-BLOCK = 2**20  # samples that are compared at once
+SILENCE_RMS = 1e-4  # root mean square, of full scale: -80 dB
+DUPLICATE_TOLERANCE = (
+    0.03  # of the louder one's, what two channels may differ by: -30 dB, the noise of a codec
+)
+BLOCK_SAMPLES = 2**20  # samples that are compared at once
 
 
 def decode_channels(decode: Callable[[int | None], Recording]) -> Recording:
@@ -33,7 +35,7 @@ def decode_channels(decode: Callable[[int | None], Recording]) -> Recording:
     try:
         for index in range(1, n_channels):
             channel = decode(index)
-            if any(_is_same(channel.samples, other.samples) for _, other in kept):
+            if any(_is_duplicate(channel.samples, other.samples) for _, other in kept):
                 channel.close()
             else:
                 kept.append((channel_name(index), channel))
@@ -53,23 +55,25 @@ def _close_all(channels: list[tuple[str, Recording]]) -> None:
 
 
 def _is_silent(samples: Any) -> bool:
-    return _power(samples) <= SILENT**2 * len(samples)
+    return _energy(samples) <= SILENCE_RMS**2 * len(samples)
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_duplicate(one: Any, other: Any) -> bool:
     """Whether two channels hold one sound, be it upside down, as wrong wiring makes it."""
     if len(one) != len(other):
         return False
-    louder = max(_power(one), _power(other))
-    return any(_power(one, plus=sign, other=other) <= SAME**2 * louder for sign in (-1, 1))
+    louder = max(_energy(one), _energy(other))
+    return any(
+        _energy(one, plus=sign, other=other) <= DUPLICATE_TOLERANCE**2 * louder for sign in (-1, 1)
+    )
 
 
-def _power(samples: Any, *, plus: int = 0, other: Any = None) -> float:
+def _energy(samples: Any, *, plus: int = 0, other: Any = None) -> float:
     """The sum of squares, after `plus` times another was added; a memory map is read in blocks."""
     total = 0.0
-    for start in range(0, len(samples), BLOCK):
-        block = np.asarray(samples[start : start + BLOCK], np.float64)
+    for start in range(0, len(samples), BLOCK_SAMPLES):
+        block = np.asarray(samples[start : start + BLOCK_SAMPLES], np.float64)
         if plus:
-            block = block + plus * other[start : start + BLOCK]
+            block = block + plus * other[start : start + BLOCK_SAMPLES]
         total += float(block @ block)
     return total

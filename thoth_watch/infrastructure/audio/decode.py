@@ -6,18 +6,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from thoth_watch.infrastructure.audio.headers import ogg_is_cut
+from thoth_watch.infrastructure.audio.av_source import AvSource
+from thoth_watch.infrastructure.audio.headers import is_ogg_truncated
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.pcm import PcmWriter, RefusedError
-from thoth_watch.infrastructure.audio.sources import CannotOpenError, Source, said
-from thoth_watch.infrastructure.audio.with_av import AvSource
-from thoth_watch.infrastructure.audio.with_soundfile import SoundfileSource
+from thoth_watch.infrastructure.audio.soundfile_source import SoundfileSource
+from thoth_watch.infrastructure.audio.sources import CannotOpenError, Source, describe_error
 
-_TOLERANCE_S, _TOLERANCE_SHARE = 0.25, 0.01  # declared may exceed decoded by the larger of both
+_TOLERANCE_S, _TOLERANCE_RATIO = 0.25, 0.01  # declared may exceed decoded by the larger of both
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class DecodedAudio:
     """What decoding a file gave; its samples lie in the output file."""
 
     samples: int
@@ -36,10 +36,10 @@ class _Attempt:
 
     source: Source
     decoded_s: float = 0.0
-    trouble: str | None = None
+    decode_error: str | None = None
 
 
-class Decoding:
+class FileDecoder:
     """One file's way through the libraries."""
 
     def __init__(
@@ -62,28 +62,32 @@ class Decoding:
         self._block_s = block_s
         self._on_declared = on_declared
         self._pcm = PcmWriter(output, rate_hz=rate_hz, limits=limits, channel=channel)
-        self._said: list[str] = []
+        self._failures: list[str] = []
 
-    def run(self) -> Sound:
+    def run(self) -> DecodedAudio:
         """Decode the whole file.
 
         Raises RefusedError (the file's fault) or SpoolError (the disk's).
         """
-        refuse_size(self._descriptor, self._limits)
+        check_size(self._descriptor, self._limits)
         first = self._attempt(open_with_soundfile)
-        if first and first.decoded_s and first.trouble is None:
+        if first and first.decoded_s and first.decode_error is None:
             return self._finish(first)
-        second = self._second_try(first)
+        second = self._attempt_with_av(first)
         if second and second.decoded_s and (not first or second.decoded_s >= first.decoded_s):
-            if first and first.trouble and (first.source.declared_s or second.trouble):
-                second.trouble = f"{first.trouble}; {second.trouble or 'FFmpeg left the place out'}"
+            if first and first.decode_error and (first.source.declared_s or second.decode_error):
+                second.decode_error = (
+                    f"{first.decode_error}; {second.decode_error or 'FFmpeg left the place out'}"
+                )
             return self._finish(second)
-        if first and (first.decoded_s or _is_honestly_empty(first)):
+        if first and (first.decoded_s or _is_valid_empty(first)):
             self._pcm.restart()
-            return self._finish(self._drain(open_with_soundfile(self._descriptor, self._limits)))
-        raise RefusedError(f"not a recording: {', '.join(self._said)}")
+            return self._finish(
+                self._decode_source(open_with_soundfile(self._descriptor, self._limits))
+            )
+        raise RefusedError(f"not a recording: {', '.join(self._failures)}")
 
-    def _second_try(self, first: _Attempt | None) -> _Attempt | None:
+    def _attempt_with_av(self, first: _Attempt | None) -> _Attempt | None:
         """FFmpeg's try, from the beginning."""
         if first is None:
             return self._attempt(open_with_av)
@@ -98,18 +102,18 @@ class Decoding:
         try:
             source = open_source(self._descriptor, self._limits)
         except CannotOpenError as error:
-            self._note(open_source, str(error))
+            self._note_failure(open_source, str(error))
             return None
         refusal = self._limits.refusal(channels=source.channels, rate_hz=source.rate_hz)
         if refusal is not None:
             raise RefusedError(refusal)
         self._on_declared(source.declared_s)
-        attempt = self._drain(source)
-        if attempt.trouble or not attempt.decoded_s:
-            self._note(open_source, attempt.trouble or "no sound in it")
+        attempt = self._decode_source(source)
+        if attempt.decode_error or not attempt.decoded_s:
+            self._note_failure(open_source, attempt.decode_error or "no sound in it")
         return attempt
 
-    def _drain(self, source: Source) -> _Attempt:
+    def _decode_source(self, source: Source) -> _Attempt:
         """Write all blocks; a library's error ends the sound there."""
         attempt = _Attempt(source)
         blocks = source.blocks(self._block_s)
@@ -119,35 +123,35 @@ class Decoding:
             except (RefusedError, MemoryError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a library raises is about the file
-                attempt.trouble = said(error)
+                attempt.decode_error = describe_error(error)
                 break
             if block is None:
                 break
             self._pcm.write(block[0], rate_hz=block[1])
-        attempt.trouble = attempt.trouble or source.trouble
+        attempt.decode_error = attempt.decode_error or source.decode_error
         attempt.decoded_s = self._pcm.decoded_s
         source.close()
         return attempt
 
-    def _finish(self, attempt: _Attempt) -> Sound:
+    def _finish(self, attempt: _Attempt) -> DecodedAudio:
         """Close the output and compare what was declared with what came."""
         source = attempt.source
         warnings = self._pcm.finish()
         decoded_s = self._pcm.samples_out / self._pcm.rate_hz
         declared_s = source.declared_s if source.is_exact else None
-        if attempt.trouble:
-            warnings += (f"damaged: {attempt.trouble}",)
+        if attempt.decode_error:
+            warnings += (f"damaged: {attempt.decode_error}",)
         if declared_s is not None:
             missing_s = declared_s - attempt.decoded_s
-            if missing_s > max(_TOLERANCE_S, _TOLERANCE_SHARE * declared_s):
+            if missing_s > max(_TOLERANCE_S, _TOLERANCE_RATIO * declared_s):
                 warnings += (
                     f"truncated: {declared_s:.1f} s declared, {attempt.decoded_s:.1f} s decoded",
                 )
-        if ogg_is_cut(self._descriptor):
+        if is_ogg_truncated(self._descriptor):
             warnings += ("truncated: the last Ogg page is missing",)
-        if source.ends_early and not any(w.startswith("truncated") for w in warnings):
+        if source.is_truncated and not any(w.startswith("truncated") for w in warnings):
             warnings += ("truncated: the file ends within a packet of sound",)
-        return Sound(
+        return DecodedAudio(
             samples=self._pcm.samples_out,
             decoded_s=decoded_s,
             declared_s=declared_s,
@@ -158,18 +162,20 @@ class Decoding:
             warnings=warnings,
         )
 
-    def _note(self, open_source: Callable[[int, DecodeLimits], Source], words: str) -> None:
+    def _note_failure(
+        self, open_source: Callable[[int, DecodeLimits], Source], reason: str
+    ) -> None:
         """Remember what a library said, for the case that none can read the file."""
         name = "soundfile" if open_source is open_with_soundfile else "FFmpeg"
-        self._said.append(f"{name} says {words!r}")
+        self._failures.append(f"{name} says {reason!r}")
 
 
-def _is_honestly_empty(attempt: _Attempt) -> bool:
+def _is_valid_empty(attempt: _Attempt) -> bool:
     """Whether a whole recording of no sound was read, such as a WAV header alone."""
-    return attempt.trouble is None and (attempt.source.declared_s or 0.0) <= _TOLERANCE_S
+    return attempt.decode_error is None and (attempt.source.declared_s or 0.0) <= _TOLERANCE_S
 
 
-def refuse_size(descriptor: int, limits: DecodeLimits) -> None:
+def check_size(descriptor: int, limits: DecodeLimits) -> None:
     """Raise RefusedError for a file of no bytes or of too many."""
     size = os.fstat(descriptor).st_size
     if size == 0:
@@ -182,7 +188,7 @@ def refuse_size(descriptor: int, limits: DecodeLimits) -> None:
 
 def declared_s(descriptor: int, limits: DecodeLimits) -> float | None:
     """Seconds that the header declares or lets guess; None where no library can tell."""
-    refuse_size(descriptor, limits)
+    check_size(descriptor, limits)
     for open_source in (open_with_soundfile, open_with_av):
         try:
             source = open_source(descriptor, limits)

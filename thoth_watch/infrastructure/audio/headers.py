@@ -17,13 +17,13 @@ _MP3_SLACK_BYTES = 4_096  # some writers leave their own first frame out of the 
 _MP3_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # what may follow the sound
 
 
-def cut_share(descriptor: int) -> float | None:
+def present_ratio(descriptor: int) -> float | None:
     """How much of its declared bytes a WAV, AIFF, CAF or ASF file has, in [0, 1); None if all.
 
     libsndfile shortens such files to their size without a word.
     """
     size = os.fstat(descriptor).st_size
-    whole = _asf_bytes(descriptor)
+    whole = _asf_file_size(descriptor)
     if whole is not None:
         return size / whole if size < whole else None
     for kind, start, length in _chunks(descriptor, size):
@@ -34,7 +34,7 @@ def cut_share(descriptor: int) -> float | None:
     return None
 
 
-def _asf_bytes(descriptor: int) -> int | None:
+def _asf_file_size(descriptor: int) -> int | None:
     """The file size that an ASF (wma) header declares, None for other files and for streams."""
     head = os.pread(descriptor, 8_192, 0)
     at = head.find(_ASF_PROPERTIES) if head.startswith(_ASF) else -1
@@ -71,7 +71,7 @@ def _chunks(descriptor: int, size: int) -> Iterator[tuple[bytes, int, int]]:
         at += width + length + (length % 2 if magic != b"caff" else 0)
 
 
-def ogg_is_cut(descriptor: int) -> bool:
+def is_ogg_truncated(descriptor: int) -> bool:
     """Whether an Ogg file ends without the page that says it is the last one."""
     size = os.fstat(descriptor).st_size
     if os.pread(descriptor, 4, 0) != b"OggS":
@@ -89,14 +89,14 @@ def ogg_is_cut(descriptor: int) -> bool:
     return True
 
 
-def mp3_tells_its_length(descriptor: int) -> bool:
+def has_exact_mp3_length(descriptor: int) -> bool:
     """Whether an MP3's first frame counts the frames (Xing, Info) of all the sound that follows.
 
     Without that libsndfile guesses the length from the first frames and stops there: of a VBR
     file of 20 s without such a frame it gave 3.4 s, silently. Files glued together stop likewise.
     """
-    at, first, sync = _first_frame(descriptor)
-    mark = _xing(first, sync)
+    at, first, sync = _find_first_frame(descriptor)
+    mark = _find_xing(first, sync)
     if mark < 0 or len(first) < mark + 16:
         return False
     flags, _frames, sound_bytes = struct.unpack(">III", first[mark + 4 : mark + 16])
@@ -107,18 +107,18 @@ def mp3_tells_its_length(descriptor: int) -> bool:
     return len(behind) <= _MP3_SLACK_BYTES or behind.startswith(_MP3_TAGS)
 
 
-def mp3_counts_its_frames(descriptor: int) -> bool:
+def has_mp3_frame_count(descriptor: int) -> bool:
     """Whether an MP3's first frame says how many follow (Xing, Info or VBRI), rightly or not."""
-    _, first, sync = _first_frame(descriptor)
-    mark = _xing(first, sync)
+    _, first, sync = _find_first_frame(descriptor)
+    mark = _find_xing(first, sync)
     if mark >= 0 and len(first) >= mark + 8:
         return bool(first[mark + 7] & 0b1)
     return sync >= 0 and first[sync + 36 : sync + 40] == b"VBRI"
 
 
-def _first_frame(descriptor: int) -> tuple[int, bytes, int]:
+def _find_first_frame(descriptor: int) -> tuple[int, bytes, int]:
     """Where an MP3's sound begins, the bytes from there, and where in them a frame does; -1 for nowhere."""
-    at = _after_id3(descriptor)
+    at = _skip_id3(descriptor)
     first = os.pread(descriptor, 4_096, at)
     return (
         at,
@@ -127,14 +127,14 @@ def _first_frame(descriptor: int) -> tuple[int, bytes, int]:
     )
 
 
-def _xing(first: bytes, sync: int) -> int:
+def _find_xing(first: bytes, sync: int) -> int:
     """Where a frame's Xing or Info mark is; -1 if it has none."""
     if sync < 0:
         return -1
     return max(first.find(name, sync, sync + 64) for name in (b"Xing", b"Info"))
 
 
-def _after_id3(descriptor: int) -> int:
+def _skip_id3(descriptor: int) -> int:
     """The first byte behind the ID3v2 tags."""
     at = 0
     while len(head := os.pread(descriptor, 10, at)) == 10 and head[:3] == b"ID3":

@@ -23,7 +23,7 @@ class _Ruleset(ctypes.Structure):
     )
 
 
-def shut_in() -> bool:
+def restrict_process() -> bool:
     """Deny this process every file and TCP port from now on; open descriptors go on working.
 
     False where the kernel has no Landlock, or a filter keeps us from it.

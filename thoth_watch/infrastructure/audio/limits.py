@@ -23,7 +23,7 @@ class DecodeLimits:
     work_base_s: float = 30.0
     work_per_audio_s: float = 0.05  # measured: 10 hours decode in 10-20 s, 0.0005 per second
     work_max_s: float = 900.0
-    patience: float = 3.0  # wall seconds per second of work, on a loaded machine
+    deadline_factor: float = 3.0  # wall seconds per second of work, on a loaded machine
     slowest_read_bytes_per_s: float = 20e6  # a busy network folder: the file is also hashed
 
     def deadline_s(self, *, size_bytes: int, declared_s: float | None) -> float:
@@ -34,7 +34,7 @@ class DecodeLimits:
         audio_s = size_bytes / 1_000 if declared_s is None else declared_s
         work_s = self.work_base_s + self.work_per_audio_s * min(audio_s, self.decoded_s)
         read_s = size_bytes / self.slowest_read_bytes_per_s
-        return self.patience * min(work_s, self.work_max_s) + read_s
+        return self.deadline_factor * min(work_s, self.work_max_s) + read_s
 
     def refusal(self, *, channels: int, rate_hz: int) -> str | None:
         """Why sound of that shape is not decoded, or None."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 
-_TOO_LOUD = 8.0  # full scales; a float file above that was not scaled to [-1, 1]
-_MAX_BAD_SHARE = 0.01  # of samples that are no number
+_MAX_AMPLITUDE = 8.0  # full scales; a float file above that was not scaled to [-1, 1]
+_MAX_BAD_RATIO = 0.01  # of samples that are no number
 
 
 class SpoolError(Exception):
@@ -65,27 +65,27 @@ class PcmWriter:
         if self._read_s > self._limits.decoded_s:
             hours = self._limits.decoded_s / 3600
             raise RefusedError(f"longer than {hours:g} hours: split the recording")
-        self._put(self._repaired(self._mono(block)), last=False)
+        self._resample_and_write(self._repair(self._mix_to_mono(block)), last=False)
 
     def finish(self) -> tuple[str, ...]:
         """Write what the resampler still holds; returns warnings.
 
         Raises RefusedError when too many samples are no numbers.
         """
-        self._finish_rate()
+        self._flush_resampler()
         warnings = []
         if self._samples_bad:
             share = self._samples_bad / self._samples_in
-            if share > _MAX_BAD_SHARE:
+            if share > _MAX_BAD_RATIO:
                 raise RefusedError(f"{share:.0%} of the samples are not numbers (NaN or infinite)")
             warnings.append(
                 f"repaired: {self._samples_bad} samples are no numbers, taken as silence"
             )
-        if self._peak > _TOO_LOUD:
+        if self._peak > _MAX_AMPLITUDE:
             warnings.append(f"clipped: samples up to {self._peak:.3g} times full scale")
         return tuple(warnings)
 
-    def _mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _mix_to_mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """One channel or all; silence where a stream that changes has fewer of them."""
         if self._channel is None:
             return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
@@ -93,34 +93,34 @@ class PcmWriter:
             return block[:, self._channel]
         return np.zeros(len(block), np.float32)
 
-    def _repaired(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _repair(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
         """The block without NaN, infinity and absurd values, all counted."""
         self._samples_in += len(mono)
         peak = float(np.abs(mono).max(initial=0.0))
-        if peak <= _TOO_LOUD:  # false for NaN too
+        if peak <= _MAX_AMPLITUDE:  # false for NaN too
             return mono
         finite = np.isfinite(mono)
         self._samples_bad += len(mono) - int(np.count_nonzero(finite))
         mono = np.where(finite, mono, np.float32(0))
         self._peak = max(self._peak, float(np.abs(mono).max(initial=0.0)))
-        return np.clip(mono, -_TOO_LOUD, _TOO_LOUD)
+        return np.clip(mono, -_MAX_AMPLITUDE, _MAX_AMPLITUDE)
 
     def _change_rate(self, rate_hz: int) -> None:
         """Begin a stretch of another source rate (the first one, or a change in mid-stream)."""
-        self._finish_rate()
+        self._flush_resampler()
         self._source_rate_hz = rate_hz
         if rate_hz != self.rate_hz:
             self._resampler = soxr.ResampleStream(
                 rate_hz, self.rate_hz, 1, dtype="float32", quality="HQ"
             )
 
-    def _finish_rate(self) -> None:
+    def _flush_resampler(self) -> None:
         """Empty the resampler, if there is one."""
         if self._resampler is not None:
-            self._put(np.zeros(0, dtype=np.float32), last=True)
+            self._resample_and_write(np.zeros(0, dtype=np.float32), last=True)
             self._resampler = None
 
-    def _put(self, mono: NDArray[np.float32], *, last: bool) -> None:
+    def _resample_and_write(self, mono: NDArray[np.float32], *, last: bool) -> None:
         """Resample and write."""
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(np.ascontiguousarray(mono), last=last)

@@ -14,9 +14,9 @@ from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, Not
 
 _SYS_OPENAT2 = 437  # the same on every architecture that Python runs on
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no FIFO and no device
-_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no FIFO and no device
+_RESOURCE_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _NO_OPENAT2 = {errno.ENOSYS, errno.EPERM, errno.E2BIG}  # old kernel, or a seccomp filter
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -71,16 +71,16 @@ def open_recording(file: AudioFile) -> int:
         raise RetryLater(f"the inbox cannot be opened: {error.strerror}") from error
     try:
         relative = os.fsencode(file.relative)
-        looked = _open_below(root, relative, _LOOK)
+        looked = _open_below(root, relative, _PATH_FLAGS)
         try:
             check_unchanged(looked, file)
         finally:
             os.close(looked)
-        descriptor = _open_below(root, relative, _READ)
+        descriptor = _open_below(root, relative, _READ_FLAGS)
     except OSError as error:
         if error.errno == errno.ENOENT and os.fstat(root).st_dev != file.signature.device:
             raise RetryLater("another file system lies at the inbox; mount it again") from error
-        raise _translated(error) from error
+        raise _translate_error(error) from error
     finally:
         os.close(root)
     try:
@@ -132,7 +132,7 @@ def _walk_below(root: int, relative: bytes, flags: int) -> int:
         for folder in folders:
             if stat.S_ISLNK(os.stat(folder, dir_fd=here, follow_symlinks=False).st_mode):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            inner = os.open(folder, _LOOK | os.O_DIRECTORY, dir_fd=here)
+            inner = os.open(folder, _PATH_FLAGS | os.O_DIRECTORY, dir_fd=here)
             os.close(here)
             here = inner
         return os.open(name, flags, dir_fd=here)
@@ -140,7 +140,7 @@ def _walk_below(root: int, relative: bytes, flags: int) -> int:
         os.close(here)
 
 
-def _translated(error: OSError) -> Exception:
+def _translate_error(error: OSError) -> Exception:
     """The error of the port for an error of the system."""
     reason = error.strerror or str(error)
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
@@ -153,6 +153,6 @@ def _translated(error: OSError) -> Exception:
         )
     if error.errno == errno.EWOULDBLOCK:
         return FileChanged("another program holds the file (lease); it is read when it is free")
-    if error.errno in _SCARCE:
+    if error.errno in _RESOURCE_ERRORS:
         return RetryLater(f"the system is short of something: {reason}")
     return FileUnreadable(f"the system could not open it: {reason}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BLOCK_SAMPLES = 2**22  # 16 MiB of float32, whatever rate and channels a file has
-_MAX_WORDS = 160
+_MAX_ERROR_CHARACTERS = 160
 
 
 class CannotOpenError(Exception):
@@ -44,11 +44,11 @@ class Source(Protocol):
         """Library with version."""
 
     @property
-    def trouble(self) -> str | None:
+    def decode_error(self) -> str | None:
         """What was wrong within the sound, so far."""
 
     @property
-    def ends_early(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether the file ended within a packet of sound."""
 
     def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
@@ -58,8 +58,8 @@ class Source(Protocol):
         """Free the library's memory; the descriptor stays open."""
 
 
-def said(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """A library's error in its own words, on one line."""
     words = getattr(error, "error_string", None) or getattr(error, "strerror", None)
     text = " ".join(str(words or f"{type(error).__name__}: {error}").split())
-    return text[:_MAX_WORDS].rstrip(".")
+    return text[:_MAX_ERROR_CHARACTERS].rstrip(".")

@@ -28,7 +28,7 @@ class Spool:
             with tempfile.TemporaryFile(prefix="thoth-pcm-") as unlinked:
                 self._descriptor = os.dup(unlinked.fileno())
         except OSError as error:
-            raise no_room(error) from error
+            raise spool_write_error(error) from error
         self._release = weakref.finalize(self, os.close, self._descriptor)
 
     def fileno(self) -> int:
@@ -55,7 +55,7 @@ class Spool:
         self._release()
 
 
-def no_room(error: OSError) -> RetryLater:
+def spool_write_error(error: OSError) -> RetryLater:
     """What to say when the decoded audio cannot be written."""
     return RetryLater(
         f"no room for decoded audio in {tempfile.gettempdir()} ({error.strerror}): "

@@ -11,11 +11,11 @@ from importlib import import_module
 
 import av
 
-from thoth_watch.infrastructure.audio.decode import Decoding, declared_s
+from thoth_watch.infrastructure.audio.av_source import AvSource
+from thoth_watch.infrastructure.audio.decode import FileDecoder, declared_s
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.pcm import RefusedError
 from thoth_watch.infrastructure.audio.sources import CannotOpenError
-from thoth_watch.infrastructure.audio.with_av import AvSource
 
 _RATE_HZ, _N_SAMPLES = 8_000, 800
 
@@ -35,7 +35,7 @@ def warm_up(limits: DecodeLimits) -> None:
                 source.close()
             with suppress(RefusedError):
                 declared_s(sound.fileno(), limits)
-                Decoding(
+                FileDecoder(
                     sound.fileno(), output.fileno(), rate_hz=16_000, block_s=1.0, limits=limits
                 ).run()
 

@@ -21,7 +21,7 @@ from thoth_watch.domain.errors import (
 from thoth_watch.infrastructure.audio.channels import decode_channels
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.safe_open import check_unchanged, open_recording
-from thoth_watch.infrastructure.audio.spool import Spool, no_room
+from thoth_watch.infrastructure.audio.spool import Spool, spool_write_error
 from thoth_watch.infrastructure.audio.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -38,25 +38,31 @@ class WorkerDecoder:
     ) -> None:
         self._config = config or AudioConfig()
         self._limits = limits or DecodeLimits()
-        self._decoder = WorkerProcess(self._limits)
-        self._prober = WorkerProcess(self._limits)
-        self._decoding, self._probing = threading.Lock(), threading.Lock()
+        self._decode_worker = WorkerProcess(self._limits)
+        self._probe_worker = WorkerProcess(self._limits)
+        self._decode_lock, self._probe_lock = threading.Lock(), threading.Lock()
         self._is_closed = False
-        self._finalizer = weakref.finalize(self, _stop, self._decoder, self._prober)
+        self._finalizer = weakref.finalize(
+            self, _stop_workers, self._decode_worker, self._probe_worker
+        )
 
     @property
     def worker_pid(self) -> int | None:
         """The process that decodes, None before the first file."""
-        return self._decoder.pid
+        return self._decode_worker.pid
 
     def probe(self, file: AudioFile) -> float | None:
         """Seconds that the file declares; None where it does not say or cannot be read."""
         try:
             descriptor = open_recording(file)
             try:
-                with self._probing:
-                    answer = self._ask(
-                        self._prober, {"do": "probe"}, (descriptor,), file, self._limits.probe_s
+                with self._probe_lock:
+                    answer = self._call(
+                        self._probe_worker,
+                        {"do": "probe"},
+                        (descriptor,),
+                        file,
+                        self._limits.probe_s,
                     )
             finally:
                 os.close(descriptor)
@@ -98,9 +104,9 @@ class WorkerDecoder:
     def close(self) -> None:
         """End the worker processes; a file that is being decoded fails with DecoderCrashed."""
         self._is_closed = True
-        self._decoder.kill()
-        self._prober.kill()
-        with self._decoding, self._probing:
+        self._decode_worker.kill()
+        self._probe_worker.kill()
+        with self._decode_lock, self._probe_lock:
             self._finalizer()
 
     def __enter__(self) -> WorkerDecoder:
@@ -119,12 +125,14 @@ class WorkerDecoder:
             "block_s": self._config.buffer_duration,
             "channel": channel,
         }
-        with self._decoding:
-            answer = self._ask(self._decoder, request, (descriptor, spool.fileno()), file, None)
+        with self._decode_lock:
+            answer = self._call(
+                self._decode_worker, request, (descriptor, spool.fileno()), file, None
+            )
         check_unchanged(descriptor, file)
-        if "sound" not in answer:
+        if "audio" not in answer:
             raise _error(answer, self._limits)
-        sound = answer["sound"]
+        sound = answer["audio"]
         return Recording(
             key=key,
             samples=spool.samples(),
@@ -141,7 +149,7 @@ class WorkerDecoder:
             close=spool.close,
         )
 
-    def _ask(
+    def _call(
         self,
         worker: WorkerProcess,
         request: dict[str, Any],
@@ -159,22 +167,22 @@ class WorkerDecoder:
             size_bytes = file.signature.size_bytes
             return self._limits.deadline_s(size_bytes=size_bytes, declared_s=declared_s)
 
-        return worker.ask(request, descriptors, deadline_s=allowed_s)
+        return worker.call(request, descriptors, deadline_s=allowed_s)
 
 
 def _error(answer: dict[str, Any], limits: DecodeLimits) -> AudioError | RetryLater:
     """The port's error for a worker's answer without sound."""
     if "refused" in answer:
         return NotAudio(answer["refused"])
-    if "no_room" in answer:
-        return no_room(OSError(*answer["no_room"]))
+    if "spool_error" in answer:
+        return spool_write_error(OSError(*answer["spool_error"]))
     if "unreadable" in answer:
         return FileUnreadable(f"reading it failed: {answer['unreadable']}")
     gib = limits.address_space_bytes / 2**30
     return DecoderCrashed(f"decoding it takes more than {gib:g} GiB of memory")
 
 
-def _stop(*workers: WorkerProcess) -> None:
+def _stop_workers(*workers: WorkerProcess) -> None:
     """End worker processes (also when the decoder is forgotten, or the program ends)."""
     for worker in workers:
         worker.stop()

@@ -20,15 +20,18 @@ import psutil
 
 from thoth_watch.domain.errors import DecoderCrashed, RetryLater
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
-from thoth_watch.infrastructure.audio.wire import receive, send
+from thoth_watch.infrastructure.audio.worker_protocol import receive, send
 
 _BOOT = (
     "import json, sys; job = json.loads(sys.argv[1]); sys.path[:] = job.pop('path'); "
-    "from thoth_watch.infrastructure.audio.worker import main; main(**job)"
+    "from thoth_watch.infrastructure.audio.decode_worker import main; main(**job)"
 )
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks count as memory
-_GOODBYE_S = 2.0
-_MAX_WORDS_BYTES, _LAST_WORDS = 65_536, 300
+_SINGLE_THREAD_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}  # their stacks count as memory
+_STOP_TIMEOUT_S = 2.0
+_MAX_STDERR_BYTES, _MAX_STDERR_CHARACTERS = 65_536, 300
 
 
 class WorkerProcess:
@@ -37,17 +40,17 @@ class WorkerProcess:
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._keeper: threading.Thread | None = None
+        self._spawner: threading.Thread | None = None
         self._channel: socket.socket | None = None
-        self._served = 0
-        self.is_shut_in = False  # whether the kernel keeps it from opening files
+        self._n_requests = 0
+        self.is_restricted = False  # whether the kernel keeps it from opening files
 
     @property
     def pid(self) -> int | None:
         """Its process id, None while there is none."""
         return self._process.pid if self._process else None
 
-    def ask(
+    def call(
         self,
         request: dict[str, Any],
         descriptors: Sequence[int],
@@ -60,15 +63,15 @@ class WorkerProcess:
         is asked again when the worker has read the header.
         Raises DecoderCrashed when it dies or is late (and is killed), TryLater when none starts.
         """
-        if self._is_worn():
+        if self._is_due_for_restart():
             self.stop()
-        self._served += 1
+        self._n_requests += 1
         channel = self._ready_channel(request, descriptors)
         began = time.monotonic()
         allowed_s = deadline_s(None)
         try:
             while True:
-                answer = self._answer(channel, began + allowed_s)
+                answer = self._receive_answer(channel, began + allowed_s)
                 if "header_s" not in answer:
                     return answer
                 allowed_s = deadline_s(answer["header_s"])
@@ -77,14 +80,14 @@ class WorkerProcess:
             self.stop()
             raise DecoderCrashed(f"decoding hung: stopped after {allowed_s:.0f} s") from error
         except (EOFError, ConnectionError) as error:
-            raise DecoderCrashed(f"decoding crashed: {self._end()}") from error
+            raise DecoderCrashed(f"decoding crashed: {self._describe_exit()}") from error
 
     def stop(self) -> None:
         """End it politely, then firmly."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        self._bury(_GOODBYE_S)
+        self._wait_for_exit(_STOP_TIMEOUT_S)
 
     def kill(self) -> None:
         """End it now; may be called from another thread while it is asked."""
@@ -92,14 +95,14 @@ class WorkerProcess:
         if process is not None:
             process.kill()
 
-    def _is_worn(self) -> bool:
+    def _is_due_for_restart(self) -> bool:
         """Whether a fresh one is to take its place: its libraries may have lost memory.
 
         A start costs what hundreds of short files do.
         """
-        if self._served >= self._limits.files_per_worker:
+        if self._n_requests >= self._limits.files_per_worker:
             return True
-        if self._served == 0 or self._served % self._limits.files_per_check:
+        if self._n_requests == 0 or self._n_requests % self._limits.files_per_check:
             return False
         try:
             resident_bytes = psutil.Process(self.pid).memory_info().rss
@@ -122,7 +125,7 @@ class WorkerProcess:
         return channel
 
     @staticmethod
-    def _answer(channel: socket.socket, until: float) -> dict[str, Any]:
+    def _receive_answer(channel: socket.socket, until: float) -> dict[str, Any]:
         """The next message. Raises TimeoutError at that moment of the monotonic clock."""
         left_s = until - time.monotonic()
         if left_s <= 0:
@@ -137,16 +140,16 @@ class WorkerProcess:
             try:
                 self._spawn(theirs.fileno(), last_words.fileno())
                 theirs.close()
-                hello = self._answer(ours, time.monotonic() + self._limits.start_s)
-                self.is_shut_in = bool(hello["shut_in"])
+                hello = self._receive_answer(ours, time.monotonic() + self._limits.start_s)
+                self.is_restricted = bool(hello["is_restricted"])
             except (OSError, EOFError) as error:
                 ours.close()
                 self.kill()
-                self._bury(_GOODBYE_S)
-                said = os.pread(last_words.fileno(), _MAX_WORDS_BYTES, 0).decode(errors="replace")
-                words = " ".join(said.split())[-_LAST_WORDS:] or repr(error)
+                self._wait_for_exit(_STOP_TIMEOUT_S)
+                said = os.pread(last_words.fileno(), _MAX_STDERR_BYTES, 0).decode(errors="replace")
+                words = " ".join(said.split())[-_MAX_STDERR_CHARACTERS:] or repr(error)
                 raise RetryLater(f"the decode worker does not start: {words}") from error
-        self._channel, self._served = ours, 1
+        self._channel, self._n_requests = ours, 1
         return ours
 
     def _spawn(self, channel: int, stderr: int) -> None:
@@ -163,7 +166,7 @@ class WorkerProcess:
         started: list[subprocess.Popen[bytes] | OSError] = []
         is_started = threading.Event()
 
-        def keep() -> None:
+        def spawn_and_wait() -> None:
             try:
                 process = subprocess.Popen(
                     [sys.executable, "-I", "-c", _BOOT, json.dumps(job)],
@@ -172,7 +175,7 @@ class WorkerProcess:
                     stderr=stderr,
                     pass_fds=(channel,),
                     cwd="/",
-                    env=os.environ | _ONE_THREAD,
+                    env=os.environ | _SINGLE_THREAD_ENVIRONMENT,
                     process_group=0,  # Ctrl-C is for the parent
                 )
             except OSError as error:
@@ -183,24 +186,26 @@ class WorkerProcess:
             is_started.set()
             process.wait()
 
-        self._keeper = threading.Thread(target=keep, name="decode-worker-keeper", daemon=True)
-        self._keeper.start()
+        self._spawner = threading.Thread(
+            target=spawn_and_wait, name="decode-worker-keeper", daemon=True
+        )
+        self._spawner.start()
         is_started.wait()
         outcome = started[0]
         if isinstance(outcome, OSError):
             raise outcome
         self._process = outcome
 
-    def _bury(self, patience_s: float) -> None:
+    def _wait_for_exit(self, timeout_s: float) -> None:
         """Wait for the end of the process, killing it when patience is over."""
-        if self._keeper is not None:
-            self._keeper.join(patience_s)
-            if self._keeper.is_alive():
+        if self._spawner is not None:
+            self._spawner.join(timeout_s)
+            if self._spawner.is_alive():
                 self.kill()
-                self._keeper.join(_GOODBYE_S)
-        self._keeper = None
+                self._spawner.join(_STOP_TIMEOUT_S)
+        self._spawner = None
 
-    def _end(self) -> str:
+    def _describe_exit(self) -> str:
         """How a worker ended that was not told to."""
         self.stop()
         code = self._process.returncode if self._process else None

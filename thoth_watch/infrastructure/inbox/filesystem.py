@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_SILENT = {
+_NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
     "cifs",
@@ -44,11 +44,13 @@ def file_system_of(folder: Path, *, mounts: str | None = None) -> str:
     return answer
 
 
-def is_silent(file_system: str) -> bool:
+def is_network_or_fuse(file_system: str) -> bool:
     """Whether changes made elsewhere go unreported there, so that it must be polled."""
-    return file_system in _SILENT or file_system.startswith("fuse")
+    return file_system in _NETWORK_FILE_SYSTEMS or file_system.startswith("fuse")
 
 
 def must_poll(folder: Path, watcher: str) -> bool:
     """Whether a folder is looked at by the clock: asked for, or `auto` where no event can be trusted."""
-    return watcher == "polling" or (watcher == "auto" and is_silent(file_system_of(folder)))
+    return watcher == "polling" or (
+        watcher == "auto" and is_network_or_fuse(file_system_of(folder))
+    )

@@ -12,15 +12,15 @@ from pathlib import Path
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioFile, Listing, RefusedEntry
 from thoth_watch.infrastructure.inbox.junk import JunkNames
 from thoth_watch.infrastructure.inbox.local_files import (
-    OPEN_FOLDER,
-    folder_below,
+    FOLDER_FLAGS,
     open_inbox,
+    open_subfolder,
     signature_of,
 )
 
 MAX_DEPTH = 32
 
-_KINDS = (
+_REFUSAL_REASONS = (
     (stat.S_ISLNK, "a symbolic link; links are not followed: copy the recording itself"),
     (stat.S_ISDIR, "a folder with a recording's name"),
     (stat.S_ISFIFO, "a named pipe; only plain files are read"),
@@ -31,7 +31,7 @@ _KINDS = (
 
 
 @dataclass(slots=True)
-class _Found:
+class _ScanResult:
     files: list[AudioFile] = field(default_factory=list)
     refused: list[RefusedEntry] = field(default_factory=list)
     awaiting_sentinel: set[Path] = field(default_factory=set)
@@ -66,14 +66,16 @@ class FolderInbox:
 
     def scan(self) -> Listing:
         """List the folder. What cannot be read is named in `problem`; the rest is listed all the same."""
-        return self._listing(lambda folder, found: self._scan(folder, self._root, 0, found))
+        return self._build_listing(
+            lambda folder, found: self._scan_folder(folder, self._root, 0, found)
+        )
 
     def scan_paths(self, paths: Collection[Path]) -> Listing:
         """As `scan` would list these paths; what else lies there is not looked at."""
-        return self._listing(lambda folder, found: self._find(folder, paths, found))
+        return self._build_listing(lambda folder, found: self._scan_paths(folder, paths, found))
 
-    def _listing(self, fill: Callable[[int, _Found], None]) -> Listing:
-        found = _Found()
+    def _build_listing(self, fill: Callable[[int, _ScanResult], None]) -> Listing:
+        found = _ScanResult()
         try:
             folder = open_inbox(self._root)
             try:
@@ -97,7 +99,7 @@ class FolderInbox:
             identity=(info.st_dev, info.st_ino),
         )
 
-    def _find(self, root: int, paths: Collection[Path], found: _Found) -> None:
+    def _scan_paths(self, root: int, paths: Collection[Path], found: _ScanResult) -> None:
         names_in: defaultdict[Path, set[str]] = defaultdict(set)
         for path in paths:
             names_in[path.parent].add(path.name)
@@ -107,27 +109,27 @@ class FolderInbox:
             if not is_watched or any(part in self._junk for part in parts):
                 continue
             try:
-                with folder_below(os.dup(root), parts) as folder:
-                    self._entries(folder, path, names, len(parts), found)
+                with open_subfolder(os.dup(root), parts) as folder:
+                    self._scan_entries(folder, path, names, len(parts), found)
             except FileNotFoundError:
                 continue  # gone meanwhile: the next whole look will say
             except OSError as error:
                 found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
 
-    def _scan(self, folder: int, path: Path, depth: int, found: _Found) -> None:
+    def _scan_folder(self, folder: int, path: Path, depth: int, found: _ScanResult) -> None:
         try:
-            self._entries(folder, path, _names_in(folder), depth, found)
+            self._scan_entries(folder, path, _list_names(folder), depth, found)
         except OSError as error:
             found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
 
-    def _entries(
-        self, folder: int, path: Path, names: Iterable[str], depth: int, found: _Found
+    def _scan_entries(
+        self, folder: int, path: Path, names: Iterable[str], depth: int, found: _ScanResult
     ) -> None:
         n_before = len(found.files)
         for name in names:
-            self._entry(folder, path, name, depth, found)
+            self._scan_entry(folder, path, name, depth, found)
         if self._sentinel is not None:
-            there = set(_names_in(folder))
+            there = set(_list_names(folder))
             here = (file.path for file in found.files[n_before:] if file.path.parent == path)
             found.awaiting_sentinel |= {p for p in here if not self._is_announced(p, there)}
 
@@ -135,7 +137,9 @@ class FolderInbox:
         """Whether `talk.wav.ready` or `talk.ready` lies beside `talk.wav`."""
         return bool(names & {f"{path.name}{self._sentinel}", f"{path.stem}{self._sentinel}"})
 
-    def _entry(self, folder: int, path: Path, name: str, depth: int, found: _Found) -> None:
+    def _scan_entry(
+        self, folder: int, path: Path, name: str, depth: int, found: _ScanResult
+    ) -> None:
         if name in self._junk:
             found.ignored += 1
             return
@@ -147,39 +151,41 @@ class FolderInbox:
             found.problems.append(f"{path / name}: {os.strerror(error.errno or 0)}")
             return
         if os.path.splitext(name)[1].lower() in self._suffixes:
-            self._audio_named(path / name, info, found)
+            self._add_audio_entry(path / name, info, found)
         elif stat.S_ISREG(info.st_mode):
             found.other += 1
         if stat.S_ISDIR(info.st_mode) and self._recursive:
-            self._descend(folder, name, path / name, depth, found)
+            self._scan_subfolder(folder, name, path / name, depth, found)
 
-    def _audio_named(self, here: Path, info: os.stat_result, found: _Found) -> None:
+    def _add_audio_entry(self, here: Path, info: os.stat_result, found: _ScanResult) -> None:
         if stat.S_ISREG(info.st_mode):
             found.files.append(AudioFile(self._root, here, signature_of(info)))
         else:
-            found.refused.append(RefusedEntry(self._root, here, _kind(info.st_mode)))
+            found.refused.append(RefusedEntry(self._root, here, _refusal_reason(info.st_mode)))
 
-    def _descend(self, folder: int, name: str, here: Path, depth: int, found: _Found) -> None:
+    def _scan_subfolder(
+        self, folder: int, name: str, here: Path, depth: int, found: _ScanResult
+    ) -> None:
         if depth >= MAX_DEPTH:
             found.problems.append(f"{here}: deeper than {MAX_DEPTH} folders; not looked into")
             return
         try:
-            child = os.open(name, OPEN_FOLDER, dir_fd=folder)
+            child = os.open(name, FOLDER_FLAGS, dir_fd=folder)
         except FileNotFoundError:
             return
         except OSError as error:
             found.problems.append(f"{here}: {os.strerror(error.errno or 0)}")
             return
         try:
-            self._scan(child, here, depth + 1, found)
+            self._scan_folder(child, here, depth + 1, found)
         finally:
             os.close(child)
 
 
-def _names_in(folder: int) -> list[str]:
+def _list_names(folder: int) -> list[str]:
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries]
 
 
-def _kind(mode: int) -> str:
-    return next((text for test, text in _KINDS if test(mode)), "not a plain file")
+def _refusal_reason(mode: int) -> str:
+    return next((text for test, text in _REFUSAL_REASONS if test(mode)), "not a plain file")

@@ -14,8 +14,8 @@ from thoth_watch.application.ports import FileStatus
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.errors import RetryLater
 
-OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _F_SETSIG = 10  # not in the fcntl module
 
 
@@ -29,8 +29,8 @@ class LocalFiles:
         files of other owners cannot tell, and then the answer is no. Source: fcntl(2), F_SETLEASE.
         """
         try:
-            with _folder_of(file) as folder:
-                handle = os.open(file.path.name, _OPEN_FILE, dir_fd=folder)
+            with _open_folder_of(file) as folder:
+                handle = os.open(file.path.name, _FILE_FLAGS, dir_fd=folder)
         except OSError:
             return False
         try:
@@ -47,10 +47,10 @@ class LocalFiles:
     def file_status(self, file: AudioFile) -> FileStatus:
         """Whether the file is still the one that was seen. Raises TryLater where the inbox is away."""
         try:
-            with _folder_of(file) as folder:
+            with _open_folder_of(file) as folder:
                 info = os.stat(file.path.name, dir_fd=folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError) as error:
-            if _is_away(file):
+            if _is_inbox_unavailable(file):
                 raise RetryLater(f"{file.inbox}: is the folder there and mounted?") from error
             return FileStatus.GONE
         except OSError as error:
@@ -62,12 +62,12 @@ class LocalFiles:
 
 
 @contextmanager
-def folder_below(root: int, names: Iterable[str]) -> Iterator[int]:
+def open_subfolder(root: int, names: Iterable[str]) -> Iterator[int]:
     """The descriptor of a folder, reached through no link below the root; it closes the root's."""
     here = root
     try:
         for name in names:
-            inner = os.open(name, OPEN_FOLDER, dir_fd=here)
+            inner = os.open(name, FOLDER_FLAGS, dir_fd=here)
             os.close(here)
             here = inner
         yield here
@@ -80,11 +80,11 @@ def open_inbox(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _folder_of(file: AudioFile) -> AbstractContextManager[int]:
-    return folder_below(open_inbox(file.inbox), file.relative.parent.parts)
+def _open_folder_of(file: AudioFile) -> AbstractContextManager[int]:
+    return open_subfolder(open_inbox(file.inbox), file.relative.parent.parts)
 
 
-def _is_away(file: AudioFile) -> bool:
+def _is_inbox_unavailable(file: AudioFile) -> bool:
     """Whether something else lies at the inbox's path than the file system that the file was on."""
     try:
         return file.inbox.stat().st_dev != file.signature.device

@@ -8,7 +8,7 @@ from typing import Any
 
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Transcript
-from thoth_watch.infrastructure.publishing.cues import UNCUT, cues_of, mark, one_line
+from thoth_watch.infrastructure.publishing.cues import NO_LIMITS, cues_of, label_of, one_line
 from thoth_watch.infrastructure.publishing.json_document import json_document
 from thoth_watch.infrastructure.publishing.subtitles import srt, vtt
 
@@ -57,12 +57,12 @@ def _txt(transcript: Transcript) -> str:
     for segment in transcript.segments:
         line = one_line(segment.text)
         if line:
-            lines.append(f"{mark(segment, after=before)}{line}\n")
+            lines.append(f"{label_of(segment, after=before)}{line}\n")
             before = segment
     return "".join(lines)
 
 
 def _tsv(transcript: Transcript) -> str:
     """A segment a row; the family puts no speakers here."""
-    rows = (f"{c.start_ms}\t{c.end_ms}\t{c.words}\n" for c in cues_of(transcript, UNCUT))
+    rows = (f"{c.start_ms}\t{c.end_ms}\t{c.words}\n" for c in cues_of(transcript, NO_LIMITS))
     return "start\tend\ttext\n" + "".join(rows)

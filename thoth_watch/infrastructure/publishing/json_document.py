@@ -27,7 +27,10 @@ def json_document(transcript: Transcript, provenance: Mapping[str, Any]) -> str:
         "verdict": str(transcript.verdict),
         "thoth_watch": said,
     }
-    return json.dumps(_finite(document), ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    return (
+        json.dumps(_replace_non_finite(document), ensure_ascii=False, allow_nan=False, default=str)
+        + "\n"
+    )
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
@@ -64,12 +67,12 @@ def _word(word: Word) -> dict[str, Any]:
     return keys
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: null stands for them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): _replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_non_finite(item) for item in value]
     return value

@@ -11,11 +11,13 @@ import stat
 import time
 from collections.abc import Callable
 
-AGE_S = 3_600.0  # a process that lives is done with its temporary file long before
+MIN_AGE_S = 3_600.0  # a process that lives is done with its temporary file long before
 _MAX_BYTES = 64 * 2**20  # a transcript is not larger; somebody else's file may be
-_SHARE = 16  # hex digits of a hash
-_NAME = re.compile(rf"\.thoth-[0-9a-f]{{8}}-([0-9a-f]{{{_SHARE}}})-([0-9a-f]{{{_SHARE}}})\.tmp")
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_HASH_DIGITS = 16  # hex digits of a hash
+_NAME_PATTERN = re.compile(
+    rf"\.thoth-[0-9a-f]{{8}}-([0-9a-f]{{{_HASH_DIGITS}}})-([0-9a-f]{{{_HASH_DIGITS}}})\.tmp"
+)
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def temporary_name(content: bytes, *, replaces_sha256: str | None = None) -> str:
@@ -25,7 +27,7 @@ def temporary_name(content: bytes, *, replaces_sha256: str | None = None) -> str
     """
     own = hashlib.sha256(content).hexdigest()
     other = replaces_sha256 or own
-    return f".thoth-{secrets.token_hex(4)}-{own[:_SHARE]}-{other[:_SHARE]}.tmp"
+    return f".thoth-{secrets.token_hex(4)}-{own[:_HASH_DIGITS]}-{other[:_HASH_DIGITS]}.tmp"
 
 
 class Leftovers:
@@ -33,7 +35,7 @@ class Leftovers:
 
     def __init__(self, *, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._looked: dict[tuple[int, int], float] = {}  # device and inode of a folder: when
+        self._last_swept_s: dict[tuple[int, int], float] = {}  # device and inode of a folder: when
 
     def remove_from(self, folder: int) -> None:
         """Remove what has a name of ours, is older than an hour, and holds what its name says or nothing.
@@ -44,14 +46,14 @@ class Leftovers:
         with contextlib.suppress(OSError):
             status = os.fstat(folder)
             now_s, key = self._now_s(), (status.st_dev, status.st_ino)
-            if now_s - self._looked.get(key, 0.0) < AGE_S:
+            if now_s - self._last_swept_s.get(key, 0.0) < MIN_AGE_S:
                 return
-            self._looked[key] = now_s
+            self._last_swept_s[key] = now_s
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
+                names = [entry.name for entry in entries if _NAME_PATTERN.fullmatch(entry.name)]
             for name in names:
                 with contextlib.suppress(OSError):
-                    if _is_ours(folder, name, before_s=now_s - AGE_S):
+                    if _is_ours(folder, name, before_s=now_s - MIN_AGE_S):
                         os.unlink(name, dir_fd=folder)
 
 
@@ -63,7 +65,7 @@ def _is_ours(folder: int, name: str, *, before_s: float) -> bool:
         return False
     if status.st_size > _MAX_BYTES:
         return False
-    said = _NAME.fullmatch(name)
-    with os.fdopen(os.open(name, _FILE, dir_fd=folder), "rb") as stream:
+    said = _NAME_PATTERN.fullmatch(name)
+    with os.fdopen(os.open(name, _FILE_FLAGS, dir_fd=folder), "rb") as stream:
         content_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return status.st_size == 0 or bool(said and content_sha256[:_SHARE] in said.groups())
+    return status.st_size == 0 or bool(said and content_sha256[:_HASH_DIGITS] in said.groups())

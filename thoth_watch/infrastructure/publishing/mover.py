@@ -11,21 +11,21 @@ from pathlib import Path
 
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
-from thoth_watch.infrastructure.publishing.publisher import open_folder, sha256_at, shown
-from thoth_watch.infrastructure.publishing.rungs import (
+from thoth_watch.infrastructure.publishing.publish_steps import (
+    CREATE_STRATEGIES,
     RENAME_NOREPLACE,
-    RUNGS,
-    create,
+    create_file,
     renameat2,
     sync_folder,
 )
+from thoth_watch.infrastructure.publishing.publisher import escape_path, open_folder, sha256_at
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK_BYTES = 2**20
 _MUST_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # disks, mounts, NFS
 
 
-class RecordingMover:
+class DurableMover:
     """Fits the port of that name on local and network file systems.
 
     A rename that replaces nothing where the system can do it: one step, no instant with two names or
@@ -40,39 +40,43 @@ class RecordingMover:
         """
         try:
             with open_folder(file.path.parent, below=file.inbox, make=False) as old:
-                return self._from(old, file, to, below=below, sha256=sha256)
+                return self._move_from(old, file, to, below=below, sha256=sha256)
         except RetryLater as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-        return self._arrived(None, file, to, below=below, sha256=sha256)  # its folder went, too
+        return self._find_moved(None, file, to, below=below, sha256=sha256)  # its folder went, too
 
-    def _from(self, old: int, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
+    def _move_from(
+        self, old: int, file: AudioFile, to: Path, *, below: Path, sha256: str
+    ) -> Signature:
         if not _is_same(_stat(old, file.path.name), file.signature):
-            return self._arrived(old, file, to, below=below, sha256=sha256)
+            return self._find_moved(old, file, to, below=below, sha256=sha256)
         with open_folder(to.parent, below=below, make=True) as new:
             try:
                 renameat2(old, file.path.name, to.name, RENAME_NOREPLACE, to=new)
                 self._check_renamed(old, new, file, to)
             except FileExistsError as error:
                 if sha256_at(new, to.name) != sha256:
-                    raise NameTaken(f"{shown(to)}: is there already; left alone") from error
-                _take_away(old, file)  # a copy of a move that was cut short
+                    raise NameTaken(f"{escape_path(to)}: is there already; left alone") from error
+                _remove_original(old, file)  # a copy of a move that was cut short
             except FileNotFoundError as error:
                 raise FileGone("the file is no longer there") from error
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EPERM):
                     way_out = "give this user the right to write in both folders, or set inbox.after: leave"
-                    raise RetryLater(f"may not go to {shown(to.parent)}; {way_out}") from error
+                    raise RetryLater(
+                        f"may not go to {escape_path(to.parent)}; {way_out}"
+                    ) from error
                 if error.errno not in _MUST_COPY:
                     raise
                 _copy(old, file, new, to, sha256=sha256)
                 sync_folder(new)
-                _take_away(old, file)
+                _remove_original(old, file)
             sync_folder(new)
             sync_folder(old)
             return _signature(new, to)
 
-    def _arrived(
+    def _find_moved(
         self, old: int | None, file: AudioFile, to: Path, *, below: Path, sha256: str
     ) -> Signature:
         """What tells the recording there, if an earlier move that was killed had brought it."""
@@ -85,8 +89,8 @@ class RecordingMover:
                 if not _is_same(there, file.signature) and sha256_at(new, to.name) != sha256:
                     raise gone
                 sync_folder(new)
-                if old is not None and _is_same(_stat(old, _aside(file)), file.signature):
-                    os.unlink(_aside(file), dir_fd=old)
+                if old is not None and _is_same(_stat(old, _removal_name(file)), file.signature):
+                    os.unlink(_removal_name(file), dir_fd=old)
                     sync_folder(old)
                 return _signature(new, to)
         except RetryLater as error:
@@ -99,14 +103,14 @@ class RecordingMover:
         try:
             renameat2(new, to.name, file.path.name, RENAME_NOREPLACE, to=old)
         except FileExistsError:
-            text = f"{shown(file.path)}: was replaced while it was moved; what was there is {shown(to)}"
+            text = f"{escape_path(file.path)}: was replaced while it was moved; what was there is {escape_path(to)}"
             raise FileChanged(text) from None
         raise FileChanged("the file was replaced while it was moved; it stays")
 
 
 def _copy(old: int, file: AudioFile, new: int, to: Path, *, sha256: str) -> None:
     """A durable copy under the new name, of exactly the bytes that were transcribed."""
-    source = os.open(file.path.name, _READ, dir_fd=old)
+    source = os.open(file.path.name, _READ_FLAGS, dir_fd=old)
 
     def fill(target: int) -> None:
         os.lseek(source, 0, os.SEEK_SET)
@@ -123,22 +127,22 @@ def _copy(old: int, file: AudioFile, new: int, to: Path, *, sha256: str) -> None
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     try:
-        create(new, to.name, fill, rungs=RUNGS)
+        create_file(new, to.name, fill, strategies=CREATE_STRATEGIES)
     except FileExistsError as error:
         if sha256_at(new, to.name) != sha256:
-            raise NameTaken(f"{shown(to)}: is there already; left alone") from error
+            raise NameTaken(f"{escape_path(to)}: is there already; left alone") from error
     finally:
         os.close(source)
 
 
-def _take_away(old: int, file: AudioFile) -> None:
+def _remove_original(old: int, file: AudioFile) -> None:
     """Remove the old name of a recording that lies elsewhere, and no other file that took it just now.
 
     It steps aside under a name that nobody else uses, and is removed there if it is the right one.
     """
-    name, aside = file.path.name, _aside(file)
+    name, aside = file.path.name, _removal_name(file)
     if _stat(old, aside) is not None:
-        raise NameTaken(f"{aside}: is in the way of moving {shown(file.path)}; take it away")
+        raise NameTaken(f"{aside}: is in the way of moving {escape_path(file.path)}; take it away")
     os.rename(name, aside, src_dir_fd=old, dst_dir_fd=old)
     if _is_same(_stat(old, aside), file.signature):
         os.unlink(aside, dir_fd=old)
@@ -149,10 +153,12 @@ def _take_away(old: int, file: AudioFile) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             renameat2(old, aside, name, RENAME_NOREPLACE)
-    raise FileChanged(f"{shown(file.path)}: was replaced while it was moved; the new one stays")
+    raise FileChanged(
+        f"{escape_path(file.path)}: was replaced while it was moved; the new one stays"
+    )
 
 
-def _aside(file: AudioFile) -> str:
+def _removal_name(file: AudioFile) -> str:
     """The name under which a recording waits to be removed; the same after a kill."""
     return f".thoth-moved-{file.signature.inode:x}.tmp"
 

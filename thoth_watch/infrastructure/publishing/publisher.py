@@ -15,28 +15,28 @@ from pathlib import Path
 from thoth_watch.application.ports import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing.leftovers import Leftovers
-from thoth_watch.infrastructure.publishing.rungs import (
+from thoth_watch.infrastructure.publishing.publish_steps import (
+    CREATE_STRATEGIES,
     RENAME_EXCHANGE,
     RENAME_NOREPLACE,
-    RUNGS,
-    Rung,
-    create,
+    CreateStrategy,
+    create_file,
     renameat2,
     sync_folder,
-    temporary,
+    temporary_file,
 )
 
-SIDE_BY_SIDE = 8  # files that are made durable at a time: 1.1 ms each where one alone takes 7
-_TRIES = 20  # against somebody who makes and removes the name all the time
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_ELSEWHERE = "or set transcript.output_dir to another folder"
-_WAYS_OUT = {
+MAX_THREADS = 8  # files that are made durable at a time: 1.1 ms each where one alone takes 7
+_MAX_ATTEMPTS = 20  # against somebody who makes and removes the name all the time
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OTHER_FOLDER_HINT = "or set transcript.output_dir to another folder"
+_ERROR_HINTS = {
     errno.ENOSPC: "the disk is full; make room",
-    errno.EDQUOT: f"the quota is used up; make room, {_ELSEWHERE}",
-    errno.EROFS: f"the file system is read-only; remount it for writing, {_ELSEWHERE}",
-    errno.EACCES: f"this user may not write there; give it the right to, {_ELSEWHERE}",
-    errno.EPERM: f"this user may not write there; give it the right to, {_ELSEWHERE}",
+    errno.EDQUOT: f"the quota is used up; make room, {_OTHER_FOLDER_HINT}",
+    errno.EROFS: f"the file system is read-only; remount it for writing, {_OTHER_FOLDER_HINT}",
+    errno.EACCES: f"this user may not write there; give it the right to, {_OTHER_FOLDER_HINT}",
+    errno.EPERM: f"this user may not write there; give it the right to, {_OTHER_FOLDER_HINT}",
     errno.ENOENT: "the folder is not there; mount it or make it",
     errno.ENOTDIR: "this is no folder, or a symlink to one; name the folder itself",
     errno.ELOOP: "this is no folder, or a symlink to one; name the folder itself",
@@ -49,9 +49,12 @@ class DurablePublisher:
     """Fits TranscriptPublisher on a local or network file system."""
 
     def __init__(
-        self, *, rungs: tuple[Rung, ...] = RUNGS, leftovers: Leftovers | None = None
+        self,
+        *,
+        strategies: tuple[CreateStrategy, ...] = CREATE_STRATEGIES,
+        leftovers: Leftovers | None = None,
     ) -> None:
-        self._rungs = rungs
+        self._strategies = strategies
         self._leftovers = leftovers or Leftovers()
 
     def publish(self, output: Output) -> None:
@@ -59,45 +62,45 @@ class DurablePublisher:
 
         A file of the same bytes is adopted. Raises NameTaken, TryLater.
         """
-        self._put(output)
+        self._write(output)
         _sync(output)
 
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
         """Write many files side by side, as a disk makes many durable in the time of one; see the port."""
         if len(outputs) <= 1:
-            return [_problem_of(self.publish, output) for output in outputs]
-        n_threads = min(SIDE_BY_SIDE, len(outputs))
+            return [_catch_problem(self.publish, output) for output in outputs]
+        n_threads = min(MAX_THREADS, len(outputs))
         problems: list[NameTaken | RetryLater | None] = [None] * len(outputs)
 
-        def put(first: int) -> None:
+        def write_share(first: int) -> None:
             """Write a thread's share: to hand them over one by one would cost as much again."""
             for n in range(first, len(outputs), n_threads):
-                problems[n] = _problem_of(self._put, outputs[n])
+                problems[n] = _catch_problem(self._write, outputs[n])
 
         with ThreadPoolExecutor(n_threads, thread_name_prefix="publish") as threads:
-            list(threads.map(put, range(n_threads)))
+            list(threads.map(write_share, range(n_threads)))
         unsynced = {o.path.parent: o for o, p in zip(outputs, problems, strict=True) if p is None}
-        folders = {path: _problem_of(_sync, output) for path, output in unsynced.items()}
+        folders = {path: _catch_problem(_sync, output) for path, output in unsynced.items()}
         return [
             problem or folders.get(output.path.parent)
             for output, problem in zip(outputs, problems, strict=True)
         ]
 
-    def _put(self, output: Output) -> None:
+    def _write(self, output: Output) -> None:
         """Write one file and make its content durable, not yet its name. Raises NameTaken, TryLater."""
         name = output.path.name
-        with _folder_of(output) as folder:
+        with _open_folder_of(output) as folder:
             self._leftovers.remove_from(folder)
-            for _ in range(_TRIES):
+            for _ in range(_MAX_ATTEMPTS):
                 try:
-                    create(folder, name, output.content, rungs=self._rungs)
+                    create_file(folder, name, output.content, strategies=self._strategies)
                     break
                 except FileExistsError:
                     with contextlib.suppress(FileNotFoundError):  # gone again: once more
                         _adopt_or_replace(folder, output)
                         break
             else:
-                raise NameTaken(f"{shown(output.path)}: the name comes and goes; left alone")
+                raise NameTaken(f"{escape_path(output.path)}: the name comes and goes; left alone")
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         """Whether something lies there that is not what we wrote. Raises TryLater."""
@@ -112,18 +115,20 @@ class DurablePublisher:
             return True
 
 
-def _folder_of(output: Output) -> AbstractContextManager[int]:
+def _open_folder_of(output: Output) -> AbstractContextManager[int]:
     below = output.below or output.path.parent
     return open_folder(output.path.parent, below=below, make=output.creates_folder)
 
 
 def _sync(output: Output) -> None:
     """Make the names in its folder durable. Raises NameTaken, TryLater."""
-    with _folder_of(output) as folder:
+    with _open_folder_of(output) as folder:
         sync_folder(folder)
 
 
-def _problem_of(write: Callable[[Output], None], output: Output) -> NameTaken | RetryLater | None:
+def _catch_problem(
+    write: Callable[[Output], None], output: Output
+) -> NameTaken | RetryLater | None:
     try:
         write(output)
     except (NameTaken, RetryLater) as error:
@@ -131,12 +136,12 @@ def _problem_of(write: Callable[[Output], None], output: Output) -> NameTaken | 
     return None
 
 
-def read_plain(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
+def read_plain_file(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
     """The content of a plain file, reached through no link below `below`; None for anything else."""
     try:
         with (
             open_folder(path.parent, below=below, make=False) as folder,
-            os.fdopen(os.open(path.name, _FILE, dir_fd=folder), "rb") as stream,
+            os.fdopen(os.open(path.name, _FILE_FLAGS, dir_fd=folder), "rb") as stream,
         ):
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
@@ -152,38 +157,40 @@ def _adopt_or_replace(folder: int, output: Output) -> None:
     size_bytes = None if output.replaces_sha256 else len(content)
     found = sha256_at(folder, name, size_bytes=size_bytes)
     if found == hashlib.sha256(content).hexdigest():
-        file = os.open(name, _FILE, dir_fd=folder)
+        file = os.open(name, _FILE_FLAGS, dir_fd=folder)
         try:
             os.fsync(file)  # whoever wrote it may not have
         finally:
             os.close(file)
         return
     if output.replaces_sha256 is None or found != output.replaces_sha256:
-        raise NameTaken(f"{shown(output.path)}: not ours, or changed since we wrote it; left alone")
-    with temporary(folder, content, replaces_sha256=output.replaces_sha256) as temp:
+        raise NameTaken(
+            f"{escape_path(output.path)}: not ours, or changed since we wrote it; left alone"
+        )
+    with temporary_file(folder, content, replaces_sha256=output.replaces_sha256) as temp:
         try:
             renameat2(folder, temp, name, RENAME_EXCHANGE)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 text = "cannot be replaced safely on this file system; left alone"
-                raise NameTaken(f"{shown(output.path)}: {text}") from error
+                raise NameTaken(f"{escape_path(output.path)}: {text}") from error
             raise
         with contextlib.suppress(OSError):
             if sha256_at(folder, temp) == found:
                 os.unlink(temp, dir_fd=folder)
                 return
-        _give_back(folder, temp, output.path)
+        _undo_exchange(folder, temp, output.path)
 
 
-def _give_back(folder: int, temp: str, path: Path) -> None:
+def _undo_exchange(folder: int, temp: str, path: Path) -> None:
     """Somebody put a file there at the last moment: it gets its name again."""
     for flags in (RENAME_EXCHANGE, RENAME_NOREPLACE):
         try:
             renameat2(folder, temp, path.name, flags)
         except OSError:
             continue
-        raise NameTaken(f"{shown(path)}: changed while it was replaced; left alone")
-    raise NameTaken(f"{shown(path)}: changed while it was replaced; what was there is {temp}")
+        raise NameTaken(f"{escape_path(path)}: changed while it was replaced; left alone")
+    raise NameTaken(f"{escape_path(path)}: changed while it was replaced; what was there is {temp}")
 
 
 def sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str | None:
@@ -195,7 +202,7 @@ def sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str |
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(there.st_mode) or size_bytes not in (None, there.st_size):
             return None
-        file = os.open(name, _FILE, dir_fd=folder)
+        file = os.open(name, _FILE_FLAGS, dir_fd=folder)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -213,7 +220,7 @@ def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
     """The folder's descriptor, reached through no link below `below`; failures are told by its name."""
     try:
         if make:
-            _make(below)
+            _make_folders(below)
         folder = _open_below(below, path, make=make)
         try:
             yield folder
@@ -221,32 +228,32 @@ def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
             os.close(folder)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise NameTaken(f"{shown(path)}: the name is too long there") from error
-        way_out = _WAYS_OUT.get(error.errno or 0, error.strerror or str(error))
-        raise RetryLater(f"{shown(path)}: {way_out}") from error
+            raise NameTaken(f"{escape_path(path)}: the name is too long there") from error
+        way_out = _ERROR_HINTS.get(error.errno or 0, error.strerror or str(error))
+        raise RetryLater(f"{escape_path(path)}: {way_out}") from error
 
 
 def _open_below(below: Path, path: Path, *, make: bool) -> int:
     """Open a folder step by step: its owner may have put links above `below`, nobody below it."""
-    here = os.open(below, _FOLDER if below == path else _FOLDER & ~os.O_NOFOLLOW)
+    here = os.open(below, _FOLDER_FLAGS if below == path else _FOLDER_FLAGS & ~os.O_NOFOLLOW)
     for name in path.relative_to(below).parts:
         try:
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=here)
                     sync_folder(here)
-            inner = os.open(name, _FOLDER, dir_fd=here)
+            inner = os.open(name, _FOLDER_FLAGS, dir_fd=here)
         finally:
             os.close(here)
         here = inner
     return here
 
 
-def _make(path: Path) -> None:
+def _make_folders(path: Path) -> None:
     """Make a folder and those above it, durably."""
     if path.is_dir():
         return
-    _make(path.parent)
+    _make_folders(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir()
     above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -256,6 +263,6 @@ def _make(path: Path) -> None:
         os.close(above)
 
 
-def shown(path: Path) -> str:
+def escape_path(path: Path) -> str:
     """A path as it may be printed: undecodable bytes as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

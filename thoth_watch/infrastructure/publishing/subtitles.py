@@ -14,7 +14,9 @@ def srt(transcript: Transcript, layout: SubtitleLayout) -> str:
     """Numbered from 1, times with hours and commas."""
     blocks = []
     for number, cue in enumerate(cues_of(transcript, layout), start=1):
-        start, end = (_clock(ms, mark=",", always_hours=True) for ms in (cue.start_ms, cue.end_ms))
+        start, end = (
+            _timestamp(ms, decimal_mark=",", always_hours=True) for ms in (cue.start_ms, cue.end_ms)
+        )
         blocks.append(f"{number}\n{start} --> {end}\n{_text(cue, escape=str)}\n\n")
     return "".join(blocks)
 
@@ -23,12 +25,15 @@ def vtt(transcript: Transcript, layout: SubtitleLayout) -> str:
     """Hours left out below one, as whisper does; `&`, `<` and `>` escaped, as the specification asks."""
     blocks = ["WEBVTT\n\n"]
     for cue in cues_of(transcript, layout):
-        start, end = (_clock(ms, mark=".", always_hours=False) for ms in (cue.start_ms, cue.end_ms))
-        blocks.append(f"{start} --> {end}\n{_text(cue, escape=_escaped)}\n\n")
+        start, end = (
+            _timestamp(ms, decimal_mark=".", always_hours=False)
+            for ms in (cue.start_ms, cue.end_ms)
+        )
+        blocks.append(f"{start} --> {end}\n{_text(cue, escape=_escape_html)}\n\n")
     return "".join(blocks)
 
 
-def _escaped(text: str) -> str:
+def _escape_html(text: str) -> str:
     return html.escape(text, quote=False)
 
 
@@ -36,10 +41,10 @@ def _text(cue: Cue, *, escape: Callable[[str], str]) -> str:
     """A cue's lines; the arrow parts times, so that no words may look like one."""
     lines = []
     for row, words in enumerate(cue.lines):
-        if cue.marked is None or cue.marked[0] != row:
+        if cue.highlighted is None or cue.highlighted[0] != row:
             lines.append(escape(_without_arrows("".join(words))))
             continue
-        at = cue.marked[1]
+        at = cue.highlighted[1]
         before, word, after = (
             escape(_without_arrows("".join(part)))
             for part in (words[:at], words[at : at + 1], words[at + 1 :])
@@ -55,8 +60,8 @@ def _without_arrows(text: str) -> str:
     return text
 
 
-def _clock(total_ms: int, *, mark: str, always_hours: bool) -> str:
+def _timestamp(total_ms: int, *, decimal_mark: str, always_hours: bool) -> str:
     minutes, ms = divmod(total_ms, 60_000)
     hours, minutes = divmod(minutes, 60)
     head = f"{hours:02d}:" if always_hours or hours else ""
-    return f"{head}{minutes:02d}:{ms // 1000:02d}{mark}{ms % 1000:03d}"
+    return f"{head}{minutes:02d}:{ms // 1000:02d}{decimal_mark}{ms % 1000:03d}"

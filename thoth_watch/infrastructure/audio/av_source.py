@@ -10,10 +10,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from thoth_watch.infrastructure.audio.headers import cut_share, mp3_counts_its_frames
+from thoth_watch.infrastructure.audio.headers import has_mp3_frame_count, present_ratio
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.pcm import RefusedError
-from thoth_watch.infrastructure.audio.sources import MAX_BLOCK_SAMPLES, CannotOpenError, said
+from thoth_watch.infrastructure.audio.sources import (
+    MAX_BLOCK_SAMPLES,
+    CannotOpenError,
+    describe_error,
+)
 
 # Formats that are one self-contained file. Others (concat, hls, sdp) make FFmpeg open further
 # files. An option that is misspelt is ignored: test_hostile_files.py proves that this one works.
@@ -22,7 +26,7 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "none",
 }
 # Their headers count the sound; of others FFmpeg guesses the length from the bit rate.
-_COUNTED = ("wav", "w64", "flac", "mov", "matroska", "aiff", "caf")
+_EXACT_FORMATS = ("wav", "w64", "flac", "mov", "matroska", "aiff", "caf")
 _DECODER = f"av {av.__version__} ({av.ffmpeg_version_info})"
 _FULL_SCALE = {"s16": 2**15, "s32": 2**31, "s64": 2**63}
 
@@ -37,19 +41,19 @@ class AvSource:
         self._limits = limits
         self._bad_packets = 0
         self._last_error = ""
-        self.ends_early = False
+        self.is_truncated = False
         os.lseek(descriptor, 0, os.SEEK_SET)
         self._bytes = os.fdopen(descriptor, "rb", buffering=0, closefd=False)
         try:
             self._container: Any = av.open(
-                _Nameless(self._bytes),
+                _NamelessFile(self._bytes),
                 options=_OPEN_OPTIONS,
                 metadata_errors="replace",  # a Latin-1 title is no reason to refuse a recording
                 buffer_size=65_536,
             )
         except Exception as error:  # PyAV raises AttributeError and others, too
             self._bytes.close()
-            raise CannotOpenError(_why_not_opened(error)) from error
+            raise CannotOpenError(_open_error(error)) from error
         if not self._container.streams.audio:
             self.close()
             raise RefusedError("no audio track in this file")
@@ -58,15 +62,15 @@ class AvSource:
             self.codec = str(self._stream.codec_context.name)
             self.rate_hz = int(self._stream.rate or 0)
             self.channels = int(self._stream.channels)
-            self.declared_s, self.is_exact = self._declared(
-                cut_share(descriptor), counts_frames=mp3_counts_its_frames(descriptor)
+            self.declared_s, self.is_exact = self._declared_length(
+                present_ratio(descriptor), has_frame_count=has_mp3_frame_count(descriptor)
             )
         except Exception as error:  # no codec context, no rate: a broken header
             self.close()
-            raise CannotOpenError(f"a broken header ({said(error)})") from error
+            raise CannotOpenError(f"a broken header ({describe_error(error)})") from error
 
     @property
-    def trouble(self) -> str | None:
+    def decode_error(self) -> str | None:
         """How many packets could not be decoded, and why."""
         if not self._bad_packets:
             return None
@@ -77,7 +81,7 @@ class AvSource:
         held: list[NDArray[np.float32]] = []
         held_rate = held_frames = 0
         for frame in self._frames():
-            sound, rate_hz = self._sound(frame), int(frame.sample_rate)
+            sound, rate_hz = self._to_float32(frame), int(frame.sample_rate)
             is_other = rate_hz != held_rate or (held and sound.shape[1] != held[0].shape[1])
             limit = min(duration_s * held_rate, MAX_BLOCK_SAMPLES / sound.shape[1])
             if held and (is_other or held_frames >= limit):
@@ -99,16 +103,16 @@ class AvSource:
         has_index = self._container.format.name.startswith("mov")  # it knows how long a packet is
         for packet in self._container.demux(self._stream):
             if packet.size:  # the last one flushes the decoder
-                self.ends_early = has_index and bool(packet.is_corrupt)  # FFmpeg got less of it
+                self.is_truncated = has_index and bool(packet.is_corrupt)  # FFmpeg got less of it
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
                 self._bad_packets += 1
-                self._last_error = said(error)
+                self._last_error = describe_error(error)
                 continue
             yield from frames
 
-    def _sound(self, frame: Any) -> NDArray[np.float32]:
+    def _to_float32(self, frame: Any) -> NDArray[np.float32]:
         """One frame as float32, shape (frames, channels), full scale 1."""
         channels = int(frame.layout.nb_channels)
         refusal = self._limits.refusal(channels=channels, rate_hz=int(frame.sample_rate))
@@ -121,15 +125,17 @@ class AvSource:
             return (raw.astype(np.float32) - np.float32(128)) / np.float32(128)
         return raw.astype(np.float32) / np.float32(_FULL_SCALE.get(kind, 1))
 
-    def _declared(self, share: float | None, *, counts_frames: bool) -> tuple[float | None, bool]:
+    def _declared_length(
+        self, share: float | None, *, has_frame_count: bool
+    ) -> tuple[float | None, bool]:
         """Seconds of the track by the container, and whether they are counted."""
         stream, container = self._stream, self._container
         whole_s = None if not container.duration else container.duration / av.time_base
         track_s = float(stream.duration * stream.time_base) if stream.duration else None
-        track_s = track_s or _clock_s(stream.metadata.get("DURATION", ""))
-        is_counted = container.format.name.startswith(_COUNTED) or (
+        track_s = track_s or _parse_duration_s(stream.metadata.get("DURATION", ""))
+        is_counted = container.format.name.startswith(_EXACT_FORMATS) or (
             container.format.name == "mp3"
-            and (bool(stream.start_time) or counts_frames)  # a Xing frame's delay
+            and (bool(stream.start_time) or has_frame_count)  # a Xing frame's delay
         )
         if container.format.name == "asf":  # Windows adds up to two seconds of nothing
             is_counted = share is not None
@@ -144,14 +150,14 @@ class AvSource:
         return declared_s / (share or 1.0) if is_short_already else declared_s, is_counted
 
 
-def _why_not_opened(error: Exception) -> str:
+def _open_error(error: Exception) -> str:
     """FFmpeg's reason; it says no more than "invalid argument" of a format that is not allowed."""
     if isinstance(error, av.ArgumentError):
         return "a format that is not read here: convert it to wav, flac, mp3 or m4a"
-    return said(error)
+    return describe_error(error)
 
 
-class _Nameless:
+class _NamelessFile:
     """A file object without a name: FFmpeg shall guess by content only."""
 
     def __init__(self, file: Any) -> None:
@@ -160,7 +166,7 @@ class _Nameless:
         self.tell = file.tell
 
 
-def _clock_s(text: str) -> float | None:
+def _parse_duration_s(text: str) -> float | None:
     """Seconds of Matroska's `00:00:20.023000000`."""
     try:
         hours, minutes, seconds = text.strip().split(":")

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from thoth_watch.application.ports import Progress as ProgressPort
-from thoth_watch.cli.tables import COLOURS
-from thoth_watch.cli.text import near, printable
-from thoth_watch.cli.times import media_clock
+from thoth_watch.cli.tables import COLORS
+from thoth_watch.cli.text import display_path, printable
+from thoth_watch.cli.times import format_media_time
 from thoth_watch.domain.states import State
 
 
@@ -32,38 +32,40 @@ class TerminalProgress:
             transient=True,
         )
         self._task: TaskID | None = None
-        self._done_s = self._whole_s = 0.0
+        self._done_s = self._total_s = 0.0
 
     def begin(self, *, files: int, audio_s: float) -> None:
         """Show a bar for a batch of so many files and declared seconds."""
-        self._done_s, self._whole_s = 0.0, audio_s
+        self._done_s, self._total_s = 0.0, audio_s
         self._bar.start()
         self._task = self._bar.add_task(
             f"transcribing {files} file{'' if files == 1 else 's'}",
             total=audio_s or None,
-            done=media_clock(0),
-            whole=media_clock(audio_s),
+            done=format_media_time(0),
+            whole=format_media_time(audio_s),
         )
 
     def advance(self, audio_s: float) -> None:
         """So many more seconds of audio are transcribed."""
         self._done_s += audio_s
         if self._task is not None:
-            whole_s = max(self._whole_s, self._done_s)  # a header may have promised less
+            whole_s = max(self._total_s, self._done_s)  # a header may have promised less
             self._bar.update(
                 self._task,
                 completed=self._done_s,
                 total=whole_s or None,
-                done=media_clock(self._done_s),
-                whole=media_clock(whole_s),
+                done=format_media_time(self._done_s),
+                whole=format_media_time(whole_s),
             )
 
     def finished(self, path: Path, state: State, reason: str) -> None:
         """Print what became of a file."""
-        colour = COLOURS.get(str(state), "white")
+        color = COLORS.get(str(state), "white")
         tail = f"  {escape(printable(reason))}" if reason else ""
         self._bar.console.print(
-            f"[{colour}]{state:>8}[/]  {escape(near(path))}{tail}", soft_wrap=True, highlight=False
+            f"[{color}]{state:>8}[/]  {escape(display_path(path))}{tail}",
+            soft_wrap=True,
+            highlight=False,
         )
 
     def end(self) -> None:
@@ -77,8 +79,8 @@ class TerminalProgress:
 class LineProgress:
     """A plain line for each file that did not come out well; the log says the rest."""
 
-    def __init__(self, *, names_files: bool) -> None:
-        self._names_files = names_files
+    def __init__(self, *, has_file_names: bool) -> None:
+        self._has_file_names = has_file_names
 
     def begin(self, *, files: int, audio_s: float) -> None:
         """Nothing: the log has a line per batch."""
@@ -88,7 +90,7 @@ class LineProgress:
 
     def finished(self, path: Path, state: State, reason: str) -> None:
         """Name a file that did not come out well."""
-        if reason and self._names_files:
+        if reason and self._has_file_names:
             print(f"{state} {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
@@ -96,10 +98,10 @@ class LineProgress:
 
 
 @contextmanager
-def progress_display(*, names_files: bool = True) -> Iterator[ProgressPort]:
+def progress_display(*, has_file_names: bool = True) -> Iterator[ProgressPort]:
     """A live display on a terminal, plain lines elsewhere; without names where they are said later."""
     if not sys.stderr.isatty():
-        yield LineProgress(names_files=names_files)
+        yield LineProgress(has_file_names=has_file_names)
         return
     yield TerminalProgress(Console(stderr=True))
 

@@ -20,14 +20,14 @@ from thoth_watch.domain import errors
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Path:
+def filled_ledger(tmp_path: Path) -> Path:
     """A place with 30 runs, of which two left a file behind, and six files that wait."""
     (tmp_path / "inbox").mkdir()
     (tmp_path / "config.yaml").write_text("inbox: {path: ./inbox}\n")
     return fill_ledger(tmp_path / "thoth-watch.db", n_runs=30)
 
 
-def test_status_says_what_waits_and_how_long_that_may_take(run, past: Path):
+def test_status_says_what_waits_and_how_long_that_may_take(run, filled_ledger: Path):
     document = json.loads(run("status", "--json").stdout)
 
     assert document["counts"]["READY"] == 6
@@ -47,8 +47,8 @@ def test_status_says_what_waits_and_how_long_that_may_take(run, past: Path):
     assert "thoth-watch retry --all" in text
 
 
-def test_status_promises_no_time_for_files_of_unknown_length(run, past: Path):
-    with closing(sqlite3.connect(past)) as ledger, ledger:
+def test_status_promises_no_time_for_files_of_unknown_length(run, filled_ledger: Path):
+    with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         ledger.execute("UPDATE files SET duration_s = NULL WHERE state IN ('READY', 'RETRY')")
 
     assert json.loads(run("status", "--json").stdout)["backlog"]["finish_s"] is None
@@ -57,8 +57,8 @@ def test_status_promises_no_time_for_files_of_unknown_length(run, past: Path):
     )
 
 
-def test_status_shows_a_run_that_goes_on(run, past: Path):
-    with closing(sqlite3.connect(past)) as ledger, ledger:
+def test_status_shows_a_run_that_goes_on(run, filled_ledger: Path):
+    with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         ledger.execute("UPDATE runs SET status = 'RUNNING', finished_at = NULL WHERE id = 30")
 
     assert re.search(r"^running: +run 30 on cpu", run("status").stdout, re.MULTILINE)
@@ -75,7 +75,7 @@ def test_an_empty_ledger_has_a_status_too(run, tmp_path: Path):
     assert run("tail").stdout == ""
 
 
-def test_files_can_be_asked_for_by_state_reason_folder_and_age(run, past: Path):
+def test_files_can_be_asked_for_by_state_reason_folder_and_age(run, filled_ledger: Path):
     def paths(*options: str) -> list[str]:
         return [
             Path(row["path"]).name for row in json.loads(run("files", "--json", *options).stdout)
@@ -99,7 +99,7 @@ def test_files_can_be_asked_for_by_state_reason_folder_and_age(run, past: Path):
         ("folder", {"folder": "/srv/in/2026-11", "files": 120}),
     ],
 )
-def test_files_can_be_counted(run, past: Path, by: str, first: dict[str, object]):
+def test_files_can_be_counted(run, filled_ledger: Path, by: str, first: dict[str, object]):
     groups = json.loads(run("files", "--by", by, "--json").stdout)
 
     assert groups[0] | first == groups[0]
@@ -109,8 +109,8 @@ def test_files_can_be_counted(run, past: Path, by: str, first: dict[str, object]
     assert line.split()[0] == str(first["files"])
 
 
-def test_files_are_counted_by_age(run, past: Path):
-    with closing(sqlite3.connect(past)) as ledger, ledger:
+def test_files_are_counted_by_age(run, filled_ledger: Path):
+    with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         now = datetime.now(UTC)
         for n, hours in ((20, 0), (30, 5), (40, 100)):
             at = f"{now - timedelta(hours=hours):%Y-%m-%d %H:%M:%S.%f}Z"
@@ -125,7 +125,7 @@ def test_files_are_counted_by_age(run, past: Path):
     }
 
 
-def test_a_run_is_shown_with_what_was_asked_and_got(run, past: Path):
+def test_a_run_is_shown_with_what_was_asked_and_got(run, filled_ledger: Path):
     text = run("runs", "show", "17").stdout
 
     assert re.search(r"^engine: +standard \(asked: batch\)$", text, re.MULTILINE)
@@ -139,8 +139,8 @@ def test_a_run_is_shown_with_what_was_asked_and_got(run, past: Path):
     assert "thoth-watch runs" in missing.stderr
 
 
-def test_a_run_says_what_told_its_speakers_apart(run, past: Path):
-    with closing(sqlite3.connect(past)) as ledger, ledger:
+def test_a_run_says_what_told_its_speakers_apart(run, filled_ledger: Path):
+    with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         ledger.execute(
             """UPDATE runs SET versions = '{"diarization": "a/pipeline@1"}' WHERE id = 5"""
         )
@@ -149,7 +149,7 @@ def test_a_run_says_what_told_its_speakers_apart(run, past: Path):
     assert "speakers by" not in run("runs", "show", "6").stdout
 
 
-def test_runs_can_be_limited_in_number_and_time(run, past: Path):
+def test_runs_can_be_limited_in_number_and_time(run, filled_ledger: Path):
     assert [row["id"] for row in json.loads(run("runs", "-n", "2", "--json").stdout)] == [30, 29]
     since = run("runs", "--since", "2026-11-23T11:00+00:00", "--json")
     assert [row["id"] for row in json.loads(since.stdout)] == [30, 29, 28, 27, 26, 25]
@@ -158,8 +158,8 @@ def test_runs_can_be_limited_in_number_and_time(run, past: Path):
     assert "7d" in wrong.stderr
 
 
-def test_tail_tells_what_happened_in_order(run, past: Path):
-    with closing(sqlite3.connect(past)) as ledger, ledger:
+def test_tail_tells_what_happened_in_order(run, filled_ledger: Path):
+    with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         for number, (before, after) in enumerate([("SEEN", "READY"), ("READY", "CLAIMED")]):
             ledger.execute(
                 "INSERT INTO transitions VALUES (?, 120, ?, ?, ?, 'because', 1)",
@@ -176,13 +176,15 @@ def test_tail_tells_what_happened_in_order(run, past: Path):
     assert re.search(r"CLAIMED +/srv/in/2026-11/talk 30-0.wav +because$", last)
 
 
-def test_tail_follows_what_comes(past: Path):
+def test_tail_follows_what_comes(filled_ledger: Path):
     command = [sys.executable, "-m", "thoth_watch", "tail", "-f", "--json", "-n", "1"]
-    with subprocess.Popen(command, cwd=past.parent, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=filled_ledger.parent, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             json.loads(process.stdout.readline())
-            with closing(sqlite3.connect(past)) as ledger, ledger:
+            with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
                 ledger.execute(
                     "INSERT INTO transitions VALUES (1000, 120, '2026-11-24 00:00:00.000000Z',"
                     " 'DONE', 'GONE', 'was deleted', 1)"
@@ -192,7 +194,7 @@ def test_tail_follows_what_comes(past: Path):
             process.kill()
 
 
-def test_a_pipe_gets_one_plain_line_a_row_and_a_terminal_gets_colours(run, past: Path):
+def test_a_pipe_gets_one_plain_line_a_row_and_a_terminal_gets_colours(run, filled_ledger: Path):
     plain = run("files", "--state", "failed").stdout
     assert "\x1b" not in plain
     assert len(plain.splitlines()) == 2, "a head, and one line however long the reason"
@@ -201,16 +203,16 @@ def test_a_pipe_gets_one_plain_line_a_row_and_a_terminal_gets_colours(run, past:
     command = [sys.executable, "-m", "thoth_watch", "files", "--state", "failed"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60"}
     environment.pop("NO_COLOR", None)
-    subprocess.run(command, cwd=past.parent, stdout=theirs, env=environment, check=True)
+    subprocess.run(command, cwd=filled_ledger.parent, stdout=theirs, env=environment, check=True)
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()
     assert "\x1b[31mFAILED" in shown
     assert len(shown.splitlines()) > 2, "long text is folded, not cut"
 
 
-def doubt(past: Path) -> None:
+def add_results(filled_ledger: Path) -> None:
     """Two recordings of the past get transcripts: a good one of one model, a doubtful one of another."""
-    with closing(sqlite3.connect(past)) as connection, connection:
+    with closing(sqlite3.connect(filled_ledger)) as connection, connection:
         names = connection.execute("SELECT id FROM files WHERE state = 'DONE' LIMIT 2").fetchall()
         for (file_id,), model, verdict, reasons in (
             (names[0], "tiny", "ok", []),
@@ -231,8 +233,8 @@ def doubt(past: Path) -> None:
             )
 
 
-def test_files_in_doubt_are_listed_with_why(run, past: Path):
-    doubt(past)
+def test_files_in_doubt_are_listed_with_why(run, filled_ledger: Path):
+    add_results(filled_ledger)
 
     (row,) = json.loads(run("files", "--suspect", "--json").stdout)
     assert (row["verdict"], row["doubts"]) == ("suspect", ["5.0 s of speech and no words"])
@@ -243,16 +245,16 @@ def test_files_in_doubt_are_listed_with_why(run, past: Path):
     ("asked", "found"),
     [("tiny", 1), ("tiny@sha256:t", 1), ("tiny@sha256:x", 0), ("tin", 0), ("base", 1)],
 )
-def test_files_can_be_asked_for_by_the_model_that_made_them(run, past: Path, asked, found):
-    doubt(past)
+def test_files_can_be_asked_for_by_the_model_that_made_them(run, filled_ledger: Path, asked, found):
+    add_results(filled_ledger)
 
     rows = json.loads(run("files", "--made-by", asked, "--json").stdout)
 
     assert [row["model"] for row in rows] == [asked.partition("@")[0]] * found
 
 
-def test_what_a_model_made_can_be_made_anew(run, past: Path):
-    doubt(past)
+def test_what_a_model_made_can_be_made_anew(run, filled_ledger: Path):
+    add_results(filled_ledger)
 
     assert run("retry", "--made-by", "tiny").stdout == "1 file will be tried again\n"
     assert run("retry", "--made-by", "tiny").stdout == "0 files will be tried again\n"

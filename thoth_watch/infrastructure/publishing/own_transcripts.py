@@ -13,12 +13,12 @@ from thoth_watch.domain.naming import candidate_names
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.domain.transcript import Segment, Transcript, Verdict, Word
 from thoth_watch.infrastructure.publishing.formats import render
-from thoth_watch.infrastructure.publishing.publisher import read_plain
+from thoth_watch.infrastructure.publishing.publisher import read_plain_file
 
 _MAX_BYTES = 256 * 2**20
 
 
-def ours_beside(
+def find_own_transcripts(
     folder: Path,
     source: Path,
     *,
@@ -43,16 +43,16 @@ def ours_beside(
     )
     for base in bases:
         told = _read(folder / base.replace("{format}", "json"), below)
-        document = _document(told, sha256)
+        document = _parse_own_document(told, sha256)
         if told is None or document is None:
             continue
         found = [(folder / base.replace("{format}", "json"), told)]
-        found += _siblings(document, folder, base, below, layout)
+        found += _matching_formats(document, folder, base, below, layout)
         return [(path, hashlib.sha256(content).hexdigest()) for path, content in found]
     return []
 
 
-def _siblings(
+def _matching_formats(
     document: Any, folder: Path, base: str, below: Path, layout: SubtitleLayout | None
 ) -> Iterator[tuple[Path, bytes]]:
     transcript = Transcript(
@@ -85,7 +85,7 @@ def _segment(item: Any) -> Segment:
     )
 
 
-def _document(content: bytes | None, sha256: str) -> Any:
+def _parse_own_document(content: bytes | None, sha256: str) -> Any:
     """The transcript, if it is ours and of that sound."""
     try:
         document = json.loads(content or b"")
@@ -97,4 +97,4 @@ def _document(content: bytes | None, sha256: str) -> Any:
 
 
 def _read(path: Path, below: Path) -> bytes | None:
-    return read_plain(path, below=below, max_bytes=_MAX_BYTES)
+    return read_plain_file(path, below=below, max_bytes=_MAX_BYTES)

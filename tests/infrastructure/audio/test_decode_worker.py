@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.infrastructure.audio.making import tone, write_with_soundfile
+from tests.infrastructure.audio.audio_writers import tone, write_with_soundfile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import DecoderCrashed, RetryLater
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file
@@ -26,7 +26,7 @@ def recording(tmp_path: Path) -> AudioFile:
 
 
 @pytest.fixture
-def sleeper(recording: AudioFile) -> Iterator[WorkerDecoder]:
+def stopped_decoder(recording: AudioFile) -> Iterator[WorkerDecoder]:
     """A decoder whose worker has read one file and is then stopped in its tracks."""
     with WorkerDecoder() as decoder:
         decoder.decode(recording)
@@ -56,30 +56,30 @@ def wait_until_dead(pid: int) -> None:
 
 
 def test_a_killed_worker_fails_one_file_and_the_next_one_works(
-    sleeper: WorkerDecoder, recording: AudioFile
+    stopped_decoder: WorkerDecoder, recording: AudioFile
 ) -> None:
-    pid = sleeper.worker_pid
+    pid = stopped_decoder.worker_pid
     assert pid is not None
     killer = threading.Timer(0.1, os.kill, (pid, signal.SIGKILL))
     killer.start()
     with pytest.raises(DecoderCrashed, match="SIGKILL"):
-        sleeper.decode(recording)
+        stopped_decoder.decode(recording)
     killer.join()
-    assert sleeper.decode(recording).duration_s == 3.0
-    assert sleeper.worker_pid != pid
+    assert stopped_decoder.decode(recording).duration_s == 3.0
+    assert stopped_decoder.worker_pid != pid
 
 
 def test_a_hanging_worker_is_killed_at_the_deadline(
-    sleeper: WorkerDecoder, recording: AudioFile
+    stopped_decoder: WorkerDecoder, recording: AudioFile
 ) -> None:
-    pid = sleeper.worker_pid
+    pid = stopped_decoder.worker_pid
     assert pid is not None
-    sleeper._limits = DecodeLimits(work_base_s=0.3, work_per_audio_s=0, patience=1)
+    stopped_decoder._limits = DecodeLimits(work_base_s=0.3, work_per_audio_s=0, deadline_factor=1)
     with pytest.raises(DecoderCrashed, match="hung"):
-        sleeper.decode(recording)
+        stopped_decoder.decode(recording)
     assert not is_alive(pid)
-    sleeper._limits = DecodeLimits()
-    assert sleeper.decode(recording).duration_s == 3.0
+    stopped_decoder._limits = DecodeLimits()
+    assert stopped_decoder.decode(recording).duration_s == 3.0
 
 
 def test_a_worker_that_died_in_its_sleep_costs_nobody_a_file(recording: AudioFile) -> None:
@@ -93,28 +93,30 @@ def test_a_worker_that_died_in_its_sleep_costs_nobody_a_file(recording: AudioFil
 
 
 def test_close_from_another_thread_ends_a_decode(
-    sleeper: WorkerDecoder, recording: AudioFile
+    stopped_decoder: WorkerDecoder, recording: AudioFile
 ) -> None:
-    closer = threading.Timer(0.1, sleeper.close)
+    closer = threading.Timer(0.1, stopped_decoder.close)
     closer.start()
     with pytest.raises(DecoderCrashed):
-        sleeper.decode(recording)
+        stopped_decoder.decode(recording)
     closer.join()
     with pytest.raises(DecoderCrashed, match="closed"):
-        sleeper.decode(recording)
-    assert sleeper.probe(recording) is None
+        stopped_decoder.decode(recording)
+    assert stopped_decoder.probe(recording) is None
 
 
-def test_probing_does_not_wait_for_decoding(sleeper: WorkerDecoder, recording: AudioFile) -> None:
+def test_probing_does_not_wait_for_decoding(
+    stopped_decoder: WorkerDecoder, recording: AudioFile
+) -> None:
     def decode() -> None:
         with pytest.raises(DecoderCrashed):
-            sleeper.decode(recording)
+            stopped_decoder.decode(recording)
 
     decoding = threading.Thread(target=decode)
     decoding.start()
-    assert sleeper.probe(recording) == 3.0
+    assert stopped_decoder.probe(recording) == 3.0
     assert decoding.is_alive()
-    sleeper.close()
+    stopped_decoder.close()
     decoding.join()
 
 
@@ -286,9 +288,9 @@ def test_the_worker_can_open_nothing(recording: AudioFile, tmp_path: Path) -> No
     """In a process of its own, shut in as the worker is; the kernel says no, not our code."""
     code = (
         "import os, socket, sys\n"
-        "from thoth_watch.infrastructure.audio.landlock import shut_in\n"
+        "from thoth_watch.infrastructure.audio.landlock import restrict_process\n"
         "kept = os.open(sys.argv[1], os.O_RDONLY)\n"
-        "if not shut_in(): sys.exit(7)\n"
+        "if not restrict_process(): sys.exit(7)\n"
         "def tried(act):\n"
         "    try: act()\n"
         "    except PermissionError: return 'refused'\n"
@@ -311,7 +313,7 @@ def test_the_worker_can_open_nothing(recording: AudioFile, tmp_path: Path) -> No
     assert not (tmp_path / "new").exists()
     with WorkerDecoder() as decoder:
         decoder.decode(recording)
-        assert decoder._decoder.is_shut_in
+        assert decoder._decode_worker.is_restricted
 
 
 def test_a_file_that_takes_all_the_processor_is_ended_by_the_kernel(recording: AudioFile) -> None:

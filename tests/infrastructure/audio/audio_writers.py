@@ -26,16 +26,16 @@ def noise(rate_hz: int, *, seconds: float = SECONDS) -> NDArray[np.float32]:
 
 
 def write_with_soundfile(
-    path: Path, sound: NDArray[np.float32], rate_hz: int, *, subtype: str | None = None
+    path: Path, samples: NDArray[np.float32], rate_hz: int, *, subtype: str | None = None
 ) -> Path:
     kind = {"opus": "OGG", "oga": "OGG", "aif": "AIFF"}.get(path.suffix[1:])
-    soundfile.write(path, sound, rate_hz, format=kind, subtype=subtype)
+    soundfile.write(path, samples, rate_hz, format=kind, subtype=subtype)
     return path
 
 
 def write_with_av(
     path: Path,
-    sound: NDArray[np.float32],
+    samples: NDArray[np.float32],
     rate_hz: int,
     *,
     codec: str,
@@ -57,7 +57,7 @@ def write_with_av(
             stream.codec_context.global_quality = global_quality
         stream.codec_context.open()
         frame = av.AudioFrame.from_ndarray(
-            (sound[None] * 32_767).astype(np.int16), format="s16", layout="mono"
+            (samples[None] * 32_767).astype(np.int16), format="s16", layout="mono"
         )
         frame.sample_rate = rate_hz
         resampler = av.AudioResampler(
@@ -88,7 +88,7 @@ def loudest_hz(samples: NDArray[np.float32], rate_hz: int = 16_000) -> float:
     return float(np.argmax(spectrum) * rate_hz / len(samples))
 
 
-def cut(path: Path, *, share: float = 0.5) -> Path:
+def truncate(path: Path, *, share: float = 0.5) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return path

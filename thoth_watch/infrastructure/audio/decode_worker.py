@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from thoth_watch.infrastructure.audio.decode import Decoding, declared_s
-from thoth_watch.infrastructure.audio.landlock import shut_in
+from thoth_watch.infrastructure.audio.decode import FileDecoder, declared_s
+from thoth_watch.infrastructure.audio.landlock import restrict_process
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.pcm import RefusedError, SpoolError
 from thoth_watch.infrastructure.audio.warm_up import warm_up
-from thoth_watch.infrastructure.audio.wire import MAX_TEXT, receive, send
+from thoth_watch.infrastructure.audio.worker_protocol import MAX_TEXT, receive, send
 
 _PR_SET_PDEATHSIG = 1
 _HASH_BLOCK_BYTES = 2**20
@@ -29,31 +29,31 @@ _MAX_OPEN_FILES = 64
 
 def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
     """Serve the parent until it closes the channel or dies."""
-    _die_with(parent_pid)
+    _die_with_parent(parent_pid)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it has finished
     bounds = DecodeLimits(**limits)
-    _bound(bounds)
+    _set_limits(bounds)
     warm_up(bounds)
     _silence_libraries()
-    is_shut_in = shut_in()
+    is_restricted = restrict_process()
     with socket.socket(fileno=channel_fd) as channel:
-        send(channel, {"ready": True, "shut_in": is_shut_in})
+        send(channel, {"ready": True, "is_restricted": is_restricted})
         with suppress(EOFError, ConnectionError):
             while True:
-                _serve(channel, bounds)
+                _serve_request(channel, bounds)
 
 
-def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
+def _serve_request(channel: socket.socket, limits: DecodeLimits) -> None:
     """Answer one request."""
     request, descriptors = receive(channel)
-    _bound_cpu(limits)
+    _set_cpu_limit(limits)
     try:
-        answer = _answer(channel, request, descriptors, limits)
+        answer = _handle_request(channel, request, descriptors, limits)
     except RefusedError as error:
         answer = {"refused": str(error)[:MAX_TEXT]}
     except SpoolError as error:
-        answer = {"no_room": list(error.args)}
+        answer = {"spool_error": list(error.args)}
     except MemoryError:
         answer = {"out_of_memory": True}
     except OSError as error:  # of the file itself: I/O error, stale network handle
@@ -64,7 +64,7 @@ def _serve(channel: socket.socket, limits: DecodeLimits) -> None:
     send(channel, answer)
 
 
-def _answer(
+def _handle_request(
     channel: socket.socket, request: dict[str, Any], descriptors: list[int], limits: DecodeLimits
 ) -> dict[str, Any]:
     """Do what was asked."""
@@ -72,7 +72,7 @@ def _answer(
     if request["do"] == "probe":
         return {"declared_s": declared_s(source, limits)}
     sha256 = _sha256(source)
-    decoding = Decoding(
+    decoding = FileDecoder(
         source,
         descriptors[1],
         rate_hz=request["rate_hz"],
@@ -81,7 +81,7 @@ def _answer(
         limits=limits,
         on_declared=lambda seconds: send(channel, {"header_s": seconds}),
     )
-    return {"sound": asdict(decoding.run()), "sha256": sha256}
+    return {"audio": asdict(decoding.run()), "sha256": sha256}
 
 
 def _sha256(descriptor: int) -> str:
@@ -94,14 +94,14 @@ def _sha256(descriptor: int) -> str:
     return digest.hexdigest()
 
 
-def _die_with(parent_pid: int) -> None:
+def _die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before we asked
         raise SystemExit(1)
 
 
-def _bound(limits: DecodeLimits) -> None:
+def _set_limits(limits: DecodeLimits) -> None:
     """Bombs become a MemoryError here, and a crash leaves no core file."""
     for what, bound in (
         (resource.RLIMIT_AS, limits.address_space_bytes),
@@ -112,7 +112,7 @@ def _bound(limits: DecodeLimits) -> None:
         resource.setrlimit(what, (bound if hard < 0 else min(bound, hard), hard))
 
 
-def _bound_cpu(limits: DecodeLimits) -> None:
+def _set_cpu_limit(limits: DecodeLimits) -> None:
     """A file that turns for ever is ended by the kernel, also where the parent cannot."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     bound = int(used.ru_utime + used.ru_stime + limits.work_max_s) + 1

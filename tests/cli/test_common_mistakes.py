@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Ran
+from tests.cli.conftest import CommandResult
 from tests.filled_ledger import fill_ledger
-from thoth_watch.cli.doctor import unsafe_place
+from thoth_watch.cli.doctor import check_ledger_file_system
 from thoth_watch.domain import errors
 from thoth_watch.infrastructure.ledger import lock_path
 from thoth_watch.infrastructure.service.lock import ProcessLock
@@ -30,7 +30,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def line_with(text: str, part: str) -> str:
+def line_containing(text: str, part: str) -> str:
     """The one line that speaks of it, with the cure that may follow on a line of its own."""
     lines = text.splitlines()
     found = [n for n, line in enumerate(lines) if part in line]
@@ -43,15 +43,15 @@ def test_1_a_wrong_key(run, config: Path):
     config.write_text("inbox:\n  pth: ./inbox\n")
     done = run("run")
     assert done.returncode == errors.EXIT_CONFIG
-    assert line_with(done.stderr, "config.yaml:2").endswith("unknown key; did you mean path?")
+    assert line_containing(done.stderr, "config.yaml:2").endswith("unknown key; did you mean path?")
 
 
 def test_2_a_wrong_path(run, config: Path, tmp_path: Path):
-    assert "name the file with --config" in line_with(
+    assert "name the file with --config" in line_containing(
         run("run", "-c", "conf.yaml").stderr, "conf.yaml"
     )
     (tmp_path / "inbox").rmdir()
-    assert "mkdir -p" in line_with(run("check", "--no-engine").stdout, f"inbox {tmp_path}")
+    assert "mkdir -p" in line_containing(run("check", "--no-engine").stdout, f"inbox {tmp_path}")
 
 
 @pytest.mark.skipif(
@@ -63,20 +63,20 @@ def test_3_no_rights(config: Path, tmp_path: Path):
     command = [*powerless, sys.executable, "-m", "thoth_watch", "check", "--no-engine"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "give this user the right to write" in line_with(done.stdout, "not writable")
+    assert "give this user the right to write" in line_containing(done.stdout, "not writable")
 
 
 @pytest.mark.parametrize("output", [".", "./inbox/texts"])
 def test_4_the_inbox_inside_the_output_or_the_other_way_round(run, config: Path, output: str):
     config.write_text(f"inbox: {{path: ./inbox}}\ntranscript: {{output_dir: {output}}}\n")
-    said = line_with(run("check", "--no-engine").stdout, "the inbox")
+    said = line_containing(run("check", "--no-engine").stdout, "the inbox")
     assert "a folder apart from every inbox" in said
 
 
 def test_5_a_model_misspelt(run, config: Path):
     done = run("check", "--model", "openai/whisper-smal")
     assert done.returncode == errors.EXIT_UNAVAILABLE
-    assert "did you mean openai/whisper-small?" in line_with(done.stdout, "fail  engine")
+    assert "did you mean openai/whisper-small?" in line_containing(done.stdout, "fail  engine")
 
 
 def test_6_a_port_that_is_busy(run, config: Path, tmp_path: Path):
@@ -84,7 +84,7 @@ def test_6_a_port_that_is_busy(run, config: Path, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         done = run("metrics", "--port", str(other.getsockname()[1]))
     assert done.returncode == errors.EXIT_CONFIG
-    assert "take another with --port" in line_with(done.stderr, "Address already in use")
+    assert "take another with --port" in line_containing(done.stderr, "Address already in use")
 
 
 @pytest.fixture
@@ -100,10 +100,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_7_a_full_disk(run, config: Path, full_disk: Path):
     config.write_text(f"inbox: {{path: ./inbox}}\nledger: {{url: 'sqlite:///{full_disk}/l.db'}}\n")
-    assert "make room" in line_with(run("check", "--no-engine").stdout, "room for ledger")
+    assert "make room" in line_containing(run("check", "--no-engine").stdout, "room for ledger")
     done = run("once")
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "the disk is full; make room" in line_with(done.stderr, f"{full_disk}/l.db")
+    assert "the disk is full; make room" in line_containing(done.stderr, f"{full_disk}/l.db")
 
 
 def test_8_no_gpu(run, config: Path):
@@ -113,22 +113,24 @@ def test_8_no_gpu(run, config: Path):
         pytest.skip("there is one")
     done = run("check", "--device", "cuda")
     assert done.returncode == errors.EXIT_UNAVAILABLE
-    assert "this machine has cpu; set engine.device: auto" in line_with(done.stdout, "fail  engine")
+    assert "this machine has cpu; set engine.device: auto" in line_containing(
+        done.stdout, "fail  engine"
+    )
 
 
 def test_9_a_ledger_on_a_network_share():
-    (finding,) = unsafe_place("sqlite:////share/l.db", file_system="nfs4")
-    assert "network share" in finding.said
-    assert "local disk" in finding.cure
-    assert list(unsafe_place("sqlite:////disk/l.db", file_system="ext4")) == []
-    assert list(unsafe_place("postgresql://host/name", file_system="nfs4")) == []
+    (finding,) = check_ledger_file_system("sqlite:////share/l.db", file_system="nfs4")
+    assert "network share" in finding.detail
+    assert "local disk" in finding.fix
+    assert list(check_ledger_file_system("sqlite:////disk/l.db", file_system="ext4")) == []
+    assert list(check_ledger_file_system("postgresql://host/name", file_system="nfs4")) == []
 
 
 def test_10_two_daemons(run, config: Path, tmp_path: Path):
     with ProcessLock(lock_path(f"sqlite:///{tmp_path}/thoth-watch.db")):
-        done: Ran = run("run")
+        done: CommandResult = run("run")
     assert done.returncode == errors.EXIT_RETRY_LATER
-    said = line_with(done.stderr, "works on this ledger")
+    said = line_containing(done.stderr, "works on this ledger")
     assert f"process {os.getpid()}" in said
     assert "stop it" in said
 
@@ -138,7 +140,7 @@ def test_11_a_clock_that_is_wrong(run, config: Path, tmp_path: Path):
     recording.write_bytes(b"RIFF")
     tomorrow = time.time() + 86_400
     os.utime(recording, (tomorrow, tomorrow))
-    assert "timedatectl set-ntp true" in line_with(
+    assert "timedatectl set-ntp true" in line_containing(
         run("check", "--no-engine").stdout, "in the future"
     )
 
@@ -169,6 +171,6 @@ def test_12_a_file_that_is_still_being_copied(run, config: Path, tmp_path: Path)
         for _ in range(3):
             watch.scan()
         decoder.close()
-        said = line_with(run("status").stdout, "talk.wav")
+        said = line_containing(run("status").stdout, "talk.wav")
     assert "SEEN" in said
     assert REASON_WRITER in said

@@ -15,8 +15,8 @@ RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
 _MODE = 0o666  # the umask decides; people other than us read transcripts
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CANNOT = {
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNSUPPORTED_ERRORS = {
     errno.EOPNOTSUPP,
     errno.ENOSYS,
     errno.EINVAL,
@@ -27,28 +27,30 @@ _CANNOT = {
 }
 
 Content = bytes | Callable[[int], None]  # all of it, or what writes it to a descriptor
-Rung = Callable[[int, str, Content], None]  # folder's descriptor, name, content
+CreateStrategy = Callable[[int, str, Content], None]  # folder's descriptor, name, content
 
 
-def create(folder: int, name: str, content: Content, *, rungs: tuple[Rung, ...]) -> None:
+def create_file(
+    folder: int, name: str, content: Content, *, strategies: tuple[CreateStrategy, ...]
+) -> None:
     """Make the file by the first way that this file system knows, content on disk before its name.
 
     Raises FileExistsError where the name is taken; then nothing was changed.
     """
-    for rung in rungs[:-1]:
+    for strategy in strategies[:-1]:
         try:
-            return rung(folder, name, content)
+            return strategy(folder, name, content)
         except OSError as error:
-            if error.errno not in _CANNOT:
+            if error.errno not in _UNSUPPORTED_ERRORS:
                 raise
-    return rungs[-1](folder, name, content)
+    return strategies[-1](folder, name, content)
 
 
 def link_unnamed(folder: int, name: str, content: Content) -> None:
     """O_TMPFILE, then linkat: a kill leaves nothing behind."""
     file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE, dir_fd=folder)
     try:
-        _fill(file, content)
+        _write_durably(file, content)
         try:
             os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=folder, follow_symlinks=True)
         except FileNotFoundError as error:  # no /proc
@@ -59,34 +61,39 @@ def link_unnamed(folder: int, name: str, content: Content) -> None:
 
 def link_named(folder: int, name: str, content: Content) -> None:
     """A temporary name, then link."""
-    with temporary(folder, content) as temp:
+    with temporary_file(folder, content) as temp:
         os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
 
 
 def rename_named(folder: int, name: str, content: Content) -> None:
     """A temporary name, then a rename that replaces nothing: where there are no hard links."""
-    with temporary(folder, content) as temp:
+    with temporary_file(folder, content) as temp:
         renameat2(folder, temp, name, RENAME_NOREPLACE)
 
 
 def write_in_place(folder: int, name: str, content: Content) -> None:
     """The last resort (old NFS, some CIFS): a kill in the middle can leave a torn file."""
-    file = os.open(name, _NEW, _MODE, dir_fd=folder)
+    file = os.open(name, _CREATE_FLAGS, _MODE, dir_fd=folder)
     try:
-        _fill(file, content)
+        _write_durably(file, content)
     except BaseException:
-        if same_file(folder, name, os.fstat(file)):
+        if is_same_file(folder, name, os.fstat(file)):
             os.unlink(name, dir_fd=folder)
         raise
     finally:
         os.close(file)
 
 
-RUNGS: tuple[Rung, ...] = (link_unnamed, link_named, rename_named, write_in_place)
+CREATE_STRATEGIES: tuple[CreateStrategy, ...] = (
+    link_unnamed,
+    link_named,
+    rename_named,
+    write_in_place,
+)
 
 
 @contextmanager
-def temporary(
+def temporary_file(
     folder: int, content: Content, *, replaces_sha256: str | None = None
 ) -> Iterator[str]:
     """A file with that content, on disk, under a random hidden name; taken away if it is still ours.
@@ -95,18 +102,18 @@ def temporary(
     """
     told = content if isinstance(content, bytes) else b""  # else the sweep leaves it alone
     temp = temporary_name(told, replaces_sha256=replaces_sha256)
-    file = os.open(temp, _NEW, _MODE, dir_fd=folder)
+    file = os.open(temp, _CREATE_FLAGS, _MODE, dir_fd=folder)
     try:
-        _fill(file, content)
+        _write_durably(file, content)
         yield temp
     finally:
-        if same_file(folder, temp, os.fstat(file)):
+        if is_same_file(folder, temp, os.fstat(file)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temp, dir_fd=folder)
         os.close(file)
 
 
-def same_file(folder: int, name: str, status: os.stat_result) -> bool:
+def is_same_file(folder: int, name: str, status: os.stat_result) -> bool:
     """Whether that name is that very file."""
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -136,7 +143,7 @@ def sync_folder(folder: int) -> None:
             raise
 
 
-def _fill(file: int, content: Content) -> None:
+def _write_durably(file: int, content: Content) -> None:
     if callable(content):
         content(file)
     else:

@@ -9,8 +9,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from thoth_watch.infrastructure.audio.headers import cut_share, mp3_tells_its_length
-from thoth_watch.infrastructure.audio.sources import MAX_BLOCK_SAMPLES, CannotOpenError, said
+from thoth_watch.infrastructure.audio.headers import has_exact_mp3_length, present_ratio
+from thoth_watch.infrastructure.audio.sources import (
+    MAX_BLOCK_SAMPLES,
+    CannotOpenError,
+    describe_error,
+)
 
 _FORMATS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU"}
 _UNKNOWN_FRAMES = 2**62  # libsndfile says about 2**63 for a FLAC written to a pipe
@@ -21,9 +25,9 @@ class SoundfileSource:
     """A recording that libsndfile reads."""
 
     is_exact = True
-    ends_early = False  # its packets are not seen
+    is_truncated = False  # its packets are not seen
     decoder = _DECODER
-    trouble: str | None = None
+    decode_error: str | None = None
 
     def __init__(self, descriptor: int) -> None:
         """Open it. Raises CannotOpenError."""
@@ -31,7 +35,7 @@ class SoundfileSource:
         try:
             self._file = soundfile.SoundFile(descriptor, closefd=False)
         except (soundfile.SoundFileError, OSError, ValueError) as error:
-            raise CannotOpenError(said(error)) from error
+            raise CannotOpenError(describe_error(error)) from error
         refusal = self._refusal(descriptor)
         if refusal is not None:
             self._file.close()
@@ -43,7 +47,7 @@ class SoundfileSource:
         self.codec = (
             "flac" if is_flac else str(self._file.subtype).lower()
         )  # such as pcm_16, vorbis
-        share = cut_share(descriptor) or 1.0
+        share = present_ratio(descriptor) or 1.0
         is_known = 0 <= frames < _UNKNOWN_FRAMES
         self.declared_s = frames / self.rate_hz / share if is_known else None
 
@@ -65,7 +69,7 @@ class SoundfileSource:
         """Why another library should read a file that libsndfile opened, or None."""
         if self._file.format not in _FORMATS:
             return f"{self._file.format} is not a format of recordings"
-        if self._file.format == "MP3" and not mp3_tells_its_length(descriptor):
+        if self._file.format == "MP3" and not has_exact_mp3_length(descriptor):
             return "an MP3 that does not tell its length"
         if self._file.samplerate < 1:
             return "no sample rate"

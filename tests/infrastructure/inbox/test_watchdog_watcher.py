@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.infrastructure.inbox import WatchdogDoorbell
-from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_silent
-from thoth_watch.infrastructure.inbox.heard import MANY_EVENTS
+from thoth_watch.infrastructure.inbox import WatchdogWatcher
+from thoth_watch.infrastructure.inbox.changed_paths import FULL_SCAN_AFTER_EVENTS
+from thoth_watch.infrastructure.inbox.filesystem import file_system_of, is_network_or_fuse
 
 MOUNTS = """\
 22 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -19,62 +19,64 @@ MOUNTS = """\
 """
 
 
-def bell_for(folder: Path, watcher: str = "inotify") -> WatchdogDoorbell:
-    return WatchdogDoorbell([(folder, True, watcher)], suffixes=["wav"])
+def watcher_for(folder: Path, watcher: str = "inotify") -> WatchdogWatcher:
+    return WatchdogWatcher([(folder, True, watcher)], suffixes=["wav"])
 
 
-def quiet(bell: WatchdogDoorbell) -> None:
-    while bell.wait(0.2):
+def consume_events(watcher: WatchdogWatcher) -> None:
+    while watcher.wait(0.2):
         pass
 
 
 def test_it_rings_for_a_new_recording_in_a_new_folder(tmp_path: Path):
-    with bell_for(tmp_path) as bell:
-        quiet(bell)
+    with watcher_for(tmp_path) as watcher:
+        consume_events(watcher)
         (tmp_path / "sub").mkdir()
-        assert bell.wait(10)
-        quiet(bell)
+        assert watcher.wait(10)
+        consume_events(watcher)
         (tmp_path / "sub" / "a.wav").write_bytes(b"RIFF")
-        assert bell.wait(10)
+        assert watcher.wait(10)
 
 
 def test_it_does_not_ring_for_the_transcripts_that_we_write(tmp_path: Path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
-    with bell_for(tmp_path) as bell:
-        quiet(bell)
+    with watcher_for(tmp_path) as watcher:
+        consume_events(watcher)
         (tmp_path / "a.txt").write_text("words")
         (tmp_path / "a.wav").read_bytes()
 
-        assert not bell.wait(0.5)
+        assert not watcher.wait(0.5)
 
 
-def in_everyday_use(bell: WatchdogDoorbell) -> None:
+def consume_startup_events(watcher: WatchdogWatcher) -> None:
     """What came while nobody watched has been looked at."""
-    quiet(bell)
-    assert bell.changed_paths() is None
+    consume_events(watcher)
+    assert watcher.changed_paths() is None
 
 
 def test_it_names_the_recordings_that_were_written_or_renamed_into_place(tmp_path: Path):
     (tmp_path / "sub").mkdir()
-    with bell_for(tmp_path) as bell:
-        in_everyday_use(bell)
+    with watcher_for(tmp_path) as watcher:
+        consume_startup_events(watcher)
         for name in ("a.wav", "a.txt", "sub/b.wav", "c.wav.part"):
             (tmp_path / name).write_bytes(b"RIFF")
         (tmp_path / "c.wav.part").rename(tmp_path / "c.wav")
-        quiet(bell)
+        consume_events(watcher)
 
-        assert bell.changed_paths() == {tmp_path / name for name in ("a.wav", "sub/b.wav", "c.wav")}
-        assert bell.changed_paths() == frozenset()
+        assert watcher.changed_paths() == {
+            tmp_path / name for name in ("a.wav", "sub/b.wav", "c.wav")
+        }
+        assert watcher.changed_paths() == frozenset()
 
 
 def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    with bell_for(Path()) as bell:
-        in_everyday_use(bell)
+    with watcher_for(Path()) as watcher:
+        consume_startup_events(watcher)
         (tmp_path / "a.wav").write_bytes(b"RIFF")
-        quiet(bell)
+        consume_events(watcher)
 
-        assert bell.changed_paths() == {tmp_path / "a.wav"}
+        assert watcher.changed_paths() == {tmp_path / "a.wav"}
 
 
 @pytest.mark.parametrize(
@@ -89,62 +91,62 @@ def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.M
 def test_after_what_a_path_cannot_tell_anything_may_have_changed(tmp_path: Path, change):
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.wav").write_bytes(b"RIFF")
-    with bell_for(tmp_path) as bell:
-        in_everyday_use(bell)
+    with watcher_for(tmp_path) as watcher:
+        consume_startup_events(watcher)
         change(tmp_path)
-        quiet(bell)
+        consume_events(watcher)
 
-        assert bell.changed_paths() is None
-        assert bell.changed_paths() == frozenset()
+        assert watcher.changed_paths() is None
+        assert watcher.changed_paths() == frozenset()
 
 
 def test_after_many_events_anything_may_have_changed_as_some_may_be_lost(tmp_path: Path):
-    with bell_for(tmp_path) as bell:
-        in_everyday_use(bell)
-        for n in range(MANY_EVENTS):
+    with watcher_for(tmp_path) as watcher:
+        consume_startup_events(watcher)
+        for n in range(FULL_SCAN_AFTER_EVENTS):
             (tmp_path / f"{n}.wav").write_bytes(b"RIFF")
-        quiet(bell)
+        consume_events(watcher)
 
-        assert bell.changed_paths() is None
+        assert watcher.changed_paths() is None
 
 
 def test_waking_it_ends_the_wait(tmp_path: Path):
-    with bell_for(tmp_path, "polling") as bell:
-        bell.wake()
+    with watcher_for(tmp_path, "polling") as watcher:
+        watcher.wake()
 
-        assert bell.wait(10)
+        assert watcher.wait(10)
 
 
 def test_an_observer_that_died_silently_is_replaced(tmp_path: Path):
     inbox = tmp_path / "in"
     inbox.mkdir()
-    with bell_for(inbox) as bell:
+    with watcher_for(inbox) as watcher:
         shutil.rmtree(inbox)
-        quiet(bell)
+        consume_events(watcher)
         inbox.mkdir()
-        bell.check()
-        quiet(bell)
+        watcher.check()
+        consume_events(watcher)
         (inbox / "a.wav").write_bytes(b"RIFF")
 
-        assert bell.wait(10)
+        assert watcher.wait(10)
 
 
 def test_a_folder_that_was_renamed_is_watched_no_longer(tmp_path: Path):
     inbox = tmp_path / "in"
     inbox.mkdir()
-    with bell_for(inbox) as bell:
+    with watcher_for(inbox) as watcher:
         inbox.rename(tmp_path / "elsewhere")
         inbox.mkdir()
-        bell.check()
-        quiet(bell)
+        watcher.check()
+        consume_events(watcher)
         (inbox / "a.wav").write_bytes(b"RIFF")
 
-        assert bell.wait(10)
+        assert watcher.wait(10)
 
 
 def test_a_folder_that_is_away_can_be_waited_for(tmp_path: Path):
-    with bell_for(tmp_path / "away") as bell:
-        assert not bell.wait(0.05)
+    with watcher_for(tmp_path / "away") as watcher:
+        assert not watcher.wait(0.05)
 
 
 @pytest.mark.parametrize(
@@ -162,20 +164,20 @@ def test_the_file_system_is_that_of_the_nearest_mount(folder: str, expected: str
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "smb3", "fuse.sshfs", "9p"])
 def test_where_others_write_unheard_the_folder_is_polled(kind: str):
-    assert is_silent(kind)
-    assert not is_silent("ext4")
+    assert is_network_or_fuse(kind)
+    assert not is_network_or_fuse("ext4")
 
 
 def test_polling_can_be_asked_for(tmp_path: Path):
-    assert bell_for(tmp_path, "polling").polls
-    assert not bell_for(tmp_path, "inotify").polls
+    assert watcher_for(tmp_path, "polling").is_polling
+    assert not watcher_for(tmp_path, "inotify").is_polling
 
 
 def test_a_folder_that_is_away_leaves_no_watchers_of_the_others_behind(tmp_path: Path):
     folders = [(tmp_path, True, "inotify"), (tmp_path / "away", True, "inotify")]
     before = set(threading.enumerate())
-    with WatchdogDoorbell(folders, suffixes=["wav"]) as bell:
+    with WatchdogWatcher(folders, suffixes=["wav"]) as watcher:
         for _ in range(3):
-            bell.check()
+            watcher.check()
 
         assert set(threading.enumerate()) == before

@@ -22,15 +22,15 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from thoth_watch.infrastructure.inbox.changed_paths import ChangedPaths
 from thoth_watch.infrastructure.inbox.filesystem import must_poll
-from thoth_watch.infrastructure.inbox.heard import Heard
-from thoth_watch.infrastructure.inbox.watches import count_folders, count_watches
+from thoth_watch.infrastructure.inbox.inotify_watches import count_folders, count_watches
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.2  # after an event, for the others that come with it
+DEBOUNCE_S = 0.2  # after an event, for the others that come with it
 
-_RINGS: list[type[FileSystemEvent]] = [
+_WATCHED_EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileModifiedEvent,
     FileClosedEvent,
@@ -41,58 +41,62 @@ _RINGS: list[type[FileSystemEvent]] = [
 ]  # not "opened" and "closed unchanged": our own reading would ring
 
 
-class _Ring(FileSystemEventHandler):
-    def __init__(self, bell: threading.Event, heard: Heard, suffixes: frozenset[str]) -> None:
-        self._bell = bell
-        self._heard = heard
+class _EventHandler(FileSystemEventHandler):
+    def __init__(
+        self, pending: threading.Event, changed_paths: ChangedPaths, suffixes: frozenset[str]
+    ) -> None:
+        self._pending = pending
+        self._changed_paths = changed_paths
         self._suffixes = suffixes
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Ring for folders and recordings, not for the transcripts that we write."""
-        is_flood = self._heard.an_event()
+        is_flood = self._changed_paths.count_event()
         source, target = (self._audio(name) for name in (event.src_path, event.dest_path))
         is_new = isinstance(event, FileCreatedEvent | FileModifiedEvent | FileClosedEvent)
         if event.is_directory or (source and not is_new):
-            self._heard.everything()  # folders with what is in them, and what is gone
+            self._changed_paths.mark_all_changed()  # folders with what is in them, and what is gone
         elif path := target or source:
-            self._heard.path(path)
+            self._changed_paths.add(path)
         elif not is_flood:
             return
-        self._bell.set()
+        self._pending.set()
 
     def _audio(self, name: bytes | str) -> Path | None:
         path = os.fsdecode(name)
         return Path(path) if os.path.splitext(path)[1].lower() in self._suffixes else None
 
 
-class WatchdogDoorbell:
+class WatchdogWatcher:
     """watchdog's inotify observer over some folders; plain waiting where events cannot be trusted.
 
-    A use of it opens and closes it: `with WatchdogDoorbell(...) as bell: bell.wait(60)`.
+    A use of it opens and closes it: `with WatchdogWatcher(...) as watcher: watcher.wait(60)`.
     """
 
     def __init__(
         self, folders: Iterable[tuple[Path, bool, str]], *, suffixes: Iterable[str]
     ) -> None:
         """folders: (path, whether recursive, watcher: auto, inotify or polling) of each inbox."""
-        self._bell, self._heard = threading.Event(), Heard()
-        self._woken = threading.Event()
+        self._pending, self._changed_paths = threading.Event(), ChangedPaths()
+        self._wake_requested = threading.Event()
         self._suffixes = frozenset("." + s.lower().lstrip(".") for s in suffixes)
         self._folders = tuple((Path(os.path.abspath(p)), deep, how) for p, deep, how in folders)
         self._observer: BaseObserver | None = None
-        self._watched: dict[Path, tuple[int, int]] = {}  # device and inode of each watched folder
-        self._complained = False
+        self._watched_identities: dict[
+            Path, tuple[int, int]
+        ] = {}  # device and inode of each watched folder
+        self._has_warned = False
         self._is_partial = False  # the kernel's limit is smaller than the inbox has folders
 
-    def __enter__(self) -> WatchdogDoorbell:
+    def __enter__(self) -> WatchdogWatcher:
         self.check()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
+        self._stop_observer()
 
     @property
-    def polls(self) -> bool:
+    def is_polling(self) -> bool:
         """Whether some folder must be looked at by the clock, as no event can be trusted there."""
         is_silent = any(must_poll(path, watcher) for path, _, watcher in self._folders)
         return is_silent or self._is_partial
@@ -102,21 +106,21 @@ class WatchdogDoorbell:
 
         After a ring it gathers what comes with it, so that a flood of events costs few looks.
         """
-        rang = self._bell.wait(max(0.0, timeout_s))
+        rang = self._pending.wait(max(0.0, timeout_s))
         if rang:
-            self._woken.wait(GATHER_S)
-        self._woken.clear()
-        self._bell.clear()
+            self._wake_requested.wait(DEBOUNCE_S)
+        self._wake_requested.clear()
+        self._pending.clear()
         return rang
 
     def changed_paths(self) -> frozenset[Path] | None:
         """The recordings that events named since this was asked last; None: anything may have changed."""
-        return self._heard.take()
+        return self._changed_paths.take()
 
     def wake(self) -> None:
         """End the wait from another thread or a signal handler."""
-        self._woken.set()
-        self._bell.set()
+        self._wake_requested.set()
+        self._pending.set()
 
     def check(self) -> None:
         """Put the observer in place, or a new one where it has died without a word."""
@@ -124,7 +128,7 @@ class WatchdogDoorbell:
             if self._is_healthy(self._observer):
                 return
             log.info("the watch on the inbox ended and begins anew", extra={"event": "watch_anew"})
-        self._stop()
+        self._stop_observer()
         wanted = [
             (path, recursive)
             for path, recursive, watcher in self._folders
@@ -133,21 +137,23 @@ class WatchdogDoorbell:
         if not wanted:
             return
         try:
-            self._observer = self._watch(wanted)
+            self._observer = self._start_observer(wanted)
         except OSError as error:
-            self._complain(error)
+            self._warn_once(error)
             return
-        self._complained = False
-        self._heard.everything()  # what came while nobody watched
-        self._bell.set()
+        self._has_warned = False
+        self._changed_paths.mark_all_changed()  # what came while nobody watched
+        self._pending.set()
 
-    def _watch(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
+    def _start_observer(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
         observer, n_folders = Observer(), count_folders(wanted)
-        self._watched = {path: _identity(path) for path, _ in wanted}
+        self._watched_identities = {path: _identity(path) for path, _ in wanted}
         try:
             for path, recursive in wanted:
-                handler = _Ring(self._bell, self._heard, self._suffixes)
-                observer.schedule(handler, str(path), recursive=recursive, event_filter=_RINGS)
+                handler = _EventHandler(self._pending, self._changed_paths, self._suffixes)
+                observer.schedule(
+                    handler, str(path), recursive=recursive, event_filter=_WATCHED_EVENTS
+                )
             observer.start()
         except OSError:
             observer.stop()  # it holds an inotify descriptor, and other folders' threads run
@@ -169,18 +175,18 @@ class WatchdogDoorbell:
             observer.is_alive()
             and bool(observer.emitters)
             and all(e.is_alive() for e in observer.emitters)
-            and all(_identity(path) == known for path, known in self._watched.items())
+            and all(_identity(path) == known for path, known in self._watched_identities.items())
         )
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
+    def _warn_once(self, error: OSError) -> None:
+        if not self._has_warned:
             log.warning(
                 "cannot watch the inbox for events; it is looked at by the clock instead",
                 extra={"event": "watch_failed", "error": str(error)},
             )
-        self._complained = True
+        self._has_warned = True
 
-    def _stop(self) -> None:
+    def _stop_observer(self) -> None:
         observer, self._observer = self._observer, None
         if observer is not None and observer.is_alive():
             observer.stop()
