@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
-from tests.servers import Postgres, need, running
+from tests.servers import Postgres, require, running
 
 # machines are shared: no deadline; the same examples every time
 settings.register_profile("thoth", deadline=None, derandomize=True, max_examples=60)
@@ -17,7 +17,7 @@ settings.load_profile("thoth")
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of our own, started when the first test asks for it."""
-    need(binaries=("initdb", "postgres", "pg_isready"), modules=("psycopg",))
+    require(binaries=("initdb", "postgres", "pg_isready"), modules=("psycopg",))
     with running(Postgres) as server:
         yield server
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-PATIENCE_S = 120.0  # a broker in Erlang starts slowly on a busy machine
-EVERYWHERE = (*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/rabbitmq/bin"))
+TIMEOUT_S = 120.0  # a broker in Erlang starts slowly on a busy machine
+BINARY_FOLDERS = (*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/rabbitmq/bin"))
 
 
-def need(*, binaries: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> None:
+def require(*, binaries: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> None:
     """Skip with the reason where something is missing; with CI=true fail instead."""
-    missing = [name for name in binaries if find(name) is None]
+    missing = [name for name in binaries if find_binary(name) is None]
     missing += [name for name in modules if importlib.util.find_spec(name) is None]
     if not missing:
         return
@@ -33,9 +33,9 @@ def need(*, binaries: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> No
     pytest.skip(text)
 
 
-def find(name: str) -> str | None:
+def find_binary(name: str) -> str | None:
     """Where a server's program lies; Debian keeps some of them apart."""
-    path = os.pathsep.join([*map(str, sorted(EVERYWHERE, reverse=True)), os.environ["PATH"]])
+    path = os.pathsep.join([*map(str, sorted(BINARY_FOLDERS, reverse=True)), os.environ["PATH"]])
     return shutil.which(name, path=path)
 
 
@@ -114,13 +114,16 @@ class Server:
 
 
 def wait_until(
-    is_so: Callable[[], bool], otherwise: Callable[[], str], *, patience_s: float = PATIENCE_S
+    condition: Callable[[], bool],
+    failure_message: Callable[[], str],
+    *,
+    timeout_s: float = TIMEOUT_S,
 ) -> None:
     """Ask again and again; fail with these words when patience is over."""
-    end = time.monotonic() + patience_s
-    while not is_so():
+    end = time.monotonic() + timeout_s
+    while not condition():
         if time.monotonic() > end:
-            pytest.fail(otherwise())
+            pytest.fail(failure_message())
         time.sleep(0.05)
 
 
@@ -131,14 +134,14 @@ class Postgres(Server):
         super().__init__("postgres")
         self._count = 0
         made = self.launch(
-            str(find("initdb")), "-D", "data", "-U", "thoth", "--auth=trust", "-E", "UTF8"
+            str(find_binary("initdb")), "-D", "data", "-U", "thoth", "--auth=trust", "-E", "UTF8"
         )
-        assert made.wait(PATIENCE_S) == 0, (self.folder / "log.txt").read_text()
+        assert made.wait(TIMEOUT_S) == 0, (self.folder / "log.txt").read_text()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         settings = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "200"}
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-        program = str(find("postgres"))
+        program = str(find_binary("postgres"))
         arguments = ["-D", "data", "-p", str(self.port), "-k", str(self.folder), *options]
         return [program, *arguments], {}
 
@@ -147,7 +150,7 @@ class Postgres(Server):
         super().stop(number)
 
     def is_up(self) -> bool:
-        asked = [str(find("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        asked = [str(find_binary("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(asked, check=False).returncode == 0
 
     def new_database(self, *, like: str = "template1") -> str:
@@ -175,7 +178,7 @@ class Redis(Server):
     def command(self) -> tuple[list[str], dict[str, str]]:
         settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         settings += ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
-        return [str(find("redis-server")), *settings], {}
+        return [str(find_binary("redis-server")), *settings], {}
 
     def is_up(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as line:
@@ -191,7 +194,7 @@ class RabbitMQ(Server):
         super().__init__("rabbitmq")
         self._mapper_port = free_port()
         self._mapper = self.launch(
-            str(find("epmd")), "-port", str(self._mapper_port), "-address", "127.0.0.1"
+            str(find_binary("epmd")), "-port", str(self._mapper_port), "-address", "127.0.0.1"
         )
 
     @property
@@ -202,7 +205,7 @@ class RabbitMQ(Server):
         folder = str(self.folder)
         own = self.folder / "rabbitmq.conf"  # not the one of a node that the machine may have
         own.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
-        return [str(find("rabbitmq-server"))], {
+        return [str(find_binary("rabbitmq-server"))], {
             "RABBITMQ_CONFIG_FILE": str(own),
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
             "ERL_EPMD_PORT": str(self._mapper_port),

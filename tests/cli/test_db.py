@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.place import Place
+from tests.reliability.workspace import Workspace
 from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_RETRY_LATER
 from thoth_watch.infrastructure.service.lock import ProcessLock
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(
         tmp_path / "place",
         transcript={"formats": ["txt", "json"], "name": "{stem}.{language}.{format}"},
     )
@@ -32,11 +32,11 @@ def corrupt(database: Path) -> None:
         file.write(b"\xa5" * 3 * 4096)
 
 
-def test_a_ledger_is_checked_copied_and_made_anew(place: Place, run):
-    config = ("-c", str(place.config))
-    assert run("db", "check", *config).stdout == f"{place.database}: sound\n"
+def test_a_ledger_is_checked_copied_and_made_anew(workspace: Workspace, run):
+    config = ("-c", str(workspace.config))
+    assert run("db", "check", *config).stdout == f"{workspace.database}: sound\n"
 
-    copy = place.folder / "copy.db"
+    copy = workspace.folder / "copy.db"
     assert run("db", "backup", str(copy), *config).stdout == f"{copy}\n"
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT count(*) FROM files WHERE state='DONE'").fetchone() == (
@@ -45,41 +45,43 @@ def test_a_ledger_is_checked_copied_and_made_anew(place: Place, run):
     again = run("db", "backup", str(copy), *config)
     assert (again.returncode, "left alone" in again.stderr) == (EXIT_RETRY_LATER, True)
     assert run("db", "backup", *config).stdout.strip().endswith(".backup")
-    assert not list(place.database.parent.glob(".*.tmp"))
+    assert not list(workspace.database.parent.glob(".*.tmp"))
 
-    corrupt(place.database)
+    corrupt(workspace.database)
     checked = run("db", "check", *config)
     assert checked.returncode == EXIT_CONFIG
     assert "damaged" in checked.stderr
-    assert run("db", "backup", str(place.folder / "bad.db"), *config).returncode == EXIT_CONFIG
-    assert not (place.folder / "bad.db").exists()
+    assert run("db", "backup", str(workspace.folder / "bad.db"), *config).returncode == EXIT_CONFIG
+    assert not (workspace.folder / "bad.db").exists()
 
 
-def test_a_rebuilt_ledger_knows_its_transcripts_and_computes_nothing_again(place: Place, run):
-    config = ("-c", str(place.config))
-    corrupt(place.database)
-    (place.inbox / "1.en.json").unlink()  # what cannot be told to be ours is nobody's
-    (place.inbox / "1.en.txt").write_text("a person's own words\n")
-    texts = {path: path.read_bytes() for path in place.inbox.iterdir()}
+def test_a_rebuilt_ledger_knows_its_transcripts_and_computes_nothing_again(
+    workspace: Workspace, run
+):
+    config = ("-c", str(workspace.config))
+    corrupt(workspace.database)
+    (workspace.inbox / "1.en.json").unlink()  # what cannot be told to be ours is nobody's
+    (workspace.inbox / "1.en.txt").write_text("a person's own words\n")
+    texts = {path: path.read_bytes() for path in workspace.inbox.iterdir()}
     rebuilt = run("db", "rebuild", *config)
 
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert "2 recordings have their transcript; 1 wait" in rebuilt.stdout
-    assert list(place.database.parent.glob("thoth-watch.db.aside-*"))
-    assert {path: path.read_bytes() for path in place.inbox.iterdir()} == texts
-    assert place.query("SELECT count(*) FROM publications") == [(4,)]
+    assert list(workspace.database.parent.glob("thoth-watch.db.aside-*"))
+    assert {path: path.read_bytes() for path in workspace.inbox.iterdir()} == texts
+    assert workspace.query("SELECT count(*) FROM publications") == [(4,)]
 
-    assert place.run("once") == 1  # the person's words stay: a CONFLICT
-    rows = dict(place.query("SELECT path, state FROM files"))
+    assert workspace.run("once") == 1  # the person's words stay: a CONFLICT
+    rows = dict(workspace.query("SELECT path, state FROM files"))
     assert sorted(rows.values()) == ["CONFLICT", "DONE", "DONE"]
-    assert place.query("SELECT count(*) FROM run_files") == [(1,)]
+    assert workspace.query("SELECT count(*) FROM run_files") == [(1,)]
     assert {path: path.read_bytes() for path in texts} == texts
 
 
-def test_a_ledger_is_not_rebuilt_under_a_daemon(place: Place, run):
-    with ProcessLock(place.database.with_name("thoth-watch.db.lock")):
-        refused = run("db", "rebuild", "-c", str(place.config))
+def test_a_ledger_is_not_rebuilt_under_a_daemon(workspace: Workspace, run):
+    with ProcessLock(workspace.database.with_name("thoth-watch.db.lock")):
+        refused = run("db", "rebuild", "-c", str(workspace.config))
 
     assert refused.returncode == EXIT_RETRY_LATER
     assert "works on this ledger" in refused.stderr
-    assert not list(place.database.parent.glob("*.aside-*"))
+    assert not list(workspace.database.parent.glob("*.aside-*"))

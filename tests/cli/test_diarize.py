@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import write
+from tests.end_to_end.conftest import write_recording
 from tests.infrastructure.speakers.fake_pyannote import install, make_pipeline
 from tests.infrastructure.whisper.conftest import make_whisper
 from thoth_watch.bootstrap import SAMPLES
@@ -63,7 +63,7 @@ def test_without_the_package_nothing_is_begun(tmp_path: Path, tiny: Path) -> Non
     nothing = tmp_path / "site/pyannote"  # hides the package where it is installed
     nothing.mkdir(parents=True)
     (nothing / "__init__.py").touch()
-    write(tmp_path / "inbox/talk.wav", seed=1)
+    write_recording(tmp_path / "inbox/talk.wav", seed=1)
     (tmp_path / "config.yaml").write_text(
         f"engine: {{model: '{tiny}', device: cpu}}\ninbox: {{settle_s: 0}}\n"
         "rules: [{match: 'meetings/**', diarize: true}]\n"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.place import Place, write_recording
+from tests.reliability.workspace import Workspace, write_recording
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path)
     document = {
         "inboxes": [
             {"path": "calls", "settle_s": 0.1, "after": "archive"},
@@ -34,26 +34,26 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_each_recording_is_treated_as_its_inbox_and_its_rules_say(place: Place):
+def test_each_recording_is_treated_as_its_inbox_and_its_rules_say(workspace: Workspace):
     for number, name in enumerate(
         ("calls/a.wav", "calls/fr/b.wav", "uploads/c.wav", "uploads/fr/d.wav", "uploads/late.wav")
     ):
-        write_recording(place.folder / name, seed=number)
+        write_recording(workspace.folder / name, seed=number)
     for name in ("uploads/c.wav.ready", "uploads/fr/d.ready"):
-        (place.folder / name).touch()
+        (workspace.folder / name).touch()
 
-    assert place.run("once") == 1, place.log()  # one waits for its sentinel
+    assert workspace.run("once") == 1, workspace.log()  # one waits for its sentinel
 
-    assert files(place.folder / "calls") == {"fr/b.en.txt"}
-    assert files(place.folder / "archive") == {"a.wav", "fr/b.wav"}
-    assert files(place.folder / "texts") == {"a.srt", "c.srt"}
-    assert files(place.folder / "uploads") == {
+    assert files(workspace.folder / "calls") == {"fr/b.en.txt"}
+    assert files(workspace.folder / "archive") == {"a.wav", "fr/b.wav"}
+    assert files(workspace.folder / "texts") == {"a.srt", "c.srt"}
+    assert files(workspace.folder / "uploads") == {
         *("c.wav", "c.wav.ready", "fr/d.wav", "fr/d.ready", "fr/d.en.txt", "late.wav"),
     }
-    (waits,) = place.query("SELECT path, state, reason FROM failures")
-    assert waits[:2] == (str(place.folder / "uploads/late.wav"), "SEEN")
+    (waits,) = workspace.query("SELECT path, state, reason FROM failures")
+    assert waits[:2] == (str(workspace.folder / "uploads/late.wav"), "SEEN")
     assert ".ready" in waits[2]
 
-    (place.folder / "uploads/late.ready").touch()
-    assert place.run("once") == 0, place.log()
-    assert "late.srt" in files(place.folder / "texts")
+    (workspace.folder / "uploads/late.ready").touch()
+    assert workspace.run("once") == 0, workspace.log()
+    assert "late.srt" in files(workspace.folder / "texts")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import write
+from tests.end_to_end.conftest import write_recording
 from tests.infrastructure.whisper.conftest import make_whisper
 from thoth_watch.domain import errors
 
@@ -32,7 +32,7 @@ def whisper(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
 
 def test_twelve_common_flags_give_files_of_the_same_names_and_formats(tmp_path: Path, tiny: Path):
     for number, name in enumerate(("talk.wav", "two words.mp3")):
-        write(tmp_path / name.replace(" ", "-"), seed=number)
+        write_recording(tmp_path / name.replace(" ", "-"), seed=number)
     line = (
         f"talk.wav two-words.mp3 --model {tiny} --language English --task transcribe"
         " --output_dir out --output_format all --device cpu --fp16 False --verbose False"
@@ -54,7 +54,7 @@ def test_twelve_common_flags_give_files_of_the_same_names_and_formats(tmp_path: 
 
 
 def test_hyphens_do_as_well(tmp_path: Path, tiny: Path):
-    write(tmp_path / "talk.wav", seed=1)
+    write_recording(tmp_path / "talk.wav", seed=1)
     line = (
         f"talk.wav --model {tiny} --output-dir out --output-format srt --compute-type int8_float32"
     )

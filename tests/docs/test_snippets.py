@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.conftest import PATIENCE_S, write
+from tests.end_to_end.conftest import TIMEOUT_S, write_recording
 from tests.filled_ledger import fill_ledger
 from tests.infrastructure.whisper.conftest import make_whisper
 from thoth_watch.infrastructure.settings import load
@@ -44,7 +44,7 @@ def test_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path,
     if "sqlite3" in script + page.name and shutil.which("sqlite3") is None:
         pytest.skip("sqlite3 is not installed")
     assert script
-    write(tmp_path / "talk.wav", seed=3)
+    write_recording(tmp_path / "talk.wav", seed=3)
     if "thoth-watch init" not in script:  # the page begins where something has happened already
         (tmp_path / "config.yaml").write_text("inbox: {path: ./inbox}\n")
         (tmp_path / "inbox").mkdir()
@@ -64,7 +64,7 @@ def test_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path,
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -20,8 +20,8 @@ import soundfile
 
 from tests.infrastructure.whisper.conftest import make_whisper
 
-RATE = 16_000
-PATIENCE_S = 900.0  # a start imports torch, which takes long on a busy machine
+RATE_HZ = 16_000
+TIMEOUT_S = 900.0  # a start imports torch, which takes long on a busy machine
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "aiff", "w64.wav", "caf")
 
 
@@ -31,26 +31,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_whisper(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def sound(seed: int, seconds: float) -> np.ndarray:
+def make_samples(seed: int, seconds: float) -> np.ndarray:
     """A tone of its own in bursts, so that no two recordings are the same."""
     random = np.random.default_rng(seed)
-    t = np.arange(round(seconds * RATE)) / RATE
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     bursts = np.clip(np.sin(2 * np.pi * t * (0.5 + random.random())), 0, None)
     tone = np.sin(2 * np.pi * (150 + 800 * random.random()) * t)
     return (0.4 * tone * bursts + 0.02 * random.standard_normal(len(t))).astype(np.float32)
 
 
-def write(path: Path, *, seed: int, seconds: float = 2.0) -> Path:
+def write_recording(path: Path, *, seed: int, seconds: float = 2.0) -> Path:
     """A recording in the format that its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     container = {"opus": "OGG", "oga": "OGG"}.get(path.suffix[1:])
     subtype = "OPUS" if path.suffix == ".opus" else None
-    soundfile.write(path, sound(seed, seconds), RATE, format=container, subtype=subtype)
+    soundfile.write(path, make_samples(seed, seconds), RATE_HZ, format=container, subtype=subtype)
     return path
 
 
 @dataclass
-class Place:
+class Workspace:
     """A folder with everything that the program needs, and what it has done there."""
 
     folder: Path
@@ -91,7 +91,7 @@ class Place:
         """The program until its end."""
         process = self.start(*arguments)
         try:
-            out, err = process.communicate(timeout=PATIENCE_S)
+            out, err = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -115,12 +115,12 @@ class Place:
         """All files of that format below the inbox."""
         return sorted(self.inbox.rglob(f"*.{format_name}"))
 
-    def wait_for(self, what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         """Until it is so, or the process has ended, or patience has."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             try:
-                if self.database.exists() and what():
+                if self.database.exists() and condition():
                     return
             except sqlite3.OperationalError:
                 pass  # the ledger is being made
@@ -131,14 +131,14 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, tiny_model: Path) -> Place:
-    made = Place(tmp_path / "place", tiny_model)
+def workspace(tmp_path: Path, tiny_model: Path) -> Workspace:
+    made = Workspace(tmp_path / "place", tiny_model)
     made.configure()
     return made
 
 
 @pytest.fixture
-def ended() -> Iterator[list[subprocess.Popen[str]]]:
+def background_processes() -> Iterator[list[subprocess.Popen[str]]]:
     """Processes put in here are gone after the test, whatever happened."""
     running: list[subprocess.Popen[str]] = []
     yield running

@@ -11,12 +11,12 @@ import av
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Place, write
+from tests.end_to_end.conftest import Workspace, write_recording
 
 pytestmark = [pytest.mark.timeout(2400)]
 
 
-def silent_video(path: Path) -> None:
+def write_silent_video(path: Path) -> None:
     """A video of ten grey frames, without a sound track."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mpeg4", rate=10)
@@ -30,19 +30,21 @@ def silent_video(path: Path) -> None:
             output.mux(packet)
 
 
-def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(place: Place, tmp_path: Path):
-    write(place.inbox / "good.wav", seed=1)
-    write(place.inbox / "good too.flac", seed=2)
-    (place.inbox / "text.wav").write_text("not a recording at all\n" * 50)
-    (place.inbox / "empty.wav").touch()
-    silent_video(place.inbox / "video.mp4")
-    (place.inbox / "link.wav").symlink_to(write(tmp_path / "outside.wav", seed=3))
-    os.mkfifo(place.inbox / "pipe.wav")
-    (place.inbox / "upload.wav.part").write_bytes(b"half")
+def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(
+    workspace: Workspace, tmp_path: Path
+):
+    write_recording(workspace.inbox / "good.wav", seed=1)
+    write_recording(workspace.inbox / "good too.flac", seed=2)
+    (workspace.inbox / "text.wav").write_text("not a recording at all\n" * 50)
+    (workspace.inbox / "empty.wav").touch()
+    write_silent_video(workspace.inbox / "video.mp4")
+    (workspace.inbox / "link.wav").symlink_to(write_recording(tmp_path / "outside.wav", seed=3))
+    os.mkfifo(workspace.inbox / "pipe.wav")
+    (workspace.inbox / "upload.wav.part").write_bytes(b"half")
 
-    done = place.run("once")
+    done = workspace.run("once")
 
-    states = place.states()
+    states = workspace.states()
     assert done.returncode == 1
     assert (states["good.wav"], states["good too.flac"]) == ("DONE", "DONE")
     assert (states["text.wav"], states["video.mp4"]) == ("RETRY", "RETRY")
@@ -50,7 +52,7 @@ def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(place: Plac
     assert states["empty.wav"] == "SEEN"
     assert "upload.wav.part" not in states
     reasons = dict(
-        place.query(
+        workspace.query(
             "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), reason FROM files"
         )
     )
@@ -59,31 +61,31 @@ def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(place: Plac
     assert "0 bytes" in reasons["empty.wav"]
     for name in ("text.wav", "video.mp4", "empty.wav"):
         assert name in done.stderr
-    assert not (place.inbox / "link.txt").exists()
+    assert not (workspace.inbox / "link.txt").exists()
 
-    status = place.run("status")
+    status = workspace.run("status")
     assert "1 hidden or partial ignored" in " ".join(status.stdout.split())
 
 
-def test_a_model_that_does_not_exist_is_named_on_screen_and_in_the_ledger(place: Place):
-    write(place.inbox / "a.wav", seed=1)
-    place.configure(engine={"model": "nobody/no-such-whisper"})
+def test_a_model_that_does_not_exist_is_named_on_screen_and_in_the_ledger(workspace: Workspace):
+    write_recording(workspace.inbox / "a.wav", seed=1)
+    workspace.configure(engine={"model": "nobody/no-such-whisper"})
 
-    done = place.run("once")
+    done = workspace.run("once")
 
     assert done.returncode == 69
     assert "nobody/no-such-whisper" in done.stderr
     assert "Traceback" not in done.stderr
-    ((status, error),) = place.query("SELECT status, error FROM runs")
+    ((status, error),) = workspace.query("SELECT status, error FROM runs")
     assert status == "FAILED"
     assert "nobody/no-such-whisper" in error
-    assert place.states() == {"a.wav": "SEEN"}
+    assert workspace.states() == {"a.wav": "SEEN"}
 
 
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mount") is None, reason="needs root to mount a small disk"
 )
-def test_a_full_disk_loses_nothing(place: Place, tmp_path: Path):
+def test_a_full_disk_loses_nothing(workspace: Workspace, tmp_path: Path):
     disk = tmp_path / "small"
     disk.mkdir()
     mounted = subprocess.run(
@@ -96,20 +98,22 @@ def test_a_full_disk_loses_nothing(place: Place, tmp_path: Path):
         pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
     try:
         for n in range(3):
-            write(disk / f"{n}.wav", seed=n, seconds=2.0)
+            write_recording(disk / f"{n}.wav", seed=n, seconds=2.0)
         filler = disk / "filler"
         room = os.statvfs(disk)
         filler.write_bytes(b"x" * room.f_bavail * room.f_frsize)
-        place.configure(inbox={"path": str(disk)}, engine={"vad": "off"})  # an empty text would fit
-        full = place.run("once")
+        workspace.configure(
+            inbox={"path": str(disk)}, engine={"vad": "off"}
+        )  # an empty text would fit
+        full = workspace.run("once")
         assert full.returncode == 1
         assert "the disk is full; make room" in full.stderr
-        assert set(place.states().values()) == {"RETRY"}
+        assert set(workspace.states().values()) == {"RETRY"}
         assert list(disk.glob("*.txt")) == []
 
         filler.unlink()
-        place.run("retry", "--all")
-        done = place.run("once")
+        workspace.run("retry", "--all")
+        done = workspace.run("once")
         assert done.returncode == 0, done.stderr
         assert len(list(disk.glob("*.txt"))) == 3
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.end_to_end.conftest import Place, write
+from tests.end_to_end.conftest import Workspace, write_recording
 
 pytestmark = [pytest.mark.timeout(2400)]
 
@@ -21,23 +21,25 @@ FOLDERS = ("a", "a/b", "a/b/c")
 N_FILES = 40
 
 
-def recordings(folder: Path) -> list[Path]:
+def write_recordings(folder: Path) -> list[Path]:
     """Forty recordings in three nested folders, each of eight formats in turn."""
     return [
-        write(
+        write_recording(
             folder / FOLDERS[n % 3] / f"{n:02}.{SUFFIXES[n % 8]}", seed=n, seconds=0.8 + n % 5 * 0.5
         )
         for n in range(N_FILES)
     ]
 
 
-def check_everything(place: Place, max_files: int = 16) -> None:
-    assert place.query("SELECT DISTINCT state FROM files") == [("DONE",)]
-    assert len(place.transcripts("txt")) == len(place.transcripts("json")) == N_FILES
-    (n_runs,) = place.query("SELECT count(*) FROM runs")[0]
+def check_everything(workspace: Workspace, max_files: int = 16) -> None:
+    assert workspace.query("SELECT DISTINCT state FROM files") == [("DONE",)]
+    assert len(workspace.transcripts("txt")) == len(workspace.transcripts("json")) == N_FILES
+    (n_runs,) = workspace.query("SELECT count(*) FROM runs")[0]
     assert n_runs <= math.ceil(N_FILES / max_files) + 4
-    assert place.query("SELECT file_id FROM run_files GROUP BY file_id HAVING count(*) > 1") == []
-    for transcript in place.transcripts("json"):
+    assert (
+        workspace.query("SELECT file_id FROM run_files GROUP BY file_id HAVING count(*) > 1") == []
+    )
+    for transcript in workspace.transcripts("json"):
         said = json.loads(transcript.read_text())
         source = next(
             p
@@ -46,12 +48,14 @@ def check_everything(place: Place, max_files: int = 16) -> None:
         )
         samples, rate = soundfile.read(source)
         assert said["duration"] == pytest.approx(len(samples) / rate, abs=0.25)
-    (run,) = place.query("SELECT device, precision, engine, realtime_factor > 0 FROM runs LIMIT 1")
+    (run,) = workspace.query(
+        "SELECT device, precision, engine, realtime_factor > 0 FROM runs LIMIT 1"
+    )
     assert run[0] == "cpu"
     assert run[2:] == ("batch", 1)
 
 
-def stall(source: Path, target: Path) -> None:
+def copy_with_pause(source: Path, target: Path) -> None:
     """Write half of it, wait for longer than it takes to settle, write the rest."""
     content = source.read_bytes()
     with target.open("wb") as file:
@@ -62,38 +66,38 @@ def stall(source: Path, target: Path) -> None:
 
 
 def test_forty_files_dropped_while_the_daemon_runs(
-    place: Place, tmp_path: Path, ended: list[subprocess.Popen[str]]
+    workspace: Workspace, tmp_path: Path, background_processes: list[subprocess.Popen[str]]
 ):
-    sources = recordings(tmp_path / "elsewhere")
-    daemon = place.start("run")
-    ended.append(daemon)
-    place.wait_for(lambda: True, daemon)
+    sources = write_recordings(tmp_path / "elsewhere")
+    daemon = workspace.start("run")
+    background_processes.append(daemon)
+    workspace.wait_for(lambda: True, daemon)
     for folder in FOLDERS:
-        (place.inbox / folder).mkdir()
+        (workspace.inbox / folder).mkdir()
     slow = sources.pop(7)
     for n, source in enumerate(sources):
-        target = place.inbox / source.relative_to(tmp_path / "elsewhere")
+        target = workspace.inbox / source.relative_to(tmp_path / "elsewhere")
         (shutil.copy if n % 2 else shutil.move)(source, target)
-    stall(slow, place.inbox / slow.relative_to(tmp_path / "elsewhere"))
+    copy_with_pause(slow, workspace.inbox / slow.relative_to(tmp_path / "elsewhere"))
 
-    place.wait_for(
-        lambda: place.query("SELECT count(*) FROM files WHERE state = 'DONE'") == [(N_FILES,)],
+    workspace.wait_for(
+        lambda: workspace.query("SELECT count(*) FROM files WHERE state = 'DONE'") == [(N_FILES,)],
         daemon,
     )
     daemon.terminate()
     _, err = daemon.communicate(timeout=300)
 
     assert daemon.returncode == 0, err
-    check_everything(place)
+    check_everything(workspace)
 
 
-def test_forty_files_that_were_there_before_are_drained_by_once(place: Place):
-    recordings(place.inbox)
+def test_forty_files_that_were_there_before_are_drained_by_once(workspace: Workspace):
+    write_recordings(workspace.inbox)
 
-    done = place.run("once")
+    done = workspace.run("once")
 
     assert done.returncode == 0, done.stderr
-    check_everything(place)
-    again = place.run("once")
+    check_everything(workspace)
+    again = workspace.run("once")
     assert again.returncode == 0, again.stderr
-    assert len(place.transcripts("txt")) == N_FILES
+    assert len(workspace.transcripts("txt")) == N_FILES

@@ -27,218 +27,218 @@ class Arrival:
     def path(self) -> Path:
         return self.folder / "a.wav"
 
-    def made_outside(self, name: str = "a.wav") -> Path:
+    def create_outside(self, name: str = "a.wav") -> Path:
         path = self.outside / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.content)
         return path
 
-    def parts(self, n: int = 8) -> list[bytes]:
+    def split_content(self, n: int = 8) -> list[bytes]:
         size = -(-len(self.content) // n)
         return [self.content[at : at + size] for at in range(0, len(self.content), size)]
 
 
-def copied(to: Arrival) -> Path:
-    to.path.write_bytes(to.content)
-    return to.path
+def copy_file(arrival: Arrival) -> Path:
+    arrival.path.write_bytes(arrival.content)
+    return arrival.path
 
 
-def copied_by_the_kernel(to: Arrival) -> Path:
-    return Path(shutil.copyfile(to.made_outside(), to.path))
+def copy_in_kernel(arrival: Arrival) -> Path:
+    return Path(shutil.copyfile(arrival.create_outside(), arrival.path))
 
 
-def written_slowly_with_a_stall(to: Arrival) -> Path:
-    with to.path.open("wb", buffering=0) as file:
-        for part in to.parts(2):
+def write_with_pause(arrival: Arrival) -> Path:
+    with arrival.path.open("wb", buffering=0) as file:
+        for part in arrival.split_content(2):
             file.write(part)
             time.sleep(STALL_S)
-    return to.path
+    return arrival.path
 
 
-def written_backwards_into_reserved_room(to: Arrival) -> Path:
-    file = os.open(to.path, os.O_CREAT | os.O_RDWR)
-    os.posix_fallocate(file, 0, len(to.content))
-    half = len(to.content) // 2
-    for at, end in ((half, len(to.content)), (0, half)):
-        os.pwrite(file, to.content[at:end], at)
+def write_backwards_into_preallocated_file(arrival: Arrival) -> Path:
+    file = os.open(arrival.path, os.O_CREAT | os.O_RDWR)
+    os.posix_fallocate(file, 0, len(arrival.content))
+    half = len(arrival.content) // 2
+    for at, end in ((half, len(arrival.content)), (0, half)):
+        os.pwrite(file, arrival.content[at:end], at)
         time.sleep(STALL_S)
     os.close(file)
-    return to.path
+    return arrival.path
 
 
-def written_through_a_memory_map(to: Arrival) -> Path:
-    file = os.open(to.path, os.O_CREAT | os.O_RDWR)
-    os.ftruncate(file, len(to.content))
-    with mmap.mmap(file, len(to.content)) as memory:
-        half = len(to.content) // 2
-        memory[:half] = to.content[:half]
+def write_through_mmap(arrival: Arrival) -> Path:
+    file = os.open(arrival.path, os.O_CREAT | os.O_RDWR)
+    os.ftruncate(file, len(arrival.content))
+    with mmap.mmap(file, len(arrival.content)) as memory:
+        half = len(arrival.content) // 2
+        memory[:half] = arrival.content[:half]
         time.sleep(STALL_S)
-        memory[half:] = to.content[half:]
+        memory[half:] = arrival.content[half:]
     os.close(file)
-    return to.path
+    return arrival.path
 
 
-def closed_after_each_part(to: Arrival) -> Path:
-    for part in to.parts():
-        with to.path.open("ab") as file:
+def append_and_close_each_part(arrival: Arrival) -> Path:
+    for part in arrival.split_content():
+        with arrival.path.open("ab") as file:
             file.write(part)
         time.sleep(PAUSE_S)
-    return to.path
+    return arrival.path
 
 
-def written_again_from_the_beginning(to: Arrival) -> Path:
-    for end in (100, len(to.content) // 2, len(to.content)):
-        to.path.write_bytes(to.content[:end])
+def rewrite_from_start(arrival: Arrival) -> Path:
+    for end in (100, len(arrival.content) // 2, len(arrival.content)):
+        arrival.path.write_bytes(arrival.content[:end])
         time.sleep(PAUSE_S)
-    return to.path
+    return arrival.path
 
 
-def renamed_from_a_hidden_name(to: Arrival) -> Path:
-    hidden = to.folder / ".a.wav.Xy12zQ"
-    hidden.write_bytes(to.content)
-    return hidden.rename(to.path)
+def rename_from_hidden_name(arrival: Arrival) -> Path:
+    hidden = arrival.folder / ".a.wav.Xy12zQ"
+    hidden.write_bytes(arrival.content)
+    return hidden.rename(arrival.path)
 
 
-def renamed_from_a_download(to: Arrival) -> Path:
-    partial = to.folder / "a.wav.part"
-    partial.write_bytes(to.content)
+def rename_from_partial_download(arrival: Arrival) -> Path:
+    partial = arrival.folder / "a.wav.part"
+    partial.write_bytes(arrival.content)
     time.sleep(STALL_S)
-    return partial.rename(to.path)
+    return partial.rename(arrival.path)
 
 
-def put_in_the_place_of_an_empty_file(to: Arrival) -> Path:
-    to.path.touch()
+def replace_empty_file(arrival: Arrival) -> Path:
+    arrival.path.touch()
     time.sleep(STALL_S)
-    return renamed_from_a_download(to)
+    return rename_from_partial_download(arrival)
 
 
-def written_into_an_empty_file(to: Arrival) -> Path:
-    to.path.touch()
+def write_into_empty_file(arrival: Arrival) -> Path:
+    arrival.path.touch()
     time.sleep(STALL_S)
-    return copied(to)
+    return copy_file(arrival)
 
 
-def moved_in(to: Arrival) -> Path:
-    return to.made_outside().rename(to.path)
+def move_in(arrival: Arrival) -> Path:
+    return arrival.create_outside().rename(arrival.path)
 
 
-def moved_in_with_old_times(to: Arrival) -> Path:
-    made = to.made_outside()
+def move_in_with_old_mtime(arrival: Arrival) -> Path:
+    made = arrival.create_outside()
     os.utime(made, (1e9, 1e9))
-    return made.rename(to.path)
+    return made.rename(arrival.path)
 
 
-def linked_in(to: Arrival) -> Path:
-    to.path.hardlink_to(to.made_outside())
-    return to.path
+def hard_link(arrival: Arrival) -> Path:
+    arrival.path.hardlink_to(arrival.create_outside())
+    return arrival.path
 
 
-def linked_from_an_unnamed_file(to: Arrival) -> Path:
-    file = os.open(to.folder, os.O_WRONLY | os.O_TMPFILE)
-    os.write(file, to.content)
-    folder = os.open(to.folder, os.O_RDONLY)
-    os.link(f"/proc/self/fd/{file}", to.path.name, dst_dir_fd=folder, follow_symlinks=True)
+def link_from_unnamed_file(arrival: Arrival) -> Path:
+    file = os.open(arrival.folder, os.O_WRONLY | os.O_TMPFILE)
+    os.write(file, arrival.content)
+    folder = os.open(arrival.folder, os.O_RDONLY)
+    os.link(f"/proc/self/fd/{file}", arrival.path.name, dst_dir_fd=folder, follow_symlinks=True)
     os.close(folder)
     os.close(file)
-    return to.path
+    return arrival.path
 
 
-def moved_in_with_its_folders(to: Arrival) -> Path:
-    to.made_outside("deep/er/a.wav")
-    (to.outside / "deep").rename(to.folder / "deep")
-    return to.folder / "deep/er/a.wav"
+def move_in_folder_tree(arrival: Arrival) -> Path:
+    arrival.create_outside("deep/er/a.wav")
+    (arrival.outside / "deep").rename(arrival.folder / "deep")
+    return arrival.folder / "deep/er/a.wav"
 
 
-def made_together_with_its_folders(to: Arrival) -> Path:
-    path = to.folder / "one/two/three/a.wav"
+def create_with_parent_folders(arrival: Arrival) -> Path:
+    path = arrival.folder / "one/two/three/a.wav"
     path.parent.mkdir(parents=True)
-    path.write_bytes(to.content)
+    path.write_bytes(arrival.content)
     return path
 
 
-def renamed_twice(to: Arrival) -> Path:
-    first = to.folder / "first.wav"
-    first.write_bytes(to.content)
+def rename_twice(arrival: Arrival) -> Path:
+    first = arrival.folder / "first.wav"
+    first.write_bytes(arrival.content)
     time.sleep(PAUSE_S)
-    second = first.rename(to.folder / "second.mp3")
+    second = first.rename(arrival.folder / "second.mp3")
     time.sleep(PAUSE_S)
-    return second.rename(to.path)
+    return second.rename(arrival.path)
 
 
-def renamed_in_another_case(to: Arrival) -> Path:
-    to.path.write_bytes(to.content)
+def rename_to_upper_case(arrival: Arrival) -> Path:
+    arrival.path.write_bytes(arrival.content)
     time.sleep(PAUSE_S)
-    return to.path.rename(to.folder / "A.WAV")
+    return arrival.path.rename(arrival.folder / "A.WAV")
 
 
-def moved_to_another_folder(to: Arrival) -> Path:
-    to.path.write_bytes(to.content)
-    other = to.folder / "other"
+def move_to_other_folder(arrival: Arrival) -> Path:
+    arrival.path.write_bytes(arrival.content)
+    other = arrival.folder / "other"
     other.mkdir()
     time.sleep(PAUSE_S)
-    return to.path.rename(other / "a.wav")
+    return arrival.path.rename(other / "a.wav")
 
 
-def in_a_folder_that_is_renamed(to: Arrival) -> Path:
-    folder = to.folder / "before"
+def rename_parent_folder(arrival: Arrival) -> Path:
+    folder = arrival.folder / "before"
     folder.mkdir()
-    (folder / "a.wav").write_bytes(to.content)
+    (folder / "a.wav").write_bytes(arrival.content)
     time.sleep(PAUSE_S)
-    return folder.rename(to.folder / "after") / "a.wav"
+    return folder.rename(arrival.folder / "after") / "a.wav"
 
 
-def deleted_and_made_again(to: Arrival) -> Path:
-    to.path.write_bytes(to.content[: len(to.content) // 2])
+def delete_and_recreate(arrival: Arrival) -> Path:
+    arrival.path.write_bytes(arrival.content[: len(arrival.content) // 2])
     time.sleep(PAUSE_S)
-    to.path.unlink()
-    return copied(to)
+    arrival.path.unlink()
+    return copy_file(arrival)
 
 
-def put_in_the_place_of_a_shorter_one(to: Arrival) -> Path:
-    to.path.write_bytes(to.content[: len(to.content) // 2])
+def replace_shorter_file(arrival: Arrival) -> Path:
+    arrival.path.write_bytes(arrival.content[: len(arrival.content) // 2])
     time.sleep(PAUSE_S)
-    return to.made_outside().rename(to.path)
+    return arrival.create_outside().rename(arrival.path)
 
 
-def touched_while_it_settles(to: Arrival) -> Path:
-    to.path.write_bytes(to.content)
+def touch_while_settling(arrival: Arrival) -> Path:
+    arrival.path.write_bytes(arrival.content)
     for second in range(5):
-        os.utime(to.path, (1e9 + second, 1e9 + second))
-        to.path.chmod(0o440)
+        os.utime(arrival.path, (1e9 + second, 1e9 + second))
+        arrival.path.chmod(0o440)
         time.sleep(PAUSE_S)
-    return to.path
+    return arrival.path
 
 
-def put_in_the_place_of_a_symlink(to: Arrival) -> Path:
-    to.path.symlink_to(to.made_outside())
+def replace_symlink(arrival: Arrival) -> Path:
+    arrival.path.symlink_to(arrival.create_outside())
     time.sleep(STALL_S)
-    return to.made_outside("b.wav").rename(to.path)
+    return arrival.create_outside("b.wav").rename(arrival.path)
 
 
-WAYS: tuple[Callable[[Arrival], Path], ...] = (
-    copied,
-    copied_by_the_kernel,
-    written_slowly_with_a_stall,
-    written_backwards_into_reserved_room,
-    written_through_a_memory_map,
-    closed_after_each_part,
-    written_again_from_the_beginning,
-    renamed_from_a_hidden_name,
-    renamed_from_a_download,
-    put_in_the_place_of_an_empty_file,
-    written_into_an_empty_file,
-    moved_in,
-    moved_in_with_old_times,
-    linked_in,
-    linked_from_an_unnamed_file,
-    moved_in_with_its_folders,
-    made_together_with_its_folders,
-    renamed_twice,
-    renamed_in_another_case,
-    moved_to_another_folder,
-    in_a_folder_that_is_renamed,
-    deleted_and_made_again,
-    put_in_the_place_of_a_shorter_one,
-    touched_while_it_settles,
-    put_in_the_place_of_a_symlink,
+ARRIVAL_METHODS: tuple[Callable[[Arrival], Path], ...] = (
+    copy_file,
+    copy_in_kernel,
+    write_with_pause,
+    write_backwards_into_preallocated_file,
+    write_through_mmap,
+    append_and_close_each_part,
+    rewrite_from_start,
+    rename_from_hidden_name,
+    rename_from_partial_download,
+    replace_empty_file,
+    write_into_empty_file,
+    move_in,
+    move_in_with_old_mtime,
+    hard_link,
+    link_from_unnamed_file,
+    move_in_folder_tree,
+    create_with_parent_folders,
+    rename_twice,
+    rename_to_upper_case,
+    move_to_other_folder,
+    rename_parent_folder,
+    delete_and_recreate,
+    replace_shorter_file,
+    touch_while_settling,
+    replace_symlink,
 )

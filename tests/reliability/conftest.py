@@ -14,7 +14,7 @@ import pytest
 
 from tests.application.conftest import Harness, empty_ledger
 from tests.fakes import FakeClock, FakeEngines, HashingEngine
-from tests.reliability.place import Place
+from tests.reliability.workspace import Workspace
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
 from thoth_watch.infrastructure.inbox import FolderInbox
 from thoth_watch.infrastructure.inbox.local_files import LocalFiles
@@ -23,29 +23,29 @@ from thoth_watch.infrastructure.publishing import DurablePublisher
 
 __all__ = ["empty_ledger"]
 
-MEMORY = Path("/dev/shm")
+SHM_FOLDER = Path("/dev/shm")
 
 
 @pytest.fixture
-def quick_folder(tmp_path: Path) -> Iterator[Path]:
+def ram_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory, where fsync costs nothing: kill -9 loses nothing that was written."""
-    if not os.access(MEMORY, os.W_OK):
+    if not os.access(SHM_FOLDER, os.W_OK):
         yield tmp_path
         return
-    made = Path(tempfile.mkdtemp(prefix="thoth-", dir=MEMORY))
+    made = Path(tempfile.mkdtemp(prefix="thoth-", dir=SHM_FOLDER))
     yield made
     shutil.rmtree(made)
 
 
 @pytest.fixture
-def place(quick_folder: Path) -> Iterator[Place]:
-    made = Place(quick_folder / "place")
+def workspace(ram_folder: Path) -> Iterator[Workspace]:
+    made = Workspace(ram_folder / "place")
     yield made
     made.close()
 
 
 @pytest.fixture
-def workshop(quick_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., Harness]]:
+def make_harness(ram_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., Harness]]:
     """Makes a house whose edges are real: folder, decoder, publisher; the clock is not."""
     with ExitStack() as stack:
         numbers = iter(range(10**6))
@@ -53,7 +53,7 @@ def workshop(quick_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., H
         def make(
             limits: DecodeLimits | None = None, decoder: WorkerDecoder | None = None
         ) -> Harness:
-            folder = quick_folder / f"workshop-{next(numbers)}"
+            folder = ram_folder / f"workshop-{next(numbers)}"
             (folder / "inbox").mkdir(parents=True)
             path = folder / "thoth-watch.db"
             shutil.copy(empty_ledger, path)

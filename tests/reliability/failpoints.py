@@ -34,7 +34,7 @@ MODULES = (
     "thoth_watch.infrastructure.inbox.local_files",
     "thoth_watch.infrastructure.audio.safe_open",
 )
-LEDGER = "thoth_watch.infrastructure.ledger.connection"
+LEDGER_MODULE = "thoth_watch.infrastructure.ledger.connection"
 SQLITE_ERRORS = {"ENOSPC": "SQLITE_FULL", "EDQUOT": "SQLITE_FULL", "EROFS": "SQLITE_READONLY"}
 
 
@@ -68,7 +68,7 @@ class Failpoints:
         return self._action
 
 
-class WatchedCalls:
+class OsProxy:
     """The os module as one module of the product sees it."""
 
     def __init__(self, module: str, points: Failpoints) -> None:
@@ -90,7 +90,7 @@ class WatchedCalls:
         return watched
 
 
-class WatchedSqlite:
+class SqliteProxy:
     """The sqlite3 module as the ledger sees it: a point before and after each commit that changed something."""
 
     def __init__(self, points: Failpoints) -> None:
@@ -120,19 +120,19 @@ class WatchedSqlite:
 
 
 def install(points: Failpoints) -> dict[ModuleType, dict[str, Any]]:
-    """Put the points in; what was there before, for `remove`."""
+    """Put the points in; what was there before, for `uninstall`."""
     before: dict[ModuleType, dict[str, Any]] = {}
     for name in MODULES:
         module = import_module(name)
         before[module] = {"os": vars(module)["os"]}
-        module.os = WatchedCalls(name, points)  # type: ignore[attr-defined]
-    ledger = import_module(LEDGER)
+        module.os = OsProxy(name, points)  # type: ignore[attr-defined]
+    ledger = import_module(LEDGER_MODULE)
     before[ledger] = {"sqlite3": vars(ledger)["sqlite3"]}
-    ledger.sqlite3 = WatchedSqlite(points)  # type: ignore[attr-defined]
+    ledger.sqlite3 = SqliteProxy(points)  # type: ignore[attr-defined]
     return before
 
 
-def remove(before: dict[ModuleType, dict[str, Any]]) -> None:
+def uninstall(before: dict[ModuleType, dict[str, Any]]) -> None:
     """Take the points out again."""
     for module, names in before.items():
         vars(module).update(names)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NEEDED = ("thoth_watch", "tests", "pyproject.toml")
+COPIED_PATHS = ("thoth_watch", "tests", "pyproject.toml")
 TIME_LIMIT_S = 900
 INFRASTRUCTURE = "thoth_watch/infrastructure"
-ORDER = "tests/reliability/test_power_cuts.py::test_content_is_durable_before_its_name_and_its_name_before_done"
+ORDER_TEST = "tests/reliability/test_power_cuts.py::test_content_is_durable_before_its_name_and_its_name_before_done"
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ MUTANTS = (
                 "            rest = rest[os.write(file, rest) :]",
             ),
         ),
-        ORDER,
+        ORDER_TEST,
     ),
     Mutant(
         "the folder is not made durable",
         f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (("        os.fsync(folder)", "        pass"),),
-        ORDER,
+        ORDER_TEST,
     ),
     Mutant(
         "the ledger's commits are not made durable",
@@ -131,7 +131,7 @@ MUTANTS = (
         "tests/domain/test_settling.py",
     ),
 )
-MOVING = (
+MOVE_MUTANTS = (
     Mutant(
         "a recording is moved over what has its name",
         f"{INFRASTRUCTURE}/publishing/mover.py",
@@ -158,16 +158,16 @@ MOVING = (
 )
 
 
-def is_red(mutant: Mutant | None, tests: list[str]) -> bool:
+def has_failing_test(mutant: Mutant | None, tests: list[str]) -> bool:
     """Whether a test fails in a copy of the program with that bug in it."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
-        for name in NEEDED:
+        for name in COPIED_PATHS:
             source = REPOSITORY / name
             put = shutil.copytree if source.is_dir() else shutil.copy
             put(source, copy / name)
         if mutant is not None:
-            spoil(copy / mutant.file, mutant)
+            apply_mutant(copy / mutant.file, mutant)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
             cwd=copy,
@@ -181,7 +181,7 @@ def is_red(mutant: Mutant | None, tests: list[str]) -> bool:
         return done.returncode == 1
 
 
-def spoil(path: Path, mutant: Mutant) -> None:
+def apply_mutant(path: Path, mutant: Mutant) -> None:
     """Put the bug in. It is an error if the place is no longer there: the mutant would be none."""
     text = path.read_text()
     for old, new in mutant.changes:
@@ -197,7 +197,7 @@ def count_killed(mutants: tuple[Mutant, ...]) -> int:
     """Try each; says of each whether it was killed."""
     n_killed = 0
     for mutant in mutants:
-        killed = is_red(mutant, [mutant.test])
+        killed = has_failing_test(mutant, [mutant.test])
         n_killed += killed
         print(f"{'killed  ' if killed else 'SURVIVED'} {mutant.name}", flush=True)
     print(f"{n_killed} of {len(mutants)} killed", flush=True)
@@ -205,10 +205,10 @@ def count_killed(mutants: tuple[Mutant, ...]) -> int:
 
 
 def main() -> None:
-    tests = sorted({mutant.test for mutant in (*MOVING, *MUTANTS)})
-    if is_red(None, tests):
+    tests = sorted({mutant.test for mutant in (*MOVE_MUTANTS, *MUTANTS)})
+    if has_failing_test(None, tests):
         raise SystemExit("the tests are red without a mutant; mend them first")
-    survived = len(MOVING) - count_killed(MOVING)
+    survived = len(MOVE_MUTANTS) - count_killed(MOVE_MUTANTS)
     survived += len(MUTANTS) - count_killed(MUTANTS)
     sys.exit(survived > 0)
 

@@ -25,29 +25,29 @@ from thoth_watch.infrastructure.publishing import leftovers
 
 
 class SlowEngine(HashingEngine):
-    """Takes so many seconds for each recording, and never ends with one that sounds like `trap`."""
+    """Takes so many seconds for each recording, and never ends with one that sounds like `hang_on`."""
 
-    def __init__(self, seconds: float, trap: str) -> None:
+    def __init__(self, seconds: float, hang_on: str) -> None:
         super().__init__()
-        self._seconds, self._trap = seconds, trap
+        self._seconds, self._hang_on = seconds, hang_on
 
     def transcribe_one(self, recording: Recording) -> str:
         time.sleep(self._seconds)
         text = super().transcribe_one(recording)
-        if text == self._trap:
+        if text == self._hang_on:
             print("the engine hangs", flush=True)
             threading.Event().wait()
         return text
 
 
-def before_worker(prelude: str) -> None:
+def set_worker_prelude(prelude: str) -> None:
     """Have each decode worker run some code before it begins."""
     if prelude:
         boot = worker_process._BOOT
         worker_process._BOOT = boot.replace("from thoth", f"{prelude}; from thoth", 1)
 
 
-def break_watcher_on_signal(how: str) -> None:
+def break_watcher_on_signal(failure_mode: str) -> None:
     """On SIGUSR1 end watchdog's emitters, or have its handler raise at the next event; or hear nothing."""
     bells: list[WatchdogWatcher] = []
     enter, ring = WatchdogWatcher.__enter__, _EventHandler.on_any_event
@@ -58,7 +58,7 @@ def break_watcher_on_signal(how: str) -> None:
         return enter(bell)
 
     def ring_or_raise(self: _EventHandler, event: Any) -> None:
-        if how == "deaf":
+        if failure_mode == "deaf":
             return
         if is_due.is_set():
             is_due.clear()
@@ -66,7 +66,7 @@ def break_watcher_on_signal(how: str) -> None:
         ring(self, event)
 
     def strike(*_: Any) -> None:
-        if how == "handler":
+        if failure_mode == "handler":
             is_due.set()
             return
         observer = bells[-1]._observer
@@ -90,9 +90,9 @@ def main() -> None:
 
     engines.build_engine = build_engine  # type: ignore[assignment]
     leftovers.MIN_AGE_S = float(os.environ.get("LEFTOVERS_AGE_S", leftovers.MIN_AGE_S))
-    before_worker(os.environ.get("WORKER_PRELUDE", ""))
-    if how := os.environ.get("WATCHER_BREAKS"):
-        break_watcher_on_signal(how)
+    set_worker_prelude(os.environ.get("WORKER_PRELUDE", ""))
+    if failure_mode := os.environ.get("WATCHER_BREAKS"):
+        break_watcher_on_signal(failure_mode)
     plan, trace = os.environ.get("FAILPOINT", ""), os.environ.get("FAILPOINT_TRACE")
     if plan or trace:
         install(Failpoints(plan, Path(trace) if trace else None))

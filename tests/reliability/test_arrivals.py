@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.arrivals import SETTLE_S, WAYS, Arrival
-from tests.reliability.place import Place, write_recording
+from tests.reliability.arrivals import ARRIVAL_METHODS, SETTLE_S, Arrival
+from tests.reliability.workspace import Workspace, write_recording
 
 full = pytest.mark.reliability
 RESCAN_S = 1.0
@@ -19,26 +19,29 @@ RESCAN_S = 1.0
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("mode", "judges_seconds"),
+    ("mode", "is_latency_checked"),
     [
         ("inotify", False),
         *(pytest.param(m, True, marks=full) for m in ("inotify", "polling", "deaf")),
     ],
 )
 def test_a_recording_is_read_once_and_not_before_its_writer_is_done(
-    place: Place, mode: str, judges_seconds: bool
+    workspace: Workspace, mode: str, is_latency_checked: bool
 ):
-    assert len(WAYS) == 25
+    assert len(ARRIVAL_METHODS) == 25
     watcher = "polling" if mode == "polling" else "inotify"
-    place.configure(
+    workspace.configure(
         inbox={"settle_s": SETTLE_S, "rescan_s": RESCAN_S, "watcher": watcher},
         batch={"max_files": 64},
     )
-    daemon = place.start("run", WATCHER_BREAKS="deaf" if mode == "deaf" else "")
-    place.wait_for(lambda: "engine loaded" in place.log(), daemon)
+    daemon = workspace.start("run", WATCHER_BREAKS="deaf" if mode == "deaf" else "")
+    workspace.wait_for(lambda: "engine loaded" in workspace.log(), daemon)
     arrivals = []
-    for number, way in enumerate(WAYS):
-        folder, outside = place.inbox / way.__name__, place.folder / "outside" / way.__name__
+    for number, way in enumerate(ARRIVAL_METHODS):
+        folder, outside = (
+            workspace.inbox / way.__name__,
+            workspace.folder / "outside" / way.__name__,
+        )
         folder.mkdir()
         outside.mkdir(parents=True)
         text = write_recording(outside / "original", seed=number)
@@ -51,29 +54,29 @@ def test_a_recording_is_read_once_and_not_before_its_writer_is_done(
 
     with ThreadPoolExecutor(len(arrivals)) as writers:
         came = list(writers.map(arrive, arrivals))
-    place.wait_for(lambda: place.n("DONE") >= len(came), daemon)
+    workspace.wait_for(lambda: workspace.count_files("DONE") >= len(came), daemon)
     daemon.terminate()
     assert daemon.wait(60) == 0
 
     states = {
         Path(os.fsdecode(p)): s
-        for p, s in place.query("SELECT path_raw, state FROM files WHERE state != 'GONE'")
+        for p, s in workspace.query("SELECT path_raw, state FROM files WHERE state != 'GONE'")
     }
     assert states == {path: "DONE" for path, _, _ in came}
     assert [p for p, text, _ in came if p.with_suffix(".txt").read_text() != text] == []
-    claimed = times(place, "CLAIMED")
+    claimed = transition_times(workspace, "CLAIMED")
     assert sorted(path for path, _ in claimed) == sorted(path for path, _, _ in came)
-    if judges_seconds:
-        settled = dict(times(place, "READY"))
+    if is_latency_checked:
+        settled = dict(transition_times(workspace, "READY"))
         allowed = timedelta(seconds=SETTLE_S + 2 * RESCAN_S)
         late = {p: settled[p] - end for p, _, end in came if settled[p] - end > allowed}
         assert late == {}
-    place.check_ledger()
+    workspace.check_ledger()
 
 
-def times(place: Place, state: str) -> list[tuple[Path, datetime]]:
+def transition_times(workspace: Workspace, state: str) -> list[tuple[Path, datetime]]:
     """Which file came to that state when, in time order."""
-    rows = place.query(
+    rows = workspace.query(
         "SELECT path_raw, at FROM transitions JOIN files ON file_id = files.id"
         f" WHERE after = '{state}' ORDER BY transitions.id"
     )

@@ -22,28 +22,32 @@ from thoth_watch.domain.audio import AUDIO_EXTENSIONS
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
 
-CORPUS = os.environ.get("AWKWARD_CORPUS")
-SPEECH = os.environ.get("SPEECH_CORPUS")
-ENDS = {State.DONE, State.FAILED, State.QUARANTINED, State.REFUSED, State.CONFLICT}
-A_WEEK_S = 7 * 86_400.0
-AGREE_S = 0.25
+AWKWARD_CORPUS = os.environ.get("AWKWARD_CORPUS")
+SPEECH_CORPUS = os.environ.get("SPEECH_CORPUS")
+FINAL_STATES = {State.DONE, State.FAILED, State.QUARANTINED, State.REFUSED, State.CONFLICT}
+WEEK_S = 7 * 86_400.0
+TOLERANCE_S = 0.25
 
 pytestmark = [
     pytest.mark.reliability,
     pytest.mark.timeout(1800),
 ]
-awkward = pytest.mark.skipif(CORPUS is None, reason="AWKWARD_CORPUS names no folder")
-spoken = pytest.mark.skipif(SPEECH is None, reason="SPEECH_CORPUS names no folder")
+needs_awkward_corpus = pytest.mark.skipif(
+    AWKWARD_CORPUS is None, reason="AWKWARD_CORPUS names no folder"
+)
+needs_speech_corpus = pytest.mark.skipif(
+    SPEECH_CORPUS is None, reason="SPEECH_CORPUS names no folder"
+)
 
 
-def seconds(entry: dict[str, Any]) -> list[float]:
+def decoded_durations(entry: dict[str, Any]) -> list[float]:
     """What each decoder got; fewer than three where one failed."""
     is_fine = (entry["ffmpeg"]["exit"] == 0, entry["pyav"]["ok"], entry["soundfile"]["ok"])
     got = [entry[name]["seconds"] for name in ("ffmpeg", "pyav", "soundfile")]
     return [one for one, fine in zip(got, is_fine, strict=True) if fine and one]
 
 
-def served(harness: Harness, corpus: Path, names: Collection[str]) -> dict[str, Any]:
+def serve_corpus(harness: Harness, corpus: Path, names: Collection[str]) -> dict[str, Any]:
     """The row of each audio-named file after it came to its end, by name; each has a reason or is DONE."""
     root = harness.inbox.root
     for name in names:
@@ -52,7 +56,7 @@ def served(harness: Harness, corpus: Path, names: Collection[str]) -> dict[str, 
 
     def is_over() -> bool:
         states = set(harness.states().values())
-        return (bool(states) and states <= ENDS) or harness.clock.seconds > A_WEEK_S
+        return (bool(states) and states <= FINAL_STATES) or harness.clock.seconds > WEEK_S
 
     harness.serve(drain=False, until=is_over)
 
@@ -65,42 +69,44 @@ def served(harness: Harness, corpus: Path, names: Collection[str]) -> dict[str, 
             )
         }
     assert set(rows) == {n for n in names if Path(n).suffix[1:].lower() in AUDIO_EXTENSIONS}
-    assert [n for n, row in rows.items() if row.state not in ENDS] == []
+    assert [n for n, row in rows.items() if row.state not in FINAL_STATES] == []
     assert [n for n, row in rows.items() if row.state != "DONE" and not row.reason] == []
     assert [n for n, row in rows.items() if row.crashes] == []
     return rows
 
 
-@awkward
+@needs_awkward_corpus
 def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
-    workshop: Callable[..., Harness],
+    make_harness: Callable[..., Harness],
 ):
-    corpus = Path(str(CORPUS))
+    corpus = Path(str(AWKWARD_CORPUS))
     entries = {e["file"]: e for e in json.loads((corpus / "manifest.json").read_text())}
-    rows = served(workshop(), corpus, entries)
+    rows = serve_corpus(make_harness(), corpus, entries)
     named = set(rows)
 
     agreed = {
-        n for n in named if len(got := seconds(entries[n])) == 3 and max(got) - min(got) <= 0.1
+        n
+        for n in named
+        if len(got := decoded_durations(entries[n])) == 3 and max(got) - min(got) <= 0.1
     }
     assert len(agreed) > 100
     assert {n: rows[n].reason for n in agreed if rows[n].state not in {"DONE", "CONFLICT"}} == {}
 
     off = {
-        name: (rows[name].duration_s, seconds(entries[name]))
+        name: (rows[name].duration_s, decoded_durations(entries[name]))
         for name in agreed
         if rows[name].verdict not in {None, "truncated"}
-        and abs(rows[name].duration_s - seconds(entries[name])[0]) > AGREE_S
+        and abs(rows[name].duration_s - decoded_durations(entries[name])[0]) > TOLERANCE_S
     }
     assert off == {}
 
     def falls_short(name: str) -> bool:
         declared = float(entries[name]["declared_seconds"] or 0)
-        got = seconds(entries[name])
+        got = decoded_durations(entries[name])
         return len(got) == 3 and declared - max(got) > max(0.25, 0.01 * declared)
 
     silent = {
-        name: (entries[name]["declared_seconds"], seconds(entries[name]))
+        name: (entries[name]["declared_seconds"], decoded_durations(entries[name]))
         for name in named
         if falls_short(name) and rows[name].state == "DONE" and rows[name].verdict != "truncated"
     }
@@ -108,25 +114,26 @@ def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
     assert any(row.verdict == "truncated" for row in rows.values())
 
 
-@spoken
+@needs_speech_corpus
 @pytest.mark.parametrize("channels", ["mix", "split"])
 def test_every_recording_of_people_is_transcribed_at_its_whole_length(
-    workshop: Callable[..., Harness], channels: str
+    make_harness: Callable[..., Harness], channels: str
 ):
-    corpus = Path(str(SPEECH))
+    corpus = Path(str(SPEECH_CORPUS))
     lines = (corpus / "manifest.jsonl").read_text().splitlines()
     entries = {entry["file"]: entry for entry in map(json.loads, lines)}
-    harness = workshop()
+    harness = make_harness()
     harness.file_options = FileOptions(formats=("txt",), channels=channels)
 
-    rows = served(harness, corpus, entries)
+    rows = serve_corpus(harness, corpus, entries)
 
     assert {n: row.reason for n, row in rows.items() if row.state not in {"DONE", "CONFLICT"}} == {}
     lengths = {n: e["duration"] for n, e in entries.items() if n in rows and "duration" in e}
     off = {
         name: (rows[name].duration_s, declared_s)
         for name, declared_s in lengths.items()
-        if abs(rows[name].duration_s - declared_s) > AGREE_S and rows[name].verdict != "truncated"
+        if abs(rows[name].duration_s - declared_s) > TOLERANCE_S
+        and rows[name].verdict != "truncated"
     }
     assert len(lengths) > 20
     assert off == {}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeClock, FakeFolderWatcher, HashingEngine
-from tests.reliability.place import write_recording
+from tests.reliability.workspace import write_recording
 from thoth_watch.application.ports import Recording
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.publishing import render
@@ -23,7 +23,7 @@ LATER_S = 300.0  # by then what came first is DONE
 Step = tuple[float, Callable[[], object]]  # when, on the house's clock, and what is done to a file
 
 
-class Writers(FakeFolderWatcher):
+class ScriptedWriters(FakeFolderWatcher):
     """Time goes on from step to step; nobody rings."""
 
     def __init__(self, clock: FakeClock, steps: list[Step]) -> None:
@@ -35,10 +35,10 @@ class Writers(FakeFolderWatcher):
         next_s = self._steps[0][0] if self._steps else float("inf")
         self.clock.advance(min(timeout_s, max(0.0, next_s - self.clock.seconds)))
         while self._steps and self._steps[0][0] <= self.clock.seconds:
-            self.do_one()
+            self.run_next_step()
         return False
 
-    def do_one(self) -> None:
+    def run_next_step(self) -> None:
         """The next step, perhaps before its time."""
         if self._steps:
             self._steps.pop(0)[1]()
@@ -47,28 +47,28 @@ class Writers(FakeFolderWatcher):
 class InterruptedEngine(HashingEngine):
     """While it hears, the writers go on."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, rng: random.Random) -> None:
         super().__init__()
-        self._dice = dice
-        self.writers: Writers | None = None
+        self._rng = rng
+        self.writers: ScriptedWriters | None = None
 
     def transcribe_one(self, recording: Recording) -> str:
-        if self.writers and self._dice.random() < 0.2:
-            self.writers.do_one()
+        if self.writers and self._rng.random() < 0.2:
+            self.writers.run_next_step()
         return super().transcribe_one(recording)
 
 
 class Case:
     """One file, two versions of its content, and what is done with them."""
 
-    def __init__(self, harness: Harness, number: int, dice: random.Random) -> None:
+    def __init__(self, harness: Harness, number: int, rng: random.Random) -> None:
         self.path = harness.inbox.root / f"{number % 9}" / f"{number}.wav"
         self.outside = harness.inbox.root.parent / "outside" / f"{number}.wav"
-        self.dice = dice
+        self.rng = rng
         self.texts = []
         self.contents = []
         for version in range(2):
-            seconds = 0.1 + 0.2 * dice.random()
+            seconds = 0.1 + 0.2 * rng.random()
             text = write_recording(self.outside, seed=2 * number + version, seconds=seconds)
             self.texts.append(text)
             self.contents.append(self.outside.read_bytes())
@@ -78,15 +78,15 @@ class Case:
     def transcript(self) -> Path:
         return self.path.with_suffix(".txt")
 
-    def stalls(self) -> Iterator[float]:
+    def stall_times(self) -> Iterator[float]:
         """Times with half to five times `settle_s` between them."""
-        at_s = 20 * self.dice.random()
+        at_s = 20 * self.rng.random()
         while True:
             yield at_s
-            at_s += SETTLE_S * self.dice.uniform(0.5, 5.0)
+            at_s += SETTLE_S * self.rng.uniform(0.5, 5.0)
 
-    def parts(self) -> list[bytes]:
-        cuts = sorted(self.dice.randrange(len(self.contents[0])) for _ in range(3))
+    def split_content(self) -> list[bytes]:
+        cuts = sorted(self.rng.randrange(len(self.contents[0])) for _ in range(3))
         ends = [*cuts, len(self.contents[0])]
         return [self.contents[0][a:b] for a, b in zip([0, *cuts], ends, strict=True)]
 
@@ -102,22 +102,24 @@ class Case:
         self.path.write_bytes(self.contents[version])
 
 
-def closed_while_it_stalls(case: Case) -> list[Step]:
+def append_with_pauses(case: Case) -> list[Step]:
     return [
         (at_s, partial(case.append, part))
-        for at_s, part in zip(case.stalls(), case.parts(), strict=False)
+        for at_s, part in zip(case.stall_times(), case.split_content(), strict=False)
     ]
 
 
-def open_while_it_stalls(case: Case) -> list[Step]:
+def write_with_pauses_while_open(case: Case) -> list[Step]:
     file = os.open(case.path, os.O_CREAT | os.O_WRONLY)
-    times = case.stalls()
-    steps: list[Step] = [(next(times), partial(os.write, file, part)) for part in case.parts()]
+    times = case.stall_times()
+    steps: list[Step] = [
+        (next(times), partial(os.write, file, part)) for part in case.split_content()
+    ]
     return [*steps, (next(times), partial(os.close, file))]
 
 
-def truncated_and_written_anew(case: Case) -> list[Step]:
-    times = case.stalls()
+def truncate_and_rewrite(case: Case) -> list[Step]:
+    times = case.stall_times()
     return [
         (next(times), partial(case.write, 1)),
         (next(times), partial(case.path.write_bytes, b"")),
@@ -125,53 +127,56 @@ def truncated_and_written_anew(case: Case) -> list[Step]:
     ]
 
 
-def written_over_when_done(case: Case) -> list[Step]:
-    return [(next(case.stalls()), partial(case.write, 1)), (LATER_S, partial(case.write, 0))]
+def overwrite_when_done(case: Case) -> list[Step]:
+    return [(next(case.stall_times()), partial(case.write, 1)), (LATER_S, partial(case.write, 0))]
 
 
-def replaced_when_done(case: Case) -> list[Step]:
-    return [(next(case.stalls()), partial(case.replace, 1)), (LATER_S, partial(case.replace, 0))]
-
-
-def touched_when_done(case: Case) -> list[Step]:
+def replace_when_done(case: Case) -> list[Step]:
     return [
-        (next(case.stalls()), partial(case.replace, 0)),
+        (next(case.stall_times()), partial(case.replace, 1)),
+        (LATER_S, partial(case.replace, 0)),
+    ]
+
+
+def touch_when_done(case: Case) -> list[Step]:
+    return [
+        (next(case.stall_times()), partial(case.replace, 0)),
         (LATER_S, partial(os.utime, case.path, (1e9, 1e9))),
     ]
 
 
-def edited_by_a_person_and_replaced(case: Case) -> list[Step]:
+def edit_transcript_and_replace(case: Case) -> list[Step]:
     return [
-        (next(case.stalls()), partial(case.replace, 1)),
+        (next(case.stall_times()), partial(case.replace, 1)),
         (LATER_S, partial(case.transcript.write_text, "what was really said")),
         (LATER_S + 1, partial(case.replace, 0)),
     ]
 
 
-WAYS: tuple[Callable[[Case], list[Step]], ...] = (
-    closed_while_it_stalls,
-    open_while_it_stalls,
-    truncated_and_written_anew,
-    written_over_when_done,
-    replaced_when_done,
-    touched_when_done,
-    edited_by_a_person_and_replaced,
+SCENARIOS: tuple[Callable[[Case], list[Step]], ...] = (
+    append_with_pauses,
+    write_with_pauses_while_open,
+    truncate_and_rewrite,
+    overwrite_when_done,
+    replace_when_done,
+    touch_when_done,
+    edit_transcript_and_replace,
 )
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_files", [21, pytest.param(301, marks=full)])
 def test_the_last_version_of_each_recording_is_what_its_transcript_says(
-    workshop: Callable[..., Harness], n_files: int
+    make_harness: Callable[..., Harness], n_files: int
 ):
-    dice = random.Random(n_files)
-    harness = workshop()
-    harness.engines.fake = engine = InterruptedEngine(dice)
+    rng = random.Random(n_files)
+    harness = make_harness()
+    harness.engines.fake = engine = InterruptedEngine(rng)
     harness.publish._render = render
     (harness.inbox.root.parent / "outside").mkdir()
-    cases = [Case(harness, number, dice) for number in range(n_files)]
-    ways = {case: WAYS[number % len(WAYS)] for number, case in enumerate(cases)}
-    engine.writers = writers = Writers(
+    cases = [Case(harness, number, rng) for number in range(n_files)]
+    ways = {case: SCENARIOS[number % len(SCENARIOS)] for number, case in enumerate(cases)}
+    engine.writers = writers = ScriptedWriters(
         harness.clock, [step for case, way in ways.items() for step in way(case)]
     )
 
@@ -186,7 +191,7 @@ def test_the_last_version_of_each_recording_is_what_its_transcript_says(
     states, rows = harness.states(), harness.rows()
     for case, way in ways.items():
         what = (way.__name__, case.path.name, rows[case.path.name])
-        if way is edited_by_a_person_and_replaced:
+        if way is edit_transcript_and_replace:
             assert states[case.path.name] == State.CONFLICT, what
             assert case.transcript.read_text() == "what was really said", what
             (beside,) = case.path.parent.glob(f"{case.path.stem}.thoth-*.txt")
@@ -194,8 +199,8 @@ def test_the_last_version_of_each_recording_is_what_its_transcript_says(
             continue
         assert states[case.path.name] == State.DONE, what
         assert case.transcript.read_text() == case.texts[0], what
-        if way is touched_when_done:
+        if way is touch_when_done:
             assert engine.transcribed.count(case.texts[0].strip()) == 1, what
-    n_conflicts = sum(way is edited_by_a_person_and_replaced for way in ways.values())
+    n_conflicts = sum(way is edit_transcript_and_replace for way in ways.values())
     transcripts = list(harness.inbox.root.rglob("*.txt"))
     assert len(transcripts) == n_files + n_conflicts

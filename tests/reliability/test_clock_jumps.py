@@ -20,63 +20,63 @@ from thoth_watch.infrastructure.ledger import SqlLedger
 full = pytest.mark.reliability
 HOUR_S, YEAR_S = 3_600.0, 365.25 * 86_400
 JUMPS_S = (1.0, 3_600.0, 10 * HOUR_S, 30 * 86_400.0, YEAR_S, 10 * YEAR_S)
-APART_S = 600.0  # jumps in a row would be a clock that tells nothing
+MIN_JUMP_INTERVAL_S = 600.0  # jumps in a row would be a clock that tells nothing
 RESCAN_S = 600.0
-ALWAYS = "always.wav"  # what is in its way never goes away
-AT_LEAST_S = HOUR_S
-GIVEN_UP_S = 10 * 86_400.0
-ENDS = ("DONE", "FAILED", "QUARANTINED")
+ALWAYS_FAILING = "always.wav"  # what is in its way never goes away
+MIN_SIMULATED_S = HOUR_S
+MAX_SIMULATED_S = 10 * 86_400.0
+FINAL_STATES = ("DONE", "FAILED", "QUARANTINED")
 FAULTS = (RetryLater, RetryLater, NotAudio, DecoderCrashed, RuntimeError)
 
 
 class JumpingClock(FakeClock):
     """Its time of day jumps now and then; its seconds since boot only go on (as through a suspend)."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, rng: random.Random) -> None:
         super().__init__()
-        self._dice = dice
-        self.jumped_s = -APART_S  # when, on the clock that only goes on
+        self._rng = rng
+        self.last_jump_s = -MIN_JUMP_INTERVAL_S  # when, on the clock that only goes on
 
-    def perhaps_jump(self) -> None:
-        if self.seconds - self.jumped_s >= APART_S and self._dice.random() < 0.3:
-            jump_s = self._dice.choice(JUMPS_S) * self._dice.choice((-1, 1))
+    def maybe_jump(self) -> None:
+        if self.seconds - self.last_jump_s >= MIN_JUMP_INTERVAL_S and self._rng.random() < 0.3:
+            jump_s = self._rng.choice(JUMPS_S) * self._rng.choice((-1, 1))
             self.time += timedelta(seconds=jump_s)
-            self.jumped_s = self.seconds
+            self.last_jump_s = self.seconds
 
 
-class JumpyDoorbell(FakeFolderWatcher):
+class ClockJumpingFolderWatcher(FakeFolderWatcher):
     """The clock may jump while one waits."""
 
     def wait(self, timeout_s: float) -> bool:
-        self.clock.perhaps_jump()
+        self.clock.maybe_jump()
         return super().wait(timeout_s)
 
 
 class FaultyDecoder(FakeDecoder):
     """Each file has some faults before it can be decoded; remembers when each was tried."""
 
-    def __init__(self, clock: JumpingClock, dice: random.Random) -> None:
+    def __init__(self, clock: JumpingClock, rng: random.Random) -> None:
         super().__init__()
-        self._clock, self._dice = clock, dice
-        self.left: dict[str, list[Exception]] = {}
-        self.tried: dict[str, list[float]] = {}
-        self.late: list[tuple[str, float]] = []
+        self._clock, self._rng = clock, rng
+        self.remaining_faults: dict[str, list[Exception]] = {}
+        self.attempt_times: dict[str, list[float]] = {}
+        self.late_attempts: list[tuple[str, float]] = []
 
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         name, now_s = file.path.name, self._clock.seconds
-        before_s = max(self.tried.setdefault(name, [0.0])[-1], self._clock.jumped_s)
+        before_s = max(self.attempt_times.setdefault(name, [0.0])[-1], self._clock.last_jump_s)
         if now_s - before_s > MAX_RETRY_WAIT_S + RESCAN_S:
-            self.late.append((name, now_s - before_s))
-        self.tried[name].append(now_s)
-        self._clock.perhaps_jump()  # in the middle of a batch
-        if name == ALWAYS:
+            self.late_attempts.append((name, now_s - before_s))
+        self.attempt_times[name].append(now_s)
+        self._clock.maybe_jump()  # in the middle of a batch
+        if name == ALWAYS_FAILING:
             raise RetryLater("the share is away")
-        if self.left[name]:
-            raise self.left[name].pop()
+        if self.remaining_faults[name]:
+            raise self.remaining_faults[name].pop()
         return super().decode(file, key=key)
 
 
-class WatchedEngine(FakeEngine):
+class ClaimCheckingEngine(FakeEngine):
     """While it hears a recording nobody else can have it, whatever the time is."""
 
     harness: Harness
@@ -84,7 +84,7 @@ class WatchedEngine(FakeEngine):
     def transcribe_one(self, recording: Recording) -> str:
         clock = self.harness.clock
         assert isinstance(clock, JumpingClock)
-        clock.perhaps_jump()
+        clock.maybe_jump()
         ledger = self.harness.ledger
         ledger.requeue_due_retries(now=clock.now())
         names = {w.file.path.name for w in ledger.waiting(self.harness.resolve_file_options)}
@@ -95,65 +95,68 @@ class WatchedEngine(FakeEngine):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_schedules", [5, pytest.param(500, marks=full)])
 def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
-    quick_folder: Path, empty_ledger: Path, n_schedules: int
+    ram_folder: Path, empty_ledger: Path, n_schedules: int
 ):
     n_jumps = 0
     for number in range(n_schedules):
-        dice = random.Random(number)
-        clock = JumpingClock(dice)
-        decoder, engine = FaultyDecoder(clock, dice), WatchedEngine()
-        path = quick_folder / f"{number}.db"
+        rng = random.Random(number)
+        clock = JumpingClock(rng)
+        decoder, engine = FaultyDecoder(clock, rng), ClaimCheckingEngine()
+        path = ram_folder / f"{number}.db"
         shutil.copy(empty_ledger, path)
         with SqlLedger.open(f"sqlite:///{path}") as ledger:
             harness = Harness(
                 ledger, path, clock=clock, decoder=decoder, engines=FakeEngines(engine)
             )
             engine.harness = harness
-            harness.inbox.put(ALWAYS)
+            harness.inbox.put(ALWAYS_FAILING)
             for n in range(3):
-                put_faulty_file(harness, decoder, f"{n}.wav", dice)
+                put_faulty_file(harness, decoder, f"{n}.wav", rng)
 
             def is_over(harness: Harness = harness) -> bool:
                 with harness.ledger.engine.connect() as connection:
                     ended = connection.exec_driver_sql(
-                        f"SELECT count(*) FROM files WHERE state IN {ENDS}"
+                        f"SELECT count(*) FROM files WHERE state IN {FINAL_STATES}"
                     ).scalar()
-                is_long_enough = harness.clock.seconds > AT_LEAST_S
-                return (ended == 3 and is_long_enough) or harness.clock.seconds > GIVEN_UP_S
+                is_long_enough = harness.clock.seconds > MIN_SIMULATED_S
+                return (ended == 3 and is_long_enough) or harness.clock.seconds > MAX_SIMULATED_S
 
             harness.serve(
-                drain=False, until=is_over, rescan_s=RESCAN_S, folder_watcher=JumpyDoorbell(clock)
+                drain=False,
+                until=is_over,
+                rescan_s=RESCAN_S,
+                folder_watcher=ClockJumpingFolderWatcher(clock),
             )
-            n_jumps += clock.jumped_s > 0
+            n_jumps += clock.last_jump_s > 0
             states = harness.states()
-            assert states.pop(ALWAYS) in {"RETRY", "READY"}
-            assert set(states.values()) <= set(ENDS), (number, states)
-        assert decoder.late == [], number
-        assert hurried(decoder.tried) == [], number
+            assert states.pop(ALWAYS_FAILING) in {"RETRY", "READY"}
+            assert set(states.values()) <= set(FINAL_STATES), (number, states)
+        assert decoder.late_attempts == [], number
+        assert find_rapid_retries(decoder.attempt_times) == [], number
         path.unlink()
 
     assert n_jumps > n_schedules // 2
 
 
 def put_faulty_file(
-    harness: Harness, decoder: FaultyDecoder, name: str, dice: random.Random
+    harness: Harness, decoder: FaultyDecoder, name: str, rng: random.Random
 ) -> None:
     """A file with up to three faults, or one that is cut short, perhaps with its time in the future."""
-    age_s = dice.choice((0.0, 2 * HOUR_S, -YEAR_S))
+    age_s = rng.choice((0.0, 2 * HOUR_S, -YEAR_S))
     modified_ns = int((harness.clock.now().timestamp() - age_s) * 1e9)
     harness.inbox.put(name, modified_ns=modified_ns)
-    faults = [dice.choice(FAULTS)("put in by the test") for _ in range(dice.randrange(4))]
-    decoder.left[name] = faults
-    if dice.random() < 0.3:
-        decoder.left[name] = []
+    faults = [rng.choice(FAULTS)("put in by the test") for _ in range(rng.randrange(4))]
+    decoder.remaining_faults[name] = faults
+    if rng.random() < 0.3:
+        decoder.remaining_faults[name] = []
         decoder.warnings[name] = ("truncated: 20.0 s declared, 10.0 s decoded",)
 
 
-def hurried(tried: dict[str, list[float]]) -> list[tuple[str, float]]:
+def find_rapid_retries(attempt_times: dict[str, list[float]]) -> list[tuple[str, float]]:
     """Files that were tried five times within a minute, and when."""
     return [
         (name, end)
-        for name, times in tried.items()
+        for name, times in attempt_times.items()
         for begin, end in zip(times[1:], times[5:], strict=False)
         if end - begin < 60
     ]

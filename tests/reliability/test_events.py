@@ -21,83 +21,88 @@ from thoth_watch.infrastructure.service.clock import SystemClock
 
 NEVER_S = 1e9
 N_CHANGES = 150
-TOGETHER = 3  # happen before the next look
+CHANGES_PER_SCAN = 3  # happen before the next look
 
 
-class Neighbours:
+class RandomFileActivity:
     """People and programs who use the folder, at random."""
 
     def __init__(self, inbox: Path, aside: Path, *, with_folders: bool) -> None:
         self._inbox, self._aside = inbox, aside
         self._random = random.Random(0)
         self._n = 0
-        self._ways: list[Callable[[], None]] = [self.write, self.upload, self.append, self.replace]
+        self._actions: list[Callable[[], None]] = [
+            self.write,
+            self.upload,
+            self.append,
+            self.replace,
+        ]
         if with_folders:
-            self._ways += [self.write, self.upload, self.rename, self.delete]
-            self._ways += [self.make_folder, self.move_folder_in]
-            self._ways += [self.rename_folder, self.remove_folder]
+            self._actions += [self.write, self.upload, self.rename, self.delete]
+            self._actions += [self.make_folder, self.move_folder_in]
+            self._actions += [self.rename_folder, self.remove_folder]
 
     def act(self) -> None:
-        self._random.choice(self._ways)()
+        self._random.choice(self._actions)()
 
     def recordings(self) -> list[Path]:
         return sorted(self._inbox.rglob("*.wav"))
 
     def write(self) -> None:
-        self._new(self._folder()).write_bytes(b"x" * self._random.randint(1, 9))
+        self._new_path(self._pick_folder()).write_bytes(b"x" * self._random.randint(1, 9))
 
     def upload(self) -> None:
-        path = self._new(self._folder())
+        path = self._new_path(self._pick_folder())
         part = path.with_name(path.name + ".part")
         part.write_bytes(b"uploaded")
         part.rename(path)
 
     def append(self) -> None:
-        if path := self._one():
+        if path := self._pick_recording():
             with path.open("ab") as file:
                 file.write(b"more")
 
     def replace(self) -> None:
-        if path := self._one():
+        if path := self._pick_recording():
             (self._aside / "new").write_bytes(b"another one")
             (self._aside / "new").replace(path)
 
     def rename(self) -> None:
-        if path := self._one():
-            path.rename(self._new(self._folder()))
+        if path := self._pick_recording():
+            path.rename(self._new_path(self._pick_folder()))
 
     def delete(self) -> None:
-        if path := self._one():
+        if path := self._pick_recording():
             path.unlink()
 
     def make_folder(self) -> None:
-        folder = self._new(self._folder()).with_suffix("")
+        folder = self._new_path(self._pick_folder()).with_suffix("")
         folder.mkdir()
-        self._new(folder).write_bytes(b"at once")
+        self._new_path(folder).write_bytes(b"at once")
 
     def move_folder_in(self) -> None:
-        folder = self._new(self._aside).with_suffix("")
+        folder = self._new_path(self._aside).with_suffix("")
         (folder / "deep").mkdir(parents=True)
-        self._new(folder / "deep").write_bytes(b"from elsewhere")
-        folder.rename(self._folder() / folder.name)
+        self._new_path(folder / "deep").write_bytes(b"from elsewhere")
+        folder.rename(self._pick_folder() / folder.name)
 
     def rename_folder(self) -> None:
-        if (folder := self._folder()) != self._inbox:
-            folder.rename(self._new(self._inbox).with_suffix(""))
+        if (folder := self._pick_folder()) != self._inbox:
+            folder.rename(self._new_path(self._inbox).with_suffix(""))
 
     def remove_folder(self) -> None:
-        if (folder := self._folder()) != self._inbox:
+        if (folder := self._pick_folder()) != self._inbox:
             shutil.rmtree(folder)
 
-    def _new(self, folder: Path) -> Path:
+    def _new_path(self, folder: Path) -> Path:
         self._n += 1
         return folder / f"{self._n}.wav"
 
-    def _one(self) -> Path | None:
+    def _pick_recording(self) -> Path | None:
         found = self.recordings()
         return self._random.choice(found) if found else None
 
-    def _folder(self) -> Path:
+    def _pick_folder(self) -> Path:
         below = [path for path in self._inbox.rglob("*") if path.is_dir()]
         return self._random.choice([self._inbox, *sorted(below)])
 
@@ -106,7 +111,9 @@ class Neighbours:
 def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: bool) -> None:
     (tmp_path / "inbox").mkdir()
     (tmp_path / "aside").mkdir()
-    neighbours = Neighbours(tmp_path / "inbox", tmp_path / "aside", with_folders=with_folders)
+    neighbours = RandomFileActivity(
+        tmp_path / "inbox", tmp_path / "aside", with_folders=with_folders
+    )
     clock, ledger = SystemClock(), SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db")
     watch = WatchInbox(
         FolderInbox(tmp_path / "inbox"),
@@ -124,20 +131,20 @@ def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: boo
             if known_files.signature is not None and known_files.state == State.READY
         }
 
-    def there() -> dict[Path, tuple[int, int]]:
+    def recordings_on_disk() -> dict[Path, tuple[int, int]]:
         return {p: (p.stat().st_size, p.stat().st_ino) for p in neighbours.recordings()}
 
     with WatchdogWatcher([(tmp_path / "inbox", True, "inotify")], suffixes=["wav"]) as bell:
         looks = ScanSchedule([watch], folder_watcher=bell, clock=clock, rescan_s=NEVER_S)
         for number in range(N_CHANGES):
             neighbours.act()
-            if number % TOGETHER == 0:
+            if number % CHANGES_PER_SCAN == 0:
                 bell.wait(0.0)
                 looks.scan()
         deadline = time.monotonic() + 60.0
-        while not there().items() <= ready().items() and time.monotonic() < deadline:
+        while not recordings_on_disk().items() <= ready().items() and time.monotonic() < deadline:
             bell.wait(min(1.0, looks.next_s() - clock.monotonic_s()))
             looks.scan()
 
-        assert there().items() <= ready().items()
+        assert recordings_on_disk().items() <= ready().items()
     ledger.close()

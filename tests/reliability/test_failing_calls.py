@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.application.conftest import Harness
-from tests.reliability.failpoints import Failpoints, install, remove
-from tests.reliability.place import write_recording
+from tests.reliability.failpoints import Failpoints, install, uninstall
+from tests.reliability.workspace import write_recording
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.audio import WorkerDecoder
@@ -18,10 +18,10 @@ from thoth_watch.infrastructure.publishing import render
 
 full = pytest.mark.reliability
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EINTR")
-A_DAY_S = 86_400.0
+DAY_S = 86_400.0
 
 
-def run(harness: Harness, points: Failpoints) -> dict[Path, str]:
+def run_with_failpoints(harness: Harness, points: Failpoints) -> dict[Path, str]:
     """Two recordings, two formats, the calls watched; what the transcripts should be."""
     harness.publish._render = render
     harness.file_options = FileOptions(formats=("txt", "json"))
@@ -37,11 +37,11 @@ def run(harness: Harness, points: Failpoints) -> dict[Path, str]:
             drain=False,
             until=lambda: (
                 (set(harness.states().values()) == {State.DONE} and len(harness.states()) == 2)
-                or harness.clock.seconds > A_DAY_S
+                or harness.clock.seconds > DAY_S
             ),
         )
     finally:
-        remove(before)
+        uninstall(before)
         harness.ledger.engine.dispose()
     return expected
 
@@ -49,11 +49,11 @@ def run(harness: Harness, points: Failpoints) -> dict[Path, str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_errors", [1, pytest.param(len(ERRORS), marks=full)])
 def test_a_call_that_fails_once_costs_no_file_and_blames_none(
-    workshop: Callable[..., Harness], n_errors: int
+    make_harness: Callable[..., Harness], n_errors: int
 ):
     with WorkerDecoder() as decoder:
         calm = Failpoints()
-        run(workshop(decoder=decoder), calm)
+        run_with_failpoints(make_harness(decoder=decoder), calm)
         counts: Counter[str] = Counter()
         points = []
         for name in calm.reached:
@@ -67,9 +67,9 @@ def test_a_call_that_fails_once_costs_no_file_and_blames_none(
         ]
         n_fired = 0
         for plan in plans:
-            harness = workshop(decoder=decoder)
+            harness = make_harness(decoder=decoder)
             failing = Failpoints(plan)
-            expected = run(harness, failing)
+            expected = run_with_failpoints(harness, failing)
             n_fired += failing.fired
 
             assert set(harness.states().values()) == {State.DONE}, (plan, harness.rows())

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.place import PATIENCE_S, Place
+from tests.reliability.workspace import TIMEOUT_S, Workspace
 
 full = pytest.mark.reliability
 
@@ -43,7 +43,7 @@ def can_mount(folder: Path) -> bool:
     """Whether this user and machine may mount an ext4 in a file."""
     if os.geteuid() != 0 or not shutil.which("mkfs.ext4") or not shutil.which("losetup"):
         return False
-    image = disk(folder / "probe.img")
+    image = make_disk_image(folder / "probe.img")
     done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False)
     if done.returncode == 0:
         subprocess.run(["umount", folder], check=False)
@@ -51,7 +51,7 @@ def can_mount(folder: Path) -> bool:
     return done.returncode == 0
 
 
-def disk(image: Path) -> Path:
+def make_disk_image(image: Path) -> Path:
     with image.open("wb") as file:
         file.truncate(48 * 2**20)
     subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
@@ -63,56 +63,57 @@ def disk(image: Path) -> Path:
     "n_cuts",
     [1, pytest.param(30, marks=full), pytest.param(300, marks=pytest.mark.nightly)],
 )
-def test_what_is_done_survives_a_power_cut(quick_folder: Path, n_cuts: int):
-    if not can_mount(quick_folder):
+def test_what_is_done_survives_a_power_cut(ram_folder: Path, n_cuts: int):
+    if not can_mount(ram_folder):
         pytest.skip("mounting a file needs root, mkfs.ext4 and a loop device")
-    dice = random.Random(n_cuts)
+    rng = random.Random(n_cuts)
     n_acknowledged = 0
     for cut in range(n_cuts):
-        image, snapshot = disk(quick_folder / f"{cut}.img"), quick_folder / f"{cut}.snapshot"
-        with mounted(image, quick_folder / "disk"):
-            place = Place(quick_folder / "disk" / "place", batch={"max_files": 4})
+        image, snapshot = make_disk_image(ram_folder / f"{cut}.img"), ram_folder / f"{cut}.snapshot"
+        with mounted(image, ram_folder / "disk"):
+            workspace = Workspace(ram_folder / "disk" / "place", batch={"max_files": 4})
             for n in range(24):
-                place.drop(f"{n}.wav", seed=n)
+                workspace.drop(f"{n}.wav", seed=n)
             os.sync()
-            daemon = place.start("run")
-            place.wait_for(partial(has_done, place), daemon)
-            time.sleep(dice.uniform(0.0, 1.5))
+            daemon = workspace.start("run")
+            workspace.wait_for(partial(has_done_file, workspace), daemon)
+            time.sleep(rng.uniform(0.0, 1.5))
             daemon.send_signal(signal.SIGSTOP)
             with Path(f"/proc/{daemon.pid}/stat").open() as stat:
                 while stat.read().rpartition(")")[2].split()[0] != "T":
                     stat.seek(0)
             # read through the stopped program's own write-ahead log: what others were told
             done = {
-                Path(p).name for (p,) in place.query("SELECT path FROM files WHERE state='DONE'")
+                Path(p).name
+                for (p,) in workspace.query("SELECT path FROM files WHERE state='DONE'")
             }
             shutil.copyfile(image, snapshot)
             daemon.kill()
-            daemon.wait(PATIENCE_S)
+            daemon.wait(TIMEOUT_S)
         image.unlink()
-        with mounted(snapshot, quick_folder / "disk"):
-            states = {Path(p).name: s for p, s in place.query("SELECT path, state FROM files")}
+        with mounted(snapshot, ram_folder / "disk"):
+            states = {Path(p).name: s for p, s in workspace.query("SELECT path, state FROM files")}
             for name in done:
                 assert states[name] == "DONE"
-                path = place.inbox / name
-                assert path.with_suffix(".txt").read_text() == place.expected[path]
-            for transcript in place.inbox.glob("*.txt"):
-                assert transcript.read_text() == place.expected[transcript.with_suffix(".wav")]
-            assert place.run("once") == 0, place.log()
-            place.check_nothing_is_lost()
+                path = workspace.inbox / name
+                assert path.with_suffix(".txt").read_text() == workspace.expected[path]
+            for transcript in workspace.inbox.glob("*.txt"):
+                assert transcript.read_text() == workspace.expected[transcript.with_suffix(".wav")]
+            assert workspace.run("once") == 0, workspace.log()
+            workspace.check_nothing_is_lost()
         snapshot.unlink()
         n_acknowledged += len(done)
 
     assert n_acknowledged >= n_cuts
 
 
-def has_done(place: Place) -> bool:
+def has_done_file(workspace: Workspace) -> bool:
     """Whether a first transcript was acknowledged."""
-    return place.n("DONE") > 0
+    return workspace.count_files("DONE") > 0
 
 
-CALL = re.compile(r"(?P<call>\w+)\((?P<rest>.*)\)\s+=\s+(?P<result>-?\d+)")
-BEGUN, RESUMED = " <unfinished ...>", re.compile(r"<\.\.\. \w+ resumed>")
+CALL_PATTERN = re.compile(r"(?P<call>\w+)\((?P<rest>.*)\)\s+=\s+(?P<result>-?\d+)")
+UNFINISHED, RESUMED = " <unfinished ...>", re.compile(r"<\.\.\. \w+ resumed>")
 
 
 @dataclass
@@ -125,22 +126,22 @@ class Step:
     ended: int
 
 
-def steps_of(trace: str, place: Place) -> list[Step]:
+def parse_steps(trace: str, workspace: Workspace) -> list[Step]:
     """The calls that succeeded, in the order of their ends; one that others overlap stands in two lines."""
     begun: dict[str, tuple[int, str]] = {}
     steps = []
     for number, line in enumerate(trace.splitlines()):
         thread, _, text = line.partition(" ")
         text, first = text.strip(), number
-        if text.endswith(BEGUN):
-            begun[thread] = number, text.removesuffix(BEGUN)
+        if text.endswith(UNFINISHED):
+            begun[thread] = number, text.removesuffix(UNFINISHED)
             continue
         if RESUMED.match(text):
             first, head = begun.pop(thread)
             text = head + RESUMED.sub("", text, count=1)
-        found = CALL.search(text)
+        found = CALL_PATTERN.search(text)
         if found and found["result"] == "0":
-            what = step(found["call"], found["rest"], place)
+            what = classify_call(found["call"], found["rest"], workspace)
             steps.append(Step(what, thread, first, number))
     return steps
 
@@ -153,14 +154,14 @@ def test_content_is_durable_before_its_name_and_its_name_before_done(tmp_path: P
 
     Contents are made durable by several threads, a folder and DONE by the one that waits for them.
     """
-    place = Place(tmp_path / "place", batch={"max_files": 64})
+    workspace = Workspace(tmp_path / "place", batch={"max_files": 64})
     for n in range(n_files):
-        place.drop(f"{n}.wav", seed=n)
+        workspace.drop(f"{n}.wav", seed=n)
     trace = tmp_path / "trace"
     strace = ["strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync,linkat"]
-    assert place.run("once", prefix=strace) == 0, place.log()
+    assert workspace.run("once", prefix=strace) == 0, workspace.log()
 
-    steps = steps_of(trace.read_text(), place)
+    steps = parse_steps(trace.read_text(), workspace)
     links = [at for at, one in enumerate(steps) if one.what == "link"]
     for at in links:
         link = steps[at]
@@ -175,11 +176,11 @@ def test_content_is_durable_before_its_name_and_its_name_before_done(tmp_path: P
     assert len(links) == n_files
 
 
-def step(call: str, rest: str, place: Place) -> str:
+def classify_call(call: str, rest: str, workspace: Workspace) -> str:
     """What a system call makes durable."""
     if call == "linkat":
-        return "link" if str(place.inbox) in rest else "other"
-    if str(place.database) in rest:
+        return "link" if str(workspace.inbox) in rest else "other"
+    if str(workspace.database) in rest:
         return "ledger"
-    is_folder = rest.endswith(f"<{place.inbox}>")
-    return "folder" if is_folder else "content" if str(place.inbox) in rest else "other"
+    is_folder = rest.endswith(f"<{workspace.inbox}>")
+    return "folder" if is_folder else "content" if str(workspace.inbox) in rest else "other"

@@ -17,21 +17,21 @@ from typing import Any
 
 import pytest
 
-from tests.servers import RabbitMQ, Redis, need, running, wait_until
+from tests.servers import RabbitMQ, Redis, require, running, wait_until
 
 TIMEOUT_S = 240.0  # for machines that are busy with other things
 
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[Redis]:
-    need(binaries=("redis-server",), modules=("redis",))
+    require(binaries=("redis-server",), modules=("redis",))
     with running(Redis) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
-    need(binaries=("rabbitmq-server", "epmd"), modules=("celery",))
+    require(binaries=("rabbitmq-server", "epmd"), modules=("celery",))
     with running(RabbitMQ) as server:
         yield server
 
@@ -115,7 +115,7 @@ class Fleet:
         return {path.stem: path.read_text().strip() for path in sorted(self.inbox.glob("*.txt"))}
 
     def wait(self, what: Callable[[], bool], name: str) -> None:
-        wait_until(what, lambda: f"waited in vain for {name}: {self}", patience_s=TIMEOUT_S)
+        wait_until(what, lambda: f"waited in vain for {name}: {self}", timeout_s=TIMEOUT_S)
 
     def wait_done(self, n: int) -> None:
         """Until so many files are DONE and no batch is open."""
@@ -144,7 +144,7 @@ def child_of(process: subprocess.Popen[bytes]) -> int:
 @pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Any:
     """Either broker, with nothing on its queue."""
-    need(modules=("celery", "psycopg"))
+    require(modules=("celery", "psycopg"))
     server = request.getfixturevalue(request.param)
     from thoth_watch.infrastructure.dispatch.celery_app import create_app
 

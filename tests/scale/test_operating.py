@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.scale.conftest import Fleet
-from tests.servers import Redis, free_port, need
+from tests.servers import Redis, free_port, require
 
 pytestmark = pytest.mark.scale
 
 
 @pytest.fixture
 def fleet(tmp_path: Path, redis: Redis, new_postgres_ledger: Callable[[], str]) -> Iterator[Fleet]:
-    need(modules=("celery", "psycopg"))
+    require(modules=("celery", "psycopg"))
     made = Fleet(tmp_path / "fleet", redis.url, new_postgres_ledger())
     made.configure()
     yield made

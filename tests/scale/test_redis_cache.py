@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.test_ledger_contract import RESULT
 from tests.fakes import FakeClock
-from tests.servers import Redis, free_port, need, wait_until
+from tests.servers import Redis, free_port, require, wait_until
 from thoth_watch.infrastructure.ledger.transcript_json import result_from_json, result_to_json
 
 pytestmark = pytest.mark.scale
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.scale
 
 @pytest.fixture
 def open_cache() -> Callable[..., object]:
-    need(modules=("redis",))
+    require(modules=("redis",))
     from thoth_watch.infrastructure.cache import RedisCache
 
     def open_(url: str, *, lifetime_s: float = 60.0, clock: FakeClock | None = None) -> RedisCache:

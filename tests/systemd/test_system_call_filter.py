@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import PATIENCE_S, write
+from tests.end_to_end.conftest import TIMEOUT_S, write_recording
 from tests.infrastructure.whisper.conftest import make_whisper
 from tests.systemd.test_units import UNITS
 
@@ -64,7 +64,7 @@ def apply_system_call_filter(unit: str) -> None:
 def test_recordings_are_transcribed_behind_the_units_filter(tmp_path: Path) -> None:
     model = make_whisper(tmp_path / "tiny")
     for number, ending in enumerate(("wav", "mp3", "opus")):
-        write(tmp_path / f"inbox/{number}.{ending}", seed=number)
+        write_recording(tmp_path / f"inbox/{number}.{ending}", seed=number)
     (tmp_path / "config.yaml").write_text(
         f"inbox: {{path: ./inbox, settle_s: 0.2}}\n"
         f"engine: {{engine_type: batch, model: {model}, language: en}}\n"
@@ -84,7 +84,7 @@ def test_recordings_are_transcribed_behind_the_units_filter(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
     )
     assert "walls stand" in done.stdout
     assert done.returncode == 0, done.stderr

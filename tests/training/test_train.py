@@ -28,7 +28,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trainer_in(tmp_path: Path, corpus: Path):
+def make_trainer(tmp_path: Path, corpus: Path):
     def make(name: str) -> Trainer:
         folder = tmp_path / name
         if not folder.exists():
@@ -38,18 +38,18 @@ def trainer_in(tmp_path: Path, corpus: Path):
     return make
 
 
-def test_training_goes_on_after_a_kill_as_if_there_had_been_none(trainer_in, tmp_path: Path):
-    whole = trainer_in("whole")
+def test_training_goes_on_after_a_kill_as_if_there_had_been_none(make_trainer, tmp_path: Path):
+    whole = make_trainer("whole")
     while whole.share < 1:
         losses = whole.train_step()
     assert losses["token"] > 0
 
-    first = trainer_in("killed")
+    first = make_trainer("killed")
     assert not first.resume()
     first.train_step()
     first.save()
     first.train_step()  # lost with the kill
-    second = trainer_in("killed")
+    second = make_trainer("killed")
     assert second.resume()
     assert second.step == 1
     while second.share < 1:

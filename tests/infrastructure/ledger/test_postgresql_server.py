@@ -22,7 +22,7 @@ from tests.contracts.test_ledger_contract import (
 )
 from tests.infrastructure.ledger.test_ledger_reader import one_done_run
 from tests.ledgers import BOTH, LEDGERS
-from tests.servers import Postgres, need
+from tests.servers import Postgres, require
 from thoth_watch.application.ports import WorkerInfo
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
@@ -74,7 +74,7 @@ def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.scale
 def test_a_server_that_is_not_there_is_tried_later() -> None:
-    need(modules=("psycopg",))
+    require(modules=("psycopg",))
     with pytest.raises(RetryLater, match="the database does not answer"):
         SqlLedger.open("postgresql://me@127.0.0.1:1/none")
 

@@ -19,7 +19,7 @@ import soundfile
 
 RATE_HZ = 16_000
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_S = 1_200.0  # machines are shared; nothing here depends on how long it takes
+TIMEOUT_S = 1_200.0  # machines are shared; nothing here depends on how long it takes
 
 
 def write_recording(path: Path, *, seed: int, seconds: float = 0.25) -> str:
@@ -29,15 +29,15 @@ def write_recording(path: Path, *, seed: int, seconds: float = 0.25) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:  # a descriptor: soundfile takes no odd names
         soundfile.write(file, pcm, RATE_HZ, format="WAV", subtype="PCM_16")
-    return text_of(pcm.astype(np.float32) / np.float32(32_768))
+    return hash_samples(pcm.astype(np.float32) / np.float32(32_768))
 
 
-def text_of(samples: np.ndarray) -> str:
+def hash_samples(samples: np.ndarray) -> str:
     """What the hashing engine writes of these samples."""
     return hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest() + "\n"
 
 
-class Place:
+class Workspace:
     """An inbox, a configuration and a ledger, and the program run there as a process."""
 
     def __init__(self, folder: Path, **sections: Any) -> None:
@@ -100,7 +100,7 @@ class Place:
         """The program until its end; its exit code."""
         process = self.start(*arguments, prefix=prefix, **environment)
         try:
-            return process.wait(PATIENCE_S)
+            return process.wait(TIMEOUT_S)
         finally:
             process.kill()
 
@@ -112,16 +112,16 @@ class Place:
         finally:
             connection.close()
 
-    def n(self, state: str) -> int:
+    def count_files(self, state: str) -> int:
         """Files in that state."""
         return int(self.query(f"SELECT count(*) FROM files WHERE state = '{state}'")[0][0])
 
-    def wait_for(self, what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         """Until it is so; fails when the process has ended."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             try:
-                if what():
+                if condition():
                     return
             except sqlite3.OperationalError:
                 pass  # the ledger is being made

@@ -11,14 +11,14 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.infrastructure.audio.audio_writers import noise, write_with_av, write_with_soundfile
-from tests.reliability.place import write_recording
-from tests.reliability.program import before_worker
+from tests.reliability.program import set_worker_prelude
+from tests.reliability.workspace import write_recording
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file, worker_process
 
 full = pytest.mark.reliability
-MAKERS: dict[str, Callable[[Path], Path]] = {
+WRITERS: dict[str, Callable[[Path], Path]] = {
     "wav": lambda p: write_with_soundfile(p, noise(16_000), 16_000),
     "flac": lambda p: write_with_soundfile(p, noise(16_000), 16_000),
     "mp3": lambda p: write_with_soundfile(p, noise(16_000), 16_000),
@@ -34,33 +34,33 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def mutated(content: bytes, dice: random.Random) -> bytes:
+def mutate(content: bytes, rng: random.Random) -> bytes:
     """The content with one kind of damage."""
     damaged, size = bytearray(content), len(content)
-    kind = dice.choice(
+    kind = rng.choice(
         ["flip", "flip", "header", "header", "cut", "insert", "double", "zero", "number"]
     )
-    at = dice.randrange(size)
+    at = rng.randrange(size)
     match kind:
         case "flip":
-            for _ in range(dice.choice((1, 5, 50, 500))):
-                damaged[dice.randrange(size)] = dice.randrange(256)
+            for _ in range(rng.choice((1, 5, 50, 500))):
+                damaged[rng.randrange(size)] = rng.randrange(256)
         case "header":
-            for _ in range(dice.choice((1, 3, 10, 30))):
-                odd = dice.choice((0, 1, 0x7F, 0x80, 0xFF, dice.randrange(256)))
-                damaged[dice.randrange(min(size, 200))] = odd
+            for _ in range(rng.choice((1, 3, 10, 30))):
+                odd = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+                damaged[rng.randrange(min(size, 200))] = odd
         case "cut":
             del damaged[at:]
         case "insert":
-            damaged[at:at] = dice.randbytes(dice.randrange(1, 300))
+            damaged[at:at] = rng.randbytes(rng.randrange(1, 300))
         case "double":
-            damaged[at:at] = damaged[at : at + dice.randrange(1, 5_000)]
+            damaged[at:at] = damaged[at : at + rng.randrange(1, 5_000)]
         case "zero":
-            end = min(size, at + dice.randrange(1, 5_000))
+            end = min(size, at + rng.randrange(1, 5_000))
             damaged[at:end] = bytes(end - at)
         case "number":
-            at = dice.randrange(min(size, 400) - 4)
-            damaged[at : at + 4] = dice.choice(
+            at = rng.randrange(min(size, 400) - 4)
+            damaged[at : at + 4] = rng.choice(
                 (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80")
             )
     return bytes(damaged)
@@ -73,16 +73,16 @@ def mutated(content: bytes, dice: random.Random) -> bytes:
 )
 def test_no_mutation_of_a_recording_gets_beyond_the_worker(tmp_path: Path, n_inputs: int):
     """FFmpeg may crash of one (1 of 3,000 did, in an AAC stream): it is the worker that dies."""
-    dice = random.Random(n_inputs)
-    seeds = [make(tmp_path / f"seed.{kind}").read_bytes() for kind, make in MAKERS.items()]
-    kinds = list(MAKERS)
+    rng = random.Random(n_inputs)
+    seeds = [make(tmp_path / f"seed.{kind}").read_bytes() for kind, make in WRITERS.items()]
+    kinds = list(WRITERS)
     came: Counter[str] = Counter()
     peak_kib = 0
     with WorkerDecoder() as decoder:
         for number in range(n_inputs):
-            which = dice.randrange(len(kinds))
+            which = rng.randrange(len(kinds))
             path = tmp_path / f"input.{kinds[which]}"
-            path.write_bytes(mutated(seeds[which], dice))
+            path.write_bytes(mutate(seeds[which], rng))
             try:
                 decoder.decode(audio_file(path)).close()
                 came["decoded"] += 1
@@ -108,7 +108,7 @@ def test_no_mutation_of_a_recording_gets_beyond_the_worker(tmp_path: Path, n_inp
 @pytest.mark.parametrize("n_cuts", [3, pytest.param(50, marks=full)])
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "ogg", "opus", "m4a", "webm"])
 def test_every_cut_recording_is_said_to_be_one(tmp_path: Path, kind: str, n_cuts: int):
-    content = MAKERS[kind](tmp_path / f"whole.{kind}").read_bytes()
+    content = WRITERS[kind](tmp_path / f"whole.{kind}").read_bytes()
     path = tmp_path / f"cut.{kind}"
     silent = []
     with WorkerDecoder() as decoder:
@@ -139,25 +139,25 @@ POISONS = {
 
 
 @pytest.fixture
-def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
+def poison_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers to whom a recording that names a poison does what it says."""
     monkeypatch.setattr(worker_process, "_BOOT", worker_process._BOOT)  # put back at the end
-    before_worker("import tests.reliability.poison")
+    set_worker_prelude("import tests.reliability.poison")
 
 
-@pytest.mark.usefixtures("poisonous")
+@pytest.mark.usefixtures("poison_workers")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("poison", "n_times"),
     [("segv", 1), *(pytest.param(name, 20, marks=full) for name in POISONS)],
 )
 def test_a_poisonous_recording_is_quarantined_after_two_and_its_neighbours_are_done(
-    workshop: Callable[..., Harness], poison: str, n_times: int
+    make_harness: Callable[..., Harness], poison: str, n_times: int
 ):
     limits = DecodeLimits(work_base_s=1.0, deadline_factor=1.0)
     with WorkerDecoder(limits=limits) as decoder:
         for time in range(n_times):
-            harness = workshop(decoder=decoder)
+            harness = make_harness(decoder=decoder)
             for n in range(8):
                 write_recording(harness.inbox.root / f"{n}.wav", seed=8 * time + n)
             bad = harness.inbox.root / f"{time % 8}.wav"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.place import PATIENCE_S, REPOSITORY, Place, write_recording
+from tests.reliability.workspace import REPOSITORY, TIMEOUT_S, Workspace, write_recording
 from thoth_watch.application.ports import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
 
 full = pytest.mark.reliability
-TEXTS = {
+REFERENCE_FILES = {
     "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\n{target}\n#EXT-X-ENDLIST\n",
     "concat": "ffconcat version 1.0\nfile {target}\n",
     "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=control:{target}\n",
@@ -28,10 +28,10 @@ NO_LANDLOCK = (
 )
 
 
-def plant(inbox: Path, secret: Path) -> int:
+def create_hostile_entries(inbox: Path, secret: Path) -> int:
     """Forty entries that would lead to the secret if anything followed them; how many."""
     relative = os.path.relpath(secret, inbox)
-    for kind, text in TEXTS.items():
+    for kind, text in REFERENCE_FILES.items():
         for number, target in enumerate((secret, f"file:{secret}", relative)):
             for suffix in ("wav", "mp3"):
                 (inbox / f"{kind}{number}.{suffix}").write_text(text.format(target=target))
@@ -57,34 +57,41 @@ def plant(inbox: Path, secret: Path) -> int:
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("prelude", ["", NO_LANDLOCK], ids=["landlock", "without"])
-def test_nothing_outside_is_opened_and_no_secret_is_transcribed(place: Place, prelude: str):
-    secret = place.folder / "outside" / "secret.wav"
+def test_nothing_outside_is_opened_and_no_secret_is_transcribed(workspace: Workspace, prelude: str):
+    secret = workspace.folder / "outside" / "secret.wav"
     words = write_recording(secret, seed=1)
-    assert plant(place.inbox, secret) >= 40
-    place.drop("honest.wav", seed=2)
-    trace = place.folder / "opens"
+    assert create_hostile_entries(workspace.inbox, secret) >= 40
+    workspace.drop("honest.wav", seed=2)
+    trace = workspace.folder / "opens"
     calls = "open,openat,openat2"
     strace = ["strace", "-f", "-y", "-qq", "-e", f"trace={calls}", "-o", str(trace)]
-    command = [sys.executable, "-m", "tests.reliability.program", "once", "-c", str(place.config)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.reliability.program",
+        "once",
+        "-c",
+        str(workspace.config),
+    ]
     environment = {**os.environ, "WORKER_PRELUDE": prelude}
     done = subprocess.run(
-        [*strace, *command], cwd=REPOSITORY, env=environment, timeout=PATIENCE_S, check=False
+        [*strace, *command], cwd=REPOSITORY, env=environment, timeout=TIMEOUT_S, check=False
     )
 
     assert done.returncode == 1  # the forty wait for their second try, or are refused
-    states = {Path(p).name: s for p, s in place.query("SELECT path, state FROM files")}
+    states = {Path(p).name: s for p, s in workspace.query("SELECT path, state FROM files")}
     assert states.pop("honest.wav") == "DONE"
     assert set(states.values()) <= {"RETRY", "REFUSED"}
     assert len(states) == 28 + 11
     opened = [line for line in trace.read_text().splitlines() if "= -1" not in line]
     assert any("honest.wav" in line for line in opened)  # it was seen
     assert [line for line in opened if "outside" in line or "/etc/passwd" in line] == []
-    transcripts = [p.read_text() for p in place.inbox.rglob("*.txt")]
-    assert transcripts == [place.expected[place.inbox / "honest.wav"]]
+    transcripts = [p.read_text() for p in workspace.inbox.rglob("*.txt")]
+    assert transcripts == [workspace.expected[workspace.inbox / "honest.wav"]]
     assert words not in transcripts
 
 
-ATTACKER = """
+ATTACKER_SCRIPT = """
 import os, sys
 folder, stash, victim, outside = sys.argv[1:]
 os.chdir(folder)
@@ -115,16 +122,14 @@ while True:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_publishes", [300, pytest.param(2_000, marks=full)])
-def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(
-    quick_folder: Path, n_publishes: int
-):
-    folder, stash, outside = (quick_folder / name for name in ("inbox", "stash", "outside"))
+def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(ram_folder: Path, n_publishes: int):
+    folder, stash, outside = (ram_folder / name for name in ("inbox", "stash", "outside"))
     for each in (folder, stash, outside, folder / "sub"):
         each.mkdir()
-    victim = quick_folder / "victim"
+    victim = ram_folder / "victim"
     victim.write_bytes(b"precious")
     attacker = subprocess.Popen(
-        [sys.executable, "-c", ATTACKER, *map(str, (folder, stash, victim, outside))],
+        [sys.executable, "-c", ATTACKER_SCRIPT, *map(str, (folder, stash, victim, outside))],
         stdout=subprocess.PIPE,
     )
     came = {"written": 0, "left alone": 0}
@@ -147,7 +152,7 @@ def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(
 
     assert min(came.values()) > 0, came  # it was a race
     assert victim.read_bytes() == b"precious"
-    assert sorted(p.name for p in quick_folder.iterdir()) == ["inbox", "outside", "stash", "victim"]
+    assert sorted(p.name for p in ram_folder.iterdir()) == ["inbox", "outside", "stash", "victim"]
     assert list(outside.iterdir()) == []
     kept = [p for p in stash.iterdir() if p.name.isdigit()]
     assert kept
