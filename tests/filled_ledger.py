@@ -28,7 +28,7 @@ FAILURES = (
     ("FAILED", "no sound in it"),
     ("FAILED", "not a recording: <b>Invalid data</b> found when processing input"),
     ("QUARANTINED", "decoding crashed: the decoder ended by SIGSEGV"),
-    ("RETRY", "the disk is full; make room (tried again in 60 s)"),
+    ("RETRY", "the disk is full; free some space (tried again in 60 s)"),
     (
         "CONFLICT",
         "talk.txt is not ours and was left alone; the transcript is talk.thoth-1a2b3c4d.txt",

@@ -103,7 +103,7 @@ def test_7_a_full_disk(run, config: Path, full_disk: Path):
     assert "make room" in line_containing(run("check", "--no-engine").stdout, "room for ledger")
     done = run("once")
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "the disk is full; make room" in line_containing(done.stderr, f"{full_disk}/l.db")
+    assert "the disk is full; free some space" in line_containing(done.stderr, f"{full_disk}/l.db")
 
 
 def test_8_no_gpu(run, config: Path):

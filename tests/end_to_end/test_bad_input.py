@@ -107,7 +107,7 @@ def test_a_full_disk_loses_nothing(workspace: Workspace, tmp_path: Path):
         )  # an empty text would fit
         full = workspace.run("once")
         assert full.returncode == 1
-        assert "the disk is full; make room" in full.stderr
+        assert "the disk is full; free some space" in full.stderr
         assert set(workspace.states().values()) == {"RETRY"}
         assert list(disk.glob("*.txt")) == []
 

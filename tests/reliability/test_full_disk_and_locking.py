@@ -76,12 +76,13 @@ def test_a_full_disk_is_waited_out_and_blames_nobody(tmp_path: Path, small_disk:
 
 def has_warned(workspace: Workspace, times: int) -> bool:
     """Whether the program has complained of the disk so often, in its log or in the ledger."""
-    in_ledger = workspace.query("SELECT count(*) FROM files WHERE reason LIKE '%make room%'")[0][0]
+    query = "SELECT count(*) FROM files WHERE reason LIKE '%free some space%'"
+    in_ledger = workspace.query(query)[0][0]
     return bool(in_ledger) or count_warnings(workspace) >= times
 
 
 def count_warnings(workspace: Workspace) -> int:
-    return (workspace.folder / "log.txt").read_text().count("make room")
+    return (workspace.folder / "log.txt").read_text().count("free some space")
 
 
 def is_all_done(workspace: Workspace) -> bool:

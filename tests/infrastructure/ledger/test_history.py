@@ -79,7 +79,7 @@ def test_fallbacks_and_failures_are_counted_by_kind(path: Path):
     (fallback,) = history.fallbacks
     assert (fallback.runs, fallback.reason) == (200 // 17, "cuda: no device")
     assert sum(figures.files for figures in history.failures) == 200 // 13
-    assert "the disk is full; make room" in {figures.kind for figures in history.failures}
+    assert "the disk is full; free some space" in {figures.kind for figures in history.failures}
 
 
 def test_the_slowest_files_are_those_that_took_longest(path: Path):

@@ -199,7 +199,7 @@ def test_a_name_that_is_too_long_is_as_good_as_taken(publisher, tmp_path) -> Non
 def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mount_tmpfs) -> None:
     folder = mount_tmpfs("size=64k")
     (folder / "ballast").write_bytes(b"x" * 40_000)
-    with pytest.raises(RetryLater, match="the disk is full; make room"):
+    with pytest.raises(RetryLater, match="the disk is full; free some space"):
         publisher.publish(Output(folder / "a.txt", NEW * 5_000))
     assert names_in(folder) == ["ballast"]
     (folder / "ballast").unlink()

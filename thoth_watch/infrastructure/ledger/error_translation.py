@@ -24,7 +24,7 @@ SQLITE_ERRORS: dict[
     str, tuple[type[ThothError], str]
 ] = {  # SQLite's own error names, by their beginning
     "SQLITE_READONLY_DBMOVED": (LedgerBroken, "was deleted or replaced while open; restart"),
-    "SQLITE_FULL": (RetryLater, "the disk is full; make room"),
+    "SQLITE_FULL": (RetryLater, "the disk is full; free some space"),
     "SQLITE_IOERR": (RetryLater, "the disk gave an I/O error; look at its health and free space"),
     "SQLITE_BUSY": (RetryLater, "another program keeps it locked; close that program"),
     "SQLITE_LOCKED": (RetryLater, "another program keeps it locked; close that program"),

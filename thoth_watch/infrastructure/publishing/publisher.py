@@ -32,8 +32,8 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHER_FOLDER_HINT = "or set transcript.output_dir to another folder"
 _ERROR_HINTS = {
-    errno.ENOSPC: "the disk is full; make room",
-    errno.EDQUOT: f"the quota is used up; make room, {_OTHER_FOLDER_HINT}",
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: f"the quota is used up; free some space, {_OTHER_FOLDER_HINT}",
     errno.EROFS: f"the file system is read-only; remount it for writing, {_OTHER_FOLDER_HINT}",
     errno.EACCES: f"this user may not write there; give it the right to, {_OTHER_FOLDER_HINT}",
     errno.EPERM: f"this user may not write there; give it the right to, {_OTHER_FOLDER_HINT}",
