@@ -13,7 +13,7 @@ def a_pass(cpu_s: float, *, text: str = "one two") -> BenchmarkPass:
     )
 
 
-def test_figures_are_medians_so_that_one_disturbed_pass_counts_for_nothing():
+def test_figures_are_medians_so_that_one_disturbed_pass_has_no_effect():
     figures = BenchmarkSummary.of([a_pass(1.0), a_pass(50.0), a_pass(2.0)])
 
     assert (figures.cpu_s, figures.wall_s) == (2.0, 4.0)
@@ -26,19 +26,19 @@ def test_figures_are_medians_so_that_one_disturbed_pass_counts_for_nothing():
     [
         ("a b c d", "a b c d", 1.0),
         ("a b c d", "a x c d", 0.75),
-        ("a b c d", "a b c d e", 0.8),  # what is said too much counts, too
+        ("a b c d", "a b c d e", 0.8),  # additional words count, too
         ("a b", "", 0.0),
         ("", "", 1.0),
-        # said over and over: the longest stretch alike is a shifted one, by which less would agree
+        # repetitions: the longest equal run is a shifted one, with which fewer words would agree
         ("a b c d " * 5, "x b c d a b c x a b c d a x c d a b c d", 0.85),
     ],
 )
-def test_words_agree_where_they_stand_in_the_same_order(words: str, others: str, share: float):
+def test_words_agree_if_they_are_in_the_same_order(words: str, others: str, share: float):
     assert word_agreement(words.split(), others.split()) == share
 
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))
-def test_what_agrees_is_the_longest_common_subsequence(words: list[str], others: list[str]):
+def test_word_agreement_is_the_longest_common_subsequence(words: list[str], others: list[str]):
     row = [0] * (len(others) + 1)
     for word in words:
         above, row = row, [0]

@@ -1,4 +1,4 @@
-"""What a transcript is called, and which rules a path meets."""
+"""Names of transcripts, and the rules that match a path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from thoth_watch.domain.naming import (
 SHA = "0123456789abcdef" * 4
 
 
-def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
+def test_the_stem_comes_first_then_the_full_name_then_an_alternate():
     names = list(
         candidate_names(Path("/in/a.mp3"), pattern="{stem}.{format}", sha256=SHA, language="en")
     )
@@ -35,7 +35,7 @@ def test_the_stem_comes_first_then_the_full_name_then_one_nobody_has():
     assert len(set(names)) == len(names) == 10
 
 
-def test_a_recording_goes_to_its_own_place_and_else_to_one_that_nobody_has():
+def test_an_archived_recording_keeps_its_path_or_gets_an_alternate_name():
     names = [str(name) for name in candidate_archive_paths(PurePath("sub/a.mp3"), SHA)]
 
     assert names[:3] == ["sub/a.mp3", "sub/a.thoth-01234567.mp3", "sub/a.thoth-01234567-2.mp3"]
@@ -72,13 +72,13 @@ def test_the_language_is_that_of_the_text():
 
     assert first("de", "transcribe") == "a.de.{format}"
     assert first("de", "translate") == "a.en.{format}"
-    assert first("", "transcribe") == "a.und.{format}"  # nothing was heard
+    assert first("", "transcribe") == "a.und.{format}"  # no speech was found
 
 
 def test_a_long_name_is_cut_between_characters():
     assert truncate_to_bytes("äöü", 5) == "äö"
     assert truncate_to_bytes("abc", 5) == "abc"
-    assert truncate_to_bytes("caf\udce9.wav", 5) == "caf\udce9."  # a byte that is no text stays one
+    assert truncate_to_bytes("caf\udce9.wav", 5) == "caf\udce9."  # an undecodable byte is preserved
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_the_last_rule_that_matches_wins_key_by_key():
         ("no", ("float32", "float32")),
     ],
 )
-def test_precision_is_understood_in_everybodys_words(text: str, expected: tuple[str, str]):
+def test_precision_accepts_all_common_names(text: str, expected: tuple[str, str]):
     assert parse_precision(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "fp8", "auto+int8", "int8+int8+int8", "+"])
-def test_a_precision_nobody_knows_is_refused(text: str):
+def test_an_unknown_precision_is_refused(text: str):
     with pytest.raises(ValueError, match="precision"):
         parse_precision(text)
 
@@ -133,6 +133,6 @@ def test_a_precision_nobody_knows_is_refused(text: str):
 @pytest.mark.parametrize(
     "wrong", [{"engine_type": "fast"}, {"batch_size": 0}, {"task": "sing"}, {"fallback": "maybe"}]
 )
-def test_an_engine_that_cannot_be_is_refused_with_what_is_allowed(wrong: dict[str, object]):
+def test_an_invalid_engine_is_refused_with_the_allowed_values(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="use"):
         TranscriptionEngineConfig(**wrong)  # type: ignore[arg-type]

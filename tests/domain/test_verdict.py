@@ -1,4 +1,4 @@
-"""Doubtful transcripts are told from good ones, each with the reason."""
+"""Unreliable transcripts are detected, each with the reasons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def at(start: float, end: float, text: str, **facts: float) -> Segment:
     return Segment(start, end, text, **facts)
 
 
-def test_words_where_somebody_speaks_are_believed() -> None:
+def test_words_within_detected_speech_are_ok() -> None:
     judged = judge([GOOD], speech=SPEECH, duration_s=10.0)
 
     assert (judged.verdict, judged.reasons) == (Verdict.OK, ())
@@ -25,12 +25,12 @@ def test_words_where_somebody_speaks_are_believed() -> None:
 
 
 @pytest.mark.parametrize("speech", [None, (), ((3.0, 3.4),)])
-def test_silence_is_empty_whether_speech_was_looked_for_or_not(speech) -> None:
+def test_silence_is_empty_with_and_without_speech_detection(speech) -> None:
     assert judge([], speech=speech, duration_s=10.0).verdict is Verdict.EMPTY
     assert judge([at(0, 1, " ... ")], speech=speech, duration_s=10.0).verdict is Verdict.EMPTY
 
 
-def test_a_recording_that_was_cut_is_truncated_and_other_doubts_are_told_too() -> None:
+def test_a_recording_that_was_cut_is_truncated_and_other_reasons_are_reported_too() -> None:
     cut = "truncated: 9.0 s declared, 1.0 s decoded"
 
     judged = judge([], speech=SPEECH, duration_s=1.0, warnings=("clipped: loud", cut))
@@ -46,36 +46,44 @@ MINUTE = tuple((5.0 * n, 5.0 * n + 4.0) for n in range(12))
 @pytest.mark.parametrize(
     ("segments", "speech", "reason"),
     [
-        ([at(1, 9, LOOP)], ((1.0, 9.0),), "is said 4 times on end"),
-        ([at(i, i + 1, " Thank you.") for i in range(6)], ((0.0, 6.0),), "'thank you' is said 4"),
-        ([at(1, 9, "謝謝你" * 6)], ((1.0, 9.0),), "is said 4 times on end"),
-        ([at(1, 9, " la" * 9)], ((1.0, 9.0),), "'la' is said 8 times"),
+        ([at(1, 9, LOOP)], ((1.0, 9.0),), "repeats at least 4 times in a row"),
+        (
+            [at(i, i + 1, " Thank you.") for i in range(6)],
+            ((0.0, 6.0),),
+            "'thank you' repeats at least 4",
+        ),
+        ([at(1, 9, "謝謝你" * 6)], ((1.0, 9.0),), "repeats at least 4 times in a row"),
+        ([at(1, 9, " la" * 9)], ((1.0, 9.0),), "'la' repeats at least 8 times"),
         ([at(1.0, 1.5, GOOD.text)], ((1.0, 1.5),), "13 words in 0.5 s of speech"),
         ([at(1.0, 2.0, " Yes.")], ((0.0, 3.0), (4.0, 20.0)), "only 1 word in 19.0 s of speech"),
         ([], SPEECH, "5.0 s of speech and no words"),
         ([GOOD], (), "13 words in 0.0 s of speech"),
-        ([GOOD, at(30, 34, " Thanks for watching.")], SPEECH, "where nobody speaks"),
+        ([GOOD, at(30, 34, " Thanks for watching.")], SPEECH, "outside the detected speech"),
         ([at(1, 6, GOOD.text, avg_logprob=-1.2)], SPEECH, "100% of the words are unlikely"),
         ([at(1, 6, GOOD.text, avg_logprob=-0.85)], None, "100% of the words are unlikely"),
-        ([at(1, 6, GOOD.text, compression_ratio=2.5)], SPEECH, "repeat themselves"),
-        ([at(1, 6, GOOD.text, no_speech_prob=0.9)], None, "the model itself hears no speech"),
+        (
+            [at(1, 6, GOOD.text, compression_ratio=2.5)],
+            SPEECH,
+            "repetitive text (compression ratio above 2.4)",
+        ),
+        ([at(1, 6, GOOD.text, no_speech_prob=0.9)], None, "the model detects no speech"),
         (
             [at(0, 20, GOOD.text), at(41, 60, GOOD.text)],
             ((0.0, 60.0),),
-            "no words from 20 s to 41 s, where somebody speaks",
+            "no words from 20 s to 41 s, where speech was detected",
         ),
         (
             [at(1, 3, " Hello there."), at(9, 11, " Good bye.")],
             ((1.0, 3.0), (4.5, 7.0), (9.0, 11.0)),
-            "2.5 s of 6.5 s of speech are without words",
+            "2.5 s of 6.5 s of speech have no words",
         ),
     ],
 )
-def test_each_sign_of_invention_or_loss_is_named(segments, speech, reason) -> None:
+def test_each_sign_of_hallucination_or_missing_text_is_reported(segments, speech, reason) -> None:
     judged = judge(segments, speech=speech, duration_s=60.0)
 
     assert judged.verdict is Verdict.SUSPECT
-    assert any(reason in one for one in judged.reasons), judged.reasons
+    assert any(reason in text for text in judged.reasons), judged.reasons
 
 
 @pytest.mark.parametrize(
@@ -87,24 +95,24 @@ def test_each_sign_of_invention_or_loss_is_named(segments, speech, reason) -> No
         " to be or not to be, that is the question",
     ],
 )
-def test_what_people_repeat_is_no_loop(text: str) -> None:
+def test_natural_repetition_is_not_a_loop(text: str) -> None:
     assert judge([at(1, 6, text)], speech=SPEECH, duration_s=10.0).verdict is Verdict.OK
 
 
-def test_a_little_doubt_in_a_long_recording_is_none_about_it() -> None:
+def test_one_unreliable_segment_in_a_long_recording_is_ok() -> None:
     spoken = [at(start, end, f"{GOOD.text} It is {start:.0f}.") for start, end in MINUTE]
     spoken[3] = at(15, 19, GOOD.text, avg_logprob=-1.5, compression_ratio=3.0)
 
     assert judge(spoken, speech=MINUTE, duration_s=60.0).verdict is Verdict.OK
 
 
-def test_whispers_times_may_be_a_second_off() -> None:
+def test_whispers_timestamps_may_be_a_second_off() -> None:
     late = [at(1.9, 6.5, GOOD.text), at(6.9, 8.0, " Yes, of course it is.")]
 
     assert judge(late, speech=SPEECH, duration_s=10.0).verdict is Verdict.OK
 
 
-def test_words_that_are_a_little_unlikely_are_believed_where_speech_was_found() -> None:
+def test_slightly_unlikely_words_are_ok_within_detected_speech() -> None:
     unlikely = [at(1, 6, GOOD.text, avg_logprob=-0.85)]
 
     assert judge(unlikely, speech=SPEECH, duration_s=10.0).verdict is Verdict.OK
@@ -131,13 +139,13 @@ segments = st.builds(
     compression_ratio=st.floats(0, 4),
     no_speech_prob=st.floats(0, 1),
 )
-stretches = st.lists(st.floats(0, 100), max_size=8, unique=True).map(
+speech_spans = st.lists(st.floats(0, 100), max_size=8, unique=True).map(
     lambda times: tuple(zip(sorted(times)[::2], sorted(times)[1::2], strict=False))
 )
 
 
-@given(st.lists(segments, max_size=6), st.none() | stretches)
-def test_any_transcript_has_a_verdict_and_a_doubt_has_its_reason(spoken, speech) -> None:
+@given(st.lists(segments, max_size=6), st.none() | speech_spans)
+def test_any_transcript_gets_a_verdict_and_a_suspect_one_has_a_reason(spoken, speech) -> None:
     judged = judge(spoken, speech=speech, duration_s=100.0)
 
     assert (judged.verdict in {Verdict.SUSPECT, Verdict.TRUNCATED}) == bool(judged.reasons)

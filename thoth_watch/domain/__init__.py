@@ -1,1 +1,1 @@
-"""What a recording, a batch, a run and a transcript are. Standard library only; no I/O, no clock, no logging."""
+"""The domain: recordings, batches, runs and transcripts. Standard library only; no I/O, no clock, no logging."""

@@ -1,4 +1,4 @@
-"""A recording as it lies on disk, and how sound is read."""
+"""Audio files on disk, inbox listings, and the settings and results of decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUDIO_EXTENSIONS = (
 
 @dataclass(frozen=True, slots=True)
 class AudioConfig:
-    """How sound is decoded: always mono, at `sample_rate` Hz, `buffer_duration` seconds per block."""
+    """Decoding settings: mono at `sample_rate` Hz, read in blocks of `buffer_duration` seconds."""
 
     sample_rate: int = SAMPLE_RATE_HZ
     buffer_duration: float = 3.0  # seconds decoded per block
@@ -23,7 +23,7 @@ class AudioConfig:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What tells one version of a file from the next; equal means untouched."""
+    """Identifies one version of a file; equal signatures mean that the file did not change."""
 
     size_bytes: int
     modified_ns: int
@@ -34,7 +34,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """A recording on disk: where it lies and which version of it was seen."""
+    """A recording on disk: its path and the signature of the version that was scanned."""
 
     inbox: Path  # absolute root of the watched folder
     path: Path  # absolute; may hold undecodable bytes (surrogateescape)
@@ -42,13 +42,13 @@ class AudioFile:
 
     @property
     def relative(self) -> Path:
-        """The path below the inbox: what rules match and what people read."""
+        """Return the path relative to the inbox, which rules match and messages show."""
         return self.path.relative_to(self.inbox)
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedEntry:
-    """An audio-named entry that is not a plain readable file (symlink, FIFO, folder, device...), and why."""
+    """An entry with an audio extension that is not a regular, readable file, and the reason."""
 
     inbox: Path
     path: Path
@@ -57,25 +57,23 @@ class RefusedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One look at an inbox. The truth; events only say when to look."""
+    """The result of one scan of an inbox. Scans decide what exists; events only trigger them."""
 
     inbox: Path
     files: tuple[AudioFile, ...] = ()
     refused: tuple[RefusedEntry, ...] = ()
-    awaiting_sentinel: frozenset[Path] = (
-        frozenset()
-    )  # files whose writer has not yet said that they are whole
-    ignored: int = 0  # hidden, junk and partial-upload names
-    other: int = 0  # names that are not audio
-    problem: str | None = None  # why this look is incomplete; then nothing may be marked GONE
-    identity: tuple[int, int] | None = None  # device and inode of the folder; None: it is not there
+    awaiting_sentinel: frozenset[Path] = frozenset()  # files whose sentinel file is still missing
+    ignored: int = 0  # number of hidden, junk and partially uploaded files
+    other: int = 0  # number of files without an audio extension
+    problem: str | None = None  # why the scan is incomplete; then no file may be marked GONE
+    identity: tuple[int, int] | None = None  # device and inode of the folder; None: missing
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a recording declares and what decoding gave."""
+    """Properties that a recording's container declares, and what decoding produced."""
 
-    declared_s: float | None  # from the container; None where it does not say
+    declared_s: float | None  # from the container; None: not declared
     decoded_s: float  # samples / rate
     source_rate_hz: int
     source_channels: int

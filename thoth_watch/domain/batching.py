@@ -1,4 +1,4 @@
-"""Which waiting files leave together, and when: the batch policy of the configuration."""
+"""Forms batches from waiting files according to the batch policy of the configuration."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Any
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.file_options import FileOptions
 
-AUTO_WAIT_S = 1.0  # `max_wait_s: auto` waits so long, where others are known to come
-TARGET_BATCH_S = 30.0  # of computing in a batch whose size is left open
-MIN_AUDIO_S = 60.0  # and so much sound at least: windows of short files share a forward pass
-INITIAL_AUDIO_S = 300.0  # before the speed is known
-MAX_FILES = 1_000  # of a batch whose size is left open
-DEFAULT_AUDIO_S = 30.0  # what a file counts for that does not say its length
-MIN_SHARE_S = 30.0  # of several engines' batches: short files still share a forward pass at the end
-SHARE_DIVISOR = 2  # of several engines each takes a batch of a half of its share of what is left
+AUTO_WAIT_S = 1.0  # wait of `max_wait_s: auto` while more files are settling
+TARGET_BATCH_S = 30.0  # processing time to aim for in a batch without a configured size
+MIN_AUDIO_S = 60.0  # minimum audio per batch: windows of short files share a forward pass
+INITIAL_AUDIO_S = 300.0  # audio per batch while the speed is unknown
+MAX_FILES = 1_000  # files in a batch without a configured size
+DEFAULT_AUDIO_S = 30.0  # assumed length of a file that declares none
+# with several engines each batch holds half of an engine's share of the backlog, so that batches
+# shrink toward the end and all engines finish at about the same time
+SHARE_DIVISOR = 2
+MIN_SHARE_S = 30.0  # minimum audio of such a batch: short files still share a forward pass
 
 
 class Order(StrEnum):
-    """Who goes first among the files that wait."""
+    """Order in which waiting files are processed."""
 
-    AUTO = "auto"  # the oldest; with several engines the longest, so that they end together
+    AUTO = "auto"  # oldest first; with several engines longest first, so that they finish together
     OLDEST = "oldest"
     SHORTEST = "shortest"
     LONGEST = "longest"
@@ -35,9 +37,9 @@ GROUP_KEYS = ("language", "task", "model", "folder")
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """When a batch is full, how long it may wait and take, who may share it and who goes first.
+    """Limits on the size, waiting time and duration of batches, and their grouping and order.
 
-    What is None follows from the load.
+    A limit that is None follows from the load.
     """
 
     max_files: int | None = None
@@ -45,10 +47,10 @@ class BatchPolicy:
     max_wait_s: float | None = None
     group_by: tuple[str, ...] = ("language",)
     order: str = Order.AUTO
-    max_batch_s: float | None = None  # then no other file of it is begun; None: no limit
+    max_batch_s: float | None = None  # after that no further file starts; None: no limit
 
     def for_engines(self, engines: int) -> BatchPolicy:
-        """The same, with the order that so many engines are best served in, where that is left open."""
+        """Return the policy with `order: auto` replaced by the best order for that number of engines."""
         if self.order != Order.AUTO:
             return self
         return replace(self, order=Order.LONGEST if engines > 1 else Order.OLDEST)
@@ -56,21 +58,24 @@ class BatchPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What decides how large a batch is and how long it waits, where the policy leaves that open."""
+    """Determines the size and waiting time of batches if the policy does not set them."""
 
-    realtime_factor: float | None = None  # seconds of audio per second of late; None: not known
-    engines: int = 1  # that take batches side by side
-    backlog_s: float = 0.0  # seconds of sound that wait, for all of them
+    realtime_factor: float | None = None  # recent seconds of audio per second; None: unknown
+    engines: int = 1  # that process batches in parallel
+    backlog_s: float = 0.0  # seconds of audio that wait, for all engines
     expects_more: bool = False  # files are settling
 
     def wait_s(self, policy: BatchPolicy) -> float:
-        """Seconds that a part-full batch waits for company; a lone file does not wait."""
+        """Return the seconds that a partial batch waits for more files."""
         if policy.max_wait_s is not None:
             return policy.max_wait_s
         return AUTO_WAIT_S if self.expects_more else 0.0
 
     def audio_s(self, policy: BatchPolicy) -> float:
-        """Seconds of sound that fill a batch: work for TARGET_S, or less where engines share the rest."""
+        """Return the seconds of audio that fill a batch: about TARGET_BATCH_S of processing.
+
+        Less if several engines share the backlog.
+        """
         if policy.max_audio_s is not None:
             full_s = policy.max_audio_s
         elif self.realtime_factor is None:
@@ -94,20 +99,20 @@ class WaitingFile:
     file: AudioFile
     file_options: FileOptions
     ready_at_s: float  # epoch seconds
-    audio_s: float = 0.0  # declared seconds; 0 where the file does not say
+    audio_s: float = 0.0  # declared seconds; 0: not declared
     attempts: int = 0
-    crashes: int = 0  # times it killed or hung the decode worker
-    deaths: int = 0  # times the whole program died while it was claimed
-    setbacks: int = 0  # environment faults in a row
+    crashes: int = 0  # times it crashed or hung the decode worker
+    deaths: int = 0  # times the whole program died while the file was claimed
+    setbacks: int = 0  # environment failures in a row
 
     @property
     def estimated_audio_s(self) -> float:
-        """Seconds of sound that it counts for in a batch."""
+        """Return the seconds of audio that the file counts for in a batch."""
         return self.audio_s or DEFAULT_AUDIO_S
 
     @property
     def is_isolated(self) -> bool:
-        """Whether a process died of it, or while it was there: it may not take others with it again."""
+        """Return True if a process died while it handled the file, which then gets a batch of its own."""
         return self.crashes > 0 or self.deaths > 0
 
 
@@ -119,12 +124,12 @@ class Batch:
 
     @property
     def audio_s(self) -> float:
-        """Declared seconds of all its files."""
+        """Return the declared seconds of all files."""
         return sum(waiting.audio_s for waiting in self.files)
 
     @property
     def oldest_ready_at_s(self) -> float:
-        """When its longest-waiting file became ready, in epoch seconds."""
+        """Return when the longest-waiting file became ready, in epoch seconds."""
         return min(waiting.ready_at_s for waiting in self.files)
 
 
@@ -136,36 +141,36 @@ def form_batches(
     drain: bool = False,
     load: Load = IDLE,
 ) -> list[Batch]:
-    """The batches that should leave now, first to leave first.
+    """Return the batches that should start now, in processing order.
 
-    A batch leaves when it is full (files, or seconds of audio) or when its oldest file has waited
-    long enough; with `drain` it leaves at once. What must not share a run never does:
-    another model, task or output, the keys of `group_by`, and a file that killed a worker.
+    A batch starts when it is full (files, or seconds of audio) or when its oldest file has waited
+    long enough; with `drain` it starts immediately. Files never share a batch if they differ in
+    model, task, output or a key of `group_by`; a file that killed a worker gets its own batch.
     """
     max_audio_s = load.audio_s(policy)
     wait_s = load.wait_s(policy)
     groups: dict[tuple[Any, ...], list[WaitingFile]] = {}
     for item in sort_files(waiting, policy):
         groups.setdefault(_group_key(item, policy), []).append(item)
-    leaving = []
+    due = []
     for members in groups.values():
         for batch, is_full in _split(members, policy.max_files or MAX_FILES, max_audio_s):
             waited_s = now_s - batch.oldest_ready_at_s
             if is_full or drain or waited_s >= wait_s or waited_s < 0:
-                leaving.append(batch)
+                due.append(batch)
     rank = _sort_key(policy.order)
-    return sorted(leaving, key=lambda batch: rank(batch.files[0]))
+    return sorted(due, key=lambda batch: rank(batch.files[0]))
 
 
 def sort_files(waiting: Collection[WaitingFile], policy: BatchPolicy) -> list[WaitingFile]:
-    """The files that wait, who goes first first."""
+    """Return the waiting files in processing order."""
     return sorted(waiting, key=_sort_key(policy.order))
 
 
 def next_batch_due_s(
     waiting: Iterable[WaitingFile], policy: BatchPolicy, *, load: Load = IDLE
 ) -> float | None:
-    """When the next part-full batch must leave, in epoch seconds; None if nobody waits."""
+    """Return when the next partial batch must start, in epoch seconds; None if no file waits."""
     oldest_s = min((item.ready_at_s for item in waiting), default=None)
     return None if oldest_s is None else oldest_s + load.wait_s(policy)
 
@@ -173,20 +178,23 @@ def next_batch_due_s(
 def _split(
     members: list[WaitingFile], max_files: int, max_audio_s: float
 ) -> Iterable[tuple[Batch, bool]]:
-    """Seat files in order; a batch that the next file would overfill is full."""
-    seated: list[WaitingFile] = []
+    """Yield batches of the files in order, each with True if it is full.
+
+    A batch is also full if the next file would exceed the limit.
+    """
+    current: list[WaitingFile] = []
     audio_s = 0.0
     for item in members:
-        if seated and audio_s + item.estimated_audio_s > max_audio_s:
-            yield Batch(tuple(seated)), True
-            seated, audio_s = [], 0.0
-        seated.append(item)
+        if current and audio_s + item.estimated_audio_s > max_audio_s:
+            yield Batch(tuple(current)), True
+            current, audio_s = [], 0.0
+        current.append(item)
         audio_s += item.estimated_audio_s
-        if len(seated) >= max_files or audio_s >= max_audio_s:
-            yield Batch(tuple(seated)), True
-            seated, audio_s = [], 0.0
-    if seated:
-        yield Batch(tuple(seated)), False
+        if len(current) >= max_files or audio_s >= max_audio_s:
+            yield Batch(tuple(current)), True
+            current, audio_s = [], 0.0
+    if current:
+        yield Batch(tuple(current)), False
 
 
 def _group_key(item: WaitingFile, policy: BatchPolicy) -> tuple[Any, ...]:
@@ -209,10 +217,10 @@ def _group_key(item: WaitingFile, policy: BatchPolicy) -> tuple[Any, ...]:
 
 
 def _sort_key(order: str) -> Callable[[WaitingFile], tuple[float, ...]]:
-    """Oldest first within equals, so that no file starves among its peers.
+    """Return a sort key for the order; equal files are sorted oldest first, so that none starves.
 
-    Behind all others goes what was there at a second death of the program: the first in line would
-    be blamed for every kill at the start.
+    A file that was claimed when the program died for the second time goes behind all others;
+    otherwise the first file in line would be blamed whenever the program is killed at its start.
     """
     first = _RANKS.get(order, _no_rank)
     return lambda item: (max(0, item.deaths - 1), first(item), item.ready_at_s, item.file_id)

@@ -1,4 +1,4 @@
-"""Recordings with one speaker a channel: transcripts of channels become one, by time."""
+"""Merges the transcripts of a recording with one speaker per channel, by time."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from thoth_watch.domain.transcript import Transcript, Verdict
 
 
 class Channels(StrEnum):
-    """What is done with the channels of a recording."""
+    """Handling of the channels of a recording."""
 
-    MIX = "mix"  # heard together
-    SPLIT = "split"  # each by itself: one speaker a channel
+    MIX = "mix"  # mixed to mono
+    SPLIT = "split"  # transcribed separately: one speaker per channel
 
 
-MAX_SPLIT_CHANNELS = 8  # channels; more are no speakers
+MAX_SPLIT_CHANNELS = 8  # more channels are not one speaker each (surround sound, multitrack)
 _NAMES = ("left", "right")
 _WORST_FIRST = (Verdict.TRUNCATED, Verdict.SUSPECT, Verdict.OK, Verdict.EMPTY)
 
 
 def channel_name(index: int) -> str:
-    """left, right, channel 3, channel 4..."""
+    """Return left, right, channel 3, channel 4..."""
     return _NAMES[index] if index < len(_NAMES) else f"channel {index + 1}"
 
 
 def merge_transcripts(parts: Sequence[tuple[str, Transcript]]) -> Transcript:
-    """The transcripts of named channels as one; its language is that of the channel with most words."""
+    """Merge the transcripts of named channels; the language is that of the longest transcript."""
     named = [
         replace(segment, channel=name)
         for name, transcript in parts
         for segment in transcript.segments
     ]
     transcripts = [transcript for _, transcript in parts]
-    most = max(transcripts, key=lambda transcript: len(transcript.text))
+    longest = max(transcripts, key=lambda transcript: len(transcript.text))
     return Transcript(
         segments=tuple(sorted(named, key=lambda segment: segment.start)),
-        language=most.language,
+        language=longest.language,
         duration_s=max(transcript.duration_s for transcript in transcripts),
         verdict=min((t.verdict for t in transcripts), key=_WORST_FIRST.index),
         reasons=tuple(f"{name}: {why}" for name, t in parts for why in t.reasons),
@@ -49,11 +49,11 @@ def merge_transcripts(parts: Sequence[tuple[str, Transcript]]) -> Transcript:
 
 
 def merge_spans(speeches: Sequence[SpeechSpans]) -> SpeechSpans:
-    """Where anybody speaks."""
-    found: list[tuple[float, float]] = []
-    for start, end in sorted(stretch for speech in speeches for stretch in speech):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+    """Merge the speech of all channels into spans that do not overlap."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(span for speech in speeches for span in speech):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            found.append((start, end))
-    return tuple(found)
+            merged.append((start, end))
+    return tuple(merged)

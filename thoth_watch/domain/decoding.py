@@ -1,4 +1,4 @@
-"""How words are searched for: openai/whisper's options, under its names and with its defaults."""
+"""Decoding options, with the names and defaults of openai/whisper."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from enum import StrEnum
 
 
 class LongForm(StrEnum):
-    """The two ways through a recording longer than a window."""
+    """The two long-form decoding modes, for recordings longer than a window."""
 
-    WINDOWED = "windowed"  # cut at quiet places; windows are decoded side by side
+    WINDOWED = "windowed"  # cut at quiet places; windows are decoded in parallel
     SEQUENTIAL = "sequential"  # each window starts at the last timestamp of the one before
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingOptions:
-    """What openai/whisper lets its users choose. Greedy where it is silent: beam_size is 1."""
+    """The options of openai/whisper. Greedy decoding (beam_size 1) is the default."""
 
     long_form: str = "windowed"
-    chunk_length: float | None = None  # seconds of a window at most; None: the model decides
+    chunk_length: float | None = None  # maximum seconds in a window; None: the model decides
     word_timestamps: bool = False
     temperature: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn, see thresholds
     best_of: int = 5  # samples at temperatures above 0
     beam_size: int = 1  # at temperature 0
-    patience: float = 1.0  # of the beam search: how many ends are waited for, over beam_size
-    length_penalty: float | None = None  # None: the average log-probability decides
-    compression_ratio_threshold: float | None = (
-        2.4  # above it text repeats itself: next temperature
-    )
-    logprob_threshold: float | None = -1.0  # below it on average: next temperature
-    no_speech_threshold: float | None = 0.6  # above it, and below the one before: silence
+    patience: float = 1.0  # beam search ends after patience * beam_size finished hypotheses
+    length_penalty: float | None = None  # None: rank hypotheses by average log-probability
+    # a higher ratio means repetitive text: next temperature
+    compression_ratio_threshold: float | None = 2.4
+    logprob_threshold: float | None = -1.0  # lower average: next temperature
+    no_speech_threshold: float | None = 0.6  # higher, and below logprob_threshold: silence
     condition_on_previous_text: bool = True  # sequential only
     initial_prompt: str | None = None  # text before the first window
     carry_initial_prompt: bool = False  # before every window
     hotwords: str | None = None  # words to expect, before every window
-    suppress_tokens: tuple[int, ...] | None = None  # ids never written; None: the checkpoint's own
-    retry_suspect: bool = True  # windows in doubt are transcribed once more, the careful way
+    suppress_tokens: tuple[int, ...] | None = None  # ids never produced; None: the checkpoint's own
+    retry_suspect: bool = True  # transcribe suspect windows once more, see `careful`
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense, naming what does."""
+        """Raise ValueError for values out of range, with the allowed ones."""
         if self.long_form not in tuple(LongForm):
             raise ValueError(f"long_form {self.long_form!r}: use {', '.join(LongForm)}")
         if self.chunk_length is not None and not 1 <= self.chunk_length <= 30:
@@ -50,11 +49,11 @@ class DecodingOptions:
 
     @property
     def is_sequential(self) -> bool:
-        """Whether each window waits for the one before."""
+        """Return True if each window starts where the previous one ended."""
         return self.long_form == LongForm.SEQUENTIAL
 
     def careful(self) -> DecodingOptions:
-        """The way for windows in doubt: slower, and never misled by what was heard before."""
+        """Return slower options for suspect windows: beam search, not prompted with previous text."""
         return replace(
             self,
             long_form="sequential",
@@ -63,4 +62,4 @@ class DecodingOptions:
         )
 
 
-GREEDY = DecodingOptions(temperature=(0.0,), retry_suspect=False)  # no second try, for benchmarks
+GREEDY = DecodingOptions(temperature=(0.0,), retry_suspect=False)  # no retries, for benchmarks

@@ -1,4 +1,4 @@
-"""What a person asks of an engine, and what was got."""
+"""The requested engine, and the engine, device and precision in use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EngineType(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number formats that can be asked for; `auto` leaves it to the device."""
+    """Number formats that can be requested; `auto` lets the device decide."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -39,12 +39,12 @@ PRECISION_ALIASES = {
     "int8": "int8",
 }
 
-# accelerate's words for them, as `performance` prints
+# accelerate's names, as `performance` prints them
 ACCELERATE_PRECISION = {"float32": "no", "float16": "fp16", "bfloat16": "bf16", "int8": "no"}
 
 
 class FallbackPolicy(StrEnum):
-    """What happens when the request cannot be met: stop, or go on with the standard engine on the CPU."""
+    """Behavior if the requested engine is unavailable: stop, or use the standard engine on the CPU."""
 
     NEVER = "never"
     WARN = "warn"
@@ -58,15 +58,15 @@ class Task(StrEnum):
 
 
 class AudioContext(StrEnum):
-    """How much the encoder sees: 30 s windows always, or no more than their sound."""
+    """Input of the encoder: always 30 s, or only the audio of the window."""
 
     FULL = "full"
-    TRIM = "trim"  # faster for short recordings; for models that bear it
+    TRIM = "trim"  # faster for short recordings; only for models that tolerate it
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionEngineConfig:
-    """The engine as it was asked for."""
+    """The requested engine."""
 
     engine_type: str = "accelerated"  # standard, accelerated or batch
     batch_size: int | None = None  # windows that share a forward pass; None: by model and memory
@@ -74,18 +74,18 @@ class TranscriptionEngineConfig:
     use_cache: bool = True  # the decoder's key-value cache; False costs about 4.5x
     model: str = "builtin"  # builtin, a Hugging Face id or a local folder
     revision: str | None = None  # commit, tag or branch of a Hugging Face id
-    weights_sha256: str | None = None  # 64 hex digits: no other weights are loaded; None: any
+    weights_sha256: str | None = None  # 64 hex digits; other weights are rejected; None: any
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps...
-    device_is_binding: bool = False  # named on the command line: never replaced
+    device_is_binding: bool = False  # named on the command line: no fallback
     precision: str = "auto"
-    audio_context: str = "full"  # or trim; the standard engine's is full
+    audio_context: str = "full"  # or trim; the standard engine always uses full
     fallback: str = "warn"  # never or warn
     language: str | None = None  # None: detected per file
     task: str = "transcribe"
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
     def __post_init__(self) -> None:
-        """Refuse values that no engine knows, naming what is allowed."""
+        """Raise ValueError for unknown values, with the allowed ones."""
         if self.engine_type not in tuple(EngineType):
             raise ValueError(f"engine_type {self.engine_type!r}: use {', '.join(EngineType)}")
         if self.batch_size is not None and self.batch_size < 1:
@@ -100,26 +100,26 @@ class TranscriptionEngineConfig:
 
     @property
     def trims(self) -> bool:
-        """Whether windows shorter than 30 s are encoded at their own length."""
+        """Return True if windows shorter than 30 s are encoded at their own length."""
         return self.audio_context == AudioContext.TRIM and self.engine_type != EngineType.STANDARD
 
 
 def parse_precision(text: str) -> tuple[str, str]:
-    """The encoder's and the decoder's precision of a request such as `bf16+int8` or `float32`.
+    """Return the precision of the encoder and of the decoder for text such as `bf16+int8`.
 
-    Raises ValueError, naming the words that are allowed.
+    Raises ValueError with the allowed names.
     """
     parts = [PRECISION_ALIASES.get(part.strip().lower()) for part in text.split("+")]
     if len(parts) > 2 or None in parts or (len(parts) == 2 and "auto" in parts):
         allowed = "auto, float32, float16, bfloat16, int8 (or fp32, fp16, bf16)"
-        raise ValueError(f"precision {text!r}: use {allowed}, two of them joined by + at most")
+        raise ValueError(f"precision {text!r}: use {allowed}, or two joined by +")
     first, last = str(parts[0]), str(parts[-1])
     return first, last
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Something other than what was asked was done, and why."""
+    """A difference between what was requested and what was used, with the reason."""
 
     what: str  # "engine", "device", "precision", "batch_size"
     requested: str
@@ -127,13 +127,13 @@ class Fallback:
     reason: str
 
     def as_dict(self) -> dict[str, str]:
-        """The JSON form that stands in the run row."""
+        """Return the JSON form that the run row stores."""
         return {"what": self.what, "asked": self.requested, "got": self.used, "why": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where and how a loaded engine really computes, read back from it."""
+    """The placement that a loaded engine reports: device, precision and batch size in use."""
 
     engine: str
     model: str
@@ -141,7 +141,7 @@ class Placement:
     device: str
     device_name: str
     precision: str
-    mixed_precision: str  # accelerate's word: no, fp16, bf16
+    mixed_precision: str  # accelerate's name: no, fp16, bf16
     batch_size: int
     num_processes: int = 1
     is_main_process: bool = True

@@ -1,4 +1,4 @@
-"""Ways of transcribing the same files, timed in turn: what their figures are, beside each other."""
+"""Timings of several engines on the same files, and their comparison."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-STAGES = ("decode", "features", "encode", "generate", "write")  # of a pass; loading comes before it
+STAGES = (
+    "decode",
+    "features",
+    "encode",
+    "generate",
+    "write",
+)  # of a pass; loading is not part of it
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPass:
-    """One way's pass over all files."""
+    """The figures of one pass of one engine over all files."""
 
-    cpu_s: float  # of the process and those that it started
+    cpu_s: float  # of the process and its child processes
     wall_s: float
-    stages: dict[str, float]  # wall seconds; empty where a way does not say
+    stages: dict[str, float]  # wall seconds; empty if the engine reports none
     texts: list[str]  # in the order of the files
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSummary:
-    """What several passes of one way came to: medians, the first pass's words."""
+    """Medians over several passes of one engine, and the words of the first pass."""
 
     cpu_s: float
     wall_s: float
@@ -30,7 +36,7 @@ class BenchmarkSummary:
 
     @classmethod
     def of(cls, passes: Sequence[BenchmarkPass]) -> BenchmarkSummary:
-        """The medians of one or more passes."""
+        """Return the medians of one or more passes."""
         return cls(
             cpu_s=statistics.median(p.cpu_s for p in passes),
             wall_s=statistics.median(p.wall_s for p in passes),
@@ -42,14 +48,14 @@ class BenchmarkSummary:
 
 
 def word_agreement(words: Sequence[str], others: Sequence[str]) -> float:
-    """The share of words that two texts have in common, in order; 1 for two empty ones."""
+    """Return the share of words that two texts have in common, in order; 1 for two empty texts."""
     if not words and not others:
         return 1.0
     return _longest_common_subsequence(words, others) / max(len(words), len(others))
 
 
 def _longest_common_subsequence(words: Sequence[str], others: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of its table being the bits of one number.
+    """Return the length of the longest common subsequence; the bits of an integer are a table row.
 
     Crochemore et al. 2001, "A fast and practical bit-vector algorithm for the longest common
     subsequence problem".

@@ -1,17 +1,17 @@
-"""Every error that may cross a port, each with the exit code of the program that it ends."""
+"""All errors that may cross a port, each with the exit code of the program. A docstring is the default message."""
 
 from __future__ import annotations
 
-EXIT_OK = 0  # done, or nothing to do
-EXIT_SOME_FAILED = 1  # some file failed or waits for a person
-EXIT_USAGE = 2  # wrong command line
+EXIT_OK = 0  # success, or nothing to do
+EXIT_SOME_FAILED = 1  # at least one file failed or needs attention
+EXIT_USAGE = 2  # invalid command line
 EXIT_UNAVAILABLE = 69  # engine, model or device unavailable (EX_UNAVAILABLE)
-EXIT_RETRY_LATER = 75  # lock held, disk full, folder away (EX_TEMPFAIL)
-EXIT_CONFIG = 78  # configuration (EX_CONFIG)
+EXIT_RETRY_LATER = 75  # temporary failure: lock held, disk full or folder unavailable (EX_TEMPFAIL)
+EXIT_CONFIG = 78  # invalid configuration, or unusable ledger (EX_CONFIG)
 
 
 class ThothError(Exception):
-    """thoth-watch could not go on."""
+    """thoth-watch could not continue."""
 
     exit_code = EXIT_SOME_FAILED
 
@@ -20,25 +20,25 @@ class ThothError(Exception):
 
 
 class ConfigError(ThothError):
-    """The configuration is wrong; nothing was started."""
+    """The configuration is invalid; nothing was started."""
 
     exit_code = EXIT_CONFIG
 
 
 class EngineUnavailable(ThothError):
-    """The engine, its model or its device cannot be had."""
+    """The engine, its model or its device is unavailable."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
 class LedgerBroken(ThothError):
-    """The ledger is not ours, or it is damaged."""
+    """The database is damaged, or it is not a ledger of thoth-watch."""
 
     exit_code = EXIT_CONFIG
 
 
 class RetryLater(ThothError):
-    """Something is in the way now and may not be later: a lock, a full disk, a folder away."""
+    """A temporary condition prevents the work: a lock, a full disk, or an unavailable folder."""
 
     exit_code = EXIT_RETRY_LATER
 
@@ -48,36 +48,36 @@ class TranscribedElsewhere(RetryLater):
 
 
 class AudioError(ThothError):
-    """A recording could not be read; says nothing about the other files of its batch."""
+    """The recording could not be read; other files of its batch are not affected."""
 
 
 class NotAudio(AudioError):
-    """The content is not a recording that can be decoded: the file's own fault."""
+    """The content is not audio that can be decoded; the cause is in the file."""
 
 
 class FileChanged(AudioError):
-    """The file changed while it was read, or looks unfinished: look again later."""
+    """The file changed while it was read, or appears to be incomplete; it is checked again later."""
 
 
 class AudioTruncated(AudioError):
-    """Less sound than the file declares, and it may still be growing."""
+    """The file contains less audio than it declares, and may still be growing."""
 
 
 class DecoderCrashed(AudioError):
-    """Decoding the file killed or hung the decode worker."""
+    """Decoding the file crashed or hung the decode worker."""
 
 
 class FileUnreadable(AudioError):
-    """The system refused to open the file (permissions, I/O error): the surroundings' fault, not the file's."""
+    """The system refused to open the file (permissions, I/O error); the cause is the environment, not the file."""
 
 
 class DiarizationFailed(AudioError):
-    """Who speaks in the recording could not be told."""
+    """Speaker diarization of the recording failed."""
 
 
 class FileGone(AudioError):
-    """The file is no longer there."""
+    """The file no longer exists."""
 
 
 class NameTaken(ThothError):
-    """A file that is not ours has the transcript's name."""
+    """A file that thoth-watch did not write has the transcript's name."""

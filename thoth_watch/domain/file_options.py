@@ -1,4 +1,4 @@
-"""What the configuration's rules ask for one recording: language, task, model, prompt, formats, place, priority."""
+"""Options for one recording, resolved from the configuration and its rules."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ NEXT_TO_SOURCE = "source"
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """How one recording is to be transcribed and where its transcripts go."""
+    """Options for transcribing one recording, and the destination of its transcripts."""
 
     language: str | None = None
     task: str = "transcribe"
     model: str = "builtin"
-    prompt: str | None = None  # text to be understood by; None: decoding.initial_prompt
+    prompt: str | None = None  # None: decoding.initial_prompt
     formats: tuple[str, ...] = ("txt", "json")
-    output_dir: str = (
-        NEXT_TO_SOURCE  # or an absolute folder, under which the inbox's tree is mirrored
-    )
+    # or an absolute folder, in which the subfolders of the inbox are mirrored
+    output_dir: str = NEXT_TO_SOURCE
     name: str = "{stem}.{format}"
     priority: int = 0
-    channels: str = "mix"  # or split: one speaker a channel
-    vad: str = "auto"  # off, auto or on: whether what is no speech is skipped
-    diarize: bool = False  # whether speakers are told apart
+    channels: str = "mix"  # or split: one speaker per channel
+    vad: str = "auto"  # off, auto or on: skip audio without speech
+    diarize: bool = False  # whether to identify speakers
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A glob on the path below the inbox, and what it changes. The last rule that matches wins, key by key."""
+    """Changes for files whose path below the inbox matches a glob. For each key the last matching rule wins."""
 
     match: str
-    changes: tuple[tuple[str, Any], ...]  # Treatment field, value
+    changes: tuple[tuple[str, Any], ...]  # FileOptions field, value
 
 
 def resolve_file_options(
     relative: PurePath, *, default: FileOptions, rules: tuple[Rule, ...]
 ) -> FileOptions:
-    """The default treatment with every matching rule laid over it, in order."""
+    """Return the default options with the changes of every matching rule applied, in order."""
     file_options = default
     for rule in rules:
         if matches(relative, rule.match):
@@ -50,7 +49,10 @@ def resolve_file_options(
 
 
 def matches(relative: PurePath, pattern: str) -> bool:
-    """Whether a path below the inbox matches a glob: `*` within a name, `**` across folders, any case as written."""
+    """Return True if a path below the inbox matches a glob.
+
+    `*` matches within a name, `**` across folders; matching is case-sensitive.
+    """
     return _match_parts(relative.parts, tuple(PurePath(pattern).parts))
 
 

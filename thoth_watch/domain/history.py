@@ -1,4 +1,4 @@
-"""What a stretch of time came to, in the numbers that a report shows."""
+"""Statistics over a period of time, as the report shows them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_BUCKETS = 60
 
 
 def bucket_width(span: timedelta) -> timedelta:
-    """The least of the usual widths that cuts a span into at most 60 parts."""
+    """Return the smallest usual width that divides a span into at most MAX_BUCKETS buckets."""
     return next((w for w in _WIDTHS if span / w <= MAX_BUCKETS), _WIDTHS[-1])
 
 
 @dataclass(slots=True)
 class Bucket:
-    """What happened in one part of the time."""
+    """Totals of one part of the period."""
 
     start: datetime
     runs: int = 0
@@ -35,7 +35,7 @@ class Bucket:
 
 @dataclass(slots=True)
 class EngineStats:
-    """One engine on one device in one precision with one model."""
+    """Totals of one engine on one device in one precision with one model."""
 
     engine: str
     device: str
@@ -51,18 +51,18 @@ class EngineStats:
 
     @property
     def name(self) -> str:
-        """How plots call it."""
+        """Return the label that plots show."""
         return f"{self.engine}, {self.device}, {self.precision}"
 
     @property
     def realtime_factor(self) -> float:
-        """Seconds of audio per second of wall time, over all its runs."""
+        """Return the seconds of audio per second of wall time over all runs."""
         return self.audio_s / self.wall_s if self.wall_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class FallbackStats:
-    """Something other than what was asked, and in how many runs."""
+    """A difference between what was requested and used, and the number of runs that had it."""
 
     requested: str
     used: str
@@ -72,7 +72,7 @@ class FallbackStats:
 
 @dataclass(frozen=True, slots=True)
 class FailureStats:
-    """Files that share a state and a kind of reason."""
+    """Files that share a state and a normalized reason."""
 
     state: str
     kind: str
@@ -82,7 +82,7 @@ class FailureStats:
 
 @dataclass(frozen=True, slots=True)
 class SlowFile:
-    """A file that took long from its claim to its transcript; its batch took part of that."""
+    """A file that took long from its claim to its transcript, which includes the rest of its batch."""
 
     path: str
     took_s: float
@@ -92,10 +92,10 @@ class SlowFile:
 
 @dataclass(slots=True)
 class History:
-    """Everything that a report says."""
+    """All data of a report."""
 
     made_at: datetime
-    since: datetime | None  # as asked
+    since: datetime | None  # as requested
     first: datetime | None = None  # start of the first and the last run that count
     last: datetime | None = None
     width: timedelta = _WIDTHS[0]
@@ -116,5 +116,5 @@ class History:
 
     @property
     def realtime_factor(self) -> float:
-        """Seconds of audio per second of wall time, over all."""
+        """Return the seconds of audio per second of wall time over all runs."""
         return self.audio_s / self.wall_s if self.wall_s else 0.0

@@ -1,4 +1,4 @@
-"""How things stand, in numbers that only a look into the ledger can give."""
+"""Current totals of the ledger, as exported to Prometheus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """Sums over all runs of one kind since the ledger was made."""
+    """Totals of all runs with the same engine, device, precision and status since the ledger was created."""
 
     engine: str
     device: str
@@ -24,13 +24,13 @@ class RunTotals:
 
 @dataclass(frozen=True, slots=True)
 class LedgerStats:
-    """One moment's numbers."""
+    """Totals of the ledger at one moment."""
 
-    files: Mapping[str, int]  # by state, every state is there
+    files: Mapping[str, int]  # by state; includes every state
     runs: tuple[RunTotals, ...]
     stage_s: Mapping[str, float]  # by stage
-    fallback_runs: int  # runs with anything other than what was asked
+    fallback_runs: int  # runs that used anything other than what was requested
     backlog_files: int
     backlog_audio_s: float
     last_run_at: datetime | None
-    is_working: bool  # whether a process holds the ledger's lock
+    is_working: bool  # True if a process holds the ledger's lock

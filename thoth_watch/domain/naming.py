@@ -1,4 +1,4 @@
-"""What a transcript beside a recording is called, and what it is called when that name is taken."""
+"""Candidate names for transcripts and archived recordings, in order of preference."""
 
 from __future__ import annotations
 
@@ -8,54 +8,56 @@ from pathlib import Path, PurePath
 from thoth_watch.domain.engine import Task
 
 MAX_NAME_BYTES = 255  # ext4, xfs, btrfs, ntfs
-MAX_NUMBERED_NAMES = 9  # recordings of one stem that still get a name each
-UNDETERMINED = "und"  # the language of silence. Source: ISO 639-2
+MAX_NUMBERED_NAMES = 9  # limit of alternate names, for recordings with equal stem and content
+UNDETERMINED = "und"  # language code of a transcript without text. Source: ISO 639-2
 
 
 def language_in_name(language: str, task: str) -> str:
-    """What `{language}` stands for: the language of the text, which a translation has in English."""
+    """Return the value of `{language}`: the language of the text, which is English for translations."""
     return "en" if task == Task.TRANSLATE else language or UNDETERMINED
 
 
 def candidate_names(
     source: Path, *, pattern: str, sha256: str, language: str
 ) -> Iterator[tuple[str, str]]:
-    """The bases a transcript's name may be made from, best first, each with what it is.
+    """Yield the possible names of a transcript with their kind, best first.
 
-    language: as `language_in_name` gives it. Yields (pattern with language and stem filled in, kind):
-    `stem` as configured, then `full` for another recording of that stem (`a.mp3.txt`), then
-    `alternate` for a foreign file of that name (`a.thoth-1a2b3c4d.txt`). `{format}` is still to be
-    filled in.
+    language: from `language_in_name`. Yields (pattern with language and stem filled in, kind):
+    `stem` as configured, then `full` in case another recording has that stem (`a.mp3.txt`), then
+    `alternate` in case a foreign file has that name (`a.thoth-1a2b3c4d.txt`). `{format}` is left
+    in place.
     """
     pattern = pattern.replace("{language}", language)
     yield _fill(pattern, source.stem), "stem"
     yield _fill(pattern, source.name), "full"
-    for mark in _suffixes(sha256):
-        yield _fill(pattern, f"{source.stem}.{mark}"), "alternate"
+    for suffix in _suffixes(sha256):
+        yield _fill(pattern, f"{source.stem}.{suffix}"), "alternate"
 
 
 def candidate_archive_paths(relative: PurePath, sha256: str) -> Iterator[PurePath]:
-    """Where a recording may go below another folder: the same place, then one that nobody has."""
+    """Yield the possible paths of a recording below another folder: the same path, then alternates."""
     yield relative
-    for mark in _suffixes(sha256):
-        end = f".{mark}{relative.suffix}"
+    for suffix in _suffixes(sha256):
+        end = f".{suffix}{relative.suffix}"
         yield relative.with_name(truncate_to_bytes(relative.stem, MAX_NAME_BYTES - len(end)) + end)
 
 
 def _suffixes(sha256: str) -> Iterator[str]:
-    """`thoth-1a2b3c4d`, then with numbers, for recordings of the same bytes."""
-    mark = f"thoth-{sha256[:8]}"
-    yield mark
-    yield from (f"{mark}-{number}" for number in range(2, MAX_NUMBERED_NAMES))
+    """Yield `thoth-1a2b3c4d`, then numbered variants for recordings with equal bytes."""
+    suffix = f"thoth-{sha256[:8]}"
+    yield suffix
+    yield from (f"{suffix}-{number}" for number in range(2, MAX_NUMBERED_NAMES))
 
 
 def _fill(pattern: str, stem: str) -> str:
-    room = MAX_NAME_BYTES - len(pattern.replace("{stem}", "").replace("{format}", "json").encode())
-    return pattern.replace("{stem}", truncate_to_bytes(stem, room))
+    stem_bytes = MAX_NAME_BYTES - len(
+        pattern.replace("{stem}", "").replace("{format}", "json").encode()
+    )
+    return pattern.replace("{stem}", truncate_to_bytes(stem, stem_bytes))
 
 
 def truncate_to_bytes(text: str, limit: int) -> str:
-    """The beginning of the text, at most `limit` bytes of UTF-8, never cut inside a character."""
+    """Return the beginning of the text, at most `limit` bytes of UTF-8, cut between characters."""
     raw = text.encode("utf-8", "surrogateescape")
     if len(raw) <= limit:
         return text

@@ -1,11 +1,12 @@
-"""Reasons as people group them: the same trouble of many files is one line."""
+"""Normalizes reasons, so that the same problem of many files is shown once."""
 
 from __future__ import annotations
 
 import re
 
 _DETAILS = (
-    (re.compile(r" \(tried again [^)]*\)$"), ""),
+    # when it is retried; older ledgers say "tried again"
+    (re.compile(r" \((?:tried again|retry|retrying|retried)\b[^)]*\)$"), ""),
     (re.compile(r"(?<!\S)/\S*[^\s:;,.)]"), "…"),  # a path
     (re.compile(r"'[^']*'|\"[^\"]*\""), "…"),  # something quoted
     (re.compile(r"\S+\.(?:txt|srt|vtt|tsv|json)\b"), "…"),  # a transcript's name
@@ -14,8 +15,8 @@ _DETAILS = (
 
 
 def normalize_reason(reason: str) -> str:
-    """The reason without what belongs to one file only: names, paths, numbers."""
+    """Return the reason without the names, paths and numbers of a single file."""
     text = reason.strip()
-    for pattern, instead in _DETAILS:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in _DETAILS:
+        text = pattern.sub(replacement, text)
     return text

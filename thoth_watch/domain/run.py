@@ -1,4 +1,4 @@
-"""What happened: one run over one batch, and what became of each of its files."""
+"""Records of a run over one batch and of the outcome of each file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from thoth_watch.domain.states import State
 
 
 class RunStatus(StrEnum):
-    """How a run ended."""
+    """Status of a run."""
 
     RUNNING = "RUNNING"
     DONE = "DONE"  # every file has its transcript
-    PARTIAL = "PARTIAL"  # some files have theirs
-    FAILED = "FAILED"  # none has
+    PARTIAL = "PARTIAL"  # some files have their transcript
+    FAILED = "FAILED"  # no file has its transcript
     INTERRUPTED = "INTERRUPTED"  # stopped or killed before its end
 
 
@@ -27,7 +27,7 @@ class StageSeconds:
 
     load_s: float = 0.0
     queue_s: float = 0.0  # from the first file ready to the start
-    decode_s: float = 0.0  # beside the engine's time, not before it
+    decode_s: float = 0.0  # overlaps with the engine's time
     features_s: float = 0.0
     encode_s: float = 0.0
     generate_s: float = 0.0
@@ -36,7 +36,7 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """What became of one file in one run."""
+    """The outcome of one file in one run."""
 
     file_id: int
     state: State
@@ -46,7 +46,7 @@ class FileOutcome:
     next_try_at: datetime | None = None
     counts_as_attempt: bool = True
     crashed: bool = False
-    reused: bool = False  # written from an earlier result, not transcribed again
+    reused: bool = False  # published from an earlier result instead of transcribed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +70,19 @@ class Run:
     host: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
-    skipped_s: float = 0.0  # of audio_s, not heard because nobody speaks there
+    skipped_s: float = 0.0  # part of audio_s that was skipped because it has no speech
 
     @property
     def realtime_factor(self) -> float:
-        """Seconds of audio transcribed per second of wall time."""
+        """Return the seconds of audio transcribed per second of wall time."""
         return self.audio_s / self.wall_s if self.wall_s > 0 else 0.0
 
     @property
     def skipped_share(self) -> float:
-        """Share of the audio that was not heard because nobody speaks there, 0 to 1."""
+        """Return the share of the audio that was skipped because it has no speech, 0 to 1."""
         return self.skipped_s / self.audio_s if self.audio_s > 0 else 0.0
 
     @property
     def files_per_min(self) -> float:
-        """Files finished per minute of wall time."""
+        """Return the number of files finished per minute of wall time."""
         return 60.0 * self.files_ok / self.wall_s if self.wall_s > 0 else 0.0

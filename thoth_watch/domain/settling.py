@@ -1,4 +1,4 @@
-"""When a copy is finished: the same file, seen at least twice, for long enough."""
+"""Detects that a copy is finished: scans find the file unchanged for long enough."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thoth_watch.domain.audio import AudioFile, Signature
 
-EMPTY_TIMEOUT_S = 3600.0  # a zero-byte name may be a browser's placeholder for a download
+EMPTY_TIMEOUT_S = 3600.0  # an empty file may be a browser's placeholder for a download
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +18,16 @@ class _Observation:
 
 
 class SettleTracker:
-    """Remembers how long each unsettled file has been untouched, in a monotonic clock's seconds."""
+    """Tracks how long each unsettled file has been unchanged, in seconds of a monotonic clock."""
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
         self._observations: dict[Path, _Observation] = {}
 
     def update(self, files: Iterable[AudioFile], *, now_s: float) -> list[AudioFile]:
-        """The files that are settled now: equal size, times and inode over two looks and `settle_s`.
+        """Return the settled files: equal size, times and inode in two scans, `settle_s` apart.
 
-        An empty file never is. A file that is settled, or no longer listed, is forgotten.
+        An empty file never settles. Files that are settled or no longer listed are forgotten.
         """
         settled = []
         seen: dict[Path, _Observation] = {}
@@ -45,11 +45,11 @@ class SettleTracker:
         return settled
 
     def restart(self, file: AudioFile, *, now_s: float) -> None:
-        """It is not settled after all: its time begins anew."""
+        """Restart the settle time of a file that is not settled after all."""
         self._observations[file.path] = _Observation(file.signature, now_s)
 
     def next_s(self) -> float | None:
-        """When the next unsettled file may be settled, monotonic seconds; None if there is none."""
+        """Return when the next file may settle, in monotonic seconds; None if no file is unsettled."""
         return min(
-            (look.first_s + self._settle_s for look in self._observations.values()), default=None
+            (seen.first_s + self._settle_s for seen in self._observations.values()), default=None
         )

@@ -1,26 +1,28 @@
-"""Where somebody speaks in a recording, and how much of the rest is skipped."""
+"""Spans of speech in a recording, and the modes of voice activity detection."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-SpeechSpans = tuple[tuple[float, float], ...]  # seconds from the start, in time order, apart
+SpeechSpans = tuple[
+    tuple[float, float], ...
+]  # seconds from the start, in time order, not overlapping
 
 
 class Vad(StrEnum):
-    """Whether speech is looked for before a recording is transcribed, and what is skipped then."""
+    """Mode of voice activity detection, which skips audio without speech."""
 
-    OFF = "off"  # not looked for: everything is heard
-    AUTO = "auto"  # what is certainly no speech
-    ON = "on"  # what is more likely no speech
+    OFF = "off"  # no detection: everything is transcribed
+    AUTO = "auto"  # skip what is certainly not speech
+    ON = "on"  # skip what is probably not speech
 
 
 def total_s(speech: SpeechSpans) -> float:
-    """Seconds of speech."""
+    """Return the total seconds of speech."""
     return sum(end - start for start, end in speech)
 
 
 def clip_spans(speech: SpeechSpans, start_s: float, stop_s: float) -> SpeechSpans:
-    """The parts of speech that lie between two times."""
+    """Return the parts of the speech between two times."""
     clipped = ((max(start, start_s), min(end, stop_s)) for start, end in speech)
     return tuple((start, end) for start, end in clipped if start < end)

@@ -1,4 +1,4 @@
-"""The states a file goes through, the moves that are legal, and when a failed one is tried again."""
+"""The states of a file, the legal transitions, and the retry rules."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a file stands; every state but DONE comes with a reason."""
+    """State of a file; every state except DONE comes with a reason."""
 
-    SEEN = "SEEN"  # name known, not yet quiet
-    READY = "READY"  # quiet, waits for a batch
-    CLAIMED = "CLAIMED"  # in a batch; attempts were counted before the file was opened
-    RESULT = "RESULT"  # the transcript is durable in the ledger, not yet beside the file
-    DONE = "DONE"  # transcript beside the file
-    RETRY = "RETRY"  # tried, will be tried again at next_try_at
-    FAILED = "FAILED"  # the content says no
-    QUARANTINED = "QUARANTINED"  # killed the worker twice, the second time alone
+    SEEN = "SEEN"  # found, not yet settled
+    READY = "READY"  # settled, waits for a batch
+    CLAIMED = "CLAIMED"  # in a batch; the attempt was counted before the file was opened
+    RESULT = "RESULT"  # the transcript is stored durably in the ledger, but not yet published
+    DONE = "DONE"  # the transcript is published
+    RETRY = "RETRY"  # failed, will be retried at next_try_at
+    FAILED = "FAILED"  # failed permanently, e.g. the content is not audio
+    QUARANTINED = "QUARANTINED"  # crashed the worker twice, the second time alone in its batch
     REFUSED = "REFUSED"  # not a plain file: symlink, FIFO, device...
     CONFLICT = "CONFLICT"  # a foreign file has the transcript's name
     GONE = "GONE"  # no longer on disk
@@ -60,28 +60,31 @@ LEGAL_TRANSITIONS: dict[State, frozenset[State]] = {
 
 WAITING = frozenset({State.SEEN, State.READY, State.CLAIMED, State.RESULT, State.RETRY})
 NEEDS_ATTENTION = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT})
-UNFINISHED = NEEDS_ATTENTION | {State.SEEN, State.RETRY}  # `once` exits 1 on any of these
+UNFINISHED = NEEDS_ATTENTION | {
+    State.SEEN,
+    State.RETRY,
+}  # `once` exits with 1 if any file is in one of these
 
 
 def is_legal_transition(before: State, after: State) -> bool:
-    """Whether a file may go from one state to the other (staying is always legal)."""
+    """Return True if a file may change from one state to the other (staying is always legal)."""
     return before == after or after in LEGAL_TRANSITIONS[before]
 
 
 class Cause(StrEnum):
-    """Whose fault a failed attempt was; decides what happens next."""
+    """Cause of a failed attempt; decides the next state."""
 
-    ENVIRONMENT = "environment"  # disk full, permissions, memory: never counts against the file
-    UNFINISHED = "unfinished"  # changed while read: settle again
-    TRUNCATED = "cut_short"  # less sound than declared: looked at again, later and later
-    CONTENT = "content"  # not audio: confirmed once, then FAILED
-    CRASH = "crash"  # killed or hung the worker: alone next time, then QUARANTINED
-    UNKNOWN = "unknown"  # anything else: five tries
+    ENVIRONMENT = "environment"  # disk full, permissions, memory: never counts as an attempt
+    UNFINISHED = "unfinished"  # changed while it was read: settle again
+    TRUNCATED = "cut_short"  # less audio than declared: retried at growing intervals
+    CONTENT = "content"  # not audio: retried once to confirm, then FAILED
+    CRASH = "crash"  # crashed or hung the worker: retried alone, then QUARANTINED
+    UNKNOWN = "unknown"  # anything else: five attempts
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """Where a failed attempt leads."""
+    """The state after a failed attempt, and the wait before a retry."""
 
     state: State
     wait_s: float = 0.0
@@ -89,20 +92,20 @@ class NextStep:
 
 CONFIRM_CONTENT_S = 60.0
 TRUNCATED_FIRST_S, TRUNCATED_MAX_S = 30.0, 600.0
-TRUNCATED_ACCEPTED_AFTER_S = 3600.0  # untouched for so long, a short recording is all there will be
-TRUNCATED_ATTEMPTS = 10  # they take an hour: for a file whose time is in the future
+TRUNCATED_ACCEPTED_AFTER_S = 3600.0  # unchanged for that long: accepted as complete
+TRUNCATED_ATTEMPTS = 10  # take about an hour; for a file whose mtime is in the future
 ENVIRONMENT_FIRST_S, ENVIRONMENT_MAX_S = 10.0, 300.0
 UNKNOWN_FIRST_S, UNKNOWN_FACTOR, UNKNOWN_MAX_S, UNKNOWN_ATTEMPTS = 60.0, 4.0, 21_600.0, 5
-MAX_RETRY_WAIT_S = UNKNOWN_MAX_S  # a retry that is later than that was planned under another clock
+MAX_RETRY_WAIT_S = UNKNOWN_MAX_S  # a later retry was scheduled before the clock was set back
 CRASH_LIMIT = 2
 
 
 def after_failure(cause: Cause, *, attempts: int, crashes: int = 0, setbacks: int = 1) -> NextStep:
-    """What becomes of a file whose attempt failed.
+    """Return the next state of a file whose attempt failed.
 
-    attempts: tries of this version of the file, this one included; environment faults not counted.
-    crashes: times that this version killed the worker, this one included.
-    setbacks: environment faults in a row, this one included; they only make the wait longer.
+    attempts: at this version of the file, including this one; environment failures do not count.
+    crashes: times that this version crashed the worker, including this one.
+    setbacks: environment failures in a row, including this one; they only lengthen the wait.
     """
     match cause:
         case Cause.ENVIRONMENT:

@@ -1,4 +1,4 @@
-"""The text that was heard, in time, and how far it may be believed."""
+"""Transcripts: segments and words with times, and the verdict on their reliability."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How far the words cover the sound."""
+    """Reliability of a transcript."""
 
     OK = "ok"
     EMPTY = "empty"  # no speech: a success
     SUSPECT = "suspect"
-    TRUNCATED = "truncated"  # less sound than the file declares
+    TRUNCATED = "truncated"  # less audio than the file declares
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Word:
     end: float
     word: str
     probability: float
-    speaker: str | None = None  # where speakers are told apart
+    speaker: str | None = None  # None: no diarization, or unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech; times in seconds from the start of the recording, keys as whisper names them."""
+    """A segment of speech; times in seconds from the start of the recording, field names as in whisper."""
 
     start: float
     end: float
@@ -40,8 +40,8 @@ class Segment:
     no_speech_prob: float = 0.0
     seek: int = 0  # start of the window, in 10 ms frames
     words: tuple[Word, ...] = ()
-    channel: str | None = None  # left, right, channel 3...; None: all of them
-    speaker: str | None = None  # SPEAKER_00...; None: not told apart, or nobody known
+    channel: str | None = None  # left, right, channel 3...; None: all channels
+    speaker: str | None = None  # SPEAKER_00...; None: no diarization, or unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +52,23 @@ class Transcript:
     language: str
     duration_s: float  # decoded seconds
     verdict: Verdict = Verdict.OK
-    reasons: tuple[str, ...] = ()  # of a verdict that is neither ok nor empty
+    reasons: tuple[str, ...] = ()  # for a verdict other than ok and empty
     warnings: tuple[str, ...] = ()
     n_tokens: int = 0  # text and timestamp tokens generated
-    skipped_s: float = 0.0  # of the recording, not heard because nobody speaks there
+    skipped_s: float = 0.0  # seconds skipped because they have no speech
 
     @property
     def text(self) -> str:
-        """The words of all segments, as whisper joins them."""
+        """Return the text of all segments, joined as whisper does."""
         return "".join(segment.text for segment in self.segments).strip()
 
 
 @dataclass(frozen=True, slots=True)
 class PartialTranscript:
-    """What has been heard of a long recording whose rest is still to come."""
+    """The transcript so far of a long recording, from which transcription resumes."""
 
-    n_samples: int  # from its start: all before is done with
+    n_samples: int  # samples from the start that are transcribed
     segments: tuple[Segment, ...]
     language: str
     n_tokens: int = 0
-    heard_s: float = 0.0  # of it; the rest was skipped
+    heard_s: float = 0.0  # transcribed seconds; the rest was skipped
