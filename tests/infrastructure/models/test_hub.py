@@ -1,4 +1,4 @@
-"""Whether the hub answers is asked once, where its library would ask for half a minute."""
+"""Tests of the hub probe: one connection attempt, where huggingface_hub would retry for 30 s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thoth_watch.infrastructure.models import check_hub, pull
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A hub that answers; the environment speaks neither of a proxy nor of being offline."""
+    """A hub that accepts connections; the environment sets neither a proxy nor offline mode."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -27,21 +27,21 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 def close_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the hub be a port that nobody listens on."""
+    """Point the hub at a port that refuses connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{number}")
 
 
-def test_a_hub_that_answers_is_all_that_is_required(hub: socket.socket):
+def test_the_check_passes_if_the_hub_accepts_a_connection(hub: socket.socket):
     check_hub("openai/whisper-small")
 
-    knocked, (address, _) = hub.accept()
-    knocked.close()
+    connection, (address, _) = hub.accept()
+    connection.close()
     assert address == "127.0.0.1"
 
 
-def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
+def test_an_unreachable_hub_is_an_error_that_names_the_fix(
     hub: socket.socket, monkeypatch: pytest.MonkeyPatch
 ):
     close_hub(monkeypatch)
@@ -49,17 +49,17 @@ def test_a_hub_that_does_not_answer_is_named_with_the_way_out(
     with pytest.raises(EngineUnavailable) as caught:
         pull("openai/whisper-small", revision=None)
 
-    said = str(caught.value)
-    assert "openai/whisper-small: is not on this machine" in said
-    assert "127.0.0.1: Connection refused" in said
-    assert "thoth-watch model list" in said
+    message = str(caught.value)
+    assert "openai/whisper-small: is not on this machine" in message
+    assert "127.0.0.1: Connection refused" in message
+    assert "thoth-watch model list" in message
 
 
-@pytest.mark.parametrize("how", ["offline", "proxy"])
-def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
-    hub: socket.socket, how: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", ["offline", "proxy"])
+def test_offline_or_behind_a_proxy_the_hub_is_not_probed(
+    hub: socket.socket, mode: str, monkeypatch: pytest.MonkeyPatch
 ):
-    if how == "offline":
+    if mode == "offline":
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     else:
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
@@ -67,7 +67,7 @@ def test_what_cannot_be_told_by_knocking_is_left_to_the_library(
     check_hub("openai/whisper-small")
 
     hub.settimeout(0)
-    with pytest.raises(BlockingIOError):  # nobody has knocked
+    with pytest.raises(BlockingIOError):  # no connection was attempted
         hub.accept()
     close_hub(monkeypatch)
-    check_hub("openai/whisper-small")  # nor would anybody find the door locked
+    check_hub("openai/whisper-small")  # passes although the hub refuses connections

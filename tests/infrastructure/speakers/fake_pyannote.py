@@ -1,6 +1,6 @@
-"""A package with the part of pyannote.audio 4 that its documentation shows, and no networks in it.
+"""A fake pyannote.audio 4 with the documented part of its interface and no networks.
 
-Whoever speaks is as loud as nobody else: turns are told by loudness, second by second.
+Its pipeline assigns each second of audio to a speaker by loudness.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class Pipeline:
             raise OSError(f"403 Client Error.\\nCannot access gated repo for {checkpoint}")
         return cls(Path(checkpoint, "config.yaml").read_text())
 
-    def __init__(self, said):
-        self.said = said
+    def __init__(self, config):
+        self.config = config
 
     def to(self, device):
         if device.type != "cpu":
-            raise RuntimeError(f"no {device} here")
+            raise RuntimeError(f"no device {device}")
         return self
 
     def __call__(self, file, *, min_speakers=None, max_speakers=None):
         self.calls.append((min_speakers, max_speakers))
         waveform, rate = file["waveform"], file["sample_rate"]
         assert waveform.shape[0] == 1 and waveform.dtype == torch.float32 and rate == 16000
-        if "broken" in self.said:
+        if "broken" in self.config:
             raise RuntimeError("no clusters")
         seconds = [second.abs().mean().item() for second in waveform[0].split(rate)]
         turns = [
@@ -63,24 +63,26 @@ class Pipeline:
             for at, loud in enumerate(seconds)
             if loud > 0.01
         ]
-        if "legacy" in self.said:
+        if "legacy" in self.config:
             return Annotation(turns)
-        return Output(Annotation([(0.0, len(seconds), "EVERYBODY")]), Annotation(turns))
+        return Output(Annotation([(0.0, len(seconds), "OVERLAPPING")]), Annotation(turns))
 """
 
 
 def install(folder: Path) -> Path:
-    """Put it into a folder that is to stand on the path; the folder."""
-    package, facts = folder / "pyannote/audio", folder / "pyannote_audio-4.0.7.dist-info"
+    """Write the package into a folder and return the folder, which the caller adds to sys.path."""
+    package, metadata = folder / "pyannote/audio", folder / "pyannote_audio-4.0.7.dist-info"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(SOURCE)
-    facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: pyannote.audio\nVersion: 4.0.7\n")
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: pyannote.audio\nVersion: 4.0.7\n"
+    )
     return folder
 
 
-def make_pipeline(folder: Path, said: str = "") -> Path:
-    """A folder that is loaded as a pipeline."""
+def make_pipeline(folder: Path, kind: str = "") -> Path:
+    """Write a folder that loads as a pipeline; kind: empty, `legacy` or `broken`."""
     folder.mkdir()
-    (folder / "config.yaml").write_text(f"pipeline: {said}\n")
+    (folder / "config.yaml").write_text(f"pipeline: {kind}\n")
     return folder

@@ -1,4 +1,4 @@
-"""The adapter against what pyannote.audio documents; against the package itself where it is installed."""
+"""Tests of the adapter with a fake of pyannote.audio, and with the package itself if installed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ RATE = 16_000
 is_installed = importlib.util.find_spec("pyannote") is not None
 
 
-def talk(*loudness: float) -> np.ndarray:
-    """A second of noise for each loudness; read-only, as decoded recordings are."""
+def make_noise(*loudness: float) -> np.ndarray:
+    """Return one second of noise per loudness; read-only, like decoded recordings."""
     rng = np.random.default_rng(1)
     samples = np.concatenate([x * rng.uniform(-1, 1, RATE) for x in loudness]).astype(np.float32)
     samples.flags.writeable = False
@@ -37,7 +37,7 @@ def forget_package() -> None:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The stand-in, in the place of pyannote.audio."""
+    """Install the fake in place of pyannote.audio."""
     forget_package()
     monkeypatch.syspath_prepend(install(tmp_path / "site"))
     monkeypatch.delenv("PYANNOTE_METRICS_ENABLED", raising=False)
@@ -52,39 +52,39 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("package")
-def test_it_says_who_speaks_when_one_at_a_time(tmp_path: Path) -> None:
+def test_turns_of_one_speaker_at_a_time_are_returned_in_time_order(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
-    turns = diarization.diarize(talk(0.9, 0.1, 0.0, 0.9))
+    turns = diarization.diarize(make_noise(0.9, 0.1, 0.0, 0.9))
 
     assert turns == (
         Turn(0.0, 1.0, "SPEAKER_01"),
         Turn(1.0, 2.0, "SPEAKER_00"),
         Turn(3.0, 4.0, "SPEAKER_01"),
     )
-    assert diarization.diarize(talk(0.0)) == ()
+    assert diarization.diarize(make_noise(0.0)) == ()
     assert diarization.diarize(np.zeros(0, np.float32)) == ()
 
 
 @pytest.mark.usefixtures("package")
-def test_pipelines_of_older_versions_give_an_annotation(tmp_path: Path) -> None:
+def test_the_annotation_of_an_older_pipeline_is_read(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline", "legacy")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
-    assert [turn.speaker for turn in diarization.diarize(talk(0.1, 0.9))] == [
+    assert [turn.speaker for turn in diarization.diarize(make_noise(0.1, 0.9))] == [
         "SPEAKER_00",
         "SPEAKER_01",
     ]
-    assert diarization.diarize(talk(0.0)) == ()
+    assert diarization.diarize(make_noise(0.0)) == ()
 
 
 @pytest.mark.usefixtures("package")
-def test_it_is_told_of_the_bounds_that_are_set(tmp_path: Path) -> None:
+def test_only_speaker_bounds_that_are_set_are_passed_to_the_pipeline(tmp_path: Path) -> None:
     config = DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline")))
-    for least, most in ((None, None), (2, None), (2, 5)):
-        bounded = replace(config, min_speakers=least, max_speakers=most)
-        PyannoteDiarization(bounded).diarize(talk(0.5))
+    for min_speakers, max_speakers in ((None, None), (2, None), (2, 5)):
+        bounded = replace(config, min_speakers=min_speakers, max_speakers=max_speakers)
+        PyannoteDiarization(bounded).diarize(make_noise(0.5))
 
     from pyannote.audio import Pipeline
 
@@ -92,33 +92,33 @@ def test_it_is_told_of_the_bounds_that_are_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_its_name_and_fingerprint_tell_what_decides_the_names(tmp_path: Path) -> None:
+def test_name_and_fingerprint_cover_model_version_and_bounds(tmp_path: Path) -> None:
     config = DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline")))
-    one, same = PyannoteDiarization(config), PyannoteDiarization(config)
-    (tmp_path / "pipeline/weights.bin").write_bytes(b"others")
-    other = PyannoteDiarization(config)
+    first, same = PyannoteDiarization(config), PyannoteDiarization(config)
+    (tmp_path / "pipeline/weights.bin").write_bytes(b"other")
+    changed = PyannoteDiarization(config)
 
-    assert one.name.startswith(f"{config.model}@sha256:")
-    assert one.name.endswith("(pyannote.audio 4.0.7)")
+    assert first.name.startswith(f"{config.model}@sha256:")
+    assert first.name.endswith("(pyannote.audio 4.0.7)")
     bounded = PyannoteDiarization(replace(config, max_speakers=2))
-    assert one.fingerprint == same.fingerprint
-    assert len({one.fingerprint, other.fingerprint, bounded.fingerprint}) == 3
+    assert first.fingerprint == same.fingerprint
+    assert len({first.fingerprint, changed.fingerprint, bounded.fingerprint}) == 3
 
 
 @pytest.mark.usefixtures("package")
-def test_the_cpu_stands_in_for_a_device_that_is_not_there(
+def test_a_missing_device_falls_back_to_the_cpu(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline")))
 
     diarization = PyannoteDiarization(config, device="cuda:7")
 
-    assert diarization.diarize(talk(0.5))
+    assert diarization.diarize(make_noise(0.5))
     assert [record.event for record in caplog.records] == ["fallback"]
 
 
 @pytest.mark.usefixtures("package")
-def test_nobody_is_told_that_it_is_used(tmp_path: Path) -> None:
+def test_usage_telemetry_is_disabled(tmp_path: Path) -> None:
     PyannoteDiarization(DiarizationConfig(model=str(make_pipeline(tmp_path / "pipeline"))))
 
     from pyannote import audio
@@ -127,40 +127,40 @@ def test_nobody_is_told_that_it_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_what_it_stumbles_over_is_said_of_the_recording(tmp_path: Path) -> None:
+def test_an_error_of_the_pipeline_fails_the_recording(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline", "broken")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
     with pytest.raises(DiarizationFailed, match="told apart: RuntimeError: no clusters"):
-        diarization.diarize(talk(0.5))
+        diarization.diarize(make_noise(0.5))
 
 
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize(
-    ("model", "cure"),
+    ("model", "fix"),
     [
         ("some/pipeline", "https://huggingface.co/some/pipeline and set HF_TOKEN"),
         ("/no/such/folder", "must be a folder with a pipeline of pyannote.audio: config.yaml"),
     ],
 )
-def test_a_pipeline_that_cannot_be_had_is_named_with_its_cure(
-    model: str, cure: str, capsys: pytest.CaptureFixture[str]
+def test_an_unavailable_pipeline_is_an_error_that_names_the_fix(
+    model: str, fix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError, match="403 Client Error") as error:
         PyannoteDiarization(DiarizationConfig(model=model))
 
     assert model in str(error.value)
-    assert cure in str(error.value)
+    assert fix in str(error.value)
     assert error.value.exit_code == EXIT_CONFIG
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.skipif(not is_installed, reason="needs the extra diarize")
-def test_the_package_itself_is_called_as_it_wants_to_be(tmp_path: Path) -> None:
+def test_the_real_package_accepts_the_adapters_calls(tmp_path: Path) -> None:
     model = untrained_pipeline.make_pipeline(tmp_path / "pipeline")
 
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model), max_speakers=3))
-    turns = diarization.diarize(talk(*[0.9, 0.1, 0.5] * 8))
+    turns = diarization.diarize(make_noise(*[0.9, 0.1, 0.5] * 8))
 
     assert turns
     assert all(0.0 <= turn.start < turn.end < 31 for turn in turns)

@@ -1,4 +1,4 @@
-"""A pipeline of pyannote.audio with small networks that have learnt nothing; what it says is noise."""
+"""A pipeline of pyannote.audio with small untrained networks; its output is noise."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ params:
 
 
 def make_pipeline(folder: Path) -> Path:
-    """A folder such as that of a pipeline of the hub; needs pyannote.audio."""
+    """Write a pipeline folder in the layout of the hub and return it; needs pyannote.audio."""
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _save_networks(folder)
     (folder / "plda").mkdir()
-    straight = {"mean1": np.zeros(8), "mean2": np.zeros(8), "lda": np.eye(8)}
-    np.savez(folder / "plda/xvec_transform.npz", **straight)
+    identity = {"mean1": np.zeros(8), "mean2": np.zeros(8), "lda": np.eye(8)}
+    np.savez(folder / "plda/xvec_transform.npz", **identity)
     np.savez(folder / "plda/plda.npz", mu=np.zeros(8), tr=np.eye(8), psi=np.linspace(2, 1, 8))
     (folder / "config.yaml").write_text(CONFIG)
     return folder

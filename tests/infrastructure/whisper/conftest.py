@@ -1,4 +1,4 @@
-"""A seeded, tiny Whisper with random weights, made once; nothing is downloaded."""
+"""Fixtures with a tiny Whisper of seeded random weights, built once; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from thoth_watch.infrastructure.whisper import AcceleratedWhisperTranscriptionEn
 RATE = 16_000
 LANGUAGES = ("en", "de", "fr", "es")
 NEW_TOKENS = 12
-WINDOW_S = 5  # instead of Whisper's 30: quicker, and shows that sizes come from the checkpoint
+WINDOW_S = 5  # not 30: faster, and shows that sizes are read from the checkpoint
 
 
 def make_whisper(folder: Path, *, multilingual: bool = True, seed: int = 0) -> Path:
-    """Save a Whisper of 64 dimensions, one layer each and 5 s windows; output depends on input."""
+    """Save a Whisper with width 64, one layer per side and 5 s windows; its output depends on its input."""
     specials = [
         "<|endoftext|>",
         "<|startoftranscript|>",
@@ -51,12 +51,12 @@ def make_whisper(folder: Path, *, multilingual: bool = True, seed: int = 0) -> P
     tokenizer = WhisperTokenizer(
         vocab=vocabulary, merges=merges, pad_token="<|endoftext|>", model_max_length=1 << 30
     )
-    marks = [AddedToken(s, special=True, normalized=False) for s in specials]
-    tokenizer.add_special_tokens({"extra_special_tokens": marks})
-    stamps = [
+    special = [AddedToken(s, special=True, normalized=False) for s in specials]
+    tokenizer.add_special_tokens({"extra_special_tokens": special})
+    timestamps = [
         AddedToken(f"<|{i * 0.02:.2f}|>", special=False, normalized=False) for i in range(1501)
     ]
-    tokenizer.add_tokens(stamps)
+    tokenizer.add_tokens(timestamps)
     token = tokenizer.convert_tokens_to_ids
     end, start = token("<|endoftext|>"), token("<|startoftranscript|>")
     config = WhisperConfig(
@@ -107,14 +107,14 @@ def make_whisper(folder: Path, *, multilingual: bool = True, seed: int = 0) -> P
 
 
 def noise(duration_s: float, seed: int = 0) -> np.ndarray:
-    """Bursts of noise with pauses between, different for each seed."""
+    """Return bursts of noise with pauses between them, different for each seed."""
     random = np.random.default_rng(seed)
     n = round(duration_s * RATE)
     t = np.arange(n) / RATE
     pitch = 100 + 900 * random.random()
     loud = np.clip(np.sin(2 * np.pi * t * (0.3 + random.random())), 0, None)
-    sound = 0.3 * np.sin(2 * np.pi * pitch * t) + 0.05 * random.standard_normal(n)
-    return (sound * loud).astype(np.float32)
+    carrier = 0.3 * np.sin(2 * np.pi * pitch * t) + 0.05 * random.standard_normal(n)
+    return (carrier * loud).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -134,12 +134,12 @@ def bursts() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def recording() -> Callable[..., Recording]:
-    """Makes a recording of samples; `closed` collects the keys of those that were closed."""
+    """Return a function that builds a recording; closed recordings append their key to `closed`."""
 
     def make(
-        key: int, samples: np.ndarray, *, closed: list[int] | None = None, **more: Any
+        key: int, samples: np.ndarray, *, closed: list[int] | None = None, **fields: Any
     ) -> Recording:
-        warnings = more.pop("warnings", ())
+        warnings = fields.pop("warnings", ())
         info = AudioInfo(None, len(samples) / RATE, RATE, 1, "pcm", "test", warnings)
         return Recording(
             key,
@@ -147,7 +147,7 @@ def recording() -> Callable[..., Recording]:
             f"{key:064x}",
             info,
             close=lambda: closed.append(key) if closed is not None else None,
-            **more,
+            **fields,
         )
 
     return make
@@ -155,7 +155,7 @@ def recording() -> Callable[..., Recording]:
 
 @pytest.fixture
 def transcribe() -> Callable[..., dict[int, TranscriptionResult]]:
-    """Runs an engine over recordings to the end; results by key."""
+    """Return a function that transcribes recordings with an engine; results by key."""
 
     def run(
         engine: Any, recordings: Any, seconds: EngineSeconds | None = None
@@ -173,20 +173,20 @@ def transcribe() -> Callable[..., dict[int, TranscriptionResult]]:
 
 @pytest.fixture(scope="session")
 def load(tiny_whisper: Path) -> Callable[..., Any]:
-    """Loads an engine class with the tiny model; engines of equal settings are shared."""
+    """Return a function that loads an engine with the tiny model; equal settings share one engine."""
     loaded: dict[Any, Any] = {}
 
     def get(
         engine_class: Any = AcceleratedWhisperTranscriptionEngine,
         *,
         fresh: bool = False,
-        **asked: Any,
+        **settings: Any,
     ) -> Any:
-        # random weights have near ties in other formats, and no words that can be believed
-        asked = {"precision": "float32", "decoding": GREEDY} | asked
-        key = (engine_class, tuple(sorted(asked.items())))
+        # With random weights, lower precision flips near ties, and confidence checks reject the text.
+        settings = {"precision": "float32", "decoding": GREEDY} | settings
+        key = (engine_class, tuple(sorted(settings.items())))
         if fresh or key not in loaded:
-            engine = engine_class(TranscriptionEngineConfig(**asked), builtin=tiny_whisper)
+            engine = engine_class(TranscriptionEngineConfig(**settings), builtin=tiny_whisper)
             if fresh:
                 return engine
             loaded[key] = engine

@@ -1,4 +1,4 @@
-"""Attention in the decoder: rows of one window look at the same keys, which are held once."""
+"""Tests of decoder attention: rows of one window share its keys, which are stored once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_cache(n_windows: int) -> KVCache:
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("windows", [[0, 1, 2, 3], [1, 3], [2], [0, 0, 0, 2, 2, 3], [3, 0, 3]])
-def test_each_row_looks_at_its_own_window(windows: list[int], k: int):
+def test_each_row_attends_to_its_own_window(windows: list[int], k: int):
     keys, values = keys_of(4), keys_of(4) * 2
     queries = torch.randn(len(windows), HEADS, k, WIDTH, generator=torch.Generator().manual_seed(1))
 
@@ -36,7 +36,7 @@ def test_each_row_looks_at_its_own_window(windows: list[int], k: int):
     )
 
 
-def test_samples_of_a_window_and_windows_that_go_on_share_the_keys_that_were_there():
+def test_samples_of_a_window_share_its_keys_after_rows_are_dropped():
     cache = make_cache(3)
 
     samples = cache.without_tokens(torch.tensor([1, 1, 1, 2, 2, 2]))
@@ -49,7 +49,7 @@ def test_samples_of_a_window_and_windows_that_go_on_share_the_keys_that_were_the
     assert cache.windows is None
 
 
-def test_all_windows_in_their_order_need_no_list():
+def test_all_windows_in_order_need_no_window_list():
     cache = make_cache(3)
 
     assert cache.without_tokens().windows is None

@@ -1,4 +1,4 @@
-"""Tokens are those of transformers' own generate; batches change nothing."""
+"""Tests of decoding: tokens equal those of transformers' generate, in batches of any size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def windows(bursts):
 
 @pytest.fixture(scope="module", params=["transformers", "packed"])
 def loaded(request, load):
-    """The same checkpoint in float32: as transformers computes it, and over packed weights."""
+    """Load the checkpoint in float32, with transformers' modules and with packed weights."""
     if request.param == "packed":
         return load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
     return load(WhisperTranscriptionEngine)._loaded
@@ -59,8 +59,8 @@ def decode(loaded, windows, *, language="en", task="transcribe", use_cache=True)
     return decoder.greedy(hidden, decoder.prefill(hidden), [prompt] * len(windows))
 
 
-def by_transformers(reference, tiny_whisper, window, **asked):
-    """One window's own tokens and scores, before the long-form wrapper drops what is unfinished."""
+def generate_with_transformers(reference, tiny_whisper, window, **options):
+    """Return a window's tokens and scores, before the long-form wrapper drops unfinished segments."""
     extractor = WhisperFeatureExtractor.from_pretrained(tiny_whisper)
     features = extractor([window], sampling_rate=16_000, return_tensors="pt").input_features
     with torch.inference_mode(), silence_warnings():
@@ -70,16 +70,16 @@ def by_transformers(reference, tiny_whisper, window, **asked):
             return_dict_in_generate=True,
             output_scores=True,
             force_unique_generate_call=True,
-            **asked,
+            **options,
         )
-    n_prompt = 3 if asked else 1
+    n_prompt = 3 if options else 1
     tokens = result.sequences[0, n_prompt:].tolist()
     end = reference.generation_config.eos_token_id
     scores = torch.stack([step[0] for step in result.scores])
     return tuple(tokens[: tokens.index(end)] if end in tokens else tokens), scores
 
 
-def test_features_of_a_batch_are_those_of_transformers(loaded, windows):
+def test_features_of_a_batch_equal_those_of_transformers(loaded, windows):
     extractor = loaded.extractor
     one_by_one = torch.cat(
         [extractor(w, sampling_rate=16_000, return_tensors="pt").input_features for w in windows]
@@ -93,11 +93,13 @@ def test_features_of_a_batch_are_those_of_transformers(loaded, windows):
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])
-def test_tokens_are_those_of_transformers_own_generate(
+def test_tokens_equal_those_of_transformers_generate(
     loaded, reference, tiny_whisper, windows, task
 ):
     for window in windows:
-        expected, _ = by_transformers(reference, tiny_whisper, window, language="de", task=task)
+        expected, _ = generate_with_transformers(
+            reference, tiny_whisper, window, language="de", task=task
+        )
 
         (decoded,) = decode(loaded, [window], language="de", task=task)
 
@@ -108,13 +110,13 @@ def test_the_windows_of_these_tests_have_different_tokens(loaded, windows):
     assert len({decode(loaded, [window])[0].tokens for window in windows}) >= 3
 
 
-def test_windows_together_have_the_tokens_of_windows_alone(loaded, windows):
-    alone = [decode(loaded, [window])[0] for window in windows]
+def test_batched_windows_have_the_tokens_of_single_windows(loaded, windows):
+    single = [decode(loaded, [window])[0] for window in windows]
 
-    together = decode(loaded, windows)
+    batched = decode(loaded, windows)
 
-    assert [d.tokens for d in together] == [d.tokens for d in alone]
-    assert np.allclose([d.avg_logprob for d in together], [d.avg_logprob for d in alone], atol=1e-4)
+    assert [d.tokens for d in batched] == [d.tokens for d in single]
+    assert np.allclose([d.avg_logprob for d in batched], [d.avg_logprob for d in single], atol=1e-4)
 
 
 def test_without_the_cache_the_tokens_are_the_same(load, windows):
@@ -128,7 +130,7 @@ def test_the_average_log_probability_is_that_of_the_chosen_tokens(
     loaded, reference, tiny_whisper, windows
 ):
     (decoded,) = decode(loaded, windows[:1])
-    _, scores = by_transformers(
+    _, scores = generate_with_transformers(
         reference, tiny_whisper, windows[0], language="en", task="transcribe"
     )
     chosen = scores.log_softmax(dim=-1).amax(dim=-1)
@@ -138,9 +140,7 @@ def test_the_average_log_probability_is_that_of_the_chosen_tokens(
     )
 
 
-def test_language_and_silence_come_from_the_encoding_that_is_there_already(
-    loaded, reference, windows
-):
+def test_language_and_no_speech_probability_are_read_from_the_prefill(loaded, reference, windows):
     decoder = decoder_of(loaded)
     features = log_mels(loaded.extractor, windows)
     prefill = decoder.prefill(decoder.encode(features))
@@ -164,18 +164,16 @@ def test_windows_of_different_languages_share_a_forward_pass(loaded, windows):
     assert mixed[1].tokens == decode(loaded, windows[1:2], language="fr")[0].tokens
 
 
-def test_every_window_ends_where_the_decoder_has_no_positions_left(loaded, windows):
-    endless = replace(loaded, special_tokens=replace(loaded.special_tokens, max_length=10_000))
+def test_decoding_stops_at_the_decoders_last_position(loaded, windows):
+    unlimited = replace(loaded, special_tokens=replace(loaded.special_tokens, max_length=10_000))
 
-    decoded = decode(endless, windows)
+    decoded = decode(unlimited, windows)
 
     assert all(len(d.tokens) <= 32 - 3 for d in decoded)
     assert any(len(d.tokens) > 12 for d in decoded)
 
 
-def test_an_english_only_model_is_prompted_with_its_start_token_alone(
-    tiny_english_whisper, windows
-):
+def test_an_english_only_model_is_prompted_with_its_start_token_only(tiny_english_whisper, windows):
     engine = WhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(tiny_english_whisper)))
     loaded = engine._loaded
     with silence_warnings():
@@ -186,13 +184,13 @@ def test_an_english_only_model_is_prompted_with_its_start_token_alone(
     assert not loaded.special_tokens.is_multilingual
     assert len(loaded.special_tokens.prompt("en", "transcribe")) == 1
     (decoded,) = decode(loaded, windows[:1])
-    expected, _ = by_transformers(reference, tiny_english_whisper, windows[0])
+    expected, _ = generate_with_transformers(reference, tiny_english_whisper, windows[0])
     assert decoded.tokens == expected
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_float32_tokens_are_those_of_the_cpu(load, windows):
+def test_on_a_gpu_float32_tokens_equal_those_of_the_cpu(load, windows):
     on_gpu = load(precision="float32", device="cuda")._loaded
 
     on_cpu = load(precision="float32", device="cpu")._loaded
@@ -203,15 +201,15 @@ def test_on_a_gpu_float32_tokens_are_those_of_the_cpu(load, windows):
 
 
 @pytest.mark.parametrize("positions", [None, 64, 128, 192])
-def test_trimmed_features_are_the_start_of_the_whole_ones(loaded, bursts, positions):
+def test_trimmed_features_are_the_start_of_the_full_features(loaded, bursts, positions):
     windows = [bursts(0.5, seed=3), bursts(0.7, seed=4)]
-    whole = loaded.extractor(windows, sampling_rate=16_000, return_tensors="pt").input_features
+    full = loaded.extractor(windows, sampling_rate=16_000, return_tensors="pt").input_features
 
     features = log_mels(loaded.extractor, windows, positions=positions)
 
-    n_frames = whole.shape[2] if positions is None else 2 * positions
+    n_frames = full.shape[2] if positions is None else 2 * positions
     assert features.shape == (2, 80, n_frames)
-    torch.testing.assert_close(features, whole[:, :, :n_frames], atol=2e-6, rtol=0)
+    torch.testing.assert_close(features, full[:, :, :n_frames], atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -233,18 +231,18 @@ def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
     assert decoded.tokens
 
 
-def test_windows_that_share_an_int8_pass_are_encoded_as_each_alone(load, bursts):
+def test_windows_that_share_an_int8_pass_are_encoded_like_single_windows(load, bursts):
     network = load(AcceleratedWhisperTranscriptionEngine, precision="int8")._loaded
     features = log_mels(network.extractor, [bursts(5), 20 * bursts(3, 1), bursts(4, 2)])
 
-    together = network.model.encode(features)
+    batched = network.model.encode(features)
 
     for n in range(3):
-        alone = network.model.encode(features[n : n + 1])
-        assert torch.equal(together[n], alone[0])
+        single = network.model.encode(features[n : n + 1])
+        assert torch.equal(batched[n], single[0])
 
 
-def test_an_int8_layer_over_many_rows_comes_to_what_its_parts_do(monkeypatch):
+def test_an_int8_layer_computes_the_same_in_one_pass_and_in_chunks(monkeypatch):
     torch.manual_seed(0)
     up, down = (
         Int8Linear(torch.randn(*shape), torch.randn(shape[0])) for shape in ((64, 16), (16, 64))
@@ -255,20 +253,20 @@ def test_an_int8_layer_over_many_rows_comes_to_what_its_parts_do(monkeypatch):
 
     whole = _feed_forward(x, layer)
     monkeypatch.setattr(packed, "INT8_CHUNK_ROWS", 300)
-    in_parts = _feed_forward(x, layer)
+    chunked = _feed_forward(x, layer)
 
     assert torch.equal(whole, down(up.gelu(x)))
-    assert in_parts.shape == whole.shape
-    assert torch.equal(in_parts[:, 600:], down(up.gelu(x[:, 600:])))
+    assert chunked.shape == whole.shape
+    assert torch.equal(chunked[:, 600:], down(up.gelu(x[:, 600:])))
 
 
-def test_a_step_of_fixed_shapes_says_what_the_plain_one_says(load, windows):
+def test_a_static_step_computes_the_logits_of_a_plain_step(load, windows):
     network = load(precision="float32")._loaded
     model, features = network.model, log_mels(network.extractor, windows[:3])
     caches = [model.build_cache(model.encode(features), max_tokens=20) for _ in range(2)]
     plain, static = caches
     for cache in caches:
-        cache.self_attention[0][0].fill_(torch.nan)  # what nobody wrote must not be read
+        cache.self_attention[0][0].fill_(torch.nan)  # unwritten entries must not be read
         model.plain_step(torch.tensor([[5, 6]] * 3), cache)
     step = StaticStep(model, static)
 
@@ -280,7 +278,7 @@ def test_a_step_of_fixed_shapes_says_what_the_plain_one_says(load, windows):
         )
 
 
-def test_a_graph_is_believed_only_if_it_says_the_same():
+def test_a_cuda_graph_is_accepted_only_if_its_logits_are_close():
     logits = torch.tensor([[10.0, -3.0]])
 
     assert is_close(logits + 0.1, logits)
@@ -291,14 +289,14 @@ def test_a_graph_is_believed_only_if_it_says_the_same():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_on_a_gpu_steps_are_captured_and_say_what_plain_ones_say(load, windows, precision):
+def test_on_a_gpu_captured_steps_compute_the_logits_of_plain_steps(load, windows, precision):
     network = load(precision=precision, device="cuda")._loaded
     model, features = network.model, log_mels(network.extractor, windows[:3])
     plain, captured = (model.build_cache(model.encode(features), max_tokens=20) for _ in range(2))
     for at in range(20):
         tokens = torch.tensor([[at], [2 * at], [7]], device="cuda")
 
-        said = model.step(tokens, captured)
+        logits = model.step(tokens, captured)
 
-        assert is_close(said, model.plain_step(tokens, plain))
+        assert is_close(logits, model.plain_step(tokens, plain))
     assert captured.captured is not None

@@ -1,4 +1,4 @@
-"""The three engines: lazy, in order, and a bad window or a full memory harms no other recording."""
+"""Tests of the three engines: lazy, in order, with failures confined to one recording."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ EVERY_ENGINE = pytest.mark.parametrize("engine_class", ENGINES.values(), ids=lis
 
 
 class CountingTranscriber:
-    """Wraps an ear: counts the windows of each forward pass, and fails as it is told."""
+    """Wrap a transcriber: count the windows of each forward pass and fail on request."""
 
-    def __init__(self, transcriber, *, limit=99, guilty=None):
-        self.transcriber, self.limit, self.guilty = transcriber, limit, guilty
+    def __init__(self, transcriber, *, limit=99, failing_key=None):
+        self.transcriber, self.limit, self.failing_key = transcriber, limit, failing_key
         self.build_window_source = transcriber.build_window_source
         self.is_suspect_retry_enabled = transcriber.is_suspect_retry_enabled
         self.trims = transcriber.trims
@@ -42,20 +42,20 @@ class CountingTranscriber:
         self.keys.append([window_job.job.recording.key for window_job in window_jobs])
         if len(window_jobs) > self.limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB\nand more")
-        if self.guilty in self.keys[-1]:
+        if self.failing_key in self.keys[-1]:
             raise ValueError("bad features")
         return self.transcriber.transcribe(window_jobs, seconds)
 
 
 @pytest.fixture
 def counted(tiny_whisper):
-    """A fresh engine whose forward passes are counted."""
+    """Return a function that builds an engine whose forward passes are counted."""
 
-    def make(engine_class=BatchTranscriptionEngine, *, limit=99, guilty=None, **asked):
-        config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY, **asked)
+    def make(engine_class=BatchTranscriptionEngine, *, limit=99, failing_key=None, **settings):
+        config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY, **settings)
         engine = engine_class(config, builtin=tiny_whisper)
         transcriber = CountingTranscriber(
-            engine._scheduler._transcriber, limit=limit, guilty=guilty
+            engine._scheduler._transcriber, limit=limit, failing_key=failing_key
         )
         engine._scheduler._transcriber = transcriber
         return engine, transcriber
@@ -67,7 +67,7 @@ def texts(results):
     return {key: result.transcript.text for key, result in results.items()}
 
 
-def test_the_engines_differ_in_data_only():
+def test_the_engines_differ_only_in_their_flags():
     table = {
         kind: (engine.is_placed_by_accelerate, engine.is_batched_across_recordings)
         for kind, engine in ENGINES.items()
@@ -80,21 +80,21 @@ def test_the_engines_differ_in_data_only():
     }
 
 
-def test_all_engines_say_the_same_in_float32(load, transcribe, recording, bursts):
-    sounds = [bursts(duration_s, seed) for seed, duration_s in enumerate((1, 12.5, 0.05, 2, 7))]
-    said = []
+def test_all_engines_return_the_same_transcripts_in_float32(load, transcribe, recording, bursts):
+    waveforms = [bursts(duration_s, seed) for seed, duration_s in enumerate((1, 12.5, 0.05, 2, 7))]
+    transcripts = []
     for engine_class in ENGINES.values():
         engine = load(engine_class, precision="float32", batch_size=3)
-        results = transcribe(engine, [recording(k, s) for k, s in enumerate(sounds)])
-        said.append({key: result.transcript for key, result in results.items()})
+        results = transcribe(engine, [recording(k, s) for k, s in enumerate(waveforms)])
+        transcripts.append({key: result.transcript for key, result in results.items()})
 
-    standard, accelerated, batch = said
+    standard, accelerated, batch = transcripts
     assert len(standard) == 5
-    for other in (accelerated, batch):
+    for compared in (accelerated, batch):
         for key, transcript in standard.items():
-            assert other[key].text == transcript.text
-            assert other[key].language == transcript.language
-            assert [s.tokens for s in other[key].segments] == [
+            assert compared[key].text == transcript.text
+            assert compared[key].language == transcript.language
+            assert [s.tokens for s in compared[key].segments] == [
                 s.tokens for s in transcript.segments
             ]
 
@@ -107,7 +107,7 @@ def test_all_engines_say_the_same_in_float32(load, transcribe, recording, bursts
         (BatchTranscriptionEngine, [4, 1]),
     ],
 )
-def test_windows_share_forward_passes_as_the_engine_is_meant_to(
+def test_each_engine_batches_windows_as_documented(
     counted, transcribe, recording, bursts, engine_class, sizes
 ):
     engine, transcriber = counted(engine_class, batch_size=4)
@@ -117,7 +117,7 @@ def test_windows_share_forward_passes_as_the_engine_is_meant_to(
     assert transcriber.sizes == sizes
 
 
-def test_segments_lie_in_time_order_within_the_recording(load, transcribe, recording, bursts):
+def test_segments_are_in_time_order_within_the_recording(load, transcribe, recording, bursts):
     result = transcribe(load(), [recording(0, bursts(12.5))])[0]
 
     times = [time for s in result.transcript.segments for time in (s.start, s.end)]
@@ -129,7 +129,9 @@ def test_segments_lie_in_time_order_within_the_recording(load, transcribe, recor
 
 
 @EVERY_ENGINE
-def test_recordings_are_pulled_one_by_one_as_there_is_room(load, recording, bursts, engine_class):
+def test_recordings_are_pulled_one_by_one_as_batches_need_them(
+    load, recording, bursts, engine_class
+):
     pulled = []
 
     def source():
@@ -149,12 +151,12 @@ def test_recordings_are_pulled_one_by_one_as_there_is_room(load, recording, burs
 
 
 @EVERY_ENGINE
-def test_a_finished_recording_is_handed_over_before_the_next_is_pulled(
+def test_a_result_is_returned_before_the_next_recording_is_pulled(
     load, recording, bursts, engine_class
 ):
     def source():
         yield recording(0, bursts(1))
-        raise RuntimeError("the next file was asked for too early")
+        raise RuntimeError("the next file was pulled too early")
 
     results = load(engine_class, batch_size=1).transcribe(
         source(), seconds=EngineSeconds(), on_progress=lambda _: None, should_stop=lambda: False
@@ -166,9 +168,7 @@ def test_a_finished_recording_is_handed_over_before_the_next_is_pulled(
 
 
 @EVERY_ENGINE
-def test_samples_are_freed_when_a_recording_is_finished(
-    load, transcribe, recording, bursts, engine_class
-):
+def test_recordings_are_closed_when_finished(load, transcribe, recording, bursts, engine_class):
     closed: list[int] = []
     recordings = [recording(k, bursts(d), closed=closed) for k, d in enumerate((1, 7, 0))]
 
@@ -178,24 +178,24 @@ def test_samples_are_freed_when_a_recording_is_finished(
 
 
 @pytest.mark.parametrize(
-    ("audio_context", "together"),
+    ("audio_context", "expected_keys"),
     [("trim", [[1, 3], [5, 0], [4, 2]]), ("full", [[0, 1], [2, 3], [4, 5]])],
 )
-def test_trimmed_windows_share_forward_passes_with_others_of_their_length(
-    counted, transcribe, recording, bursts, audio_context, together
+def test_trimmed_windows_are_batched_by_length(
+    counted, transcribe, recording, bursts, audio_context, expected_keys
 ):
     engine, transcriber = counted(batch_size=2, audio_context=audio_context)
     lengths = (2.5, 0.5, 4.5, 1, 4, 1.5)
 
     results = transcribe(engine, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
 
-    assert transcriber.keys == together
-    alone, _ = counted(batch_size=1, audio_context=audio_context)
-    by_one = transcribe(alone, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
-    assert set(results) == set(by_one) == set(range(6))
+    assert transcriber.keys == expected_keys
+    single, _ = counted(batch_size=1, audio_context=audio_context)
+    one_by_one = transcribe(single, [recording(k, bursts(s, k)) for k, s in enumerate(lengths)])
+    assert set(results) == set(one_by_one) == set(range(6))
 
 
-def test_recordings_that_wait_to_be_sorted_are_freed_at_a_stop_too(counted, recording, bursts):
+def test_a_stop_also_closes_recordings_waiting_to_be_sorted(counted, recording, bursts):
     engine, transcriber = counted(batch_size=1, audio_context="trim")
     closed: list[int] = []
     recordings = (recording(k, bursts(1 + k / 4), closed=closed) for k in range(9))
@@ -210,10 +210,10 @@ def test_recordings_that_wait_to_be_sorted_are_freed_at_a_stop_too(counted, reco
     )
 
     assert [r.key for r in results] == [0, 1]
-    assert sorted(closed) == [0, 1, 2, 3, 4]  # four passes ahead of the first
+    assert sorted(closed) == [0, 1, 2, 3, 4]  # four passes are read ahead of the first
 
 
-def test_a_stop_ends_the_work_after_the_present_forward_pass(counted, recording, bursts):
+def test_a_stop_takes_effect_after_the_current_forward_pass(counted, recording, bursts):
     engine, transcriber = counted(batch_size=2)
     closed: list[int] = []
     recordings = (recording(k, bursts(1, k), closed=closed) for k in range(9))
@@ -232,7 +232,7 @@ def test_a_stop_ends_the_work_after_the_present_forward_pass(counted, recording,
     assert closed == [0, 1, 2, 3]
 
 
-def test_a_recording_cut_short_by_a_stop_is_left_out_and_freed(counted, recording, bursts):
+def test_a_recording_interrupted_by_a_stop_has_no_result_and_is_closed(counted, recording, bursts):
     engine, transcriber = counted(batch_size=1)
     closed: list[int] = []
 
@@ -250,22 +250,22 @@ def test_a_recording_cut_short_by_a_stop_is_left_out_and_freed(counted, recordin
 
 
 def test_progress_adds_up_to_the_audio(load, recording, bursts):
-    heard: list[float] = []
+    progress: list[float] = []
 
     list(
         load(BatchTranscriptionEngine, batch_size=2).transcribe(
             [recording(k, bursts(d)) for k, d in enumerate((2, 12.5, 3))],
             seconds=EngineSeconds(),
-            on_progress=heard.append,
+            on_progress=progress.append,
             should_stop=lambda: False,
         )
     )
 
-    assert sum(heard) == pytest.approx(17.5)
-    assert len(heard) >= 2
+    assert sum(progress) == pytest.approx(17.5)
+    assert len(progress) >= 2
 
 
-def test_out_of_memory_halves_the_windows_of_a_forward_pass_and_loses_none(
+def test_out_of_memory_halves_the_batch_size_and_loses_no_window(
     counted, transcribe, recording, bursts, load
 ):
     engine, transcriber = counted(limit=2, batch_size=8)
@@ -281,7 +281,7 @@ def test_out_of_memory_halves_the_windows_of_a_forward_pass_and_loses_none(
     assert texts(results) == texts(transcribe(load(BatchTranscriptionEngine), recordings))
 
 
-def test_memory_too_small_for_one_window_is_that_recordings_error(
+def test_running_out_of_memory_on_one_window_fails_that_recording(
     counted, transcribe, recording, bursts
 ):
     engine, _ = counted(limit=0, batch_size=2)
@@ -291,8 +291,10 @@ def test_memory_too_small_for_one_window_is_that_recordings_error(
     assert all(r.transcript is None and "out of memory" in r.error for r in results.values())
 
 
-def test_a_guilty_recording_does_not_harm_the_others(counted, transcribe, recording, bursts, load):
-    engine, transcriber = counted(guilty=1, batch_size=4)
+def test_a_failing_recording_does_not_affect_the_others(
+    counted, transcribe, recording, bursts, load
+):
+    engine, transcriber = counted(failing_key=1, batch_size=4)
     closed: list[int] = []
     recordings = [recording(k, bursts(1, k), closed=closed) for k in range(4)]
 
@@ -302,13 +304,13 @@ def test_a_guilty_recording_does_not_harm_the_others(counted, transcribe, record
     assert results[1].error == "ValueError: bad features"
     assert transcriber.keys == [[0, 1, 2, 3], [0], [1], [2], [3]]
     assert sorted(closed) == [0, 1, 2, 3]
-    others = [recordings[k] for k in (0, 2, 3)]
+    remaining = [recordings[k] for k in (0, 2, 3)]
     assert texts({k: results[k] for k in (0, 2, 3)}) == texts(
-        transcribe(load(BatchTranscriptionEngine), others)
+        transcribe(load(BatchTranscriptionEngine), remaining)
     )
 
 
-def test_a_lost_device_is_nobodys_fault(counted, recording, bursts, transcribe):
+def test_a_device_failure_is_not_attributed_to_a_recording(counted, recording, bursts, transcribe):
     engine, transcriber = counted()
 
     def fail(*_):
@@ -330,7 +332,7 @@ def test_a_recording_without_samples_has_an_empty_transcript(
     assert result.transcript.duration_s == 0
 
 
-def test_a_truncated_recording_is_called_so(load, transcribe, recording, bursts):
+def test_a_truncated_recording_has_the_verdict_truncated(load, transcribe, recording, bursts):
     warnings = ("truncated: 3.0 of 9.0 s",)
 
     result = transcribe(load(), [recording(0, bursts(3), warnings=warnings)])[0]
@@ -339,13 +341,15 @@ def test_a_truncated_recording_is_called_so(load, transcribe, recording, bursts)
     assert result.transcript.warnings == warnings
 
 
-def test_a_silent_window_without_confidence_has_no_words(load, transcribe, recording, bursts):
-    sound = recording(0, bursts(3))
-    assert transcribe(load(), [sound])[0].transcript.text
+def test_a_window_with_low_confidence_and_likely_silence_has_no_words(
+    load, transcribe, recording, bursts
+):
+    item = recording(0, bursts(3))
+    assert transcribe(load(), [item])[0].transcript.text
 
-    doubting = replace(GREEDY, no_speech_threshold=-1.0, logprob_threshold=1.0)
+    strict = replace(GREEDY, no_speech_threshold=-1.0, logprob_threshold=1.0)
 
-    result = transcribe(load(decoding=doubting), [sound])[0]
+    result = transcribe(load(decoding=strict), [item])[0]
     assert result.transcript.verdict is Verdict.EMPTY
 
 
@@ -355,38 +359,38 @@ def test_each_recording_has_its_own_language(load, transcribe, recording, bursts
 
     results = transcribe(load(BatchTranscriptionEngine), recordings)
 
-    got = [results[k].transcript.language for k in range(4)]
-    assert [got[0], got[1], got[3]] == ["de", "en", "fr"]
-    assert got[2] in {"en", "de", "fr", "es"}
+    used = [results[k].transcript.language for k in range(4)]
+    assert [used[0], used[1], used[3]] == ["de", "en", "fr"]
+    assert used[2] in {"en", "de", "fr", "es"}
 
 
 @EVERY_ENGINE
-def test_the_first_window_with_speech_decides_the_language_of_all(
+def test_the_first_window_with_speech_decides_the_recordings_language(
     load, transcribe, recording, bursts, monkeypatch, engine_class
 ):
     engine = load(engine_class, batch_size=4)
     prompts = []
     decoder = engine._scheduler._transcriber._decoder
-    greedy, opened = decoder.greedy, decoder.prefill
-    likely = iter(["fr", "de", "es"])
-    silence = iter([0.9, 0.1, 0.1])
+    greedy, prefill = decoder.greedy, decoder.prefill
+    languages_found = iter(["fr", "de", "es"])
+    no_speech_probs = iter([0.9, 0.1, 0.1])
 
     def fake_prefill(hidden):
-        real = opened(hidden)
+        real = prefill(hidden)
         n_windows = hidden.shape[0]
         return type(real)(
-            [next(silence) for _ in range(n_windows)],
-            [next(likely) for _ in range(n_windows)],
+            [next(no_speech_probs) for _ in range(n_windows)],
+            [next(languages_found) for _ in range(n_windows)],
             real.cache,
             real.logits,
         )
 
-    def watch(hidden, prefill, asked):
-        prompts.extend(asked)
-        return greedy(hidden, prefill, asked)
+    def record_prompts(hidden, prefill, given):
+        prompts.extend(given)
+        return greedy(hidden, prefill, given)
 
     monkeypatch.setattr(decoder, "prefill", fake_prefill)
-    monkeypatch.setattr(decoder, "greedy", watch)
+    monkeypatch.setattr(decoder, "greedy", record_prompts)
     result = transcribe(engine, [recording(0, bursts(12.5))])[0]
 
     languages = engine._loaded.special_tokens.languages
@@ -394,9 +398,7 @@ def test_the_first_window_with_speech_decides_the_language_of_all(
     assert result.transcript.language == "de"
 
 
-def test_a_language_that_the_model_does_not_know_is_that_recordings_error(
-    load, transcribe, recording, bursts
-):
+def test_an_unknown_language_fails_that_recording_only(load, transcribe, recording, bursts):
     recordings = [recording(0, bursts(1), language="klingon"), recording(1, bursts(1))]
 
     results = transcribe(load(BatchTranscriptionEngine), recordings)
@@ -411,12 +413,12 @@ def test_an_english_only_model_refuses_other_languages_and_translation(
     engine = AcceleratedWhisperTranscriptionEngine(
         TranscriptionEngineConfig(model=str(tiny_english_whisper))
     )
-    sound = bursts(1)
+    samples = bursts(1)
     recordings = [
-        recording(0, sound, language="de"),
-        recording(1, sound, task="translate"),
-        recording(2, sound),
-        recording(3, sound, language="en"),
+        recording(0, samples, language="de"),
+        recording(1, samples, task="translate"),
+        recording(2, samples),
+        recording(3, samples, language="en"),
     ]
 
     results = transcribe(engine, recordings)
@@ -438,7 +440,7 @@ def test_time_and_tokens_are_counted(load, transcribe, recording, bursts):
     assert seconds.tokens == sum(r.transcript.n_tokens for r in results.values()) > 0
 
 
-def test_what_the_caller_gave_up_stands_first(tiny_whisper):
+def test_fallbacks_of_the_caller_are_listed_first(tiny_whisper):
     given = Fallback("engine", "batch on cuda", "standard on cpu", "no GPU")
 
     engine = WhisperTranscriptionEngine(builtin=tiny_whisper, fallbacks=[given])
@@ -448,7 +450,7 @@ def test_what_the_caller_gave_up_stands_first(tiny_whisper):
 
 
 @EVERY_ENGINE
-def test_the_class_decides_the_engine_whatever_the_config_says(load, engine_class):
+def test_the_class_decides_the_engine_regardless_of_the_config(load, engine_class):
     info = load(engine_class).get_device_info()
 
     assert info["engine"] == engine_class.engine_type
@@ -456,7 +458,7 @@ def test_the_class_decides_the_engine_whatever_the_config_says(load, engine_clas
 
 
 class FakeDecoder:
-    """Decodes a file into as many seconds of sound as it has bytes."""
+    """Decode a file into one second of audio per byte."""
 
     def __init__(self, bursts, recording):
         self.bursts, self.recording = bursts, recording
@@ -470,7 +472,7 @@ class FakeDecoder:
         return self.recording(key, self.bursts(file.signature.size_bytes, key))
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -519,7 +521,7 @@ def test_transcribe_batch_names_the_file_that_cannot_be_transcribed(library, tmp
         library.transcribe_batch([tmp_path / "a.wav"])
 
 
-def test_an_engine_without_a_decoder_takes_the_librarys(
+def test_an_engine_without_a_decoder_uses_the_default_one(
     load, bursts, recording, tmp_path, monkeypatch
 ):
     own = FakeDecoder(bursts, recording)
@@ -531,7 +533,7 @@ def test_an_engine_without_a_decoder_takes_the_librarys(
     assert transcript.duration_s == 2
 
 
-def test_an_engine_without_a_decoder_says_how_to_get_one(load, monkeypatch):
+def test_an_engine_without_any_decoder_is_an_error_that_names_the_fix(load, monkeypatch):
     monkeypatch.setattr(WhisperTranscriptionEngine, "default_decoder", None)
 
     with pytest.raises(EngineUnavailable, match=r"thoth_watch\.load_engine"):
@@ -540,7 +542,7 @@ def test_an_engine_without_a_decoder_says_how_to_get_one(load, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
+def test_on_a_gpu_auto_uses_half_precision_and_reports_peak_memory(
     load, transcribe, recording, bursts
 ):
     engine = load(BatchTranscriptionEngine, device="cuda", precision="auto")
@@ -555,42 +557,43 @@ def test_on_a_gpu_auto_computes_in_half_precision_and_counts_its_memory(
 
 @EVERY_ENGINE
 @pytest.mark.parametrize("long_form", ["windowed", "sequential"])
-def test_a_recording_goes_on_where_it_was_cut_off(
+def test_an_interrupted_recording_resumes_with_the_same_result(
     load, transcribe, recording, bursts, engine_class, long_form
 ):
     options = replace(GREEDY, long_form=long_form)
-    engine, samples, kept = load(engine_class, decoding=options, batch_size=2), bursts(31), []
-    whole = transcribe(engine, [recording(0, samples, save_partial=kept.append)])[0].transcript
-    assert len(kept) >= 3
+    engine, samples, saved = load(engine_class, decoding=options, batch_size=2), bursts(31), []
+    whole = transcribe(engine, [recording(0, samples, save_partial=saved.append)])[0].transcript
+    assert len(saved) >= 3
 
-    for partial in (kept[0], kept[-1]):
-        rest = transcribe(engine, [recording(0, samples, partial=partial)])[0].transcript
+    for partial in (saved[0], saved[-1]):
+        resumed = transcribe(engine, [recording(0, samples, partial=partial)])[0].transcript
 
         assert partial.n_samples > 0
-        assert [s.tokens for s in rest.segments] == [s.tokens for s in whole.segments]
-        assert rest == whole
+        assert [s.tokens for s in resumed.segments] == [s.tokens for s in whole.segments]
+        assert resumed == whole
 
 
 @EVERY_ENGINE
-def test_a_recording_in_doubt_is_heard_once_more_the_careful_way(
+def test_a_suspect_recording_is_decoded_again_with_careful_settings(
     load, transcribe, recording, bursts, engine_class, monkeypatch
 ):
-    doubting = replace(GREEDY, logprob_threshold=None, retry_suspect=True)
-    engine = load(engine_class, decoding=doubting, fresh=True)
+    options = replace(GREEDY, logprob_threshold=None, retry_suspect=True)
+    engine = load(engine_class, decoding=options, fresh=True)
     transcriber, careful, progress = engine._scheduler._transcriber, [], []
-    hear = transcriber.transcribe
+    transcribe_jobs = transcriber.transcribe
     monkeypatch.setattr(
         transcriber,
         "transcribe",
         lambda window_jobs, seconds: (
-            careful.extend(p.job.is_careful for p in window_jobs) or hear(window_jobs, seconds)
+            careful.extend(p.job.is_careful for p in window_jobs)
+            or transcribe_jobs(window_jobs, seconds)
         ),
     )
     closed: list[int] = []
-    sound = recording(0, bursts(11), closed=closed)  # random weights: words nobody believes
+    item = recording(0, bursts(11), closed=closed)  # random weights give a suspect transcript
 
     (result,) = engine.transcribe(
-        [sound], seconds=EngineSeconds(), on_progress=progress.append, should_stop=lambda: False
+        [item], seconds=EngineSeconds(), on_progress=progress.append, should_stop=lambda: False
     )
 
     assert careful[0] is False
@@ -602,15 +605,15 @@ def test_a_recording_in_doubt_is_heard_once_more_the_careful_way(
 
 
 @pytest.mark.parametrize("long_form", ["windowed", "sequential"])
-def test_windows_are_no_longer_than_was_asked(load, transcribe, recording, bursts, long_form):
+def test_windows_are_no_longer_than_chunk_length(load, transcribe, recording, bursts, long_form):
     longest = {}
     for seconds in (None, 2.0):
         options = replace(GREEDY, long_form=long_form, chunk_length=seconds)
         engine = load(decoding=options, fresh=True)
         transcriber, windows = engine._scheduler._transcriber, []
-        hear = transcriber.transcribe
-        transcriber.transcribe = lambda window_jobs, spent, hear=hear, windows=windows: (
-            windows.extend(p.window for p in window_jobs) or hear(window_jobs, spent)
+        original = transcriber.transcribe
+        transcriber.transcribe = lambda window_jobs, spent, original=original, windows=windows: (
+            windows.extend(p.window for p in window_jobs) or original(window_jobs, spent)
         )
         transcribe(engine, [recording(0, bursts(12.5))])
         assert windows[0].start == 0
@@ -621,10 +624,10 @@ def test_windows_are_no_longer_than_was_asked(load, transcribe, recording, burst
     assert longest[2.0] <= 2.0
 
 
-def test_what_nobody_says_is_skipped_and_told(load, transcribe, recording, bursts):
-    sound = recording(0, bursts(31), speech=((2.0, 4.0), (20.0, 22.5)))
+def test_spans_without_speech_are_skipped_and_counted(load, transcribe, recording, bursts):
+    item = recording(0, bursts(31), speech=((2.0, 4.0), (20.0, 22.5)))
 
-    transcript = transcribe(load(), [sound])[0].transcript
+    transcript = transcribe(load(), [item])[0].transcript
 
     assert transcript.skipped_s == pytest.approx(31 - 2.8 - 3.3, abs=0.1)
     assert {s.seek for s in transcript.segments} <= {160, 1960}

@@ -1,4 +1,4 @@
-"""Models are found, checked and read back; what cannot be trusted is refused with a short reason."""
+"""Tests of loading: models are found and checked; invalid ones are refused with a short reason."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def copy(tiny_whisper, tmp_path):
     return shutil.copytree(tiny_whisper, tmp_path / "copy")
 
 
-def load(folder, engine_class=WhisperTranscriptionEngine, **asked):
-    return engine_class(TranscriptionEngineConfig(model=str(folder), **asked))
+def load(folder, engine_class=WhisperTranscriptionEngine, **settings):
+    return engine_class(TranscriptionEngineConfig(model=str(folder), **settings))
 
 
-def refusal(folder, **asked):
+def refusal(folder, **settings):
     with pytest.raises(ModelUnavailable) as caught:
-        load(folder, **asked)
+        load(folder, **settings)
     text = str(caught.value)
     assert caught.value.exit_code == EXIT_UNAVAILABLE
     assert "\n" not in text
@@ -47,7 +47,7 @@ def refusal(folder, **asked):
     return text
 
 
-def test_what_was_got_is_read_from_the_weights(load, tiny_whisper):
+def test_device_info_is_read_from_the_loaded_weights(load, tiny_whisper):
     info = load(precision="bf16+int8").get_device_info()
 
     assert info["device"] == "cpu"
@@ -63,7 +63,7 @@ def test_what_was_got_is_read_from_the_weights(load, tiny_whisper):
     assert {"batch_size", "use_cache", "dtype", "device_name", "versions"} <= set(info)
 
 
-def test_the_read_back_follows_the_weights_and_not_the_request(load):
+def test_the_reported_precision_follows_the_weights_and_not_the_request(load):
     standard = load(WhisperTranscriptionEngine, fresh=True)
     standard._loaded.model.get_encoder().to(torch.bfloat16)
     packed = load(fresh=True, precision="float32")
@@ -74,7 +74,7 @@ def test_the_read_back_follows_the_weights_and_not_the_request(load):
     assert packed._loaded.encoder_precision == "int8"
 
 
-def test_int8_is_for_the_linear_layers_of_the_part_that_was_named(load):
+def test_int8_applies_to_the_linear_layers_of_the_named_half(load):
     model = load(precision="fp32+int8")._loaded.model
 
     attention, feed_forward = model._encoder_layers[0]
@@ -84,7 +84,7 @@ def test_int8_is_for_the_linear_layers_of_the_part_that_was_named(load):
     assert all(isinstance(layer, Int8Linear) for layer in layers)
 
 
-def test_weights_are_held_once(tiny_whisper):
+def test_packing_leaves_no_second_copy_of_the_weights(tiny_whisper):
     whole = WhisperForConditionalGeneration.from_pretrained(tiny_whisper)
 
     PackedWhisper(whole, encoder="bfloat16", decoder="int8")
@@ -92,14 +92,14 @@ def test_weights_are_held_once(tiny_whisper):
     assert sum(p.numel() for p in whole.parameters()) == 0
 
 
-def test_a_half_precision_file_is_loaded_as_float32_where_that_was_asked(copy):
+def test_a_half_precision_file_is_loaded_as_float32_by_the_standard_engine(copy):
     half = {k: v.half() for k, v in load_file(copy / "model.safetensors").items()}
     save_file(half, copy / "model.safetensors", metadata={"format": "pt"})
 
     assert load(copy).placement.precision == "float32"
 
 
-def test_a_missing_tensor_is_refused_by_name(copy):
+def test_a_missing_tensor_is_an_error_that_names_it(copy):
     tensors = load_file(copy / "model.safetensors")
     del tensors["model.decoder.layers.0.fc1.weight"]
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
@@ -107,7 +107,7 @@ def test_a_missing_tensor_is_refused_by_name(copy):
     assert "lacks 1 tensors: model.decoder.layers.0.fc1.weight" in refusal(copy)
 
 
-def test_a_tensor_of_the_wrong_shape_is_refused_by_name(copy):
+def test_a_tensor_of_the_wrong_shape_is_an_error_that_names_it(copy):
     tensors = load_file(copy / "model.safetensors")
     tensors["model.encoder.conv1.bias"] = torch.zeros(3)
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
@@ -122,22 +122,22 @@ def test_a_truncated_weight_file_is_refused(copy):
     assert "cannot be loaded" in refusal(copy)
 
 
-def test_pinned_weights_are_loaded_and_no_others(copy):
+def test_only_the_pinned_weights_are_loaded(copy):
     weights = copy / "model.safetensors"
-    of_the_file = hashlib.sha256(weights.read_bytes()).hexdigest()
-    for pinned in (hash_weights(copy), of_the_file):
+    file_sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    for pinned in (hash_weights(copy), file_sha256):
         assert load(copy, weights_sha256=pinned).placement.precision == "float32"
 
     tensors = load_file(weights)
     tensors["model.encoder.conv1.bias"] += 1
     save_file(tensors, weights, metadata={"format": "pt"})
-    for pinned in (of_the_file, "0" * 64):
+    for pinned in (file_sha256, "0" * 64):
         text = refusal(copy, weights_sha256=pinned)
         assert "not those of engine.weights_sha256" in text
         assert hash_weights(copy) in text
 
 
-def test_pickled_weights_are_refused_with_the_way_out(copy):
+def test_pickled_weights_are_refused_with_the_fix(copy):
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
 
     assert "convert them to safetensors" in refusal(copy)
@@ -150,7 +150,7 @@ def test_a_model_of_another_kind_is_refused(copy):
     assert "it is a bert model, not a Whisper" in refusal(copy)
 
 
-def test_a_model_with_code_of_its_own_is_never_run_and_never_asks(copy, tmp_path):
+def test_code_that_a_model_ships_is_never_run(copy, tmp_path):
     trap = tmp_path / "ran"
     config = json.loads((copy / "config.json").read_text())
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}
@@ -161,15 +161,15 @@ def test_a_model_with_code_of_its_own_is_never_run_and_never_asks(copy, tmp_path
     assert not trap.exists()
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     assert "no such folder" in refusal(tmp_path / "nowhere")
     assert "no config.json" in refusal(tmp_path)
 
 
-def test_an_unknown_model_is_refused_with_what_can_be_set_instead():
-    text = refusal("nobody/whisper-none-such")
+def test_an_unknown_model_is_refused_with_alternatives():
+    text = refusal("example/whisper-none-such")
 
-    assert "nobody/whisper-none-such" in text
+    assert "example/whisper-none-such" in text
     assert "openai/whisper-small" in text
 
 
@@ -178,14 +178,14 @@ def test_a_missing_builtin_model_is_refused(tmp_path):
         WhisperTranscriptionEngine(builtin=tmp_path)
 
 
-def test_features_that_do_not_fit_the_weights_are_refused(copy):
+def test_a_feature_extractor_that_does_not_match_the_weights_is_refused(copy):
     path = copy / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"feature_size": 128}))
 
     assert "makes 128 mels, its weights need 80" in refusal(copy)
 
 
-def test_a_hub_model_has_its_commit_as_revision(tiny_whisper, tmp_path, monkeypatch):
+def test_the_revision_of_a_hub_model_is_its_commit(tiny_whisper, tmp_path, monkeypatch):
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--whisper-own"
     (repository / "refs").mkdir(parents=True)
@@ -200,9 +200,7 @@ def test_a_hub_model_has_its_commit_as_revision(tiny_whisper, tmp_path, monkeypa
     assert "not those of engine.weights_sha256" in pinned
 
 
-def test_a_model_that_is_here_is_loaded_without_a_word_to_the_hub(
-    tiny_whisper, tmp_path, monkeypatch
-):
+def test_a_cached_model_is_loaded_without_contacting_the_hub(tiny_whisper, tmp_path, monkeypatch):
     snapshots = tmp_path / "models--someone--whisper-own" / "snapshots"
     shutil.copytree(tiny_whisper, snapshots / "0123")
     (snapshots.parent / "refs").mkdir()
@@ -213,24 +211,24 @@ def test_a_model_that_is_here_is_loaded_without_a_word_to_the_hub(
     assert found.source == str(snapshots / "0123")
     assert found.commit == "0123"
 
-    (snapshots / "0123" / "preprocessor_config.json").unlink()  # a download that was broken off
-    asked = find_checkpoint("someone/whisper-own", revision=None, builtin=None)
-    assert asked.source == "someone/whisper-own"
+    (snapshots / "0123" / "preprocessor_config.json").unlink()  # an interrupted download
+    incomplete = find_checkpoint("someone/whisper-own", revision=None, builtin=None)
+    assert incomplete.source == "someone/whisper-own"
 
 
-def test_short_names_stand_for_hub_models(monkeypatch):
-    asked = []
+def test_short_names_are_expanded_to_hub_models(monkeypatch):
+    requested = []
 
-    def nowhere(model, *_, **__):
-        asked.append(model)
+    def fail(model, *_, **__):
+        requested.append(model)
         raise OSError("offline")
 
-    monkeypatch.setattr("thoth_watch.infrastructure.whisper.checkpoint.cached_file", nowhere)
+    monkeypatch.setattr("thoth_watch.infrastructure.whisper.checkpoint.cached_file", fail)
     for name in ("tiny.en", "turbo", "large", "distil-large-v3"):
         with pytest.raises(ModelUnavailable, match="offline"):
             find_checkpoint(name, revision=None, builtin=None)
 
-    assert list(dict.fromkeys(asked)) == [  # in the cache first, then at the hub
+    assert list(dict.fromkeys(requested)) == [  # each is looked up in the cache, then at the hub
         "openai/whisper-tiny.en",
         "openai/whisper-large-v3-turbo",
         "openai/whisper-large-v3",
@@ -245,11 +243,11 @@ def test_the_weights_decide_the_revision_and_the_fingerprint(copy, load):
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
 
     assert hash_weights(copy) != before
-    other = AcceleratedWhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(copy)))
-    assert other.fingerprint != load().fingerprint
+    changed = AcceleratedWhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(copy)))
+    assert changed.fingerprint != load().fingerprint
 
 
-def test_engine_and_precision_are_in_the_fingerprint_but_speed_is_not(load):
+def test_the_fingerprint_covers_engine_and_precision_but_not_speed_settings(load):
     fingerprints = [
         load().fingerprint,
         load(WhisperTranscriptionEngine).fingerprint,
@@ -264,32 +262,34 @@ def test_engine_and_precision_are_in_the_fingerprint_but_speed_is_not(load):
     assert trimming.fingerprint != slower.fingerprint
 
 
-def test_a_model_larger_than_memory_is_spread_by_accelerate_and_says_the_same(
+def test_a_model_larger_than_memory_is_offloaded_with_the_same_result(
     tiny_whisper, load, transcribe, recording, bursts
 ):
-    asked = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
-    spread = AcceleratedWhisperTranscriptionEngine(
-        asked, builtin=tiny_whisper, max_memory={"cpu": 800_000}
+    config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
+    offloaded = AcceleratedWhisperTranscriptionEngine(
+        config, builtin=tiny_whisper, max_memory={"cpu": 800_000}
     )
 
-    places = set(spread.get_device_info()["device_map"].values())
+    places = set(offloaded.get_device_info()["device_map"].values())
     assert places == {"cpu", "disk"}
     whole = load(precision="float32")
     assert whole.get_device_info()["device_map"] is None
-    sound = [recording(0, bursts(4))]
-    one, other = (transcribe(engine, sound)[0].transcript for engine in (spread, whole))
-    assert one.n_tokens > 0
-    assert [s.tokens for s in one.segments] == [s.tokens for s in other.segments]
+    recordings = [recording(0, bursts(4))]
+    found, expected = (
+        transcribe(engine, recordings)[0].transcript for engine in (offloaded, whole)
+    )
+    assert found.n_tokens > 0
+    assert [s.tokens for s in found.segments] == [s.tokens for s in expected.segments]
 
 
-def test_a_format_that_the_processor_emulates_is_taken_where_it_is_asked_for_and_said(
+def test_an_emulated_precision_is_used_if_requested_and_logged(
     load, transcribe, recording, bursts, monkeypatch
 ):
     monkeypatch.setattr(linear_layers, "can_pack", lambda precision: precision == "float32")
     monkeypatch.setattr(placement, "has_native_bfloat16", lambda: False)
-    said: list[logging.LogRecord] = []
+    records: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = said.append
+    handler.emit = records.append
     logger = logging.getLogger("thoth_watch.infrastructure.whisper.engines")
     logger.addHandler(handler)
     try:
@@ -297,34 +297,34 @@ def test_a_format_that_the_processor_emulates_is_taken_where_it_is_asked_for_and
     finally:
         logger.removeHandler(handler)
 
-    assert [line.event for line in said] == ["precision_emulated"]
+    assert [line.event for line in records] == ["precision_emulated"]
     assert engine.get_device_info()["encoder_precision"] == "bfloat16"
     assert transcribe(engine, [recording(0, bursts(4))])[0].transcript.n_tokens > 0
 
 
-def test_a_model_that_lies_on_the_disk_whole_is_spread_too(tiny_whisper):
-    asked = TranscriptionEngineConfig(precision="float32")
-    spread = AcceleratedWhisperTranscriptionEngine(
-        asked, builtin=tiny_whisper, max_memory={"cpu": 400_000}
+def test_a_model_can_be_offloaded_to_disk_entirely(tiny_whisper):
+    config = TranscriptionEngineConfig(precision="float32")
+    offloaded = AcceleratedWhisperTranscriptionEngine(
+        config, builtin=tiny_whisper, max_memory={"cpu": 400_000}
     )
 
-    assert set(spread.get_device_info()["device_map"].values()) == {"disk"}
+    assert set(offloaded.get_device_info()["device_map"].values()) == {"disk"}
 
 
-def test_a_spread_model_takes_one_format_where_it_is_free_to_choose(tiny_whisper):
-    spread = AcceleratedWhisperTranscriptionEngine(
+def test_with_auto_precision_an_offloaded_model_uses_one_precision(tiny_whisper):
+    offloaded = AcceleratedWhisperTranscriptionEngine(
         TranscriptionEngineConfig(audio_context="trim"),
         builtin=tiny_whisper,
         max_memory={"cpu": 400_000},
     )
 
-    info = spread.get_device_info()
+    info = offloaded.get_device_info()
     assert info["device_map"] is not None
     assert info["encoder_precision"] == info["decoder_precision"]
     assert info["audio_context"] == "full"
 
 
-def test_a_spread_model_has_one_number_format(tiny_whisper):
+def test_an_offloaded_model_rejects_two_precisions(tiny_whisper):
     with pytest.raises(EngineUnavailable, match="one float format"):
         AcceleratedWhisperTranscriptionEngine(
             TranscriptionEngineConfig(precision="bf16+int8"),
@@ -333,47 +333,48 @@ def test_a_spread_model_has_one_number_format(tiny_whisper):
         )
 
 
-def test_memory_that_runs_out_while_loading_is_no_fault_of_the_model(tiny_whisper, monkeypatch):
-    def full(*_, **__):
+def test_running_out_of_memory_while_loading_is_not_a_model_error(tiny_whisper, monkeypatch):
+    def run_out_of_memory(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(WhisperForConditionalGeneration, "from_pretrained", full)
+    monkeypatch.setattr(WhisperForConditionalGeneration, "from_pretrained", run_out_of_memory)
 
     with pytest.raises(EngineUnavailable, match="not enough memory") as caught:
         load(tiny_whisper)
     assert not isinstance(caught.value, ModelUnavailable)
 
 
-def test_loading_writes_nothing_on_the_screen(tiny_whisper, capfd):
+def test_loading_prints_nothing(tiny_whisper, capfd):
     load(tiny_whisper)
 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_model_says_how_long_its_windows_should_be_and_an_option_overrides_it(copy):
-    whole = load(copy)
+def test_the_models_chunk_length_is_used_unless_an_option_overrides_it(copy):
+    default = load(copy)
     config = copy / "generation_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"chunk_length": 2.5}))
-    said = load(copy)
-    asked = load(copy, decoding=replace(GREEDY, chunk_length=4))
+    from_model = load(copy)
+    from_option = load(copy, decoding=replace(GREEDY, chunk_length=4))
 
-    assert [engine._scheduler._transcriber.window_samples for engine in (whole, said, asked)] == [
-        80_000,  # its features' own: no window is longer
+    engines = (default, from_model, from_option)
+    assert [engine._scheduler._transcriber.window_samples for engine in engines] == [
+        80_000,  # the feature extractor's 5 s, the longest possible window
         40_000,
         64_000,
     ]
-    assert whole.fingerprint != said.fingerprint
+    assert default.fingerprint != from_model.fingerprint
 
 
-def test_a_model_says_that_it_has_not_learnt_to_be_told_the_words_before(copy):
-    assert load(copy)._loaded.special_tokens.follows
+def test_a_model_can_declare_that_it_does_not_support_previous_text(copy):
+    assert load(copy)._loaded.special_tokens.supports_previous_text
     config = copy / "generation_config.json"
-    said = json.loads(config.read_text()) | {"condition_on_prev_tokens": False}
-    config.write_text(json.dumps(said))
-    assert not load(copy)._loaded.special_tokens.follows
+    changed = json.loads(config.read_text()) | {"condition_on_prev_tokens": False}
+    config.write_text(json.dumps(changed))
+    assert not load(copy)._loaded.special_tokens.supports_previous_text
 
 
-def test_a_window_has_a_second_at_least_and_thirty_at_most():
+def test_chunk_length_must_be_between_1_and_30_seconds():
     for seconds in (0.5, 31):
         with pytest.raises(ValueError, match="use 1 to 30 seconds"):
             replace(GREEDY, chunk_length=seconds)
