@@ -56,7 +56,7 @@ def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(
             "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), reason FROM files"
         )
     )
-    assert "not a recording" in reasons["text.wav"]
+    assert "not a readable recording" in reasons["text.wav"]
     assert "no audio" in reasons["video.mp4"]
     assert "0 bytes" in reasons["empty.wav"]
     for name in ("text.wav", "video.mp4", "empty.wav"):

@@ -1,4 +1,4 @@
-"""Recordings written by the tests themselves: a 440 Hz tone in any format."""
+"""Write recordings for the tests: a 440 Hz tone in any format."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_with_av(
     options: dict[str, str] | None = None,
     global_quality: int | None = None,
 ) -> Path:
-    """Encode mono sound; skips the test where FFmpeg was built without that encoder."""
+    """Encode mono audio; skip the test if FFmpeg was built without that encoder."""
     try:
         av.codec.Codec(codec, "w")
     except av.codec.UnknownCodecError:

@@ -1,4 +1,4 @@
-"""Channels that have something of their own to say are decoded each by itself."""
+"""Channels that are neither silent nor copies of another are decoded separately."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_channels(path: Path, *channels: np.ndarray) -> Path:
     return path
 
 
-def test_two_speakers_are_apart_and_sound_as_they_were_recorded(decoder, tmp_path) -> None:
+def test_two_channels_are_split_and_keep_their_samples(decoder, tmp_path) -> None:
     file = audio_file(write_channels(tmp_path / "call.wav", ONE, TWO))
 
     recording = decoder.decode_channels(file, key=7)
@@ -55,7 +55,7 @@ def test_two_speakers_are_apart_and_sound_as_they_were_recorded(decoder, tmp_pat
         ((ONE, SILENCE, TWO, ONE, THREE), ["left", "channel 3", "channel 5"]),
     ],
 )
-def test_silent_channels_and_repeated_ones_are_left_out(decoder, tmp_path, channels, names) -> None:
+def test_silent_and_duplicate_channels_are_left_out(decoder, tmp_path, channels, names) -> None:
     file = audio_file(write_channels(tmp_path / "talk.wav", *channels))
 
     recording = decoder.decode_channels(file)
@@ -67,13 +67,13 @@ def test_silent_channels_and_repeated_ones_are_left_out(decoder, tmp_path, chann
     recording.close()
 
 
-def test_what_has_more_channels_than_speakers_is_mixed_with_a_warning(decoder, tmp_path) -> None:
+def test_a_recording_with_too_many_channels_is_mixed_with_a_warning(decoder, tmp_path) -> None:
     file = audio_file(write_channels(tmp_path / "field.wav", *([ONE, TWO] * 6)))
 
     recording = decoder.decode_channels(file)
 
     assert recording.channels == ()
-    assert recording.info.warnings == ("not split: 12 channels; at most 8 can be speakers",)
+    assert recording.info.warnings == ("not split: 12 channels; at most 8 can be split",)
     assert np.allclose(recording.samples, (ONE + TWO) / 2, atol=1e-6)
     recording.close()
 

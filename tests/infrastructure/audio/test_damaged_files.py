@@ -1,4 +1,4 @@
-"""What is wrong within a recording is said; what can be heard is kept."""
+"""Damage in a recording is reported; the audio that can be decoded is kept."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from thoth_watch.infrastructure.audio import WorkerDecoder, audio_file
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff", "a.caf"])
-def test_a_cut_file_is_kept_as_far_as_it_goes_and_flagged(
+def test_a_truncated_file_is_decoded_as_far_as_it_goes_and_flagged(
     decoder: WorkerDecoder, tmp_path: Path, name: str
 ) -> None:
     subtype = "OPUS" if name == "a.opus" else None
@@ -38,7 +38,7 @@ def test_a_cut_file_is_kept_as_far_as_it_goes_and_flagged(
         ("a.wma", "wmav2", "asf", {}),
     ],
 )
-def test_a_cut_container_is_kept_as_far_as_it_goes_and_flagged(
+def test_a_truncated_container_is_decoded_as_far_as_it_goes_and_flagged(
     decoder: WorkerDecoder,
     tmp_path: Path,
     name: str,
@@ -67,7 +67,7 @@ def test_a_file_that_ends_within_its_last_packet_is_flagged_however_little_is_mi
     )
     made.write_bytes(made.read_bytes()[:-20])
     recording = decoder.decode(audio_file(made))
-    assert "truncated: the file ends within a packet of sound" in recording.info.warnings
+    assert "truncated: the file ends within an audio packet" in recording.info.warnings
 
 
 def test_a_flac_damaged_in_the_middle_is_read_beyond_the_damage(
@@ -83,25 +83,25 @@ def test_a_flac_damaged_in_the_middle_is_read_beyond_the_damage(
     assert any(warning.startswith("damaged: ") for warning in recording.info.warnings)
 
 
-def test_a_few_samples_that_are_no_numbers_become_silence(
+def test_a_few_nan_or_infinite_samples_become_silence(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:
-    sound = tone(16_000)
-    sound[100:110] = np.nan
-    sound[200] = np.inf
-    path = write_with_soundfile(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
+    samples = tone(16_000)
+    samples[100:110] = np.nan
+    samples[200] = np.inf
+    path = write_with_soundfile(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     recording = decoder.decode(audio_file(path))
     assert np.isfinite(recording.samples).all()
     assert not recording.samples[100:110].any()
-    assert recording.info.warnings == ("repaired: 11 samples are no numbers, taken as silence",)
+    assert recording.info.warnings == ("repaired: 11 samples are not numbers; replaced by silence",)
 
 
-def test_many_samples_that_are_no_numbers_are_no_recording(
+def test_a_recording_with_many_nan_samples_is_refused(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:
-    sound = tone(16_000)
-    sound[:4_000] = np.nan
-    path = write_with_soundfile(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
+    samples = tone(16_000)
+    samples[:4_000] = np.nan
+    path = write_with_soundfile(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     with pytest.raises(NotAudio, match="not numbers"):
         decoder.decode(audio_file(path))
 
@@ -115,22 +115,24 @@ def test_samples_far_above_full_scale_are_clipped_with_a_warning(
     assert recording.info.warnings[0].startswith("clipped: ")
 
 
-def test_a_video_without_sound_says_so(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_a_video_without_audio_is_refused_with_the_reason(
+    decoder: WorkerDecoder, tmp_path: Path
+) -> None:
     with pytest.raises(NotAudio, match="no audio track"):
         decoder.decode(audio_file(write_silent_video(tmp_path / "a.mp4")))
 
 
-def test_a_text_named_wav_is_refused_in_both_libraries_words(
+def test_a_text_file_named_wav_is_refused_with_both_libraries_errors(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.wav"
     path.write_text("these are the minutes of the meeting\n" * 100)
-    with pytest.raises(NotAudio, match=r"not a recording: soundfile says .*, FFmpeg says "):
+    with pytest.raises(NotAudio, match=r"not a readable recording \(soundfile: .*; FFmpeg: "):
         decoder.decode(audio_file(path))
     assert decoder.probe(audio_file(path)) is None
 
 
-def test_an_empty_file_is_called_empty(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_an_empty_file_is_refused_as_empty(decoder: WorkerDecoder, tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     path.touch()
     with pytest.raises(NotAudio, match="empty: 0 bytes"):
@@ -139,7 +141,7 @@ def test_an_empty_file_is_called_empty(decoder: WorkerDecoder, tmp_path: Path) -
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.ogg", "a.aac"])
-def test_random_bytes_are_never_taken_for_a_recording_of_any_length(
+def test_random_bytes_are_never_decoded_as_a_recording(
     decoder: WorkerDecoder, tmp_path: Path, name: str, seed: int
 ) -> None:
     path = tmp_path / name

@@ -1,4 +1,4 @@
-"""The worker process may die, hang or be killed: one file fails, the next one works."""
+"""The worker process may die, hang or be killed: one file fails, the next one succeeds."""
 
 import os
 import resource
@@ -27,7 +27,7 @@ def recording(tmp_path: Path) -> AudioFile:
 
 @pytest.fixture
 def stopped_decoder(recording: AudioFile) -> Iterator[WorkerDecoder]:
-    """A decoder whose worker has read one file and is then stopped in its tracks."""
+    """A decoder whose worker has decoded one file and is then stopped with SIGSTOP."""
     with WorkerDecoder() as decoder:
         decoder.decode(recording)
         assert decoder.worker_pid is not None
@@ -52,10 +52,10 @@ def wait_until_dead(pid: int) -> None:
         if not is_alive(pid):
             return
         time.sleep(0.05)
-    pytest.fail("the worker lives on")
+    pytest.fail("the worker is still running")
 
 
-def test_a_killed_worker_fails_one_file_and_the_next_one_works(
+def test_a_killed_worker_fails_one_file_and_the_next_one_succeeds(
     stopped_decoder: WorkerDecoder, recording: AudioFile
 ) -> None:
     pid = stopped_decoder.worker_pid
@@ -82,7 +82,7 @@ def test_a_hanging_worker_is_killed_at_the_deadline(
     assert stopped_decoder.decode(recording).duration_s == 3.0
 
 
-def test_a_worker_that_died_in_its_sleep_costs_nobody_a_file(recording: AudioFile) -> None:
+def test_no_file_fails_when_an_idle_worker_has_died(recording: AudioFile) -> None:
     with WorkerDecoder() as decoder:
         decoder.decode(recording)
         pid = decoder.worker_pid
@@ -143,7 +143,7 @@ def test_ctrl_c_and_sigterm_leave_the_worker_alone(recording: AudioFile) -> None
         assert decoder.worker_pid == pid
 
 
-def test_the_worker_is_replaced_after_so_many_files(recording: AudioFile) -> None:
+def test_the_worker_is_restarted_after_files_per_worker(recording: AudioFile) -> None:
     with WorkerDecoder(limits=DecodeLimits(files_per_worker=2)) as decoder:
         pids = []
         for _ in range(4):
@@ -153,7 +153,7 @@ def test_the_worker_is_replaced_after_so_many_files(recording: AudioFile) -> Non
 
 
 @pytest.mark.parametrize(("resident_bytes", "is_kept"), [(2**40, True), (1, False)])
-def test_a_worker_that_has_become_large_is_replaced_sooner(
+def test_a_worker_that_uses_too_much_memory_is_restarted_sooner(
     recording: AudioFile, resident_bytes: int, is_kept: bool
 ) -> None:
     limits = DecodeLimits(files_per_check=2, resident_bytes=resident_bytes)
@@ -177,7 +177,7 @@ def test_no_process_runs_before_it_is_needed_or_after_close(recording: AudioFile
     assert not is_alive(pid)
 
 
-def test_a_forgotten_decoder_ends_its_worker(recording: AudioFile) -> None:
+def test_a_garbage_collected_decoder_ends_its_worker(recording: AudioFile) -> None:
     decoder = WorkerDecoder()
     decoder.decode(recording)
     pid = decoder.worker_pid
@@ -211,10 +211,10 @@ def test_the_worker_loads_no_torch_and_dies_with_its_parent(recording: AudioFile
     wait_until_dead(int(pid))
 
 
-def test_a_worker_that_cannot_start_is_nobodys_file(
+def test_a_worker_that_cannot_start_is_not_blamed_on_the_file(
     recording: AudioFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if "lib/python" in place][:1])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "lib/python" in entry][:1])
     with WorkerDecoder() as decoder, pytest.raises(RetryLater, match="ModuleNotFoundError"):
         decoder.decode(recording)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -224,7 +224,7 @@ def test_a_worker_that_cannot_start_is_nobodys_file(
 
 def test_no_descriptor_is_left_open(recording: AudioFile, tmp_path: Path) -> None:
     text = tmp_path / "text.wav"
-    text.write_text("no sound")
+    text.write_text("not audio")
     bad = audio_file(text)
     before = open_files()
     with WorkerDecoder() as decoder:
@@ -232,17 +232,17 @@ def test_no_descriptor_is_left_open(recording: AudioFile, tmp_path: Path) -> Non
         during = open_files()
         for _ in range(3):
             decoder.probe(bad)
-            with pytest.raises(Exception, match="not a recording"):
+            with pytest.raises(Exception, match="not a readable recording"):
                 decoder.decode(bad)
         decoder.probe(recording)
-        assert len(open_files() - during) == 1  # the prober's channel
-        for one in held:
-            one.close()
-        del held, one
+        assert len(open_files() - during) == 1  # the channel of the probe worker
+        for decoded in held:
+            decoded.close()
+        del held, decoded
     assert open_files() == before
 
 
-def test_closing_a_recording_gives_its_disk_space_back(recording: AudioFile) -> None:
+def test_closing_a_recording_frees_its_disk_space(recording: AudioFile) -> None:
     with WorkerDecoder() as decoder:
         decoded = decoder.decode(recording)
     spool = decoded.close.__self__  # type: ignore[attr-defined]
@@ -254,7 +254,7 @@ def test_closing_a_recording_gives_its_disk_space_back(recording: AudioFile) -> 
     os.close(held)
 
 
-def test_a_full_disk_means_try_later(recording: AudioFile) -> None:
+def test_a_full_disk_raises_retry_later(recording: AudioFile) -> None:
     with WorkerDecoder() as decoder:
         decoder.decode(recording)
         assert decoder.worker_pid is not None
@@ -263,7 +263,7 @@ def test_a_full_disk_means_try_later(recording: AudioFile) -> None:
             decoder.decode(recording)
 
 
-def test_an_hour_of_silence_takes_no_memory_here(tmp_path: Path) -> None:
+def test_an_hour_of_silence_takes_no_memory_in_this_process(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     with soundfile.SoundFile(path, "w", 8_000, 1) as file:
         for _ in range(60):
@@ -284,21 +284,21 @@ def test_an_hour_of_silence_takes_no_memory_here(tmp_path: Path) -> None:
         decoded.close()
 
 
-def test_the_worker_can_open_nothing(recording: AudioFile, tmp_path: Path) -> None:
-    """In a process of its own, shut in as the worker is; the kernel says no, not our code."""
+def test_the_worker_cannot_open_files_or_folders(recording: AudioFile, tmp_path: Path) -> None:
+    """Run in a separate process, restricted like the worker: the kernel refuses, not our code."""
     code = (
         "import os, socket, sys\n"
         "from thoth_watch.infrastructure.audio.landlock import restrict_process\n"
         "kept = os.open(sys.argv[1], os.O_RDONLY)\n"
         "if not restrict_process(): sys.exit(7)\n"
-        "def tried(act):\n"
-        "    try: act()\n"
+        "def attempt(action):\n"
+        "    try: action()\n"
         "    except PermissionError: return 'refused'\n"
         "    except OSError as error: return repr(error)\n"
         "    return 'done'\n"
-        "print(tried(lambda: os.open(sys.argv[1], os.O_RDONLY)),\n"
-        "      tried(lambda: os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)),\n"
-        "      tried(lambda: os.listdir('/')), len(os.read(kept, 4)))"
+        "print(attempt(lambda: os.open(sys.argv[1], os.O_RDONLY)),\n"
+        "      attempt(lambda: os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT)),\n"
+        "      attempt(lambda: os.listdir('/')), len(os.read(kept, 4)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(recording.path), str(tmp_path / "new")],
@@ -316,7 +316,7 @@ def test_the_worker_can_open_nothing(recording: AudioFile, tmp_path: Path) -> No
         assert decoder._decode_worker.is_restricted
 
 
-def test_a_file_that_takes_all_the_processor_is_ended_by_the_kernel(recording: AudioFile) -> None:
+def test_the_kernel_limits_the_workers_cpu_time_and_open_files(recording: AudioFile) -> None:
     with WorkerDecoder() as decoder:
         decoder.decode(recording)
         assert decoder.worker_pid is not None

@@ -1,4 +1,4 @@
-"""Good recordings of every format come out whole, at the right pitch, without a warning."""
+"""Valid recordings of every format are decoded completely, at the right pitch, without a warning."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def check(decoder: WorkerDecoder, path: Path, *, rate_hz: int, library: str) -> 
 
 
 @pytest.mark.parametrize(("name", "rate_hz", "subtype"), SOUNDFILE)
-def test_what_libsndfile_reads_comes_out_whole(
+def test_formats_read_by_libsndfile_are_decoded_completely(
     decoder: WorkerDecoder, tmp_path: Path, name: str, rate_hz: int, subtype: str | None
 ) -> None:
     path = write_with_soundfile(tmp_path / name, tone(rate_hz), rate_hz, subtype=subtype)
@@ -75,19 +75,21 @@ def test_what_libsndfile_reads_comes_out_whole(
 
 
 @pytest.mark.parametrize(("name", "rate_hz", "codec", "container"), AV)
-def test_what_ffmpeg_reads_comes_out_whole(
+def test_formats_read_by_ffmpeg_are_decoded_completely(
     decoder: WorkerDecoder, tmp_path: Path, name: str, rate_hz: int, codec: str, container: str
 ) -> None:
     path = write_with_av(tmp_path / name, tone(rate_hz), rate_hz, codec=codec, container=container)
     check(decoder, path, rate_hz=rate_hz, library="av")
 
 
-def test_a_name_says_nothing_the_content_does(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_the_format_is_detected_by_content_not_by_name(
+    decoder: WorkerDecoder, tmp_path: Path
+) -> None:
     made = write_with_av(tmp_path / "a.m4a", tone(44_100), 44_100, codec="aac", container="ipod")
     check(decoder, made.rename(tmp_path / "a.wav"), rate_hz=44_100, library="av")
 
 
-def test_stereo_becomes_the_mean_of_both_sides(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_stereo_becomes_the_mean_of_both_channels(decoder: WorkerDecoder, tmp_path: Path) -> None:
     both = np.stack([tone(16_000), np.zeros(48_000, np.float32)], axis=1)
     path = write_with_soundfile(tmp_path / "a.wav", both, 16_000, subtype="FLOAT")
     recording = decoder.decode(audio_file(path))
@@ -95,12 +97,12 @@ def test_stereo_becomes_the_mean_of_both_sides(decoder: WorkerDecoder, tmp_path:
     assert recording.info.source_channels == 2
 
 
-def test_the_same_rate_is_passed_on_untouched(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_audio_at_the_target_rate_is_not_changed(decoder: WorkerDecoder, tmp_path: Path) -> None:
     path = write_with_soundfile(tmp_path / "a.wav", tone(16_000), 16_000, subtype="FLOAT")
     np.testing.assert_array_equal(decoder.decode(audio_file(path)).samples, tone(16_000))
 
 
-def test_block_size_does_not_change_the_sound(tmp_path: Path) -> None:
+def test_block_size_does_not_change_the_samples(tmp_path: Path) -> None:
     path = write_with_soundfile(tmp_path / "a.wav", tone(44_100), 44_100)
     results = []
     for buffer_duration in (0.01, 10.0):
@@ -109,14 +111,14 @@ def test_block_size_does_not_change_the_sound(tmp_path: Path) -> None:
     np.testing.assert_allclose(results[0], results[1], atol=1e-6)
 
 
-def test_an_mp3_of_varying_bit_rate_that_does_not_tell_its_length_is_read_to_its_end(
+def test_a_vbr_mp3_without_a_length_is_decoded_to_its_end(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:
-    sound = np.concatenate([tone(44_100, seconds=1), np.zeros(44_100 * 9, np.float32)])
-    sound[: 44_100 // 2] += np.random.default_rng(1).normal(0, 0.2, 44_100 // 2)
+    samples = np.concatenate([tone(44_100, seconds=1), np.zeros(44_100 * 9, np.float32)])
+    samples[: 44_100 // 2] += np.random.default_rng(1).normal(0, 0.2, 44_100 // 2)
     path = write_with_av(
         tmp_path / "a.mp3",
-        sound.astype(np.float32),
+        samples.astype(np.float32),
         44_100,
         codec="libmp3lame",
         container="mp3",
@@ -128,7 +130,9 @@ def test_an_mp3_of_varying_bit_rate_that_does_not_tell_its_length_is_read_to_its
     assert recording.info.warnings == ()
 
 
-def test_two_mp3_files_glued_together_are_both_read(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_two_concatenated_mp3_files_are_both_decoded(
+    decoder: WorkerDecoder, tmp_path: Path
+) -> None:
     path = write_with_soundfile(tmp_path / "a.mp3", tone(44_100), 44_100)
     path.write_bytes(path.read_bytes() * 2)
     assert decoder.decode(audio_file(path)).duration_s == pytest.approx(2 * SECONDS, abs=0.25)
@@ -148,7 +152,9 @@ def test_a_wav_whose_writer_could_not_seek_back_is_read_to_its_end(
     assert recording.info.warnings == ()
 
 
-def test_a_flac_written_to_a_pipe_is_whole(decoder: WorkerDecoder, tmp_path: Path) -> None:
+def test_a_flac_written_to_a_pipe_is_decoded_completely(
+    decoder: WorkerDecoder, tmp_path: Path
+) -> None:
     path = write_with_soundfile(tmp_path / "a.flac", tone(44_100), 44_100)
     content = bytearray(path.read_bytes())
     content[21] &= 0xF0  # STREAMINFO: the 36 bits of the number of samples
@@ -160,7 +166,7 @@ def test_a_flac_written_to_a_pipe_is_whole(decoder: WorkerDecoder, tmp_path: Pat
     assert recording.info.declared_s is None
 
 
-def test_a_header_without_sound_is_an_empty_recording(
+def test_a_header_without_audio_is_an_empty_recording(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:
     path = write_with_soundfile(tmp_path / "a.wav", np.zeros(0, np.float32), 16_000)

@@ -1,4 +1,4 @@
-"""A file cannot make the decoder read another file, wait for ever, or take all memory."""
+"""A file cannot make the decoder read another file, block forever, or use all memory."""
 
 import os
 import socket
@@ -17,19 +17,19 @@ from thoth_watch.infrastructure.audio.safe_open import open_recording, signature
 
 TEXTS = {
     "ffconcat": "ffconcat version 1.0\nfile {name}\n",
-    "ffconcat with a whole path": "ffconcat version 1.0\nfile {path}\n",
+    "ffconcat with an absolute path": "ffconcat version 1.0\nfile {path}\n",
     "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\n{path}\n#EXT-X-ENDLIST\n",
 }
 
 
 def listed(path: Path) -> AudioFile:
-    """The file as a listing would show it, links and all."""
+    """Return the file as a scan lists it, without resolving symlinks."""
     return AudioFile(inbox=path.parent, path=path, signature=signature_of(path.lstat()))
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.mp4"])
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-def test_a_text_that_names_another_recording_is_refused(
+def test_a_text_file_that_names_another_recording_is_refused(
     decoder: WorkerDecoder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -44,10 +44,10 @@ def test_a_text_that_names_another_recording_is_refused(
         decoder.decode(audio_file(path))
 
 
-def test_the_whitelist_alone_keeps_ffmpeg_from_reading_a_sibling(
+def test_the_whitelist_alone_keeps_ffmpeg_from_reading_another_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In this process, whose working folder the text is relative to; FFmpeg ignores misspelt options."""
+    """Run in this process, in the folder that the text is relative to; FFmpeg ignores misspelled options."""
     from thoth_watch.infrastructure.audio import av_source
     from thoth_watch.infrastructure.audio.sources import CannotOpenError
 
@@ -59,29 +59,29 @@ def test_the_whitelist_alone_keeps_ffmpeg_from_reading_a_sibling(
         with pytest.raises(CannotOpenError):
             av_source.AvSource(file.fileno(), DecodeLimits())
         monkeypatch.setattr(av_source, "_OPEN_OPTIONS", {})
-        source = av_source.AvSource(file.fileno(), DecodeLimits())  # so the danger is real
+        source = av_source.AvSource(file.fileno(), DecodeLimits())  # reads it without the list
         assert sum(len(block) for block, _ in source.blocks(1.0)) == 48_000
         source.close()
 
 
-def test_a_format_that_is_not_on_the_list_is_not_tried(tmp_path: Path) -> None:
-    """Each has a parser of its own with its own mistakes; a misspelt list would let all of them in."""
+def test_a_format_that_is_not_on_the_whitelist_is_not_opened(tmp_path: Path) -> None:
+    """Each format has its own parser with its own bugs; a misspelled option would allow all of them."""
     from thoth_watch.infrastructure.audio import av_source
     from thoth_watch.infrastructure.audio.sources import CannotOpenError
 
     path = tmp_path / "a.wav"
     write_with_av(path, tone(16_000), 16_000, codec="pcm_s16le", container="nut")
-    with path.open("rb") as file, pytest.raises(CannotOpenError, match="not read here"):
+    with path.open("rb") as file, pytest.raises(CannotOpenError, match="unsupported format"):
         av_source.AvSource(file.fileno(), DecodeLimits())
 
 
-@pytest.fixture(params=["openat2", "by hand"])
-def _each_way_of_opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "by hand":
+@pytest.fixture(params=["openat2", "folder by folder"])
+def _each_open_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "folder by folder":
         monkeypatch.setattr(safe_open, "_open_below", safe_open._walk_below)
 
 
-@pytest.mark.usefixtures("_each_way_of_opening")
+@pytest.mark.usefixtures("_each_open_method")
 class TestOpening:
     def test_a_plain_file_in_a_folder_opens(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
@@ -91,7 +91,7 @@ class TestOpening:
         assert os.read(descriptor, 2) == b"x"
         os.close(descriptor)
 
-    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+    def test_a_symlink_is_not_followed(self, tmp_path: Path) -> None:
         target = tmp_path / "target"
         target.write_bytes(b"x")
         link = tmp_path / "a.wav"
@@ -101,7 +101,7 @@ class TestOpening:
         with pytest.raises(FileChanged):
             open_recording(replace(listed(link), signature=signature_of(target.stat())))
 
-    def test_a_link_to_a_folder_is_not_followed(self, tmp_path: Path) -> None:
+    def test_a_symlink_to_a_folder_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir()
         (tmp_path / "real" / "a.wav").write_bytes(b"x")
         (tmp_path / "in").symlink_to("real")
@@ -124,7 +124,7 @@ class TestOpening:
         os.mkfifo(path)
         with pytest.raises(FileChanged):
             open_recording(listed(path))
-        with pytest.raises(OSError, match="No such device"):  # nobody reads it
+        with pytest.raises(OSError, match="No such device"):  # no process reads it
             os.open(path, os.O_WRONLY | os.O_NONBLOCK)
 
     def test_a_socket_and_a_folder_are_refused(self, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ class TestOpening:
         with pytest.raises(FileChanged):
             open_recording(file)
 
-    def test_a_file_that_went_away_is_gone(self, tmp_path: Path) -> None:
+    def test_a_deleted_file_is_reported_as_gone(self, tmp_path: Path) -> None:
         path = tmp_path / "a.wav"
         path.write_bytes(b"x")
         file = listed(path)
@@ -152,7 +152,7 @@ class TestOpening:
         with pytest.raises(FileGone):
             open_recording(file)
 
-    def test_an_unreadable_file_says_what_to_do(self, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_reported_with_the_fix(self, tmp_path: Path) -> None:
         if os.geteuid() == 0:
             pytest.skip("root may read everything")
         path = tmp_path / "a.wav"
@@ -161,7 +161,7 @@ class TestOpening:
         with pytest.raises(FileUnreadable, match="read access"):
             open_recording(listed(path))
 
-    def test_names_of_any_bytes_open(self, tmp_path: Path) -> None:
+    def test_a_name_that_is_not_utf_8_can_be_opened(self, tmp_path: Path) -> None:
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.wav"))
         path.write_bytes(b"x")
         handle = open_recording(listed(path))
@@ -175,19 +175,19 @@ def test_a_file_written_to_while_it_is_decoded_is_refused(tmp_path: Path) -> Non
     path = write_with_soundfile(tmp_path / "a.wav", tone(16_000), 16_000)
     file = audio_file(path)
     with WorkerDecoder() as decoder:
-        asked = decoder._decode_worker.call
+        original_call = decoder._decode_worker.call
 
-        def write_then_ask(*args: object, **kwargs: object) -> object:
+        def write_then_call(*args: object, **kwargs: object) -> object:
             with path.open("ab") as more:
                 more.write(b"more")
-            return asked(*args, **kwargs)  # type: ignore[arg-type]
+            return original_call(*args, **kwargs)  # type: ignore[arg-type]
 
-        decoder._decode_worker.call = write_then_ask  # type: ignore[method-assign, assignment]
+        decoder._decode_worker.call = write_then_call  # type: ignore[method-assign, assignment]
         with pytest.raises(FileChanged):
             decoder.decode(file)
 
 
-def test_a_person_may_name_a_link(tmp_path: Path) -> None:
+def test_a_symlink_may_be_given_on_the_command_line(tmp_path: Path) -> None:
     path = write_with_soundfile(tmp_path / "a.wav", tone(16_000), 16_000)
     (tmp_path / "b.wav").symlink_to(path)
     assert audio_file(tmp_path / "b.wav").path == path
@@ -214,7 +214,7 @@ def test_absurd_headers_are_refused(
         decoder.decode(audio_file(path))
 
 
-def test_limits_are_counted_in_sound_not_in_headers(tmp_path: Path) -> None:
+def test_limits_apply_to_decoded_audio_not_to_headers(tmp_path: Path) -> None:
     path = write_with_soundfile(tmp_path / "a.flac", np.zeros(16_000 * 30, np.float32), 16_000)
     with (
         WorkerDecoder(limits=DecodeLimits(decoded_s=20.0)) as decoder,
@@ -228,7 +228,7 @@ def test_limits_are_counted_in_sound_not_in_headers(tmp_path: Path) -> None:
         decoder.decode(audio_file(path))
 
 
-def test_a_header_that_lies_about_its_length_costs_no_time(
+def test_a_wrong_length_in_a_header_does_not_delay_decoding(
     decoder: WorkerDecoder, tmp_path: Path
 ) -> None:
     path = write_with_soundfile(tmp_path / "a.mp3", tone(44_100), 44_100)

@@ -1,4 +1,4 @@
-"""Reading recordings: opened without following links, decoded in a process that may die."""
+"""Read recordings: open them without following symlinks and decode them in a separate process."""
 
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 from thoth_watch.infrastructure.audio.safe_open import audio_file

@@ -1,4 +1,4 @@
-"""Decoding by FFmpeg's libraries (PyAV): everything that libsndfile does not read."""
+"""Decode with FFmpeg's libraries (PyAV) everything that libsndfile does not read."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from thoth_watch.infrastructure.audio.sources import (
 )
 
 # Formats that are one self-contained file. Others (concat, hls, sdp) make FFmpeg open further
-# files. An option that is misspelt is ignored: test_hostile_files.py proves that this one works.
+# files. FFmpeg ignores misspelled options: test_hostile_files.py proves that these are effective.
 _OPEN_OPTIONS = {
     "format_whitelist": "wav,w64,mp3,flac,ogg,mov,matroska,aac,aiff,amr,asf,caf",
     "protocol_whitelist": "none",
 }
-# Their headers count the sound; of others FFmpeg guesses the length from the bit rate.
+# Their headers contain the exact length; for others FFmpeg estimates it from the bit rate.
 _EXACT_FORMATS = ("wav", "w64", "flac", "mov", "matroska", "aiff", "caf")
 _DECODER = f"av {av.__version__} ({av.ffmpeg_version_info})"
 _FULL_SCALE = {"s16": 2**15, "s32": 2**31, "s64": 2**63}
 
 
 class AvSource:
-    """A recording that FFmpeg's libraries read; its first audio track."""
+    """The first audio track of a recording opened with FFmpeg's libraries."""
 
     decoder = _DECODER
 
     def __init__(self, descriptor: int, limits: DecodeLimits) -> None:
-        """Open it. Raises CannotOpenError, or RefusedError when there is no audio track."""
+        """Open the file. Raises CannotOpenError, or RefusedError when it has no audio track."""
         self._limits = limits
         self._bad_packets = 0
         self._last_error = ""
@@ -48,15 +48,15 @@ class AvSource:
             self._container: Any = av.open(
                 _NamelessFile(self._bytes),
                 options=_OPEN_OPTIONS,
-                metadata_errors="replace",  # a Latin-1 title is no reason to refuse a recording
+                metadata_errors="replace",  # a title in Latin-1 must not make the recording unreadable
                 buffer_size=65_536,
             )
-        except Exception as error:  # PyAV raises AttributeError and others, too
+        except Exception as error:  # PyAV also raises AttributeError and others
             self._bytes.close()
             raise CannotOpenError(_open_error(error)) from error
         if not self._container.streams.audio:
             self.close()
-            raise RefusedError("no audio track in this file")
+            raise RefusedError("no audio track in this file: export it with its audio")
         self._stream: Any = self._container.streams.audio[0]
         try:
             self.codec = str(self._stream.codec_context.name)
@@ -65,30 +65,30 @@ class AvSource:
             self.declared_s, self.is_exact = self._declared_length(
                 present_ratio(descriptor), has_frame_count=has_mp3_frame_count(descriptor)
             )
-        except Exception as error:  # no codec context, no rate: a broken header
+        except Exception as error:  # no codec context or no sample rate
             self.close()
-            raise CannotOpenError(f"a broken header ({describe_error(error)})") from error
+            raise CannotOpenError(f"damaged header ({describe_error(error)})") from error
 
     @property
     def decode_error(self) -> str | None:
-        """How many packets could not be decoded, and why."""
+        """Number of packets that could not be decoded and the last error, or None."""
         if not self._bad_packets:
             return None
         return f"{self._bad_packets} packets could not be decoded ({self._last_error})"
 
     def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Sound in blocks; damaged packets are left out and counted."""
+        """Yield blocks of audio; damaged packets are skipped and counted."""
         held: list[NDArray[np.float32]] = []
         held_rate = held_frames = 0
         for frame in self._frames():
-            sound, rate_hz = self._to_float32(frame), int(frame.sample_rate)
-            is_other = rate_hz != held_rate or (held and sound.shape[1] != held[0].shape[1])
-            limit = min(duration_s * held_rate, MAX_BLOCK_SAMPLES / sound.shape[1])
-            if held and (is_other or held_frames >= limit):
+            samples, rate_hz = self._to_float32(frame), int(frame.sample_rate)
+            has_changed = rate_hz != held_rate or (held and samples.shape[1] != held[0].shape[1])
+            limit = min(duration_s * held_rate, MAX_BLOCK_SAMPLES / samples.shape[1])
+            if held and (has_changed or held_frames >= limit):
                 yield np.concatenate(held), held_rate
                 held, held_frames = [], 0
-            held.append(sound)
-            held_frames += len(sound)
+            held.append(samples)
+            held_frames += len(samples)
             held_rate = rate_hz
         if held:
             yield np.concatenate(held), held_rate
@@ -99,11 +99,11 @@ class AvSource:
         self._bytes.close()
 
     def _frames(self) -> Iterator[Any]:
-        """The decoded frames of the track."""
-        has_index = self._container.format.name.startswith("mov")  # it knows how long a packet is
+        """Yield the decoded frames of the track."""
+        has_index = self._container.format.name.startswith("mov")  # its index has the packet sizes
         for packet in self._container.demux(self._stream):
             if packet.size:  # the last one flushes the decoder
-                self.is_truncated = has_index and bool(packet.is_corrupt)  # FFmpeg got less of it
+                self.is_truncated = has_index and bool(packet.is_corrupt)  # shorter than indexed
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -113,7 +113,7 @@ class AvSource:
             yield from frames
 
     def _to_float32(self, frame: Any) -> NDArray[np.float32]:
-        """One frame as float32, shape (frames, channels), full scale 1."""
+        """Return one frame as float32, shape (frames, channels), full scale 1. Raises RefusedError."""
         channels = int(frame.layout.nb_channels)
         refusal = self._limits.refusal(channels=channels, rate_hz=int(frame.sample_rate))
         if refusal is not None:
@@ -128,37 +128,39 @@ class AvSource:
     def _declared_length(
         self, share: float | None, *, has_frame_count: bool
     ) -> tuple[float | None, bool]:
-        """Seconds of the track by the container, and whether they are counted."""
+        """Return the seconds of the track according to the container, and True if they are exact."""
         stream, container = self._stream, self._container
-        whole_s = None if not container.duration else container.duration / av.time_base
+        container_s = None if not container.duration else container.duration / av.time_base
         track_s = float(stream.duration * stream.time_base) if stream.duration else None
         track_s = track_s or _parse_duration_s(stream.metadata.get("DURATION", ""))
         is_counted = container.format.name.startswith(_EXACT_FORMATS) or (
             container.format.name == "mp3"
             and (bool(stream.start_time) or has_frame_count)  # a Xing frame's delay
         )
-        if container.format.name == "asf":  # Windows adds up to two seconds of nothing
+        if container.format.name == "asf":  # Windows adds up to 2 s of silence
             is_counted = share is not None
-        if track_s is None and len(container.streams) > 1:  # the longest track's, maybe not ours
+        if (
+            track_s is None and len(container.streams) > 1
+        ):  # the container's duration is that of its longest track
             is_counted = False
-        declared_s = track_s or whole_s
+        declared_s = track_s or container_s
         if declared_s is not None and container.format.name.startswith("matroska"):
-            declared_s -= float((stream.start_time or 0) * stream.time_base)  # it says when it ends
+            declared_s -= float((stream.start_time or 0) * stream.time_base)  # it is the end time
         if declared_s is None or declared_s <= 0:
             return None, False
-        is_short_already = container.format.name in {"wav", "caf"}  # shortened to the file's size
-        return declared_s / (share or 1.0) if is_short_already else declared_s, is_counted
+        is_shortened = container.format.name in {"wav", "caf"}  # by FFmpeg, to the file's size
+        return declared_s / (share or 1.0) if is_shortened else declared_s, is_counted
 
 
 def _open_error(error: Exception) -> str:
-    """FFmpeg's reason; it says no more than "invalid argument" of a format that is not allowed."""
+    """Return FFmpeg's error; for a format that is not allowed it is only "invalid argument"."""
     if isinstance(error, av.ArgumentError):
-        return "a format that is not read here: convert it to wav, flac, mp3 or m4a"
+        return "unsupported format"
     return describe_error(error)
 
 
 class _NamelessFile:
-    """A file object without a name: FFmpeg shall guess by content only."""
+    """A file object without a name, so that FFmpeg detects the format by content only."""
 
     def __init__(self, file: Any) -> None:
         self.read = file.read
@@ -167,7 +169,7 @@ class _NamelessFile:
 
 
 def _parse_duration_s(text: str) -> float | None:
-    """Seconds of Matroska's `00:00:20.023000000`."""
+    """Return the seconds of Matroska's `00:00:20.023000000`; None if it is not a duration."""
     try:
         hours, minutes, seconds = text.strip().split(":")
         return (int(hours) * 60 + int(minutes)) * 60 + float(seconds)

@@ -1,4 +1,4 @@
-"""A recording taken apart into those of its channels that have something of their own to say."""
+"""Split a recording into its channels, without those that are silent or copies of another."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ import numpy as np
 from thoth_watch.application.ports import Recording
 from thoth_watch.domain.channels import MAX_SPLIT_CHANNELS, channel_name
 
-SILENCE_RMS = 1e-4  # root mean square, of full scale: -80 dB
-DUPLICATE_TOLERANCE = (
-    0.03  # of the louder one's, what two channels may differ by: -30 dB, the noise of a codec
-)
-BLOCK_SAMPLES = 2**20  # samples that are compared at once
+SILENCE_RMS = 1e-4  # root mean square relative to full scale: -80 dB
+# RMS difference of two copies, relative to the louder channel: -30 dB, the noise of a codec.
+DUPLICATE_TOLERANCE = 0.03
+BLOCK_SAMPLES = 2**20  # samples compared at a time
 
 
 def decode_channels(decode: Callable[[int | None], Recording]) -> Recording:
-    """A recording with its channels under `channels`, where two or more have something to say.
+    """Return a recording with its channels under `channels` if two or more differ and are not silent.
 
-    decode: gives one channel, or for None the mix. Where one channel alone is left, it is the
-    recording; the mix of a loud and a silent one would be half as loud.
+    decode: returns one channel, or the mix for None. If only one channel remains, it is returned as
+    the recording; the mix of a loud and a silent one would be half as loud.
     """
     first = decode(0)
     n_channels = first.info.source_channels
     if n_channels > MAX_SPLIT_CHANNELS:
         first.close()
         mix = decode(None)
-        warning = f"not split: {n_channels} channels; at most {MAX_SPLIT_CHANNELS} can be speakers"
+        warning = f"not split: {n_channels} channels; at most {MAX_SPLIT_CHANNELS} can be split"
         return replace(mix, info=replace(mix.info, warnings=(*mix.info.warnings, warning)))
     kept = [(channel_name(0), first)]
     try:
         for index in range(1, n_channels):
             channel = decode(index)
-            if any(_is_duplicate(channel.samples, other.samples) for _, other in kept):
+            if any(_is_duplicate(channel.samples, earlier.samples) for _, earlier in kept):
                 channel.close()
             else:
                 kept.append((channel_name(index), channel))
@@ -43,7 +42,7 @@ def decode_channels(decode: Callable[[int | None], Recording]) -> Recording:
         _close_all(kept)
         raise
     loud = [item for item in kept if not _is_silent(item[1].samples)] or kept[:1]
-    _close_all([item for item in kept if not any(item is other for other in loud)])
+    _close_all([item for item in kept if not any(item is chosen for chosen in loud)])
     if len(loud) == 1:
         return loud[0][1]
     return replace(loud[0][1], channels=tuple(loud), close=lambda: _close_all(loud))
@@ -58,22 +57,23 @@ def _is_silent(samples: Any) -> bool:
     return _energy(samples) <= SILENCE_RMS**2 * len(samples)
 
 
-def _is_duplicate(one: Any, other: Any) -> bool:
-    """Whether two channels hold one sound, be it upside down, as wrong wiring makes it."""
-    if len(one) != len(other):
+def _is_duplicate(first: Any, second: Any) -> bool:
+    """Return True if two channels hold the same audio, also with inverted polarity (wrong wiring)."""
+    if len(first) != len(second):
         return False
-    louder = max(_energy(one), _energy(other))
+    louder = max(_energy(first), _energy(second))
     return any(
-        _energy(one, plus=sign, other=other) <= DUPLICATE_TOLERANCE**2 * louder for sign in (-1, 1)
+        _energy(first, plus=sign, addend=second) <= DUPLICATE_TOLERANCE**2 * louder
+        for sign in (-1, 1)
     )
 
 
-def _energy(samples: Any, *, plus: int = 0, other: Any = None) -> float:
-    """The sum of squares, after `plus` times another was added; a memory map is read in blocks."""
+def _energy(samples: Any, *, plus: int = 0, addend: Any = None) -> float:
+    """Return the sum of squares of `samples + plus * addend`; a memory map is read in blocks."""
     total = 0.0
     for start in range(0, len(samples), BLOCK_SAMPLES):
         block = np.asarray(samples[start : start + BLOCK_SAMPLES], np.float64)
         if plus:
-            block = block + plus * other[start : start + BLOCK_SAMPLES]
+            block = block + plus * addend[start : start + BLOCK_SAMPLES]
         total += float(block @ block)
     return total

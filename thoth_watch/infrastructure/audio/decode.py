@@ -1,4 +1,4 @@
-"""From an open file to samples in another open file: which library reads it, and what was wrong."""
+"""Decode an open file into samples in another open file: choose the library and collect warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from thoth_watch.infrastructure.audio.pcm import PcmWriter, RefusedError
 from thoth_watch.infrastructure.audio.soundfile_source import SoundfileSource
 from thoth_watch.infrastructure.audio.sources import CannotOpenError, Source, describe_error
 
-_TOLERANCE_S, _TOLERANCE_RATIO = 0.25, 0.01  # declared may exceed decoded by the larger of both
+# The declared length may exceed the decoded one by the larger of both.
+_TOLERANCE_S, _TOLERANCE_RATIO = 0.25, 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedAudio:
-    """What decoding a file gave; its samples lie in the output file."""
+    """The result of decoding a file; the samples are in the output file."""
 
     samples: int
     decoded_s: float
@@ -32,7 +33,7 @@ class DecodedAudio:
 
 @dataclass(slots=True)
 class _Attempt:
-    """One library's try at a file."""
+    """One library's attempt at decoding a file."""
 
     source: Source
     decoded_s: float = 0.0
@@ -40,7 +41,7 @@ class _Attempt:
 
 
 class FileDecoder:
-    """One file's way through the libraries."""
+    """Decodes one file with the first library that can read it."""
 
     def __init__(
         self,
@@ -53,9 +54,9 @@ class FileDecoder:
         channel: int | None = None,
         on_declared: Callable[[float | None], None] = lambda _: None,
     ) -> None:
-        """channel: the only one that is decoded, from 0; None: all, mixed.
+        """channel: index of the only channel that is decoded; None: all channels, mixed.
 
-        on_declared gets the declared seconds as soon as a header is read.
+        on_declared: called with the declared seconds as soon as a header is read.
         """
         self._descriptor = descriptor
         self._limits = limits
@@ -67,7 +68,7 @@ class FileDecoder:
     def run(self) -> DecodedAudio:
         """Decode the whole file.
 
-        Raises RefusedError (the file's fault) or SpoolError (the disk's).
+        Raises RefusedError (the file cannot be decoded) or SpoolError (the disk failed).
         """
         check_size(self._descriptor, self._limits)
         first = self._attempt(open_with_soundfile)
@@ -77,7 +78,7 @@ class FileDecoder:
         if second and second.decoded_s and (not first or second.decoded_s >= first.decoded_s):
             if first and first.decode_error and (first.source.declared_s or second.decode_error):
                 second.decode_error = (
-                    f"{first.decode_error}; {second.decode_error or 'FFmpeg left the place out'}"
+                    f"{first.decode_error}; {second.decode_error or 'FFmpeg skipped that part'}"
                 )
             return self._finish(second)
         if first and (first.decoded_s or _is_valid_empty(first)):
@@ -85,20 +86,23 @@ class FileDecoder:
             return self._finish(
                 self._decode_source(open_with_soundfile(self._descriptor, self._limits))
             )
-        raise RefusedError(f"not a recording: {', '.join(self._failures)}")
+        raise RefusedError(
+            f"not a readable recording ({'; '.join(self._failures)}):"
+            " convert it to wav, flac, mp3 or m4a"
+        )
 
     def _attempt_with_av(self, first: _Attempt | None) -> _Attempt | None:
-        """FFmpeg's try, from the beginning."""
+        """Decode with FFmpeg from the beginning; None if it cannot read the file."""
         if first is None:
             return self._attempt(open_with_av)
         try:
             self._pcm.restart()
             return self._attempt(open_with_av)
-        except RefusedError:  # what libsndfile gave stands
+        except RefusedError:  # keep libsndfile's result
             return None
 
     def _attempt(self, open_source: Callable[[int, DecodeLimits], Source]) -> _Attempt | None:
-        """Open and decode with one library; None if it does not read the file."""
+        """Open and decode with one library; None if it cannot read the file. Raises RefusedError."""
         try:
             source = open_source(self._descriptor, self._limits)
         except CannotOpenError as error:
@@ -110,11 +114,11 @@ class FileDecoder:
         self._on_declared(source.declared_s)
         attempt = self._decode_source(source)
         if attempt.decode_error or not attempt.decoded_s:
-            self._note_failure(open_source, attempt.decode_error or "no sound in it")
+            self._note_failure(open_source, attempt.decode_error or "it contains no audio")
         return attempt
 
     def _decode_source(self, source: Source) -> _Attempt:
-        """Write all blocks; a library's error ends the sound there."""
+        """Write all blocks; a library's error ends the audio at that point."""
         attempt = _Attempt(source)
         blocks = source.blocks(self._block_s)
         while True:
@@ -122,7 +126,7 @@ class FileDecoder:
                 block = next(blocks, None)
             except (RefusedError, MemoryError):
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever a library raises is about the file
+            except Exception as error:  # noqa: BLE001 - any error of a library concerns the file
                 attempt.decode_error = describe_error(error)
                 break
             if block is None:
@@ -134,7 +138,7 @@ class FileDecoder:
         return attempt
 
     def _finish(self, attempt: _Attempt) -> DecodedAudio:
-        """Close the output and compare what was declared with what came."""
+        """Finish the output; return it with warnings, among them of a length below the declared one."""
         source = attempt.source
         warnings = self._pcm.finish()
         decoded_s = self._pcm.samples_out / self._pcm.rate_hz
@@ -150,7 +154,7 @@ class FileDecoder:
         if is_ogg_truncated(self._descriptor):
             warnings += ("truncated: the last Ogg page is missing",)
         if source.is_truncated and not any(w.startswith("truncated") for w in warnings):
-            warnings += ("truncated: the file ends within a packet of sound",)
+            warnings += ("truncated: the file ends within an audio packet",)
         return DecodedAudio(
             samples=self._pcm.samples_out,
             decoded_s=decoded_s,
@@ -165,29 +169,29 @@ class FileDecoder:
     def _note_failure(
         self, open_source: Callable[[int, DecodeLimits], Source], reason: str
     ) -> None:
-        """Remember what a library said, for the case that none can read the file."""
+        """Remember a library's error for the message when no library can read the file."""
         name = "soundfile" if open_source is open_with_soundfile else "FFmpeg"
-        self._failures.append(f"{name} says {reason!r}")
+        self._failures.append(f"{name}: {reason!r}")
 
 
 def _is_valid_empty(attempt: _Attempt) -> bool:
-    """Whether a whole recording of no sound was read, such as a WAV header alone."""
+    """Return True if a valid recording without audio was read, such as a WAV header alone."""
     return attempt.decode_error is None and (attempt.source.declared_s or 0.0) <= _TOLERANCE_S
 
 
 def check_size(descriptor: int, limits: DecodeLimits) -> None:
-    """Raise RefusedError for a file of no bytes or of too many."""
+    """Raise RefusedError for a file that is empty or too large."""
     size = os.fstat(descriptor).st_size
     if size == 0:
-        raise RefusedError("empty: 0 bytes")
+        raise RefusedError("empty: 0 bytes; copy the file again")
     if size > limits.size_bytes:
         raise RefusedError(
-            f"{size} bytes; at most {limits.size_bytes} are read: split the recording"
+            f"{size} bytes (at most {limits.size_bytes} are supported): split the recording"
         )
 
 
 def declared_s(descriptor: int, limits: DecodeLimits) -> float | None:
-    """Seconds that the header declares or lets guess; None where no library can tell."""
+    """Return the seconds that the header declares, exact or estimated; None if no library reports any."""
     check_size(descriptor, limits)
     for open_source in (open_with_soundfile, open_with_av):
         try:
@@ -201,10 +205,10 @@ def declared_s(descriptor: int, limits: DecodeLimits) -> float | None:
 
 
 def open_with_soundfile(descriptor: int, _: DecodeLimits) -> Source:
-    """Open by libsndfile."""
+    """Open a file with libsndfile. Raises CannotOpenError."""
     return SoundfileSource(descriptor)
 
 
 def open_with_av(descriptor: int, limits: DecodeLimits) -> Source:
-    """Open by FFmpeg's libraries."""
+    """Open a file with FFmpeg's libraries. Raises CannotOpenError or RefusedError."""
     return AvSource(descriptor, limits)

@@ -1,6 +1,6 @@
-"""The decode worker: a process that reads files for its parent and may die of them.
+"""The decode worker: a process that decodes files for its parent, so that a crash costs one file.
 
-It loads numpy, libsndfile and FFmpeg, never torch. Files come as open descriptors over a socket.
+It loads numpy, libsndfile and FFmpeg, never torch. Files arrive as open descriptors over a socket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
     """Serve the parent until it closes the channel or dies."""
     _die_with_parent(parent_pid)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it has finished
+        signal.signal(ignored, signal.SIG_IGN)  # the parent ends this process when it has finished
     bounds = DecodeLimits(**limits)
     _set_limits(bounds)
     warm_up(bounds)
@@ -45,7 +45,7 @@ def main(channel_fd: int, parent_pid: int, limits: dict[str, Any]) -> None:
 
 
 def _serve_request(channel: socket.socket, limits: DecodeLimits) -> None:
-    """Answer one request."""
+    """Receive one request and send its answer. Raises EOFError when the parent has ended."""
     request, descriptors = receive(channel)
     _set_cpu_limit(limits)
     try:
@@ -56,7 +56,7 @@ def _serve_request(channel: socket.socket, limits: DecodeLimits) -> None:
         answer = {"spool_error": list(error.args)}
     except MemoryError:
         answer = {"out_of_memory": True}
-    except OSError as error:  # of the file itself: I/O error, stale network handle
+    except OSError as error:  # reading the file failed: I/O error, stale network handle
         answer = {"unreadable": error.strerror or str(error)}
     finally:
         for descriptor in descriptors:
@@ -67,12 +67,12 @@ def _serve_request(channel: socket.socket, limits: DecodeLimits) -> None:
 def _handle_request(
     channel: socket.socket, request: dict[str, Any], descriptors: list[int], limits: DecodeLimits
 ) -> dict[str, Any]:
-    """Do what was asked."""
+    """Return the answer to a `probe` or `decode` request."""
     source = descriptors[0]
     if request["do"] == "probe":
         return {"declared_s": declared_s(source, limits)}
     sha256 = _sha256(source)
-    decoding = FileDecoder(
+    decoder = FileDecoder(
         source,
         descriptors[1],
         rate_hz=request["rate_hz"],
@@ -81,11 +81,11 @@ def _handle_request(
         limits=limits,
         on_declared=lambda seconds: send(channel, {"header_s": seconds}),
     )
-    return {"audio": asdict(decoding.run()), "sha256": sha256}
+    return {"audio": asdict(decoder.run()), "sha256": sha256}
 
 
 def _sha256(descriptor: int) -> str:
-    """Hash of all bytes of an open file; the place where a failing disk shows."""
+    """Return the hash of all bytes of an open file. Raises OSError if the disk fails."""
     digest = hashlib.sha256()
     at = 0
     while block := os.pread(descriptor, _HASH_BLOCK_BYTES, at):
@@ -95,25 +95,25 @@ def _sha256(descriptor: int) -> str:
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies."""
+    """Let the kernel kill this process when its parent dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before we asked
+    if os.getppid() != parent_pid:  # the parent died before the call
         raise SystemExit(1)
 
 
 def _set_limits(limits: DecodeLimits) -> None:
-    """Bombs become a MemoryError here, and a crash leaves no core file."""
-    for what, bound in (
+    """Limit memory (decompression bombs raise MemoryError), open files and core dumps."""
+    for limit, bound in (
         (resource.RLIMIT_AS, limits.address_space_bytes),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
-        _, hard = resource.getrlimit(what)
-        resource.setrlimit(what, (bound if hard < 0 else min(bound, hard), hard))
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (bound if hard < 0 else min(bound, hard), hard))
 
 
 def _set_cpu_limit(limits: DecodeLimits) -> None:
-    """A file that turns for ever is ended by the kernel, also where the parent cannot."""
+    """Let the kernel end this process if a file takes too much CPU time, even without its parent."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     bound = int(used.ru_utime + used.ru_stime + limits.work_max_s) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -121,7 +121,7 @@ def _set_cpu_limit(limits: DecodeLimits) -> None:
 
 
 def _silence_libraries() -> None:
-    """Send what C libraries print about damaged files to nowhere; errors come as answers."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    """Discard what C libraries print about damaged files; errors are sent as answers."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)

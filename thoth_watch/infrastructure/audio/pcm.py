@@ -1,4 +1,4 @@
-"""From any shape of sound to the engine's: mono, one rate, float32 in [-1, 1], in blocks."""
+"""Convert decoded audio block by block to the engine's format: mono, one rate, float32 in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 
 from thoth_watch.infrastructure.audio.limits import DecodeLimits
 
-_MAX_AMPLITUDE = 8.0  # full scales; a float file above that was not scaled to [-1, 1]
-_MAX_BAD_RATIO = 0.01  # of samples that are no number
+_MAX_AMPLITUDE = 8.0  # times full scale; a float file above that was not scaled to [-1, 1]
+_MAX_BAD_RATIO = 0.01  # share of samples that are NaN or infinite
 
 
 class SpoolError(Exception):
-    """The decoded audio could not be written: the disk's fault, not the file's."""
+    """The decoded audio could not be written; the disk is at fault, not the file."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.errno, error.strerror)
 
 
 class RefusedError(Exception):
-    """The sound itself is beyond what is decoded; the message says how."""
+    """The audio is not decoded, for the reason in the message."""
 
 
 class PcmWriter:
-    """Mixes, repairs, resamples and writes blocks of one recording to a descriptor."""
+    """Mixes, repairs and resamples the blocks of one recording and writes them to a descriptor."""
 
     def __init__(
         self, descriptor: int, *, rate_hz: int, limits: DecodeLimits, channel: int | None = None
     ) -> None:
-        """channel: the only one that is written, from 0; None: their mean."""
+        """channel: index of the only channel that is written; None: the mean of all channels."""
         self._channel = channel
         self._descriptor = descriptor
         self.rate_hz = rate_hz
@@ -41,7 +41,7 @@ class PcmWriter:
         self.restart()
 
     def restart(self) -> None:
-        """Throw away what was written, to decode the file once more in another way."""
+        """Discard what was written, so that the file can be decoded again in another way."""
         self._resampler: Any = None
         self._source_rate_hz = 0
         self._samples_in = self._samples_bad = self.samples_out = 0
@@ -51,13 +51,13 @@ class PcmWriter:
 
     @property
     def decoded_s(self) -> float:
-        """Seconds of sound taken in so far, by the source's own rate."""
+        """Seconds of audio received so far, at the source's own rate."""
         return self._read_s
 
     def write(self, block: NDArray[np.float32], *, rate_hz: int) -> None:
-        """Take the next block of sound: float32, shape (frames, channels).
+        """Convert and write the next block of audio: float32, shape (frames, channels).
 
-        Raises RefusedError for more than may be decoded, SpoolError when it cannot be written.
+        Raises RefusedError when the recording is too long, SpoolError when writing fails.
         """
         if rate_hz != self._source_rate_hz:
             self._change_rate(rate_hz)
@@ -68,25 +68,28 @@ class PcmWriter:
         self._resample_and_write(self._repair(self._mix_to_mono(block)), last=False)
 
     def finish(self) -> tuple[str, ...]:
-        """Write what the resampler still holds; returns warnings.
+        """Write what the resampler still holds; return warnings.
 
-        Raises RefusedError when too many samples are no numbers.
+        Raises RefusedError when too many samples are NaN or infinite.
         """
         self._flush_resampler()
         warnings = []
         if self._samples_bad:
             share = self._samples_bad / self._samples_in
             if share > _MAX_BAD_RATIO:
-                raise RefusedError(f"{share:.0%} of the samples are not numbers (NaN or infinite)")
+                raise RefusedError(
+                    f"{share:.0%} of the samples are not numbers (NaN or infinite):"
+                    " export the recording again"
+                )
             warnings.append(
-                f"repaired: {self._samples_bad} samples are no numbers, taken as silence"
+                f"repaired: {self._samples_bad} samples are not numbers; replaced by silence"
             )
         if self._peak > _MAX_AMPLITUDE:
             warnings.append(f"clipped: samples up to {self._peak:.3g} times full scale")
         return tuple(warnings)
 
     def _mix_to_mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One channel or all; silence where a stream that changes has fewer of them."""
+        """Return the selected channel or the mean; silence if the block has too few channels."""
         if self._channel is None:
             return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         if self._channel < block.shape[1]:
@@ -94,7 +97,7 @@ class PcmWriter:
         return np.zeros(len(block), np.float32)
 
     def _repair(self, mono: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The block without NaN, infinity and absurd values, all counted."""
+        """Return the block without NaN, infinite and absurdly large values; count the bad ones."""
         self._samples_in += len(mono)
         peak = float(np.abs(mono).max(initial=0.0))
         if peak <= _MAX_AMPLITUDE:  # false for NaN too
@@ -106,7 +109,7 @@ class PcmWriter:
         return np.clip(mono, -_MAX_AMPLITUDE, _MAX_AMPLITUDE)
 
     def _change_rate(self, rate_hz: int) -> None:
-        """Begin a stretch of another source rate (the first one, or a change in mid-stream)."""
+        """Start resampling from another source rate (the first one, or a change in mid-stream)."""
         self._flush_resampler()
         self._source_rate_hz = rate_hz
         if rate_hz != self.rate_hz:
@@ -115,13 +118,13 @@ class PcmWriter:
             )
 
     def _flush_resampler(self) -> None:
-        """Empty the resampler, if there is one."""
+        """Write what is left in the resampler, if there is one."""
         if self._resampler is not None:
             self._resample_and_write(np.zeros(0, dtype=np.float32), last=True)
             self._resampler = None
 
     def _resample_and_write(self, mono: NDArray[np.float32], *, last: bool) -> None:
-        """Resample and write."""
+        """Resample a block, clip it to [-1, 1] and write it. Raises SpoolError."""
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
         clipped = np.clip(mono, -1.0, 1.0).astype("<f4", copy=False)

@@ -1,4 +1,4 @@
-"""Decoding by libsndfile: wav, flac, ogg, opus, mp3, aiff and caf, known by their content."""
+"""Decode with libsndfile: wav, flac, ogg, opus, mp3, aiff and caf, detected by content."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from thoth_watch.infrastructure.audio.sources import (
 )
 
 _FORMATS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU"}
-_UNKNOWN_FRAMES = 2**62  # libsndfile says about 2**63 for a FLAC written to a pipe
+_UNKNOWN_FRAMES = 2**62  # libsndfile reports about 2**63 for a FLAC written to a pipe
 _DECODER = f"soundfile {soundfile.__version__} ({soundfile.__libsndfile_version__})"
 
 
 class SoundfileSource:
-    """A recording that libsndfile reads."""
+    """A recording opened with libsndfile."""
 
     is_exact = True
-    is_truncated = False  # its packets are not seen
+    is_truncated = False  # libsndfile does not report packets
     decoder = _DECODER
     decode_error: str | None = None
 
     def __init__(self, descriptor: int) -> None:
-        """Open it. Raises CannotOpenError."""
-        os.lseek(descriptor, 0, os.SEEK_SET)  # libsndfile counts from where the descriptor stands
+        """Open the file. Raises CannotOpenError."""
+        os.lseek(descriptor, 0, os.SEEK_SET)  # libsndfile starts at the descriptor's position
         try:
             self._file = soundfile.SoundFile(descriptor, closefd=False)
         except (soundfile.SoundFileError, OSError, ValueError) as error:
@@ -44,17 +44,16 @@ class SoundfileSource:
         self.channels: int = self._file.channels
         frames: int = self._file.frames
         is_flac = self._file.format == "FLAC"
-        self.codec = (
-            "flac" if is_flac else str(self._file.subtype).lower()
-        )  # such as pcm_16, vorbis
+        subtype = str(self._file.subtype).lower()  # such as pcm_16, vorbis
+        self.codec = "flac" if is_flac else subtype
         share = present_ratio(descriptor) or 1.0
         is_known = 0 <= frames < _UNKNOWN_FRAMES
         self.declared_s = frames / self.rate_hz / share if is_known else None
 
     def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Sound in blocks. Headers that lie about the length do no harm to this loop.
+        """Yield blocks of audio; a wrong length in the header does not matter.
 
-        `SoundFile.blocks` turns for ever on them, and `read()` asks for terabytes.
+        With such headers `SoundFile.blocks` never ends, and `read()` allocates terabytes.
         """
         frames = round(duration_s * self.rate_hz)
         frames = max(1, min(frames, MAX_BLOCK_SAMPLES // self.channels))
@@ -66,11 +65,11 @@ class SoundfileSource:
         self._file.close()
 
     def _refusal(self, descriptor: int) -> str | None:
-        """Why another library should read a file that libsndfile opened, or None."""
+        """Return the reason to use another library for a file that libsndfile opened, or None."""
         if self._file.format not in _FORMATS:
-            return f"{self._file.format} is not a format of recordings"
+            return f"{self._file.format} is not a supported format"
         if self._file.format == "MP3" and not has_exact_mp3_length(descriptor):
-            return "an MP3 that does not tell its length"
+            return "an MP3 without a reliable length"
         if self._file.samplerate < 1:
-            return "no sample rate"
+            return "the header has no sample rate"
         return None

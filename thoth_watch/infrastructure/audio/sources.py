@@ -1,4 +1,4 @@
-"""What the decoders have in common: an opened recording that gives blocks of sound."""
+"""The interface of the decoding libraries: an open recording that yields blocks of audio."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_BLOCK_SAMPLES = 2**22  # 16 MiB of float32, whatever rate and channels a file has
+MAX_BLOCK_SAMPLES = 2**22  # 16 MiB of float32, for every sample rate and channel count
 _MAX_ERROR_CHARACTERS = 160
 
 
 class CannotOpenError(Exception):
-    """This library does not read this file; the message is the library's."""
+    """The library cannot open this file; the message is the library's."""
 
 
 class Source(Protocol):
@@ -21,45 +21,45 @@ class Source(Protocol):
 
     @property
     def declared_s(self) -> float | None:
-        """Seconds of sound by the header; None where it does not say."""
+        """Seconds of audio according to the header; None if it has no length."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether `declared_s` is counted, not guessed from the bit rate."""
+        """True if `declared_s` is counted, not estimated from the bit rate."""
 
     @property
     def rate_hz(self) -> int:
-        """Frames per second, at the beginning."""
+        """Sample rate at the beginning of the file, in Hz."""
 
     @property
     def channels(self) -> int:
-        """Channels, at the beginning."""
+        """Number of channels at the beginning of the file."""
 
     @property
     def codec(self) -> str:
-        """Short name of the coding."""
+        """Short name of the codec."""
 
     @property
     def decoder(self) -> str:
-        """Library with version."""
+        """Name and version of the library."""
 
     @property
     def decode_error(self) -> str | None:
-        """What was wrong within the sound, so far."""
+        """Description of the damage found in the audio so far, or None."""
 
     @property
     def is_truncated(self) -> bool:
-        """Whether the file ended within a packet of sound."""
+        """True if the file ended within an audio packet."""
 
     def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Sound in blocks of about that many seconds: float32 (frames, channels), and its rate."""
+        """Yield blocks of about `duration_s` seconds: float32, shape (frames, channels), and the rate in Hz."""
 
     def close(self) -> None:
         """Free the library's memory; the descriptor stays open."""
 
 
 def describe_error(error: Exception) -> str:
-    """A library's error in its own words, on one line."""
-    words = getattr(error, "error_string", None) or getattr(error, "strerror", None)
-    text = " ".join(str(words or f"{type(error).__name__}: {error}").split())
+    """Return a library's error text on one line, cut to 160 characters."""
+    message = getattr(error, "error_string", None) or getattr(error, "strerror", None)
+    text = " ".join(str(message or f"{type(error).__name__}: {error}").split())
     return text[:_MAX_ERROR_CHARACTERS].rstrip(".")

@@ -1,4 +1,4 @@
-"""Decoded samples in an unlinked temporary file: as long as it likes, and none of it in memory."""
+"""Decoded samples in an unlinked temporary file, so that long recordings need no memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from thoth_watch.domain.errors import RetryLater
 
 SAMPLE_TYPE = np.dtype("<f4")
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-_BLOCK_BYTES = 2**20  # beyond the end, so that the last block of the file goes too
+_BLOCK_BYTES = 2**20  # past the end, so that the file's last block is freed too
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Spool:
-    """A temporary file that the worker fills and the engine maps."""
+    """A temporary file that the worker fills and the engine maps into memory."""
 
     def __init__(self) -> None:
         try:
@@ -32,11 +32,11 @@ class Spool:
         self._release = weakref.finalize(self, os.close, self._descriptor)
 
     def fileno(self) -> int:
-        """The descriptor that the worker writes to."""
+        """Return the descriptor that the worker writes to."""
         return self._descriptor
 
     def samples(self) -> NDArray[np.float32]:
-        """Map what was written: float32, shape (n_samples,), read-only."""
+        """Map the written samples: float32, shape (n_samples,), read-only."""
         if os.fstat(self._descriptor).st_size < SAMPLE_TYPE.itemsize:
             return np.zeros(0, dtype=SAMPLE_TYPE)
         mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
@@ -44,20 +44,20 @@ class Spool:
         return mapped
 
     def close(self) -> None:
-        """Give the disk space and the memory back now.
+        """Free the disk space and the memory now.
 
-        An array that is still held reads as silence from here on; its mapping goes with it.
+        An array that is still referenced reads as silence from now on; its mapping ends with it.
         """
         if not self._release.alive:
             return
-        whole = ctypes.c_int64(os.fstat(self._descriptor).st_size + _BLOCK_BYTES)
-        _libc.fallocate(self._descriptor, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_int64(0), whole)
+        length = ctypes.c_int64(os.fstat(self._descriptor).st_size + _BLOCK_BYTES)
+        _libc.fallocate(self._descriptor, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_int64(0), length)
         self._release()
 
 
 def spool_write_error(error: OSError) -> RetryLater:
-    """What to say when the decoded audio cannot be written."""
+    """Return the error for decoded audio that cannot be written."""
     return RetryLater(
-        f"no room for decoded audio in {tempfile.gettempdir()} ({error.strerror}): "
-        "free some, or set TMPDIR to a larger folder (an hour takes 230 MB)"
+        f"cannot write decoded audio to {tempfile.gettempdir()} ({error.strerror}): "
+        "free disk space there, or set TMPDIR to a larger folder (an hour takes 230 MB)"
     )

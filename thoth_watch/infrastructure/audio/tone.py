@@ -1,4 +1,4 @@
-"""A recording out of nothing, to try an engine with."""
+"""A synthetic recording for testing an engine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TONE_HZ, _LOUDNESS = 440.0, 0.1
 
 
 def one_second_tone() -> Recording:
-    """One second of a quiet 440 Hz tone."""
-    turns = np.arange(SAMPLE_RATE_HZ, dtype=np.float32) / SAMPLE_RATE_HZ
-    samples = _LOUDNESS * np.sin(2 * np.pi * _TONE_HZ * turns).astype(np.float32)
+    """Return one second of a quiet 440 Hz tone."""
+    times_s = np.arange(SAMPLE_RATE_HZ, dtype=np.float32) / SAMPLE_RATE_HZ
+    samples = _LOUDNESS * np.sin(2 * np.pi * _TONE_HZ * times_s).astype(np.float32)
     info = AudioInfo(
         declared_s=1.0,
         decoded_s=1.0,

@@ -1,4 +1,4 @@
-"""The `AudioDecoder` port: files are opened here and decoded in a worker process."""
+"""The `AudioDecoder` port: opens files in this process and decodes them in a worker process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class WorkerDecoder:
     """Decodes in one worker process and reads headers in another, each started when first needed.
 
-    So a long decode does not keep the watcher waiting. Any thread may call any method.
+    A long decode therefore does not delay reading headers. All methods are thread-safe.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class WorkerDecoder:
 
     @property
     def worker_pid(self) -> int | None:
-        """The process that decodes, None before the first file."""
+        """Process id of the worker that decodes; None before the first file."""
         return self._decode_worker.pid
 
     def probe(self, file: AudioFile) -> float | None:
-        """Seconds that the file declares; None where it does not say or cannot be read."""
+        """Return the seconds that the file declares; None if it has no length or cannot be read."""
         try:
             descriptor = open_recording(file)
             try:
@@ -68,7 +68,8 @@ class WorkerDecoder:
                 os.close(descriptor)
         except (ThothError, OSError, ValueError) as error:
             log.debug(
-                "no length from a header", extra={"event": "probe_failed", "error": str(error)}
+                "cannot read a duration from the header; continuing without it",
+                extra={"event": "probe_failed", "error": str(error)},
             )
             return None
         declared_s = answer.get("declared_s")
@@ -77,15 +78,15 @@ class WorkerDecoder:
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         """Read and decode one file to its end; its samples are a read-only memory map.
 
-        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable, FileGone, or TryLater when the
-        disk is full, the inbox is away or no worker starts.
+        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable, FileGone, or RetryLater when
+        the disk is full, the inbox is unavailable or no worker starts.
         """
         return self._decode_one(file, key=key, channel=None)
 
     def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
-        """As `decode`, with each channel that has something of its own to say under `channels`.
+        """Decode like `decode`, with every channel that is neither silent nor a copy under `channels`.
 
-        The file is read once for each of them.
+        The file is read once per channel.
         """
         return decode_channels(lambda channel: self._decode_one(file, key=key, channel=channel))
 
@@ -118,7 +119,7 @@ class WorkerDecoder:
     def _decode(
         self, file: AudioFile, descriptor: int, spool: Spool, key: int, channel: int | None
     ) -> Recording:
-        """Have the worker fill the spool."""
+        """Let the worker fill the spool; return the recording."""
         request = {
             "do": "decode",
             "rate_hz": self._config.sample_rate,
@@ -132,19 +133,19 @@ class WorkerDecoder:
         check_unchanged(descriptor, file)
         if "audio" not in answer:
             raise _error(answer, self._limits)
-        sound = answer["audio"]
+        audio = answer["audio"]
         return Recording(
             key=key,
             samples=spool.samples(),
             sha256=answer["sha256"],
             info=AudioInfo(
-                declared_s=sound["declared_s"],
-                decoded_s=sound["decoded_s"],
-                source_rate_hz=sound["source_rate_hz"],
-                source_channels=sound["source_channels"],
-                codec=sound["codec"],
-                decoder=sound["decoder"],
-                warnings=tuple(sound["warnings"]),
+                declared_s=audio["declared_s"],
+                decoded_s=audio["decoded_s"],
+                source_rate_hz=audio["source_rate_hz"],
+                source_channels=audio["source_channels"],
+                codec=audio["codec"],
+                decoder=audio["decoder"],
+                warnings=tuple(audio["warnings"]),
             ),
             close=spool.close,
         )
@@ -157,7 +158,7 @@ class WorkerDecoder:
         file: AudioFile,
         deadline_s: float | None,
     ) -> dict[str, Any]:
-        """The worker's answer, unless we are closed."""
+        """Return the worker's answer. Raises DecoderCrashed after `close`."""
         if self._is_closed:
             raise DecoderCrashed("the decoder is closed")
 
@@ -171,18 +172,22 @@ class WorkerDecoder:
 
 
 def _error(answer: dict[str, Any], limits: DecodeLimits) -> AudioError | RetryLater:
-    """The port's error for a worker's answer without sound."""
+    """Return the port's error for a worker's answer without audio."""
     if "refused" in answer:
         return NotAudio(answer["refused"])
     if "spool_error" in answer:
         return spool_write_error(OSError(*answer["spool_error"]))
     if "unreadable" in answer:
-        return FileUnreadable(f"reading it failed: {answer['unreadable']}")
+        return FileUnreadable(
+            f"reading the file failed: {answer['unreadable']}; check the disk or the network share"
+        )
     gib = limits.address_space_bytes / 2**30
-    return DecoderCrashed(f"decoding it takes more than {gib:g} GiB of memory")
+    return DecoderCrashed(
+        f"decoding needs more than {gib:g} GiB of memory; convert the file to wav or flac"
+    )
 
 
 def _stop_workers(*workers: WorkerProcess) -> None:
-    """End worker processes (also when the decoder is forgotten, or the program ends)."""
+    """Stop worker processes; also called when the decoder is garbage-collected or the program ends."""
     for worker in workers:
         worker.stop()

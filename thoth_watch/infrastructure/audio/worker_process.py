@@ -1,4 +1,4 @@
-"""One decode worker as its parent sees it: started when needed, killed when it is late."""
+"""The parent's side of a decode worker: starts it when needed and kills it at the deadline."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ _BOOT = (
     "import json, sys; job = json.loads(sys.argv[1]); sys.path[:] = job.pop('path'); "
     "from thoth_watch.infrastructure.audio.decode_worker import main; main(**job)"
 )
-_SINGLE_THREAD_ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}  # their stacks count as memory
+# The stacks of further threads would count against the memory limit.
+_SINGLE_THREAD_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _STOP_TIMEOUT_S = 2.0
 _MAX_STDERR_BYTES, _MAX_STDERR_CHARACTERS = 65_536, 300
 
 
 class WorkerProcess:
-    """A worker that is there when it is asked; not for two threads at once, but for `kill`."""
+    """A decode worker that is started on demand; not thread-safe except `kill`."""
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
@@ -43,11 +41,11 @@ class WorkerProcess:
         self._spawner: threading.Thread | None = None
         self._channel: socket.socket | None = None
         self._n_requests = 0
-        self.is_restricted = False  # whether the kernel keeps it from opening files
+        self.is_restricted = False  # True if the kernel keeps it from opening files
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None while there is none."""
+        """Process id of the worker; None before the first start."""
         return self._process.pid if self._process else None
 
     def call(
@@ -57,11 +55,12 @@ class WorkerProcess:
         *,
         deadline_s: Callable[[float | None], float],
     ) -> dict[str, Any]:
-        """Its answer.
+        """Send a request to the worker and return its answer.
 
-        deadline_s gives the wall seconds allowed from now on, for the seconds of sound declared; it
-        is asked again when the worker has read the header.
-        Raises DecoderCrashed when it dies or is late (and is killed), TryLater when none starts.
+        deadline_s: returns the allowed wall seconds since the call for the declared seconds of
+        audio; called with None first, and again when the worker has read the header.
+        Raises DecoderCrashed when the worker dies or exceeds the deadline (it is then killed),
+        RetryLater when no worker starts.
         """
         if self._is_due_for_restart():
             self.stop()
@@ -78,27 +77,31 @@ class WorkerProcess:
         except TimeoutError as error:
             self.kill()
             self.stop()
-            raise DecoderCrashed(f"decoding hung: stopped after {allowed_s:.0f} s") from error
+            raise DecoderCrashed(
+                f"decoding hung: stopped after {allowed_s:.0f} s; convert the file to wav or flac"
+            ) from error
         except (EOFError, ConnectionError) as error:
-            raise DecoderCrashed(f"decoding crashed: {self._describe_exit()}") from error
+            raise DecoderCrashed(
+                f"decoding crashed: {self._describe_exit()}; convert the file to wav or flac"
+            ) from error
 
     def stop(self) -> None:
-        """End it politely, then firmly."""
+        """Close the channel so that the worker ends; kill it if it does not end within 2 s."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         self._wait_for_exit(_STOP_TIMEOUT_S)
 
     def kill(self) -> None:
-        """End it now; may be called from another thread while it is asked."""
+        """Kill the worker; may be called from another thread during `call`."""
         process = self._process
         if process is not None:
             process.kill()
 
     def _is_due_for_restart(self) -> bool:
-        """Whether a fresh one is to take its place: its libraries may have lost memory.
+        """Return True if the worker should be restarted because its libraries may have leaked memory.
 
-        A start costs what hundreds of short files do.
+        A start costs as much as decoding hundreds of short files.
         """
         if self._n_requests >= self._limits.files_per_worker:
             return True
@@ -107,11 +110,11 @@ class WorkerProcess:
         try:
             resident_bytes = psutil.Process(self.pid).memory_info().rss
         except psutil.Error:
-            return False  # it has ended, as sending to it will show
+            return False  # it has ended; sending the request notices that
         return bool(resident_bytes > self._limits.resident_bytes)
 
     def _ready_channel(self, request: dict[str, Any], descriptors: Sequence[int]) -> socket.socket:
-        """Send the request, to a new worker if the old one has died in its sleep."""
+        """Send the request and return the channel; start a new worker if the idle one has died."""
         if self._channel is not None:
             try:
                 self._channel.settimeout(self._limits.start_s)
@@ -126,7 +129,7 @@ class WorkerProcess:
 
     @staticmethod
     def _receive_answer(channel: socket.socket, until: float) -> dict[str, Any]:
-        """The next message. Raises TimeoutError at that moment of the monotonic clock."""
+        """Return the next message. Raises TimeoutError at `until` on the monotonic clock."""
         left_s = until - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
@@ -134,11 +137,11 @@ class WorkerProcess:
         return receive(channel)[0]
 
     def _start(self) -> socket.socket:
-        """A fresh worker that has said it is ready. Raises TryLater."""
+        """Start a worker and return its channel once it is ready. Raises RetryLater."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, tempfile.TemporaryFile() as last_words:
+        with theirs, tempfile.TemporaryFile() as stderr:
             try:
-                self._spawn(theirs.fileno(), last_words.fileno())
+                self._spawn(theirs.fileno(), stderr.fileno())
                 theirs.close()
                 hello = self._receive_answer(ours, time.monotonic() + self._limits.start_s)
                 self.is_restricted = bool(hello["is_restricted"])
@@ -146,19 +149,19 @@ class WorkerProcess:
                 ours.close()
                 self.kill()
                 self._wait_for_exit(_STOP_TIMEOUT_S)
-                said = os.pread(last_words.fileno(), _MAX_STDERR_BYTES, 0).decode(errors="replace")
-                words = " ".join(said.split())[-_MAX_STDERR_CHARACTERS:] or repr(error)
-                raise RetryLater(f"the decode worker does not start: {words}") from error
+                text = os.pread(stderr.fileno(), _MAX_STDERR_BYTES, 0).decode(errors="replace")
+                cause = " ".join(text.split())[-_MAX_STDERR_CHARACTERS:] or repr(error)
+                raise RetryLater(f"the decode worker did not start: {cause}") from error
         self._channel, self._n_requests = ours, 1
         return ours
 
     def _spawn(self, channel: int, stderr: int) -> None:
-        """Start the process from a thread that lives as long as it does.
+        """Start the process from a thread that lives as long as the process does.
 
-        The kernel's parent-death signal comes when the *thread* that started the child ends.
+        The kernel sends the parent-death signal when the *thread* that started the child ends.
         """
         job = {
-            "path": [place or os.getcwd() for place in sys.path],  # noqa: PTH109 - '' means that very string
+            "path": [entry or os.getcwd() for entry in sys.path],  # noqa: PTH109 - a str for JSON
             "channel_fd": channel,
             "parent_pid": os.getpid(),
             "limits": asdict(self._limits),
@@ -176,7 +179,7 @@ class WorkerProcess:
                     pass_fds=(channel,),
                     cwd="/",
                     env=os.environ | _SINGLE_THREAD_ENVIRONMENT,
-                    process_group=0,  # Ctrl-C is for the parent
+                    process_group=0,  # Ctrl-C reaches the parent only
                 )
             except OSError as error:
                 started.append(error)
@@ -197,7 +200,7 @@ class WorkerProcess:
         self._process = outcome
 
     def _wait_for_exit(self, timeout_s: float) -> None:
-        """Wait for the end of the process, killing it when patience is over."""
+        """Wait until the process has ended; kill it after `timeout_s`."""
         if self._spawner is not None:
             self._spawner.join(timeout_s)
             if self._spawner.is_alive():
@@ -206,7 +209,7 @@ class WorkerProcess:
         self._spawner = None
 
     def _describe_exit(self) -> str:
-        """How a worker ended that was not told to."""
+        """Return a text on how a worker ended unexpectedly."""
         self.stop()
         code = self._process.returncode if self._process else None
         if code is None or code >= 0:
