@@ -6,7 +6,7 @@ from torch.nn import functional
 from training.attention import attend
 
 
-def test_head_by_head_has_the_values_and_gradients_of_torch() -> None:
+def test_attention_by_head_has_the_values_and_gradients_of_torch() -> None:
     torch.manual_seed(0)
     queries, keys, values = (torch.randn(2, 3, n, 64, requires_grad=True) for n in (70, 90, 90))
     halves = [x.detach().bfloat16().requires_grad_() for x in (queries, keys, values)]

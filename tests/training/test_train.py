@@ -1,4 +1,4 @@
-"""The trainer on a corpus of seconds: every stage runs, a kill costs nothing, what is exported loads."""
+"""Tests of the trainer with a tiny corpus: every stage, resuming after a kill, and the export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.export import export
 from training.tokenizer import build_tokenizer, save_processor
 from training.train import Trainer
 
-HOURS = 0.03  # of audio: 108 s, after which the trainer has been in every stage
+HOURS = 0.03  # 108 s of audio, enough to reach every stage
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def make_trainer(tmp_path: Path, corpus: Path):
     return make
 
 
-def test_training_goes_on_after_a_kill_as_if_there_had_been_none(make_trainer, tmp_path: Path):
+def test_training_resumed_after_a_kill_gives_the_same_weights(make_trainer, tmp_path: Path):
     whole = make_trainer("whole")
     while whole.share < 1:
         losses = whole.train_step()
@@ -48,7 +48,7 @@ def test_training_goes_on_after_a_kill_as_if_there_had_been_none(make_trainer, t
     assert not first.resume()
     first.train_step()
     first.save()
-    first.train_step()  # lost with the kill
+    first.train_step()  # this step is lost in the kill
     second = make_trainer("killed")
     assert second.resume()
     assert second.step == 1
@@ -59,8 +59,8 @@ def test_training_goes_on_after_a_kill_as_if_there_had_been_none(make_trainer, t
     assert second.step == whole.step >= 3
     for name, weights in whole.average.items():
         torch.testing.assert_close(second.average[name], weights, msg=name)
-    kept = sorted((tmp_path / "killed" / "means").glob("*.pt"))
-    assert len(kept) == 1  # what was saved before was early
-    export([*kept, tmp_path / "killed" / "checkpoint.pt"], tmp_path / "model")
-    heard = ModelTranscriber(tmp_path / "model").transcribe([torch.zeros(16_000).numpy()])
-    assert len(heard) == 1
+    means = sorted((tmp_path / "killed" / "means").glob("*.pt"))
+    assert len(means) == 1  # the first save was before means are kept
+    export([*means, tmp_path / "killed" / "checkpoint.pt"], tmp_path / "model")
+    texts = ModelTranscriber(tmp_path / "model").transcribe([torch.zeros(16_000).numpy()])
+    assert len(texts) == 1

@@ -1,4 +1,4 @@
-"""Memory of weight files."""
+"""Tests of releasing the memory of mapped weight files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from safetensors.torch import save_file
 
 from thoth_watch.infrastructure.whisper.mapped_files import MappedFiles
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="madvise is asked for on Linux only"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise is used on Linux only")
 
 
 def resident_kib(path: Path) -> int:
-    """Of a mapped file."""
+    """Return the resident size of a mapped file."""
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     for line in lines:
         if line.endswith(str(path)):
@@ -26,10 +24,10 @@ def resident_kib(path: Path) -> int:
     raise AssertionError(f"{path} is not mapped")
 
 
-def test_pages_that_were_read_are_given_back_and_hold_what_they_held(tmp_path: Path):
+def test_released_pages_leave_memory_and_keep_their_content(tmp_path: Path):
     path = tmp_path / "model.safetensors"
-    made = torch.arange(2_000_000, dtype=torch.float32)
-    save_file({"weight": made, "other": made + 1}, path)
+    values = torch.arange(2_000_000, dtype=torch.float32)
+    save_file({"weight": values, "other": values + 1}, path)
     with safe_open(path, framework="pt") as file:
         weight, other = file.get_tensor("weight"), file.get_tensor("other")
         total = float(other.sum())
@@ -40,11 +38,11 @@ def test_pages_that_were_read_are_given_back_and_hold_what_they_held(tmp_path: P
         files.release(weight)
 
         assert before - resident_kib(path) > 7_000
-        assert torch.equal(weight, made)
+        assert torch.equal(weight, values)
         assert float(other.sum()) == total
 
 
-def test_memory_that_is_no_files_is_left_alone(tmp_path: Path):
+def test_memory_that_is_not_mapped_from_a_file_is_left_alone(tmp_path: Path):
     path = tmp_path / "model.safetensors"
     save_file({"weight": torch.ones(10)}, path)
     with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""What nobody said is not written as if it had been: silence, noise, hum, tones, chirps and clicks."""
+"""Tests that audio without speech (silence, noise, hum, tones, chirps, clicks) yields no trusted text."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.words
 
 @pytest.fixture(scope="module")
 def engine() -> BatchTranscriptionEngine:
-    asked = TranscriptionEngineConfig(engine_type="batch", batch_size=8, language="en")
-    return BatchTranscriptionEngine(asked, builtin=MODEL)
+    config = TranscriptionEngineConfig(engine_type="batch", batch_size=8, language="en")
+    return BatchTranscriptionEngine(config, builtin=MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,19 @@ def voice() -> SileroVoiceActivity:
     return SileroVoiceActivity()
 
 
-def judged(
-    sounds: Sequence[np.ndarray],
+def judge_all(
+    waveforms: Sequence[np.ndarray],
     engine: BatchTranscriptionEngine,
     voice: SileroVoiceActivity | None,
 ) -> list[Judgment]:
-    """A verdict on each sound, listened for speech or not, and transcribed."""
+    """Transcribe each waveform, with speech detection if `voice` is given, and return its judgment."""
     recordings = []
-    for key, samples in enumerate(sounds):
+    for key, samples in enumerate(waveforms):
         seconds = len(samples) / RATE
         info = AudioInfo(seconds, seconds, RATE, 1, "pcm", "numpy")
         speech = None if voice is None else voice.detect(samples, vad=Vad.AUTO)
         recordings.append(Recording(key, samples, "", info, language="en", speech=speech))
-    heard = {
+    transcripts = {
         done.key: done.transcript
         for done in engine.transcribe(
             (recording for recording in recordings if recording.speech != ()),
@@ -61,7 +61,7 @@ def judged(
     }
     return [
         judge(
-            heard[r.key].segments if r.key in heard else (),
+            transcripts[r.key].segments if r.key in transcripts else (),
             speech=r.speech,
             duration_s=r.duration_s,
         )
@@ -70,35 +70,35 @@ def judged(
 
 
 def clips(count: int) -> list[np.ndarray]:
-    """The clips that training/evaluation_sets.py measures on."""
+    """Return the clips that training/evaluation_sets.py also uses."""
     rng = np.random.default_rng(12345)
     return [non_speech(rng, KINDS[i % len(KINDS)], rng.uniform(2, 12)) for i in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("count", "listens"),
+    ("count", "detects_speech"),
     [
         (24, True),
         pytest.param(200, True, marks=pytest.mark.reliability),
         pytest.param(200, False, marks=pytest.mark.reliability),
     ],
 )
-def test_no_clip_without_speech_has_words_that_are_believed(engine, voice, count, listens) -> None:
-    found = judged(clips(count), engine, voice if listens else None)
+def test_a_clip_without_speech_is_empty_or_suspect(engine, voice, count, detects_speech) -> None:
+    found = judge_all(clips(count), engine, voice if detects_speech else None)
 
-    assert {judgement.verdict for judgement in found} <= {Verdict.EMPTY, Verdict.SUSPECT}
-    assert sum(judgement.verdict is Verdict.EMPTY for judgement in found) >= 0.9 * count
+    assert {judgment.verdict for judgment in found} <= {Verdict.EMPTY, Verdict.SUSPECT}
+    assert sum(judgment.verdict is Verdict.EMPTY for judgment in found) >= 0.9 * count
 
 
 @pytest.mark.parametrize("count", [16, pytest.param(120, marks=pytest.mark.reliability)])
-def test_what_was_said_is_believed(engine, voice, count) -> None:
+def test_speech_gets_the_verdict_ok(engine, voice, count) -> None:
     try:
         made = make_utterances(count)
     except OSError:
         pytest.skip("espeak-ng is not installed")
-    sounds = [soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32) for u in made]
+    waveforms = [soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32) for u in made]
 
-    found = judged(sounds, engine, voice)
+    found = judge_all(waveforms, engine, voice)
 
-    doubted = [judgement for judgement in found if judgement.verdict is not Verdict.OK]
+    doubted = [judgment for judgment in found if judgment.verdict is not Verdict.OK]
     assert len(doubted) <= count // 50, doubted

@@ -1,4 +1,4 @@
-"""Devices, number formats and process facts are chosen and read, not assumed."""
+"""Tests of the choice of device and precision, and of the process facts read from accelerate."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CPU = torch.device("cpu")
 CUDA = torch.device("cuda:0")
 
 
-def choose(asked, *, device=CPU, engine_type="accelerated", enable_mixed=True, packed=True):
+def choose(requested, *, device=CPU, engine_type="accelerated", enable_mixed=True, packed=True):
     return placement.choose_precision(
-        asked, enable_mixed=enable_mixed, engine_type=engine_type, device=device, packed=packed
+        requested, enable_mixed=enable_mixed, engine_type=engine_type, device=device, packed=packed
     )
 
 
 @pytest.mark.parametrize(
-    ("asked", "got"),
+    ("requested", "used"),
     [
         ("fp32", ("float32", "float32")),
         ("no", ("float32", "float32")),
@@ -31,59 +31,61 @@ def choose(asked, *, device=CPU, engine_type="accelerated", enable_mixed=True, p
         ("fp32+int8", ("float32", "int8")),
     ],
 )
-def test_a_precision_on_the_cpu_is_honoured(asked, got):
-    assert choose(asked) == got
+def test_a_precision_on_the_cpu_is_used_as_requested(requested, used):
+    assert choose(requested) == used
 
 
-@pytest.mark.parametrize(("is_native", "got"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_on_the_cpu_takes_bfloat16_where_the_processor_has_it(monkeypatch, is_native, got):
+@pytest.mark.parametrize(("is_native", "used"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_on_the_cpu_uses_bfloat16_if_the_processor_supports_it(monkeypatch, is_native, used):
     monkeypatch.setattr(placement, "has_native_bfloat16", lambda: is_native)
 
-    assert choose("auto") == (got, "int8")
-    assert choose("auto", packed=False) == (got, got)
+    assert choose("auto") == (used, "int8")
+    assert choose("auto", packed=False) == (used, used)
 
 
-def test_without_the_cache_there_is_one_float_format():
-    for asked in ("bf16+int8", "int8"):
+def test_without_the_kv_cache_int8_and_mixed_precisions_are_refused():
+    for requested in ("bf16+int8", "int8"):
         with pytest.raises(EngineUnavailable, match=r"set engine\.use_cache: true"):
-            choose(asked, packed=False)
+            choose(requested, packed=False)
 
 
-def test_float16_on_the_cpu_is_an_error_that_names_the_way_out():
+def test_float16_on_the_cpu_is_an_error_that_names_the_fix():
     with pytest.raises(
         EngineUnavailable, match=r"float16 needs a GPU; set engine\.precision: float32"
     ):
         choose("fp16")
 
 
-def test_int8_on_a_gpu_is_an_error_that_names_the_way_out():
+def test_int8_on_a_gpu_is_an_error_that_names_the_fix():
     with pytest.raises(
         EngineUnavailable, match=r"int8 works on the CPU only.*engine\.precision: auto"
     ):
         choose("int8", device=CUDA)
 
 
-@pytest.mark.parametrize(("has_bfloat16", "got"), [(True, "bfloat16"), (False, "float16")])
-def test_auto_on_a_gpu_takes_bfloat16_where_there_is_some(monkeypatch, has_bfloat16, got):
+@pytest.mark.parametrize(("has_bfloat16", "used"), [(True, "bfloat16"), (False, "float16")])
+def test_auto_on_a_gpu_uses_bfloat16_if_supported_and_float16_otherwise(
+    monkeypatch, has_bfloat16, used
+):
     monkeypatch.setattr(placement, "is_bf16_available", lambda: has_bfloat16)
 
-    assert choose("auto", device=CUDA) == (got, got)
+    assert choose("auto", device=CUDA) == (used, used)
 
 
-def test_bfloat16_on_a_gpu_without_it_is_an_error(monkeypatch):
+def test_bfloat16_on_a_gpu_without_support_is_an_error(monkeypatch):
     monkeypatch.setattr(placement, "is_bf16_available", lambda: False)
 
     with pytest.raises(EngineUnavailable, match="no bfloat16"):
         choose("bf16", device=CUDA)
 
 
-def test_mixed_precision_switched_off_means_float32():
+def test_disabled_mixed_precision_means_float32():
     assert choose("bf16", enable_mixed=False) == ("float32", "float32")
 
 
-@pytest.mark.parametrize("asked", ["auto", "float32"])
-def test_the_standard_engine_is_float32(asked):
-    assert choose(asked, engine_type="standard", device=CUDA) == ("float32", "float32")
+@pytest.mark.parametrize("requested", ["auto", "float32"])
+def test_the_standard_engine_uses_float32(requested):
+    assert choose(requested, engine_type="standard", device=CUDA) == ("float32", "float32")
 
 
 def test_the_standard_engine_refuses_another_precision():
@@ -91,25 +93,25 @@ def test_the_standard_engine_refuses_another_precision():
         choose("bf16", engine_type="standard")
 
 
-@pytest.mark.parametrize("asked", ["cuda:31", "mps:0", "xpu"])
-def test_a_device_that_is_not_there_is_an_error_that_names_those_that_are(asked):
+@pytest.mark.parametrize("requested", ["cuda:31", "mps:0", "xpu"])
+def test_a_missing_device_is_an_error_that_lists_the_available_ones(requested):
     with pytest.raises(EngineUnavailable, match=r"this machine has cpu.*set engine\.device: auto"):
-        placement.choose_device(asked)
+        placement.choose_device(requested)
 
 
-def test_a_device_of_no_known_kind_is_an_error():
+def test_an_unknown_kind_of_device_is_an_error():
     with pytest.raises(EngineUnavailable, match="'toaster': no such kind of device"):
         placement.choose_device("toaster")
 
 
-def test_the_device_of_auto_is_the_one_that_accelerate_chose(monkeypatch):
+def test_auto_uses_the_device_that_accelerate_chose(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
 
     assert placement.choose_device("auto") == CPU
     assert PartialState().device == CPU
 
 
-def test_process_facts_are_those_of_accelerates_state():
+def test_process_facts_equal_accelerates_state():
     facts = placement.read_process_facts(cpu=True, mixed_precision="bf16")
 
     assert facts.mixed_precision == AcceleratorState().mixed_precision == "bf16"
@@ -117,16 +119,16 @@ def test_process_facts_are_those_of_accelerates_state():
     assert facts.is_main_process is PartialState().is_main_process
 
 
-def test_two_engines_of_different_precision_live_in_one_process():
-    words = [
-        placement.read_process_facts(cpu=True, mixed_precision=word).mixed_precision
-        for word in ("no", "bf16", "no")
+def test_two_engines_of_different_precision_can_share_a_process():
+    names = [
+        placement.read_process_facts(cpu=True, mixed_precision=name).mixed_precision
+        for name in ("no", "bf16", "no")
     ]
 
-    assert words == ["no", "bf16", "no"]
+    assert names == ["no", "bf16", "no"]
 
 
-def test_what_another_rank_would_see_comes_from_accelerate(monkeypatch):
+def test_the_facts_of_another_rank_come_from_accelerate(monkeypatch):
     class SecondOfTwo(Accelerator):
         num_processes = 2
         is_main_process = False
@@ -138,22 +140,22 @@ def test_what_another_rank_would_see_comes_from_accelerate(monkeypatch):
     assert (facts.num_processes, facts.is_main_process) == (2, False)
 
 
-def test_launched_processes_that_do_not_know_each_other_are_refused(monkeypatch):
-    class Lonely(Accelerator):
+def test_launched_processes_without_a_process_group_are_refused(monkeypatch):
+    class SingleProcess(Accelerator):
         num_processes = 1
 
         def __init__(self, **_):
             self.state = None
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(placement, "Accelerator", Lonely)
+    monkeypatch.setattr(placement, "Accelerator", SingleProcess)
 
     with pytest.raises(EngineUnavailable, match="2 processes, but accelerate sees only one"):
         placement.read_process_facts(cpu=True)
 
 
 @pytest.mark.parametrize(
-    ("encoder", "decoder", "word", "text"),
+    ("encoder", "decoder", "name", "text"),
     [
         ("float32", "float32", "no", "float32"),
         ("float16", "float16", "fp16", "float16"),
@@ -161,8 +163,8 @@ def test_launched_processes_that_do_not_know_each_other_are_refused(monkeypatch)
         ("int8", "int8", "no", "int8"),
     ],
 )
-def test_precision_is_said_in_accelerates_words(encoder, decoder, word, text):
-    assert placement.mixed_precision_name(encoder, decoder) == word
+def test_precision_is_formatted_and_mapped_to_accelerates_names(encoder, decoder, name, text):
+    assert placement.mixed_precision_name(encoder, decoder) == name
     assert placement.format_precision(encoder, decoder) == text
 
 

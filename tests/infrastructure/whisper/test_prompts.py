@@ -1,4 +1,4 @@
-"""What the decoder is told before a window."""
+"""Tests of the prompt that precedes a window: initial prompt, hotwords and previous text."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def prompt(load, job):
     return make
 
 
-def test_nothing_is_told_unless_asked(prompt):
+def test_there_is_no_prompt_by_default(prompt):
     assert prompt() == (None, True)
 
 
-def test_the_first_window_is_told_a_persons_words(prompt):
+def test_the_initial_prompt_precedes_the_first_window_only(prompt):
     assert prompt(initial_prompt="Thoth, Anna") == (" Thoth, Anna", True)
     assert prompt(initial_prompt="Thoth, Anna", is_first=False) == (None, True)
 
 
-def test_every_window_is_told_them_if_they_are_carried(prompt):
-    asked = {"initial_prompt": "Thoth", "carry_initial_prompt": True}
-    assert prompt(**asked, is_first=False) == (" Thoth", True)
+def test_a_carried_initial_prompt_precedes_every_window(prompt):
+    options = {"initial_prompt": "Thoth", "carry_initial_prompt": True}
+    assert prompt(**options, is_first=False) == (" Thoth", True)
 
 
-def test_hotwords_are_told_to_every_window(prompt):
+def test_hotwords_precede_every_window(prompt):
     assert prompt(hotwords="Thoth", is_first=False) == (" Thoth", True)
 
 
-def test_a_recordings_own_prompt_comes_before_the_configurations(prompt, job):
+def test_a_recordings_prompt_overrides_the_configured_one(prompt, job):
     job.recording = type(job.recording)(
         key=0,
         samples=job.recording.samples,
@@ -75,15 +75,15 @@ def result_of(tokens, temperature=0.0):
     return WindowResult((segment,), "en", is_speech=True, n_tokens=3, advance_s=1.0)
 
 
-def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load):
+def test_previous_text_precedes_windows_of_sequential_decoding_only(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
     job.in_flight = 1
     job.add(result_of(tokens), Window(0, np.zeros(RATE)))
 
     assert prompt(long_form="sequential", is_first=False) == (" one two", True)
     assert prompt(is_first=False) == (None, True)
-    apart = {"long_form": "sequential", "condition_on_previous_text": False}
-    assert prompt(**apart, is_first=False) == (None, True)
+    independent = {"long_form": "sequential", "condition_on_previous_text": False}
+    assert prompt(**independent, is_first=False) == (None, True)
     assert prompt(long_form="sequential", is_first=False, supports_previous_text=False) == (
         None,
         True,
@@ -92,7 +92,7 @@ def test_the_words_before_are_told_in_the_sequential_way_only(prompt, job, load)
     assert prompt(long_form="sequential", is_first=False) == (None, True)
 
 
-def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
+def test_text_decoded_at_a_high_temperature_is_not_used_as_a_prompt(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" one two", add_special_tokens=False)
     job.in_flight = 2
     job.add(result_of(tokens), Window(0, np.zeros(RATE)))
@@ -101,14 +101,14 @@ def test_words_that_were_guessed_at_are_not_told(prompt, job, load):
     assert prompt(long_form="sequential", is_first=False) == (None, True)
 
 
-def test_the_latest_words_are_kept_where_there_is_little_room(prompt, job, load):
+def test_a_prompt_that_is_too_long_keeps_its_latest_tokens(prompt, job, load):
     tokens = load()._loaded.tokenizer.encode(" abcdefgh", add_special_tokens=False)
     job.in_flight = 1
     job.add(result_of(tokens), Window(0, np.zeros(RATE)))
 
-    told, is_whole = prompt(long_form="sequential", is_first=False, positions=8)
+    text, ends_with_start = prompt(long_form="sequential", is_first=False, positions=8)
 
-    assert is_whole
-    assert told
-    assert " abcdefgh".endswith(told)
-    assert len(told) < len(" abcdefgh")
+    assert ends_with_start
+    assert text
+    assert " abcdefgh".endswith(text)
+    assert len(text) < len(" abcdefgh")

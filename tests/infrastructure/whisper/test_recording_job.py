@@ -1,4 +1,4 @@
-"""What is heard again of a recording, and what becomes of the rest."""
+"""Tests of decoding the suspect spans of a recording again and keeping the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOP = "and so on " * 20
 
 
 class SpanWindows:
-    """A way through some spans, a window each."""
+    """A window source that yields one window per span."""
 
     def __init__(self, spans):
         self._spans = list(spans)
@@ -40,7 +40,7 @@ class SpanWindows:
 
 @pytest.fixture
 def make_job():
-    """A job whose windows of half a minute became these texts; None where nothing was heard."""
+    """Return a function that builds a job whose 30 s windows have these texts; None: no text."""
 
     def make(*texts, speech=None):
         n_samples = len(texts) * WINDOW_S * RATE
@@ -85,7 +85,7 @@ def samples(*minutes):
     return [(round(a * 60 * RATE), round(b * 60 * RATE)) for a, b in minutes]
 
 
-def test_only_the_window_in_doubt_is_heard_again(make_job):
+def test_only_the_suspect_window_is_decoded_again(make_job):
     job = make_job("one", LOOP, "three")
     assert job.transcript().verdict is Verdict.SUSPECT
     assert job.suspect_spans() == samples((0.5, 1.0))
@@ -100,27 +100,27 @@ def test_only_the_window_in_doubt_is_heard_again(make_job):
     assert job.transcript().n_tokens == 6
 
 
-def test_windows_in_doubt_that_touch_are_one_stretch(make_job):
+def test_adjacent_suspect_windows_form_one_span(make_job):
     job = make_job(LOOP, LOOP, "three", LOOP)
 
     assert job.suspect_spans() == samples((0.0, 1.0), (1.5, 2.0))
 
 
-def test_speech_without_words_is_heard_again_and_silence_is_not(make_job):
+def test_speech_without_text_is_decoded_again_and_silence_is_not(make_job):
     speech = ((1.0, 29.0), (40.0, 50.0))
     job = make_job("eight words that are said in half a minute", None, None, speech=speech)
 
     assert job.suspect_spans() == samples((0.5, 1.0))
 
 
-def test_all_is_heard_again_where_only_the_whole_is_in_doubt(make_job):
+def test_the_whole_recording_is_decoded_again_if_no_single_window_is_suspect(make_job):
     job = make_job(*["the very same words"] * 4)
     assert job.transcript().verdict is Verdict.SUSPECT
 
     assert job.suspect_spans() == samples((0.0, 2.0))
 
 
-def test_what_was_heard_again_is_believed(make_job):
+def test_a_span_is_decoded_again_only_once(make_job):
     job = make_job(LOOP)
     job.retry_spans(SpanWindows(job.suspect_spans()), job.suspect_spans())
     add_result(job, LOOP)
@@ -129,17 +129,18 @@ def test_what_was_heard_again_is_believed(make_job):
     assert job.transcript().verdict is Verdict.SUSPECT
 
 
-def test_only_the_window_that_begins_the_recording_is_its_first(make_job):
+def test_only_the_window_at_the_start_of_the_recording_is_the_first(make_job):
     job = make_job("one", LOOP)
     job.retry_spans(SpanWindows(job.suspect_spans()), job.suspect_spans())
     assert not job.is_first(job.next_window())
 
-    other = make_job(LOOP, "two")
-    other.retry_spans(SpanWindows(other.suspect_spans()), other.suspect_spans())
-    assert other.is_first(other.next_window())
+    suspect_start = make_job(LOOP, "two")
+    spans = suspect_start.suspect_spans()
+    suspect_start.retry_spans(SpanWindows(spans), spans)
+    assert suspect_start.is_first(suspect_start.next_window())
 
 
-def test_a_window_that_moved_nothing_on_is_heard_again_whole(make_job):
+def test_a_window_without_advance_is_decoded_again_entirely(make_job):
     job = make_job()
     job.window_source = SpanWindows(samples((0.0, 0.5)))
     add_result(job, LOOP, is_advancing=False)

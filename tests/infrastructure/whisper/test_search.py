@@ -1,4 +1,4 @@
-"""Greedy, drawn and beam-searched tokens over a decoder whose probabilities are known."""
+"""Tests of greedy search, sampling and beam search with a decoder of known probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPECIAL_TOKENS = SpecialTokens(
     max_initial_timestamp_index=None,
     max_length=None,
 )
-# after the timestamp a is likelier than b, but all that follows a is unlikely
+# After the timestamp A is more likely than B, but every continuation of A is unlikely.
 NEXT = {
     (): {A: 0.5, B: 0.4, C: 0.1},
     (A,): {A: 0.2, B: 0.2, C: 0.2, END: 0.4},
@@ -34,8 +34,8 @@ NEXT = {
 }
 
 
-class Table:
-    """A decoder that looks its answers up; each row remembers what it has read."""
+class TableCache:
+    """A fake KV cache that stores the tokens each row has read."""
 
     def __init__(self, n_rows: int) -> None:
         self.read: list[tuple[int, ...]] = [()] * n_rows
@@ -44,11 +44,11 @@ class Table:
         self.read = [self.read[row] for row in rows.tolist()]
 
     def without_tokens(self, rows=None):
-        return Table(len(self.read) if rows is None else len(rows))
+        return TableCache(len(self.read) if rows is None else len(rows))
 
 
 class TableSteps:
-    """See Table; unknown texts end."""
+    """A fake decoder that looks up the next token in NEXT; unknown prefixes end."""
 
     def step(self, tokens, cache):
         cache.read = [(*read, *new) for read, new in zip(cache.read, tokens.tolist(), strict=True)]
@@ -58,11 +58,11 @@ class TableSteps:
     def logits(cache):
         logits = torch.full((len(cache.read), 6), -30.0)
         for row, read in enumerate(cache.read):
-            words = tuple(token for token in read if token < END)
+            text = tuple(token for token in read if token < END)
             if not read:
                 logits[row, STAMP] = 0.0
                 continue
-            for token, p in NEXT.get(words, {END: 1.0}).items():
+            for token, p in NEXT.get(text, {END: 1.0}).items():
                 logits[row, token] = math.log(p)
         return logits
 
@@ -73,42 +73,42 @@ def search(positions=8):
     )
 
 
-def started(n_rows):
-    cache = Table(n_rows)
+def start_rows(n_rows):
+    cache = TableCache(n_rows)
     return cache, TableSteps.logits(cache)
 
 
-def test_the_greedy_way_takes_the_likeliest_token_each_time():
-    (found,) = search().run(*started(1), prompt_length=0)
+def test_greedy_search_takes_the_most_likely_token_each_time():
+    (found,) = search().run(*start_rows(1), prompt_length=0)
 
     assert found.tokens == (STAMP, A)
     assert found.avg_logprob == pytest.approx(math.log(0.5 * 0.4) / 3, abs=1e-4)
 
 
-def test_beams_find_what_begins_worse_and_ends_better():
-    found = search().beam_search(*started(2), prompt_length=0, beam_size=2)
+def test_beam_search_finds_a_likelier_sequence_with_a_less_likely_start():
+    found = search().beam_search(*start_rows(2), prompt_length=0, beam_size=2)
 
     assert [f.tokens for f in found] == [(STAMP, B, C)] * 2
     assert found[0].avg_logprob == pytest.approx(math.log(0.4 * 0.9 * 0.95) / 4, abs=1e-4)
 
 
-def test_one_beam_is_greedy():
-    (found,) = search().beam_search(*started(1), prompt_length=0, beam_size=1)
+def test_one_beam_equals_greedy_search():
+    (found,) = search().beam_search(*start_rows(1), prompt_length=0, beam_size=1)
 
-    assert found.tokens == search().run(*started(1), prompt_length=0)[0].tokens
+    assert found.tokens == search().run(*start_rows(1), prompt_length=0)[0].tokens
 
 
-def test_beams_that_never_end_are_cut_where_the_positions_end():
-    (found,) = search(positions=2).beam_search(*started(1), prompt_length=0, beam_size=2)
+def test_beams_that_never_end_are_cut_at_the_last_position():
+    (found,) = search(positions=2).beam_search(*start_rows(1), prompt_length=0, beam_size=2)
 
     assert len(found.tokens) == 2
 
 
-def test_windows_that_are_done_do_not_disturb_the_others():
-    cache, logits = started(3)
-    cache.read[1] = (STAMP, B)  # this one is further on
+def test_finished_windows_do_not_affect_the_others():
+    cache, logits = start_rows(3)
+    cache.read[1] = (STAMP, B)  # this window has decoded more tokens
     logits[1] = TableSteps.logits(cache)[1]
-    logits[1, STAMP] = 10.0  # its first token must be a timestamp, as every window's
+    logits[1, STAMP] = 10.0  # the first token of a window must be a timestamp
 
     found = search().beam_search(cache, logits, prompt_length=0, beam_size=3)
 
@@ -116,25 +116,25 @@ def test_windows_that_are_done_do_not_disturb_the_others():
     assert found[1].tokens[-1] == C
 
 
-def test_what_is_drawn_depends_on_the_draws_alone():
+def test_sampled_tokens_depend_only_on_the_draws():
     draws = torch.tensor([[0.5, 0.3, 0.99, 0.5], [0.5, 0.8, 0.2, 0.9]])
-    together = search(4).run(*started(2), prompt_length=0, temperature=1.0, draws=draws)
-    alone = [
-        search(4).run(*started(1), prompt_length=0, temperature=1.0, draws=draws[i : i + 1])[0]
+    batched = search(4).run(*start_rows(2), prompt_length=0, temperature=1.0, draws=draws)
+    single = [
+        search(4).run(*start_rows(1), prompt_length=0, temperature=1.0, draws=draws[i : i + 1])[0]
         for i in range(2)
     ]
 
-    assert [d.tokens for d in together] == [d.tokens for d in alone]
-    assert together[0].tokens[1] == A  # 0.3 lies within its 0.5
-    assert together[1].tokens[1] == B  # 0.8 lies within 0.5 to 0.9
+    assert [d.tokens for d in batched] == [d.tokens for d in single]
+    assert batched[0].tokens[1] == A  # 0.3 is within A's 0.0 to 0.5
+    assert batched[1].tokens[1] == B  # 0.8 is within B's 0.5 to 0.9
 
 
-def test_tokens_are_drawn_as_often_as_they_are_likely():
+def test_tokens_are_sampled_with_their_probability():
     rows = 400
     grid = (torch.arange(rows) + 0.5) / rows
     draws = torch.stack([torch.full((rows,), 0.5), grid, grid, grid], dim=1)
 
-    found = search(4).run(*started(rows), prompt_length=0, temperature=1.0, draws=draws)
+    found = search(4).run(*start_rows(rows), prompt_length=0, temperature=1.0, draws=draws)
 
     firsts = [f.tokens[1] for f in found]
     shares = [firsts.count(token) / rows for token in (A, B, C)]
@@ -142,9 +142,9 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
 
 
 @pytest.mark.parametrize(("penalty", "patience"), list(product([None, 0.0, 1.0], [1.0, 2.0])))
-def test_length_penalty_and_patience_are_taken(penalty, patience):
+def test_length_penalty_and_patience_are_accepted(penalty, patience):
     (found,) = search().beam_search(
-        *started(1), prompt_length=0, beam_size=2, patience=patience, length_penalty=penalty
+        *start_rows(1), prompt_length=0, beam_size=2, patience=patience, length_penalty=penalty
     )
 
     assert found.tokens in {(STAMP, B, C), (STAMP, A)}

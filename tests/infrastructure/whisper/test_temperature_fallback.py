@@ -1,4 +1,4 @@
-"""One bad window is decoded again, not the batch."""
+"""Tests of the temperature fallback: only bad windows are decoded again, not the batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD, DOUBTFUL = -0.2, -1.5
 
 
 class ScriptedDecoder:
-    """A decoder that gives what stands in a table: window to log-probability by temperature."""
+    """A fake decoder that returns the given log-probabilities, per window and temperature."""
 
     def __init__(self, *windows, text=(1, 2)):
         self.windows, self.text = windows, text
@@ -28,7 +28,7 @@ class ScriptedDecoder:
         return [Decoded(self.text, self.windows[row][temperature]) for row in rows]
 
 
-def run(script, *, options=OPTIONS, no_speech=None, words="one two", careful=None):
+def run(script, *, options=OPTIONS, no_speech=None, text="one two", careful=None):
     n = len(script.windows)
     prefill = Prefill(no_speech or [0.0] * n, ["en"] * n, None, torch.zeros(n, 4))
     return decode_with_fallback(
@@ -37,13 +37,13 @@ def run(script, *, options=OPTIONS, no_speech=None, words="one two", careful=Non
         prefill,
         [[0]] * n,
         options=options,
-        text_of=lambda _: words,
+        text_of=lambda _: text,
         seeds=[100 + row for row in range(n)],
         careful=careful or [False] * n,
     )
 
 
-def test_good_words_are_decoded_once():
+def test_windows_with_good_text_are_decoded_once():
     script = ScriptedDecoder({0.0: GOOD}, {0.0: GOOD})
 
     assert [a.temperature for a in run(script)] == [0.0, 0.0]
@@ -69,10 +69,10 @@ def test_a_window_that_never_becomes_good_keeps_its_last_attempt():
     assert not attempt.is_good
 
 
-def test_words_that_repeat_themselves_are_decoded_again():
+def test_repetitive_text_is_decoded_again():
     script = ScriptedDecoder({0.0: GOOD, 0.4: GOOD, 0.8: GOOD})
 
-    (attempt,) = run(script, words="no no no no no " * 30)
+    (attempt,) = run(script, text="no no no no no " * 30)
 
     assert attempt.compression_ratio > 2.4
     assert len(script.calls) == 3
@@ -88,22 +88,22 @@ def test_silence_is_not_decoded_again():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words", "n_calls"),
+    ("changes", "text", "n_calls"),
     [
         ({"logprob_threshold": None}, "one two", 1),
         ({"compression_ratio_threshold": None}, "no no no no no " * 30, 3),
         ({"logprob_threshold": None, "compression_ratio_threshold": None}, "no " * 90, 1),
     ],
 )
-def test_a_threshold_can_be_switched_off(changes, words, n_calls):
+def test_a_threshold_can_be_disabled(changes, text, n_calls):
     script = ScriptedDecoder({0.0: DOUBTFUL, 0.4: DOUBTFUL, 0.8: DOUBTFUL})
 
-    run(script, options=replace(OPTIONS, **changes), words=words)
+    run(script, options=replace(OPTIONS, **changes), text=text)
 
     assert len(script.calls) == n_calls
 
 
-def test_careful_windows_are_searched_apart_from_the_others():
+def test_careful_windows_are_decoded_separately():
     script = ScriptedDecoder({0.0: GOOD}, {0.0: GOOD}, {0.0: GOOD})
 
     run(script, careful=[False, True, False])

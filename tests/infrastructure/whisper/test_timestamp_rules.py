@@ -1,4 +1,4 @@
-"""The rules for a whole batch are transformers' rules for each row."""
+"""Tests that the timestamp rules of a batch equal transformers' rules for each row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPECIAL_TOKENS = SpecialTokens(
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_step_forbids_what_transformers_forbids(seed: int):
+def test_every_step_forbids_the_tokens_that_transformers_forbids(seed: int):
     torch.manual_seed(seed)
     config = GenerationConfig(
         eos_token_id=END, bos_token_id=END, no_timestamps_token_id=NO_TIMESTAMPS,
@@ -37,12 +37,12 @@ def test_every_step_forbids_what_transformers_forbids(seed: int):
     reference = WhisperTimeStampLogitsProcessor(config, begin_index=1)
     n_windows = 6
     rules = TimestampRules(SPECIAL_TOKENS, n_windows, torch.device("cpu"))
-    said = torch.full((n_windows, 1), START)
+    tokens = torch.full((n_windows, 1), START)
     kinds = set()
     for _ in range(25):
         scores = 3 * torch.randn(n_windows, BEGIN + N_STAMPS)
         scores[:, BEGIN:] -= 1.5
-        expected = reference(said, scores)
+        expected = reference(tokens, scores)
 
         rules.apply(scores)
 
@@ -50,11 +50,11 @@ def test_every_step_forbids_what_transformers_forbids(seed: int):
         chosen = torch.distributions.Categorical(logits=expected).sample()
         kinds |= set((chosen >= BEGIN).tolist())
         rules.push(chosen)
-        said = torch.cat([said, chosen[:, None]], dim=1)
+        tokens = torch.cat([tokens, chosen[:, None]], dim=1)
     assert kinds == {True, False}
 
 
-def test_windows_that_are_dropped_take_their_past_with_them():
+def test_the_remaining_windows_keep_their_history_when_others_are_dropped():
     torch.manual_seed(0)
     all_rules = TimestampRules(SPECIAL_TOKENS, 4, torch.device("cpu"))
     for step in range(6):

@@ -1,4 +1,4 @@
-"""Windows cover a recording exactly, and are cut where it is quiet."""
+"""Tests of cutting a recording into windows: they cover it exactly and end in pauses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_recording_of_75_seconds_gets_windows_that_cover_it_exactly(bursts):
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 20_000), st.integers(1, 9_000), st.integers(0, 9))
-def test_no_sample_is_lost_or_doubled(n_samples, window_samples, seed):
+def test_no_sample_is_lost_or_duplicated(n_samples, window_samples, seed):
     samples = np.random.default_rng(seed).standard_normal(n_samples).astype(np.float32)
 
     windows = list(cut_windows(samples, window_samples=window_samples))
@@ -43,7 +43,7 @@ def test_no_sample_is_lost_or_doubled(n_samples, window_samples, seed):
     assert all(0 < len(w.samples) <= window_samples for w in windows)
 
 
-def test_the_cut_lies_in_the_middle_of_a_pause():
+def test_the_cut_is_in_the_middle_of_a_pause():
     samples = np.random.default_rng(0).standard_normal(40 * RATE).astype(np.float32)
     samples[25 * RATE : 26 * RATE] *= 0.001
 
@@ -53,13 +53,13 @@ def test_the_cut_lies_in_the_middle_of_a_pause():
     assert first.duration_s == second.offset_s
 
 
-def test_digital_silence_gives_windows_as_long_as_they_may_be():
+def test_digital_silence_gives_windows_of_the_maximum_length():
     windows = list(cut_windows(np.zeros(65 * RATE, np.float32), window_samples=FULL))
 
     assert [round(w.duration_s, 1) for w in windows] == [29.9, 29.9, 5.2]
 
 
-def test_a_pause_before_the_search_is_not_used():
+def test_a_pause_before_the_search_range_is_not_used():
     samples = np.ones(40 * RATE, np.float32)
     samples[10 * RATE : 12 * RATE] = 0
 
@@ -75,11 +75,11 @@ def test_a_short_recording_is_one_window(n_samples):
     assert len(window.samples) == n_samples
 
 
-def test_a_recording_of_no_samples_has_no_windows():
+def test_a_recording_without_samples_has_no_windows():
     assert list(cut_windows(np.zeros(0, np.float32), window_samples=FULL)) == []
 
 
-def test_a_memory_map_of_ten_hours_is_cut_without_being_read_at_once(tmp_path):
+def test_a_memory_map_of_ten_hours_is_cut_without_reading_all_of_it(tmp_path):
     file = tmp_path / "long.f32"
     with file.open("wb") as sparse:
         sparse.truncate(10 * 3600 * RATE * 4)
@@ -92,12 +92,12 @@ def test_a_memory_map_of_ten_hours_is_cut_without_being_read_at_once(tmp_path):
         assert len(window.samples) <= FULL
 
 
-def spans_of(speech, total):
-    """Samples that must be heard: speech with a little on both sides."""
-    heard = np.zeros(total, bool)
+def speech_mask(speech, total):
+    """Return a mask of the samples that windows must cover: speech with padding on both sides."""
+    mask = np.zeros(total, bool)
     for start, end in speech:
-        heard[max(0, int((start - PAD_S) * RATE)) : int((end + PAD_S) * RATE)] = True
-    return heard
+        mask[max(0, int((start - PAD_S) * RATE)) : int((end + PAD_S) * RATE)] = True
+    return mask
 
 
 @settings(deadline=None, max_examples=200)
@@ -105,7 +105,7 @@ def spans_of(speech, total):
     st.lists(st.tuples(st.floats(0.0, 20.0), st.floats(0.1, 90.0)), max_size=12),
     st.floats(30.1, 200.0),
 )
-def test_all_speech_is_heard_once_and_windows_begin_and_end_at_it(gaps_and_lengths, total_s):
+def test_windows_cover_all_speech_once_and_start_and_end_at_speech(gaps_and_lengths, total_s):
     speech, now = [], 0.0
     for gap, length in gaps_and_lengths:
         now += gap + 0.3
@@ -118,24 +118,24 @@ def test_all_speech_is_heard_once_and_windows_begin_and_end_at_it(gaps_and_lengt
 
     windows = list(cut_windows(samples, window_samples=FULL, speech=tuple(speech)))
 
-    times_heard = np.zeros(total, int)
+    n_covering = np.zeros(total, int)
     for window in windows:
-        times_heard[window.start : window.stop] += 1
+        n_covering[window.start : window.stop] += 1
         assert 0 < len(window.samples) <= FULL
-    must = spans_of(speech, total)
-    assert times_heard.max(initial=0) <= 1
-    assert times_heard[must].all()
+    is_speech = speech_mask(speech, total)
+    assert n_covering.max(initial=0) <= 1
+    assert n_covering[is_speech].all()
     for window in windows:
-        assert must[window.start] or must[window.start + 1]
-        assert must[window.stop - 2]
-    for window in windows:  # no long pause lies in any
-        silent = np.flatnonzero(np.diff(np.r_[0, ~must[window.start : window.stop], 0]))
+        assert is_speech[window.start] or is_speech[window.start + 1]
+        assert is_speech[window.stop - 2]
+    for window in windows:  # no window contains a long pause
+        silent = np.flatnonzero(np.diff(np.r_[0, ~is_speech[window.start : window.stop], 0]))
         assert all(np.diff(silent)[::2] <= LONGEST_PAUSE_S * RATE)
     n_parts = len(split_at_long_pauses(tuple(speech)))
     assert len(windows) <= total / (FULL - SEARCH_S * RATE) + max(1, n_parts)
 
 
-def test_a_cut_between_two_stretches_lies_in_the_silence():
+def test_a_cut_between_two_spans_is_in_the_silence():
     samples = np.ones(60 * RATE, np.float32)
 
     first, second = cut_windows(
@@ -146,20 +146,18 @@ def test_a_cut_between_two_stretches_lies_in_the_silence():
     assert (second.start, second.stop) == (int(27.6 * RATE), int(50.4 * RATE))
 
 
-@pytest.mark.parametrize(("first_ends", "is_cut_into"), [(20.0, False), (13.0, False), (9.0, True)])
-def test_a_stretch_that_does_not_fit_is_cut_into_only_where_the_window_is_all_but_empty(
-    first_ends, is_cut_into
-):
+@pytest.mark.parametrize(("first_end", "is_split"), [(20.0, False), (13.0, False), (9.0, True)])
+def test_a_span_that_does_not_fit_is_split_only_if_the_window_is_almost_empty(first_end, is_split):
     samples = np.ones(60 * RATE, np.float32)
-    speech = ((5.0, first_ends), (first_ends + 1, 50.0))
+    speech = ((5.0, first_end), (first_end + 1, 50.0))
 
     first, second, *_ = cut_windows(samples, window_samples=FULL, speech=speech)
 
-    assert (first.stop == second.start) is is_cut_into
-    assert (first.duration_s > 20) is is_cut_into
+    assert (first.stop == second.start) is is_split
+    assert (first.duration_s > 20) is is_split
 
 
-def test_speech_that_goes_on_beyond_a_window_is_cut_where_it_is_quiet():
+def test_speech_longer_than_a_window_is_cut_in_a_pause():
     samples = np.random.default_rng(0).standard_normal(80 * RATE).astype(np.float32)
     samples[35 * RATE : 36 * RATE] *= 0.001
 
@@ -170,7 +168,7 @@ def test_speech_that_goes_on_beyond_a_window_is_cut_where_it_is_quiet():
     assert windows[0].stop == windows[1].start
 
 
-def test_a_short_recording_is_heard_whole_if_somebody_speaks_and_not_at_all_if_nobody_does():
+def test_a_short_recording_is_one_window_with_speech_and_none_without():
     samples = np.ones(20 * RATE, np.float32)
 
     (window,) = cut_windows(samples, window_samples=FULL, speech=((8.0, 9.0),))
@@ -180,12 +178,12 @@ def test_a_short_recording_is_heard_whole_if_somebody_speaks_and_not_at_all_if_n
     assert list(cut_windows(np.ones(90 * RATE, np.float32), window_samples=FULL, speech=())) == []
 
 
-def test_what_follows_a_long_pause_is_heard_in_a_window_of_its_own():
+def test_a_new_window_starts_after_a_long_pause():
     samples = np.ones(70 * RATE, np.float32)
-    few = ((3.0, 5.0), (7.0, 8.0), (13.0, 14.0), (66.0, 68.0))
+    speech = ((3.0, 5.0), (7.0, 8.0), (13.0, 14.0), (66.0, 68.0))
 
-    windows = list(cut_windows(samples, window_samples=FULL, speech=few))
-    short = list(cut_windows(samples[: 20 * RATE], window_samples=FULL, speech=few[:3]))
+    windows = list(cut_windows(samples, window_samples=FULL, speech=speech))
+    short = list(cut_windows(samples[: 20 * RATE], window_samples=FULL, speech=speech[:3]))
 
     assert [window.offset_s for window in windows] == pytest.approx([2.6, 12.6, 65.6])
     assert [window.duration_s for window in windows] == pytest.approx([5.8, 1.8, 2.8])

@@ -1,4 +1,4 @@
-"""Words follow the decoder's looks through time."""
+"""Tests of word timestamps from cross-attention weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from thoth_watch.infrastructure.whisper.word_timestamps import (
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (4, 4), (5, 30), (12, 200), (6, 3)])
-def test_the_cheapest_way_is_that_of_transformers(shape):
+def test_the_warping_path_equals_that_of_transformers(shape):
     cost = np.random.default_rng(shape[1]).standard_normal(shape)
     rows, columns = _dynamic_time_warping(cost.astype(np.float32).astype(np.float64))
     first = np.pad(np.diff(rows), (1, 0), constant_values=1).astype(bool)
@@ -30,19 +30,19 @@ def test_the_cheapest_way_is_that_of_transformers(shape):
     assert warp_rows(cost).tolist() == columns[first].tolist()
 
 
-def test_words_start_where_the_decoder_looked_for_them(load):
+def test_words_start_where_the_cross_attention_moves_to_them(load):
     loaded = load()._loaded
     tokens = loaded.tokenizer.encode(" ab cd", add_special_tokens=False)
-    prompt, n = 4, len(tokens)
-    weights = torch.full((1, prompt + n + 1, 200), 1e-4)
-    for index in range(n + 1):  # each token is foreseen 0.4 s after the one before
-        weights[0, prompt - 1 + index, 20 * index : 20 * index + 12] = 1.0
-    logits = torch.zeros(prompt + n + 1, loaded.special_tokens.timestamp_begin + 1501)
+    n_prompt, n = 4, len(tokens)
+    weights = torch.full((1, n_prompt + n + 1, 200), 1e-4)
+    for index in range(n + 1):  # the attention moves 0.4 s per token
+        weights[0, n_prompt - 1 + index, 20 * index : 20 * index + 12] = 1.0
+    logits = torch.zeros(n_prompt + n + 1, loaded.special_tokens.timestamp_begin + 1501)
 
     found = align_words(
         AlignmentWeights(weights, logits),
         tokens,
-        prompt_length=prompt,
+        prompt_length=n_prompt,
         tokenizer=loaded.tokenizer,
         special_tokens=loaded.special_tokens,
         language="en",
@@ -53,17 +53,21 @@ def test_words_start_where_the_decoder_looked_for_them(load):
     words = [word for word, _ in found]
     assert [word.word for word in words] == [" ab", " cd"]
     assert sum(length for _, length in found) == n
-    second = 0.4 * found[0][1]
-    assert words[1].start == pytest.approx(second, abs=0.1)
+    second_start_s = 0.4 * found[0][1]
+    assert words[1].start == pytest.approx(second_start_s, abs=0.1)
     assert all(word.start <= word.end <= 4.0 for word in words)
     assert all(0 < word.probability < 1 for word in words)
 
 
-def test_no_words_have_no_times(load):
+def test_no_tokens_give_no_words(load):
     loaded = load()._loaded
-    looks = AlignmentWeights(torch.ones(1, 5, 10), torch.zeros(5, 10))
-    how = {"tokenizer": loaded.tokenizer, "special_tokens": loaded.special_tokens, "language": "en"}
-    assert align_words(looks, [], prompt_length=4, step_s=0.02, duration_s=1, **how) == []
+    weights = AlignmentWeights(torch.ones(1, 5, 10), torch.zeros(5, 10))
+    options = {
+        "tokenizer": loaded.tokenizer,
+        "special_tokens": loaded.special_tokens,
+        "language": "en",
+    }
+    assert align_words(weights, [], prompt_length=4, step_s=0.02, duration_s=1, **options) == []
 
 
 @pytest.fixture
@@ -75,8 +79,8 @@ def decoders(load):
     return make
 
 
-def test_both_networks_look_at_the_same_places(decoders, bursts):
-    looks = []
+def test_both_networks_have_the_same_alignment_weights(decoders, bursts):
+    alignments = []
     for engine_class in (WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine):
         loaded, decoder = decoders(engine_class)
         hidden = decoder.encode(log_mels(loaded.extractor, [bursts(3), bursts(4, 1), bursts(2)]))
@@ -84,7 +88,7 @@ def test_both_networks_look_at_the_same_places(decoders, bursts):
             *loaded.special_tokens.prompt("en", "transcribe"),
             loaded.special_tokens.no_timestamps,
         ]
-        looks.append(
+        alignments.append(
             decoder.align(
                 decoder.prefill(hidden),
                 [prompt, prompt],
@@ -94,24 +98,24 @@ def test_both_networks_look_at_the_same_places(decoders, bursts):
             )
         )
 
-    for module, packed in zip(*looks, strict=True):
+    for module, packed in zip(*alignments, strict=True):
         torch.testing.assert_close(module.weights, packed.weights, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(module.logits, packed.logits, atol=1e-4, rtol=1e-4)
         sums = module.weights.sum(-1)
         torch.testing.assert_close(sums, torch.ones_like(sums))
-    assert [look.weights.shape[1] for look in looks[0]] == [8, 7]
+    assert [alignment.weights.shape[1] for alignment in alignments[0]] == [8, 7]
 
 
-def test_words_of_a_batch_are_those_of_each_recording_alone(load, transcribe, recording, bursts):
+def test_words_of_a_batch_equal_those_of_single_recordings(load, transcribe, recording, bursts):
     options = type(GREEDY)(temperature=(0.0,), word_timestamps=True)
-    sounds = [recording(k, bursts(d, k)) for k, d in enumerate((2, 12.5, 3))]
+    recordings = [recording(k, bursts(d, k)) for k, d in enumerate((2, 12.5, 3))]
 
-    together = transcribe(load(BatchTranscriptionEngine, decoding=options), sounds)
-    alone = transcribe(load(WhisperTranscriptionEngine, decoding=options), sounds)
+    batched = transcribe(load(BatchTranscriptionEngine, decoding=options), recordings)
+    single = transcribe(load(WhisperTranscriptionEngine, decoding=options), recordings)
 
-    for key in together:
-        one, other = together[key].transcript, alone[key].transcript
-        words = [word for segment in one.segments for word in segment.words]
-        assert words == [word for segment in other.segments for word in segment.words]
-        assert all(0 <= w.start <= w.end <= one.duration_s for w in words)
+    for key in batched:
+        found, expected = batched[key].transcript, single[key].transcript
+        words = [word for segment in found.segments for word in segment.words]
+        assert words == [word for segment in expected.segments for word in segment.words]
+        assert all(0 <= w.start <= w.end <= found.duration_s for w in words)
     assert words

@@ -1,4 +1,4 @@
-"""On the model that ships with the package, every engine hears the same words, and the right ones."""
+"""Tests with the builtin model: all engines transcribe the same words, with few errors."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ READABLE = {".wav", ".flac", ".ogg", ".mp3"}
 pytestmark = [
     pytest.mark.words,
     pytest.mark.skipif(
-        not (MODEL / "model.safetensors").exists(), reason="the builtin model is not here"
+        not (MODEL / "model.safetensors").exists(), reason="the builtin model is missing"
     ),
 ]
 
 
 @pytest.fixture(scope="module")
-def sounds():
+def waveforms():
     files = sorted(f for f in SAMPLES.rglob("*") if f.suffix.lower() in READABLE)
     if not files:
-        pytest.skip("the builtin samples are not here")
+        pytest.skip("the builtin samples are missing")
     read = [soundfile.read(file, dtype="float32", always_2d=True) for file in files]
     return [
         soxr.resample(samples.mean(axis=1), rate, RATE).astype(np.float32) for samples, rate in read
@@ -44,13 +44,13 @@ def sounds():
 
 @pytest.fixture(scope="module")
 def engines():
-    asked = TranscriptionEngineConfig(batch_size=4, language="en")
-    return {kind: engine(asked, builtin=MODEL) for kind, engine in ENGINES.items()}
+    config = TranscriptionEngineConfig(batch_size=4, language="en")
+    return {kind: engine(config, builtin=MODEL) for kind, engine in ENGINES.items()}
 
 
 @pytest.fixture(scope="module")
-def said():
-    """Sixty utterances of ten words, by voices that training never heard."""
+def utterances():
+    """Return sixty utterances of ten words by voices that are not in the training data."""
     try:
         made = make_utterances(60)
     except OSError:
@@ -58,8 +58,8 @@ def said():
     return [(soxr.resample(u.samples, u.rate_hz, RATE).astype(np.float32), u.text) for u in made]
 
 
-def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, transcribe, recording):
-    recordings = [recording(k, s, language="en") for k, s in enumerate(sounds)]
+def test_accelerated_and_batch_agree_with_standard(engines, waveforms, transcribe, recording):
+    recordings = [recording(k, s, language="en") for k, s in enumerate(waveforms)]
     words = {
         kind: [
             word
@@ -69,13 +69,15 @@ def test_accelerated_and_batch_hear_the_words_of_standard(engines, sounds, trans
         for kind, engine in engines.items()
     }
 
-    assert len(words["standard"]) > len(sounds)
+    assert len(words["standard"]) > len(waveforms)
     assert word_agreement(words["standard"], words["accelerated"]) >= 0.998
     assert word_agreement(words["standard"], words["batch"]) >= 0.998
 
 
-def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, transcribe, recording):
-    recordings = [recording(k, s, language="en") for k, (s, _) in enumerate(said)]
+def test_engines_agree_on_sixty_files_and_make_few_errors(
+    engines, utterances, transcribe, recording
+):
+    recordings = [recording(k, s, language="en") for k, (s, _) in enumerate(utterances)]
     texts = {
         kind: [
             result.transcript.text for _, result in sorted(transcribe(engine, recordings).items())
@@ -83,12 +85,15 @@ def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, trans
         for kind, engine in engines.items()
     }
 
-    words = {kind: " ".join(heard).split() for kind, heard in texts.items()}
+    words = {kind: " ".join(parts).split() for kind, parts in texts.items()}
     assert word_agreement(words["standard"], words["accelerated"]) >= 0.998
     assert word_agreement(words["standard"], words["batch"]) >= 0.998
-    for heard in texts.values():
+    for hypotheses in texts.values():
         errors = sum(
-            (count_errors(truth, text) for (_, truth), text in zip(said, heard, strict=True)),
+            (
+                count_errors(truth, text)
+                for (_, truth), text in zip(utterances, hypotheses, strict=True)
+            ),
             start=WordErrors(),
         )
         assert errors.words == 600
@@ -96,33 +101,37 @@ def test_sixty_files_of_ten_words_are_heard_alike_and_right(engines, said, trans
 
 
 @pytest.mark.parametrize(
-    ("asked", "points"),
+    ("settings", "max_points"),
     [
         ({"precision": "int8"}, 0.5),
         pytest.param(
             {"precision": "bfloat16+int8"},
             0.5,
             marks=pytest.mark.skipif(
-                not has_native_bfloat16(), reason="bfloat16 is emulated here, ten times slower"
+                not has_native_bfloat16(),
+                reason="bfloat16 is emulated on this processor, ten times slower",
             ),
         ),
         ({"audio_context": "trim"}, 1.0),
     ],
     ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
 )
-def test_what_is_faster_costs_few_words(said, transcribe, recording, asked, points):
-    """The gate of int8, of two formats and of trimmed windows: points of word error over float32."""
-    recordings = [recording(k, s, language="en") for k, (s, _) in enumerate(said)]
+def test_a_faster_setting_adds_few_word_errors(
+    utterances, transcribe, recording, settings, max_points
+):
+    """Limit the added word error rate of int8, of mixed precision and of trimmed windows, in points."""
+    recordings = [recording(k, s, language="en") for k, (s, _) in enumerate(utterances)]
     percent = []
-    for changes in ({}, asked):
+    for changes in ({}, settings):
         config = TranscriptionEngineConfig(**{"precision": "float32", "language": "en", **changes})
-        heard = transcribe(ENGINES[EngineType.BATCH](config, builtin=MODEL), recordings)
+        results = transcribe(ENGINES[EngineType.BATCH](config, builtin=MODEL), recordings)
         errors = (
-            count_errors(truth, heard[k].transcript.text) for k, (_, truth) in enumerate(said)
+            count_errors(truth, results[k].transcript.text)
+            for k, (_, truth) in enumerate(utterances)
         )
         percent.append(sum(errors, start=WordErrors()).percent)
 
-    assert percent[1] <= percent[0] + points
+    assert percent[1] <= percent[0] + max_points
 
 
 def test_silence_has_no_words(engines, transcribe, recording):
@@ -132,7 +141,7 @@ def test_silence_has_no_words(engines, transcribe, recording):
         assert transcribe(engine, [silence])[0].transcript.verdict is Verdict.EMPTY
 
 
-def test_the_builtin_model_is_what_an_engine_loads_by_default():
+def test_an_engine_loads_the_builtin_model_by_default():
     info = WhisperTranscriptionEngine().get_device_info()
 
     assert info["model"] == "builtin"

@@ -1,4 +1,4 @@
-"""On the model that ships with the package: long recordings, times, and agreement however files are batched."""
+"""Tests with the builtin model: long recordings, times, and agreement at every batch size."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ nightly = pytest.mark.nightly
 pytestmark = [
     pytest.mark.words,
     pytest.mark.skipif(
-        not (MODEL / "model.safetensors").exists(), reason="the builtin model is not here"
+        not (MODEL / "model.safetensors").exists(), reason="the builtin model is missing"
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A recording of known utterances, and when each begins and ends in seconds."""
+    """A recording of known utterances with the start and end of each in seconds."""
 
     samples: np.ndarray
     texts: list[str]
@@ -62,7 +62,7 @@ class Spoken:
 
 @pytest.fixture(scope="session")
 def utterances():
-    """Utterances of ten words by voices that training never heard, 16 kHz."""
+    """Return a function that makes 16 kHz utterances of ten words by voices not used in training."""
 
     def make(count, *, seed=0):
         try:
@@ -78,7 +78,7 @@ def utterances():
 
 @pytest.fixture(scope="session")
 def spoken(utterances):
-    """Known utterances, 0.4 to 1.5 s apart, until there are so many seconds; made once."""
+    """Return a cached function that joins utterances, 0.4 to 1.5 s apart, to at least `seconds`."""
 
     @cache
     def make(seconds, *, seed=0):
@@ -100,14 +100,14 @@ def spoken(utterances):
 
 @pytest.fixture(scope="session")
 def engine_of():
-    made = {}
+    loaded = {}
 
-    def get(kind="standard", **asked):
-        key = (kind, tuple(sorted(asked.items())))
-        if key not in made:
-            config = TranscriptionEngineConfig(language="en", **asked)
-            made[key] = ENGINES[kind](config, builtin=MODEL)
-        return made[key]
+    def get(kind="standard", **settings):
+        key = (kind, tuple(sorted(settings.items())))
+        if key not in loaded:
+            config = TranscriptionEngineConfig(language="en", **settings)
+            loaded[key] = ENGINES[kind](config, builtin=MODEL)
+        return loaded[key]
 
     return get
 
@@ -118,24 +118,24 @@ def reference():
         return WhisperForConditionalGeneration.from_pretrained(MODEL, dtype=torch.float32)
 
 
-def edits_between(truth: list[str], heard: list[str]) -> int:
-    """The fewest words to change, leave out or put in; of hours in a second."""
-    numbers = {word: n for n, word in enumerate({*truth, *heard})}
-    columns = np.arange(len(heard) + 1)
-    others = np.array([numbers[word] for word in heard])
+def edits_between(truth: list[str], hypothesis: list[str]) -> int:
+    """Return the word edit distance; vectorized, so that hours of text take about a second."""
+    numbers = {word: n for n, word in enumerate({*truth, *hypothesis})}
+    columns = np.arange(len(hypothesis) + 1)
+    hypothesis_numbers = np.array([numbers[word] for word in hypothesis])
     row = columns
     for number, word in enumerate(truth, start=1):
-        best = np.minimum(row[1:] + 1, row[:-1] + (others != numbers[word]))
+        best = np.minimum(row[1:] + 1, row[:-1] + (hypothesis_numbers != numbers[word]))
         row = np.minimum.accumulate(np.concatenate(([number], best)) - columns) + columns
     return int(row[-1])
 
 
-def test_edits_are_those_that_the_evaluation_counts() -> None:
+def test_the_edit_distance_equals_that_of_the_evaluation() -> None:
     rng = random.Random(2)
     for _ in range(50):
-        one, other = (rng.choices("abcd", k=rng.randrange(1, 12)) for _ in range(2))
-        expected = count_errors(" ".join(one), " ".join(other)).total
-        assert edits_between(one, other) == expected
+        truth, hypothesis = (rng.choices("abcd", k=rng.randrange(1, 12)) for _ in range(2))
+        expected = count_errors(" ".join(truth), " ".join(hypothesis)).total
+        assert edits_between(truth, hypothesis) == expected
 
 
 def words_of(text: str) -> list[str]:
@@ -146,7 +146,7 @@ def words_of(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "engine_class", [WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine]
 )
-def test_greedy_tokens_of_utterances_are_those_of_transformers(
+def test_greedy_tokens_of_utterances_equal_those_of_transformers(
     utterances, reference, engine_class, count
 ):
     config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
@@ -174,7 +174,7 @@ def test_greedy_tokens_of_utterances_are_those_of_transformers(
 @pytest.mark.parametrize(
     "minutes", [1.2, *(pytest.param(float(m), marks=nightly) for m in range(1, 11))]
 )
-def test_the_sequential_way_has_transformers_tokens(
+def test_sequential_tokens_equal_those_of_transformers(
     spoken, reference, engine_of, transcribe, recording, minutes
 ):
     engine = engine_of("standard", decoding=SEQUENTIAL)
@@ -197,13 +197,13 @@ def test_the_sequential_way_has_transformers_tokens(
             task="transcribe",
         )["segments"][0]
 
-    heard = transcribe(engine, [recording(0, long.samples, language="en")])[0].transcript
+    transcript = transcribe(engine, [recording(0, long.samples, language="en")])[0].transcript
 
     end = engine._loaded.special_tokens.end
-    assert [t for s in heard.segments for t in s.tokens if t < end] == [
+    assert [t for s in transcript.segments for t in s.tokens if t < end] == [
         t for s in expected for t in s["tokens"].tolist() if t < end
     ]
-    assert len(heard.text.split()) > 60 * minutes
+    assert len(transcript.text.split()) > 60 * minutes
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,16 @@ def test_engines_agree_at_every_batch_size_and_in_any_order(
     utterances, engine_of, transcribe, recording, count, sizes, orders
 ):
     made = utterances(count, seed=1)
-    sounds = [recording(k, samples, language="en") for k, (samples, _) in enumerate(made)]
-    standard = transcribe(engine_of("standard"), sounds)
+    recordings = [recording(k, samples, language="en") for k, (samples, _) in enumerate(made)]
+    standard = transcribe(engine_of("standard"), recordings)
     truth = [word for key in range(count) for word in words_of(standard[key].transcript.text)]
     assert len(truth) > 8 * count
     for kind in ("accelerated", "batch"):
         for index, size in enumerate(sizes):
             engine = engine_of(kind, batch_size=size)
-            # the accelerated engine's files share no forward pass: one order a size is all there is
+            # Files of the accelerated engine share no forward pass: one order per size is enough.
             for order in range(orders) if kind == "batch" else [index % orders]:
-                shuffled = random.Random(order).sample(sounds, count)
+                shuffled = random.Random(order).sample(recordings, count)
                 results = transcribe(engine, shuffled)
                 words = [w for key in range(count) for w in words_of(results[key].transcript.text)]
                 assert word_agreement(truth, words) >= 0.998, (kind, size, order)
@@ -231,23 +231,24 @@ def test_engines_agree_at_every_batch_size_and_in_any_order(
 
 @pytest.fixture(scope="session")
 def errors_one_by_one(spoken, engine_of):
-    """Word errors of a recording's utterances, each heard alone; heard once."""
+    """Return a cached function that counts a recording's word errors, utterance by utterance."""
 
     @cache
     def errors(seconds):
         long = spoken(seconds, seed=7)
-        sounds = [long.samples[int(a * RATE) : int(b * RATE)] for a, b in long.times]
-        heard = engine_of("batch").transcribe(
+        waveforms = [long.samples[int(a * RATE) : int(b * RATE)] for a, b in long.times]
+        results = engine_of("batch").transcribe(
             (
                 Recording(k, s, f"{k:064x}", AudioInfo(None, len(s) / RATE, RATE, 1, "", ""), "en")
-                for k, s in enumerate(sounds)
+                for k, s in enumerate(waveforms)
             ),
             seconds=EngineSeconds(),
             on_progress=lambda _: None,
             should_stop=lambda: False,
         )
         return sum(
-            (count_errors(long.texts[r.key], r.transcript.text) for r in heard), start=WordErrors()
+            (count_errors(long.texts[r.key], r.transcript.text) for r in results),
+            start=WordErrors(),
         )
 
     return errors
@@ -255,7 +256,7 @@ def errors_one_by_one(spoken, engine_of):
 
 @pytest.mark.parametrize("long_form", ["windowed", "sequential"])
 @pytest.mark.parametrize("minutes", [3, pytest.param(120, marks=nightly)])
-def test_a_long_recording_is_heard_to_its_last_second(
+def test_a_long_recording_is_transcribed_to_its_last_second(
     spoken, tmp_path, long_form, minutes, errors_one_by_one
 ):
     long = spoken(60.0 * minutes, seed=7)
@@ -276,23 +277,23 @@ def test_a_long_recording_is_heard_to_its_last_second(
     errors = errors_one_by_one(60.0 * minutes)
     truth = normalize(long.text)
     percent = 100 * edits_between(truth, normalize(transcript.text)) / len(truth)
-    margin = 0.5 if minutes >= 60 else 6.0  # of a short one a word is 0.3 points
+    margin = 0.5 if minutes >= 60 else 6.0  # in 3 minutes, one word is 0.3 points
     assert percent <= errors.percent + margin, (percent, errors)
     assert transcript.segments[-1].end >= long.times[-1][1] - 2
-    _no_gap_beyond_the_pauses(transcript.segments, long.times)
+    _assert_gaps_are_pauses(transcript.segments, long.times)
 
 
 @pytest.mark.parametrize("long_form", ["windowed", "sequential"])
-def test_all_of_sparse_talk_is_heard(utterances, tmp_path, long_form):
-    """After seconds of silence in a window the model takes no more for speech."""
-    said, truth = [], []
+def test_sparse_speech_is_transcribed_completely(utterances, tmp_path, long_form):
+    """Transcribe utterances after pauses: the model ignores speech after seconds of silence in a window."""
+    parts, truth = [], []
     for (samples, text), pause_s in zip(utterances(9, seed=4), (5, 9, 20) * 3, strict=True):
-        said += [np.zeros(pause_s * RATE, np.float32), samples]
+        parts += [np.zeros(pause_s * RATE, np.float32), samples]
         truth.append(text)
-    soundfile.write(tmp_path / "sparse.wav", np.concatenate(said), RATE, subtype="PCM_16")
+    soundfile.write(tmp_path / "sparse.wav", np.concatenate(parts), RATE, subtype="PCM_16")
     options = DecodingOptions(
         long_form=long_form,
-        condition_on_previous_text=False,  # the model has not learnt to be told
+        condition_on_previous_text=False,  # the model is not trained for it
         temperature=(0.0,),
         retry_suspect=False,
     )
@@ -302,19 +303,19 @@ def test_all_of_sparse_talk_is_heard(utterances, tmp_path, long_form):
 
     errors = count_errors(" ".join(truth), transcript.text)
     assert errors.words == 90
-    assert errors.deletions <= 5  # an utterance that is passed over is ten
+    assert errors.deletions <= 5  # a skipped utterance has ten words
     assert transcript.verdict is Verdict.OK
 
 
-def _no_gap_beyond_the_pauses(segments, times):
+def _assert_gaps_are_pauses(segments, times):
     pauses = list(zip([0.0, *(e for _, e in times)], [s for s, _ in times], strict=False))
     edge = 0.0
     for segment in segments:
         if segment.start > edge:
-            there = max(
+            pause_s = max(
                 (min(b, segment.start) - max(a, edge) for a, b in pauses if b > edge), default=0.0
             )
-            assert segment.start - edge - max(0.0, there) <= 2.0, (edge, segment)
+            assert segment.start - edge - max(0.0, pause_s) <= 2.0, (edge, segment)
         edge = max(edge, segment.end)
 
 
@@ -326,7 +327,7 @@ def _peak_rss_bytes(*, reset=False):
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(200, marks=nightly)])
-def test_what_is_no_speech_is_never_written_as_ok(engine_of, transcribe, recording, count):
+def test_audio_without_speech_never_has_the_verdict_ok(engine_of, transcribe, recording, count):
     from training.evaluation_sets import non_speech_items
 
     clips = [
@@ -350,7 +351,7 @@ def test_words_are_timed_within_a_quarter_of_a_second(transcribe, recording, eng
         espeak = Espeak()
     except OSError:
         pytest.skip("needs libespeak-ng1")
-    rng, truths, sounds = random.Random(3), [], []
+    rng, truths, recordings = random.Random(3), [], []
     for key in range(count):
         text, voice = phrase(rng), rng.choice(held_out_espeak_voices())
         speech = espeak.speak(text, voice=voice, rate_wpm=rng.randint(130, 190))
@@ -360,16 +361,16 @@ def test_words_are_timed_within_a_quarter_of_a_second(transcribe, recording, eng
             starts.setdefault(position, sample / speech.rate_hz)
         places = [match.start() for match in re.finditer(r"\S+", text)]
         truths.append((words_of(text), [starts.get(place) for place in places]))
-        sounds.append(recording(key, samples.astype(np.float32), language="en"))
+        recordings.append(recording(key, samples.astype(np.float32), language="en"))
 
     options = DecodingOptions(word_timestamps=True)
-    results = transcribe(engine_of("batch", batch_size=8, decoding=options), sounds)
+    results = transcribe(engine_of("batch", batch_size=8, decoding=options), recordings)
 
     errors = []
     for key, (text, starts) in enumerate(truths):
         words = [word for s in results[key].transcript.segments for word in s.words]
         if [w for word in words for w in words_of(word.word)] != text:
-            continue  # heard otherwise: there is no truth to compare with
+            continue  # transcribed differently: no true times to compare with
         errors += [abs(w.start - s) for w, s in zip(words, starts, strict=True) if s is not None]
     assert len(errors) > 2 * count
     assert sum(error <= 0.25 for error in errors) >= 0.9 * len(errors)
