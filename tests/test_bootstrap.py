@@ -1,4 +1,4 @@
-"""Which engine is built when the one asked for cannot be had."""
+"""The engine that is built, its fallback, and the devices that get one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def requested(model: str) -> TranscriptionEngineConfig:
     return TranscriptionEngineConfig(engine_type="batch", model=model, device="cuda:7")
 
 
-def test_the_standard_engine_stands_in_and_says_so(
+def test_the_standard_engine_is_the_recorded_fallback(
     requested: TranscriptionEngineConfig, decoder: WorkerDecoder
 ):
     engine = build_engine(requested, decoder=decoder)
@@ -48,28 +48,28 @@ def test_the_standard_engine_stands_in_and_says_so(
 
 
 @pytest.mark.parametrize("change", [{"fallback": "never"}, {"device_is_binding": True}])
-def test_nothing_stands_in_where_that_is_not_wanted(
+def test_there_is_no_fallback_if_it_is_disabled(
     requested: TranscriptionEngineConfig, decoder: WorkerDecoder, change: dict[str, object]
 ):
     with pytest.raises(EngineUnavailable, match="cuda:7"):
         build_engine(replace(requested, **change), decoder=decoder)
 
 
-def test_nothing_stands_in_for_a_model_that_is_not_there(decoder: WorkerDecoder, tmp_path: Path):
+def test_there_is_no_fallback_for_a_missing_model(decoder: WorkerDecoder, tmp_path: Path):
     requested = TranscriptionEngineConfig(model=str(tmp_path / "nothing"), fallback="warn")
 
     with pytest.raises(EngineUnavailable, match="nothing"):
         build_engine(requested, decoder=decoder)
 
 
-def test_what_pins_the_configured_model_is_not_asked_of_a_rules_model(model: str):
+def test_the_pinned_revision_and_hash_do_not_apply_to_a_rules_model(model: str):
     requested = TranscriptionEngineConfig(revision="v1", weights_sha256="0" * 64, device="cpu")
     engines = Engines(requested)
 
     assert engines.engine(model).placement.model == model
 
 
-def test_one_engine_is_kept_and_its_loading_counted_once(
+def test_one_engine_is_kept_and_its_loading_time_counted_once(
     requested: TranscriptionEngineConfig, model: str
 ):
     engines = Engines(replace(requested, device="cpu"))
@@ -80,7 +80,7 @@ def test_one_engine_is_kept_and_its_loading_counted_once(
     assert engines.pop_load_s(engine) == 0
 
 
-def test_another_configuration_keeps_the_engine_unless_it_asks_for_another(model: str):
+def test_another_configuration_keeps_the_engine_unless_it_requests_another(model: str):
     requested = TranscriptionEngineConfig(model=model, device="cpu")
     engines = Engines(requested)
     engine = engines.engine(model)
@@ -91,14 +91,14 @@ def test_another_configuration_keeps_the_engine_unless_it_asks_for_another(model
     assert engines.engine(model).placement.batch_size == 3
 
 
-def test_an_unloaded_engine_is_gone_from_memory_and_comes_back_when_it_is_asked_for(
+def test_an_unloaded_engine_is_gone_from_memory_and_reloads_when_requested(
     caplog: pytest.LogCaptureFixture,
 ):
     requested = TranscriptionEngineConfig(engine_type="batch", device="cpu", precision="float32")
     engines, process = Engines(requested), psutil.Process()
     with caplog.at_level(logging.INFO, "thoth_watch.bootstrap.engines"):
         engines.engine("builtin")
-        engines.unload()  # what stays from here on are libraries
+        engines.unload()  # libraries stay in memory from here on
         loaded = weakref.ref(engines.engine("builtin"))
         full_bytes = process.memory_info().rss
         engines.unload()
@@ -107,12 +107,12 @@ def test_an_unloaded_engine_is_gone_from_memory_and_comes_back_when_it_is_asked_
     assert loaded() is None
     weights = (BUILTIN_MODEL / "model.safetensors").stat().st_size
     assert full_bytes - process.memory_info().rss > weights / 2
-    told = [record.event for record in caplog.records]  # type: ignore[attr-defined]
-    assert told == ["engine_loaded", "engine_unloaded"] * 2
+    events = [record.event for record in caplog.records]  # type: ignore[attr-defined]
+    assert events == ["engine_loaded", "engine_unloaded"] * 2
     assert engines.pop_load_s(engines.engine("builtin")) > 0
 
 
-def test_one_device_needs_no_process_and_a_flags_device_goes_before_the_list(tmp_path: Path):
+def test_one_device_needs_no_process_and_a_flags_device_overrides_the_list(tmp_path: Path):
     config = tmp_path / "config.yaml"
     config.write_text("engine: {devices: [cuda:0, cuda:1]}")
 
@@ -135,7 +135,7 @@ def test_several_engines_are_refused_in_each_of_several_launched_processes(
         devices_of(build_settings(config, {}, required=True))
 
 
-def test_engines_that_share_a_device_share_its_processors_and_have_names_of_their_own(
+def test_engines_on_one_device_share_the_cores_and_have_different_names(
     tmp_path: Path,
 ):
     config = tmp_path / "config.yaml"
@@ -144,4 +144,4 @@ def test_engines_that_share_a_device_share_its_processors_and_have_names_of_thei
     processes = engine_processes(settings, devices_of(settings))
 
     assert [name for name, _ in processes] == ["cpu (1 of 2)", "cpu (2 of 2)"]
-    assert {given[2] for _, given in processes} == {max(1, len(os.sched_getaffinity(0)) // 2)}
+    assert {args[2] for _, args in processes} == {max(1, len(os.sched_getaffinity(0)) // 2)}

@@ -1,4 +1,4 @@
-"""`from thoth_watch import ...`, as the README shows it."""
+"""The Python API, `from thoth_watch import ...`, as shown in the README."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TranscriptionEngineConfi
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("sound")
+    folder = tmp_path_factory.mktemp("audio")
     random = np.random.default_rng(0)
     for name in ("one.wav", "two.flac"):
         soundfile.write(folder / name, 0.2 * random.standard_normal(16_000), 16_000)
@@ -60,18 +60,16 @@ def test_the_three_classes_can_be_used_by_themselves(
     assert len(texts) == 1
 
 
-def test_silence_is_skipped_unless_it_is_to_be_heard(
-    config: TranscriptionEngineConfig, tmp_path: Path
-):
+def test_silence_is_skipped_unless_vad_is_off(config: TranscriptionEngineConfig, tmp_path: Path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(48_000), 16_000)
     engine = load_engine(config)
 
-    skipped, heard = (
+    skipped, transcribed = (
         engine.transcribe_batch([tmp_path / "silence.wav"], vad=vad)[0] for vad in ("auto", "off")
     )
 
     assert (skipped.skipped_s, skipped.verdict, skipped.text) == (3.0, "empty", "")
-    assert (heard.skipped_s, heard.n_tokens > 0) == (0.0, True)
+    assert (transcribed.skipped_s, transcribed.n_tokens > 0) == (0.0, True)
     with pytest.raises(ValueError, match="perhaps"):
         engine.transcribe_batch([tmp_path / "silence.wav"], vad="perhaps")
 
@@ -87,6 +85,6 @@ def test_importing_the_package_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_not_there_is_an_attribute_error():
+def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = thoth_watch.no_such_thing

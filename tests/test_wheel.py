@@ -1,4 +1,4 @@
-"""The wheel holds all that the program reads, and leads to a report as the README says."""
+"""The wheel contains all files of the program, and the README's commands work with it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_everything_that_is_no_code_is_in_the_wheel_too(wheel: Path):
-    held = set(zipfile.ZipFile(wheel).namelist())
+def test_the_wheel_contains_the_data_files(wheel: Path):
+    names = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "thoth_watch"
     wanted = {
         f"thoth_watch/{path.relative_to(package)}"
@@ -42,8 +42,8 @@ def test_everything_that_is_no_code_is_in_the_wheel_too(wheel: Path):
         for path in units.rglob("*")
         if path.is_file()
     }
-    assert wanted <= held
-    assert not any(name.startswith(("tests/", "docs/")) for name in held)
+    assert wanted <= names
+    assert not any(name.startswith(("tests/", "docs/")) for name in names)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_everything_that_is_no_code_is_in_the_wheel_too(wheel: Path):
 def test_the_readme_leads_from_a_wheel_to_a_report_in_under_ten_commands(
     wheel: Path, tmp_path: Path, dependencies: str
 ):
-    """In an environment of its own; fetched: the dependencies come from the package registry."""
+    """Run the quick start in a new environment; `fetched`: with dependencies from the registry."""
     start = (
         (ROOT / "README.md").read_text().partition("\n## Quick start\n")[2].partition("\n## ")[0]
     )
@@ -80,7 +80,7 @@ def test_the_readme_leads_from_a_wheel_to_a_report_in_under_ten_commands(
             "PATH": f"{home}/bin{os.pathsep}{os.environ['PATH']}",
             "HOME": str(tmp_path),
             "HF_HUB_OFFLINE": "1",
-            "THOTH_WATCH_ENGINE_MODEL": "builtin",  # instead of the proposed one, which is fetched
+            "THOTH_WATCH_ENGINE_MODEL": "builtin",  # instead of the proposed model, which would be downloaded
         },
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Drop recordings into a folder, find transcripts beside them and a row per run in SQLite.
+"""Transcribe audio files dropped into a folder; write transcripts next to them and one row per run to SQLite.
 
 As a library::
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch only when an engine is asked for, so that `thoth-watch --help` stays quick."""
+    """Import torch only when an engine is requested, so that `thoth-watch --help` stays fast."""
     if name in __all__:
         return getattr(import_module("thoth_watch.library"), name)
     raise AttributeError(f"module 'thoth_watch' has no attribute {name!r}")

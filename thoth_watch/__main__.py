@@ -1,4 +1,4 @@
-"""`python -m thoth_watch` and `thoth-watch`."""
+"""Entry point of `python -m thoth_watch` and `thoth-watch`."""
 
 from thoth_watch.cli import main
 

@@ -1,4 +1,4 @@
-"""The engines for use from Python: as the program's own, with its decoder built in."""
+"""The engines for use from Python, with the decoder of the program."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = [
     "load_engine",
 ]
 
-# adapters do not know each other, so these are put in here
+# adapters do not import each other, so these defaults are set here
 WhisperTranscriptionEngine.default_decoder = staticmethod(build_decoder)
 WhisperTranscriptionEngine.default_voice = LazyVoiceActivityDetector
 
 
 def load_engine(config: TranscriptionEngineConfig | None = None) -> WhisperTranscriptionEngine:
-    """The engine that the configuration asks for, loaded; `transcribe_batch(paths)` is its use.
+    """Load the requested engine; `transcribe_batch(paths)` then transcribes files.
 
-    Raises EngineUnavailable where it cannot be had and `config.fallback` lets nothing stand in.
+    Raises EngineUnavailable if the engine is unavailable and `config.fallback` allows no fallback.
     """
-    asked = config or TranscriptionEngineConfig()
-    return build_engine(asked, decoder=build_decoder(), voice=LazyVoiceActivityDetector())
+    requested = config or TranscriptionEngineConfig()
+    return build_engine(requested, decoder=build_decoder(), voice=LazyVoiceActivityDetector())

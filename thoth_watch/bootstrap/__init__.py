@@ -1,4 +1,4 @@
-"""The only place that picks adapters. Heavy ones are imported inside the functions that build them."""
+"""The only package that selects adapters. Heavy ones are imported inside the functions that build them."""
 
 from thoth_watch.bootstrap.dispatchers import build_wire
 from thoth_watch.bootstrap.engine_benchmark import TargetProcess, ThothTarget

@@ -1,4 +1,4 @@
-"""Which devices of this machine get an engine."""
+"""Selects the devices of this machine that get an engine."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def devices_of(settings: Settings) -> tuple[str, ...]:
-    """The devices to work on; where there is one, its engine lives in this process.
+    """Return the devices to use; with a single device, its engine runs in this process.
 
-    A device that a flag names goes before the configuration's list; workers elsewhere have one each.
-    Raises EngineUnavailable for several devices in a process that a launcher started as one of several.
+    A device named by a flag takes precedence over the configuration's list; a Celery worker uses one
+    device. Raises EngineUnavailable for several devices in one of several processes of a launcher.
     """
-    asked = settings.devices
-    if asked is None or settings.engine.device_is_binding or settings.dispatch.is_celery:
+    requested = settings.devices
+    if requested is None or settings.engine.device_is_binding or settings.dispatch.is_celery:
         return (settings.engine.device,)
-    devices = _gpus() or (settings.engine.device,) if asked == ("auto",) else asked
+    devices = _gpus() or (settings.engine.device,) if requested == ("auto",) else requested
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     if len(devices) > 1 and n_launched > 1:
         raise EngineUnavailable(
-            f"a launcher started {n_launched} processes, and engine.devices asks each for"
+            f"engine.devices: a launcher started {n_launched} processes, and each would start"
             f" {len(devices)} engines; start thoth-watch once, without the launcher"
         )
     return devices
@@ -34,13 +34,13 @@ def devices_of(settings: Settings) -> tuple[str, ...]:
 def engine_processes(
     settings: Settings, devices: tuple[str, ...]
 ) -> list[tuple[str, tuple[Any, ...]]]:
-    """A name for each device's process, and what it is started with; processors are shared out."""
+    """Return the name and the arguments of the process for each device; CPU cores are divided."""
     n_threads = max(1, len(os.sched_getaffinity(0)) // len(devices))
-    times, found = Counter(devices), Counter[str]()
+    totals, counts = Counter(devices), Counter[str]()
     processes: list[tuple[str, tuple[Any, ...]]] = []
     for device in devices:
-        found[device] += 1
-        name = f"{device} ({found[device]} of {times[device]})" if times[device] > 1 else device
+        counts[device] += 1
+        name = f"{device} ({counts[device]} of {totals[device]})" if totals[device] > 1 else device
         processes.append((name, (settings, device, n_threads)))
     return processes
 

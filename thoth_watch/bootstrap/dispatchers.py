@@ -1,4 +1,4 @@
-"""Who works on a ledger, and who carries its batches out."""
+"""Builds the ledger, the dispatcher's lock, the Celery dispatcher and the cache."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.settings import Settings
 
-MONITOR_INTERVAL_S = 1.0  # between looks after what is elsewhere
+MONITOR_INTERVAL_S = 1.0  # between two checks of the workers
 
 
 @contextmanager
 def dispatcher_lock(settings: Settings) -> Iterator[Callable[[], None]]:
-    """Be the one process that looks and forms batches on this ledger; gives what checks that it still is.
+    """Hold the lock of the only process that scans and forms batches for this ledger.
 
-    Raises TryLater where another is: on this machine for SQLite, on any for a server.
+    Yields a function that checks that the lock is still held. Raises RetryLater if another process
+    holds it: on this machine for SQLite, on any machine for a server.
     """
     from thoth_watch.infrastructure.ledger import lock_path
     from thoth_watch.infrastructure.ledger.postgresql_server import DispatcherLock
@@ -35,7 +36,7 @@ def dispatcher_lock(settings: Settings) -> Iterator[Callable[[], None]]:
 
 
 def open_ledger(settings: Settings) -> SqlLedger:
-    """The ledger, with as much patience with deadly files as is configured."""
+    """Open the ledger with the configured limit of worker deaths per file."""
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     if not settings.dispatch.is_celery:
@@ -44,7 +45,7 @@ def open_ledger(settings: Settings) -> SqlLedger:
 
 
 def build_wire(settings: Settings) -> CeleryQueue:
-    """What carries batches' numbers to workers."""
+    """Build the queue that sends batch numbers to the workers."""
     from thoth_watch.infrastructure.dispatch.celery_app import create_app
     from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
 
@@ -52,7 +53,7 @@ def build_wire(settings: Settings) -> CeleryQueue:
 
 
 def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
-    """Workers elsewhere, by Celery."""
+    """Build the dispatcher that sends batches to Celery workers."""
     from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
     from thoth_watch.infrastructure.service.clock import SystemClock
 
@@ -67,7 +68,7 @@ def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
 
 
 def build_cache(settings: Settings) -> TranscriptCache | None:
-    """The configured transcript cache."""
+    """Build the configured transcript cache; None if there is none."""
     if settings.cache.url is None:
         return None
     from thoth_watch.infrastructure.cache import RedisCache

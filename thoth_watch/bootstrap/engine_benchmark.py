@@ -1,4 +1,4 @@
-"""Ways of transcribing, each timed in a process of its own, so that its seconds and memory are its own."""
+"""Runs each benchmark target in its own process, so that its time and memory are measured alone."""
 
 from __future__ import annotations
 
@@ -29,24 +29,22 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when the libra
 
 
 class BenchmarkTarget(Protocol):
-    """A loaded way of transcribing."""
+    """A loaded program or engine to benchmark."""
 
     precision: str
-    device: str  # its name
+    device: str  # name of the device
     on_gpu: bool
-    batch_size: (
-        int  # windows that share a forward pass, at most; 1 of programs that are only compared
-    )
+    batch_size: int  # maximum windows per forward pass; 1 for other programs
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
-        """Each file's text, in order, and the wall seconds of stages."""
+        """Return the text of each file, in order, and the wall seconds of the stages."""
 
 
 class ThothTarget:
-    """This program's way through named files, as `thoth-watch transcribe` goes it."""
+    """Transcribes named files in the same way as `thoth-watch transcribe`."""
 
     def __init__(self, config: Path | None, overrides: Mapping[str, Any]) -> None:
-        """config, overrides: see build_settings. Raises EngineUnavailable; nothing stands in."""
+        """Load the engine. config, overrides: see build_settings. Raises EngineUnavailable; no fallback."""
         never = {"engine.fallback": "never", "transcript.formats": ["txt"]}
         self._settings = build_settings(config, {**overrides, **never}, required=False)
         self._decoder = build_decoder(self._settings.audio)
@@ -58,7 +56,7 @@ class ThothTarget:
         self.batch_size = placement.batch_size
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
-        """See Way. Raises ThothError, naming a file that cannot be transcribed."""
+        """Return the texts and stage seconds. Raises ThothError with the file that failed."""
         from thoth_watch.application.transcribe_files import TranscribeFiles
         from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
@@ -87,13 +85,13 @@ class ThothTarget:
 
 
 class _Stopwatch:
-    """Passes every call on, and adds up the seconds that they take."""
+    """Forwards every call and adds up the seconds that the calls take."""
 
     def __init__(self, inner: Any) -> None:
         self._inner, self.seconds = inner, 0.0
 
     def __getattr__(self, name: str) -> Any:
-        """The inner one's method, timed."""
+        """Return the wrapped object's method, timed."""
         method = getattr(self._inner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -107,16 +105,17 @@ class _Stopwatch:
 
 
 class TargetProcess:
-    """A way in a process of its own; `run` makes one pass over files."""
+    """A benchmark target in its own process; `run` makes one pass over files."""
 
     def __init__(self, build: Callable[[], BenchmarkTarget], *, threads: int | None = None) -> None:
-        """build: what makes the way there (it is pickled). threads: None leaves them to the libraries.
+        """Start the process and wait until its target is built.
 
-        Raises what building raises, as EngineUnavailable if it is no ThothError.
+        build: creates the target in that process (it is pickled). threads: None: the libraries' own
+        number. Raises the error of `build`, as EngineUnavailable if it is not a ThothError.
         """
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, build), daemon=False)
+        self._pipe, child_pipe = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child_pipe, build), daemon=False)
         before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         if threads is not None:
             os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
@@ -127,17 +126,17 @@ class TargetProcess:
                 os.environ.pop(name, None)
                 if value is not None:
                     os.environ[name] = value
-        theirs.close()
+        child_pipe.close()
         self.facts: dict[str, Any] = self._receive()
 
     def run(self, files: Sequence[Path]) -> BenchmarkPass:
         """Transcribe the files once."""
         self._pipe.send(list(files))
-        done: BenchmarkPass = self._receive()
-        return done
+        result: BenchmarkPass = self._receive()
+        return result
 
     def close(self) -> int:
-        """End the process; its peak resident memory in bytes, 0 where it has ended by itself."""
+        """End the process and return its peak resident memory in bytes; 0 if it has already ended."""
         if not self._process.is_alive():
             return 0
         self._pipe.send(None)
@@ -147,14 +146,16 @@ class TargetProcess:
 
     def _receive(self) -> Any:
         try:
-            said = self._pipe.recv()
+            message = self._pipe.recv()
         except EOFError:
             self._process.join()
-            raise EngineUnavailable("the process that was timed died; was memory short?") from None
-        if isinstance(said, Exception):
+            raise EngineUnavailable(
+                "the benchmark process died, perhaps because memory was short"
+            ) from None
+        if isinstance(message, Exception):
             self._process.join()
-            raise said
-        return said
+            raise message
+        return message
 
 
 def _serve(pipe: Connection, build: Callable[[], BenchmarkTarget]) -> None:
@@ -162,36 +163,36 @@ def _serve(pipe: Connection, build: Callable[[], BenchmarkTarget]) -> None:
 
     try:
         started, cpu = time.monotonic(), _cpu_s()
-        way = build()
+        target = build()
         pipe.send(
             {
                 "load_s": time.monotonic() - started,
                 "load_cpu_s": _cpu_s() - cpu,
-                "precision": way.precision,
-                "device": way.device,
-                "on_gpu": way.on_gpu,
-                "batch_size": way.batch_size,
+                "precision": target.precision,
+                "device": target.device,
+                "on_gpu": target.on_gpu,
+                "batch_size": target.batch_size,
             }
         )
         while (files := pipe.recv()) is not None:
             started, cpu = time.monotonic(), _cpu_s()
-            texts, stages = way.transcribe(files)
+            texts, stages = target.transcribe(files)
             pipe.send(BenchmarkPass(_cpu_s() - cpu, time.monotonic() - started, stages, texts))
         pipe.send(peak_rss_bytes())
     except ThothError as error:
         pipe.send(error)
-    except Exception as error:  # noqa: BLE001 - told to the process that asked
+    except Exception as error:  # noqa: BLE001 - sent to the parent process
         pipe.send(EngineUnavailable(f"{type(error).__name__}: {error}"))
 
 
 def _cpu_s() -> float:
-    """Processor seconds of this process and of those that it has started, ended or not."""
+    """Return the CPU seconds of this process and of its child processes, running or ended."""
     import psutil
 
-    me = psutil.Process()
-    own = me.cpu_times()
+    process = psutil.Process()
+    own = process.cpu_times()
     total = own.user + own.system + own.children_user + own.children_system
-    for child in me.children(recursive=True):
+    for child in process.children(recursive=True):
         try:
             spent = child.cpu_times()
         except psutil.NoSuchProcess:

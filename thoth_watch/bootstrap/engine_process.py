@@ -1,4 +1,4 @@
-"""What a process for one device is put together from: ledger, decoder, engine, publishing."""
+"""Builds what an engine process needs: ledger, decoder, engine and publishing."""
 
 from __future__ import annotations
 
@@ -32,20 +32,22 @@ LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 def run_engine_process(
     connection: Connection, settings: Settings, device: str, n_threads: int
 ) -> None:
-    """Carry out batches with the configured engine on one device, until the parent lets go.
+    """Process batches with the configured engine on one device until the parent closes the connection.
 
-    n_threads: of the processor, that torch computes with.
+    n_threads: CPU threads that torch uses.
     """
     from thoth_watch.infrastructure.dispatch.engine_process import serve_batches
 
     for name in LAUNCHERS:
-        os.environ.pop(name, None)  # one process, with one device: there is no group
+        os.environ.pop(
+            name, None
+        )  # a single process with one device is not part of a process group
     os.environ.setdefault("OMP_NUM_THREADS", str(n_threads))  # read when torch is imported
     serve_batches(connection, partial(_build, settings, device))
 
 
 def _build(settings: Settings, device: str, parent: ParentConnection) -> TranscribeBatch:
-    """Load and try the engine first of all. Raises EngineUnavailable."""
+    """Load and check the engine, then build the rest. Raises EngineUnavailable."""
     from thoth_watch.application.check_engine import check_engine
     from thoth_watch.infrastructure.audio.tone import one_second_tone
     from thoth_watch.infrastructure.dispatch.engine_process import ParentProgress
@@ -69,7 +71,7 @@ def _build(settings: Settings, device: str, parent: ParentConnection) -> Transcr
 
 
 def build_publish(settings: Settings, ledger: Ledger, clock: Clock) -> PublishTranscript:
-    """From a result to files beside the recording."""
+    """Build the use case that publishes results as transcript files."""
     from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
@@ -93,9 +95,9 @@ def build_transcribe_batch(
     leases: Leases | None = None,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> TranscribeBatch:
-    """One batch at a time, with the engines of this process.
+    """Build the use case that transcribes one batch at a time with the engines of this process.
 
-    leases: of a ledger that workers elsewhere share. is_stopping: then no other file is begun.
+    leases: of a ledger shared by Celery workers. is_stopping: when true, no further file starts.
     """
     from thoth_watch.application.known_results import KnownResults
     from thoth_watch.application.transcribe_batch import TranscribeBatch

@@ -1,4 +1,4 @@
-"""The decoder, the samples and the engine that is asked for, or the one that may stand in."""
+"""Builds decoders, speaker diarization and the requested engine or its fallback."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SAMPLES = Path(__file__).parents[1] / "builtin" / "samples"
 
 
 def build_decoder(audio: AudioConfig | None = None) -> WorkerDecoder:
-    """The decoder, with its worker process started on first use."""
+    """Build the decoder; its worker process starts on first use."""
     from thoth_watch.infrastructure.audio import WorkerDecoder
 
     return WorkerDecoder(audio or AudioConfig())
 
 
 def audio_file(path: Path) -> AudioFile:
-    """The recording that a person named, links followed. Raises AudioError."""
+    """Return the audio file that the user named, following symlinks. Raises AudioError."""
     from thoth_watch.infrastructure.audio import audio_file as resolve_file
 
     return resolve_file(path)
@@ -53,11 +53,11 @@ def build_engine(
     decoder: WorkerDecoder | None = None,
     voice: VoiceActivityDetector | None = None,
 ) -> WhisperTranscriptionEngine:
-    """The engine asked for, or the standard engine on the CPU where the policy lets it stand in.
+    """Build the requested engine, or the standard engine on the CPU if the policy allows a fallback.
 
     decoder, voice: for its `transcribe_batch`.
-    Raises EngineUnavailable: always for a model that cannot be had or a device named on the
-    command line, else where `fallback: never`.
+    Raises EngineUnavailable: always if the model is unavailable or the device was named on the
+    command line, otherwise only with `fallback: never`.
     """
     from thoth_watch.infrastructure.models import check_hub, is_cached
     from thoth_watch.infrastructure.whisper import ENGINES
@@ -74,7 +74,7 @@ def build_engine(
     except EngineUnavailable as error:
         if config.fallback == FallbackPolicy.NEVER or config.device_is_binding:
             raise
-        instead = replace(config, engine_type="standard", device="cpu", precision="float32")
+        fallback_config = replace(config, engine_type="standard", device="cpu", precision="float32")
         fallback = Fallback(
             what="engine",
             requested=f"{config.engine_type} on {config.device} in {config.precision}",
@@ -82,19 +82,23 @@ def build_engine(
             reason=str(error),
         )
         log.warning(
-            "the engine asked for cannot be had; the standard engine on the CPU stands in",
+            "requested engine unavailable; falling back to the standard engine on the CPU",
             extra={"event": "fallback", "why": str(error)},
         )
         return ENGINES[EngineType.STANDARD](
-            instead, decoder=decoder, voice=voice, builtin=BUILTIN_MODEL, fallbacks=(fallback,)
+            fallback_config,
+            decoder=decoder,
+            voice=voice,
+            builtin=BUILTIN_MODEL,
+            fallbacks=(fallback,),
         )
 
 
 def build_diarization(settings: Settings) -> SpeakerDiarization | None:
-    """What tells speakers apart, loaded; None where no recording is to be treated so.
+    """Load speaker diarization; None if neither the configuration nor a rule enables it.
 
-    Raises ConfigError where the extra `diarize` or the pipeline is missing, EngineUnavailable where
-    the hub that has it cannot be reached.
+    Raises ConfigError if the extra `diarize` or the pipeline is missing, EngineUnavailable if the
+    hub cannot be reached.
     """
     requested = [
         settings.file_options.diarize,
@@ -113,7 +117,7 @@ def build_diarization(settings: Settings) -> SpeakerDiarization | None:
 
 
 class Engines:
-    """Keeps the engine in use loaded; one that is asked for otherwise takes its place."""
+    """Keeps one engine loaded; a request for another model or configuration replaces it."""
 
     def __init__(self, requested: TranscriptionEngineConfig) -> None:
         self._requested = requested
@@ -121,21 +125,23 @@ class Engines:
         self._is_load_reported = False
 
     def reconfigure(self, requested: TranscriptionEngineConfig) -> None:
-        """From now on engines as another configuration asks; one that it asks for too stays loaded."""
+        """Use another configuration from now on; the loaded engine stays if it still matches."""
         self._requested = requested
 
     @property
     def requested(self) -> TranscriptionEngineConfig:
-        """The engine as configured."""
+        """Return the configured engine."""
         return self._requested
 
     def engine(self, model: str) -> TranscriptionEngine:
-        """The engine for that model, loaded if it is not. Raises EngineUnavailable."""
+        """Return the engine for that model, loading it if necessary. Raises EngineUnavailable."""
         config = self._requested
-        if model != config.model:  # a rule's: what was said of the other one is not its own
+        if (
+            model != config.model
+        ):  # set by a rule: the pinned revision and hash belong to the configured model
             config = replace(config, model=model, revision=None, weights_sha256=None)
         if self._loaded is None or self._loaded[0] != config:
-            self._loaded = None  # frees the other one first
+            self._loaded = None  # frees the memory before the next engine is loaded
             self._loaded = (config, build_engine(config))
             self._is_load_reported = False
             placement = self._loaded[1].placement
@@ -152,7 +158,7 @@ class Engines:
         return self._loaded[1]
 
     def unload(self) -> None:
-        """Forget the loaded engine and give its memory back; `engine` loads it again."""
+        """Unload the engine and release its memory; `engine` loads it again."""
         if self._loaded is None:
             return
         from thoth_watch.infrastructure.whisper.unloading import release_memory
@@ -161,12 +167,12 @@ class Engines:
         self._loaded = None
         release_memory()
         log.info(
-            "engine unloaded, as nothing was to be done; the next batch loads it again",
+            "engine unloaded after being idle; it reloads with the next batch",
             extra={"event": "engine_unloaded", "model": model},
         )
 
     def pop_load_s(self, engine: TranscriptionEngine) -> float:
-        """Seconds that loading it took, the first time it is asked; 0 afterwards."""
+        """Return the seconds that loading the engine took; 0 from the second call on."""
         if self._is_load_reported:
             return 0.0
         self._is_load_reported = True
@@ -174,13 +180,13 @@ class Engines:
 
 
 class LazyVoiceActivityDetector:
-    """Voice activity, loaded when the first recording asks for it."""
+    """Voice activity detection whose model is loaded on first use."""
 
     def __init__(self) -> None:
         self._loaded: VoiceActivityDetector | None = None
 
     def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
-        """Where somebody speaks, in seconds."""
+        """Return the spans of speech, in seconds."""
         if self._loaded is None:
             from thoth_watch.infrastructure.voice import SileroVoiceActivity
 

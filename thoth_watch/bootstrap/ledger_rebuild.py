@@ -1,4 +1,4 @@
-"""A new ledger from what lies in the inboxes, when the old one is lost."""
+"""Rebuilds a lost ledger from the recordings and transcripts in the inboxes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """What a new ledger was made of."""
+    """The result of a rebuild."""
 
-    old: Path | None  # where the one before it lies now
+    old: Path | None  # where the previous ledger was moved
     adopted: int  # recordings that are DONE
-    left: int  # recordings without a transcript that says it is ours
+    left: int  # recordings without a transcript written by thoth-watch
 
 
 def rebuild_ledger(settings: Settings) -> RebuildResult:
-    """Put the ledger aside and make one from the inboxes, adopting the transcripts that say they are ours.
+    """Move the ledger aside and create one from the inboxes, adopting transcripts of thoth-watch.
 
-    Raises TryLater where another process works on it, or an inbox cannot be read whole.
+    Raises RetryLater if another process uses the ledger, or an inbox cannot be scanned completely.
     """
     from thoth_watch.application.destination import destination_of
     from thoth_watch.infrastructure.audio.safe_open import sha256_of
@@ -36,19 +36,19 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
     from thoth_watch.infrastructure.service.lock import ProcessLock
     from thoth_watch.infrastructure.settings.languages import LANGUAGES
 
-    find, now, adopted, left = file_options_resolver(settings), SystemClock().now(), 0, 0
+    resolve, now, adopted, left = file_options_resolver(settings), SystemClock().now(), 0, 0
     with ProcessLock(lock_path(settings.ledger_url)):
-        looks = [build_inbox(inbox).scan() for inbox in settings.inboxes]
-        for scan in looks:
+        scans = [build_inbox(inbox).scan() for inbox in settings.inboxes]
+        for scan in scans:
             if scan.problem:
                 raise RetryLater(scan.problem)
         old = maintenance.move_aside(settings.ledger_url, now=now)
         with SqlLedger.open(settings.ledger_url) as ledger:
-            for file in (file for scan in looks for file in scan.files):
-                file_options = find(file)
+            for file in (file for scan in scans for file in scan.files):
+                file_options = resolve(file)
                 try:
                     sha256 = sha256_of(file)
-                except AudioError:  # it changes, or cannot be read: the daemon will say so
+                except AudioError:  # it changes or is unreadable: the daemon will report it
                     left += 1
                     continue
                 folder, below = destination_of(file, file_options)

@@ -1,4 +1,4 @@
-"""The configuration, and what follows from it for one file, one inbox and every transcript."""
+"""Loads the settings, and derives from them file options, inboxes, time limits and provenance."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from thoth_watch.infrastructure.inbox import FolderInbox
     from thoth_watch.infrastructure.settings import Settings
 
-DEMO_NOTICE = "the builtin model is a demonstration: it knows 159 English words"
+DEMO_NOTICE = "the builtin model is for demonstration only: it knows 159 English words"
 
 
 def build_settings(
     config: Path | None, overrides: Mapping[str, Any], *, required: bool
 ) -> Settings:
-    """Settings from flags, environment, file and defaults.
+    """Load the settings from flags, environment, file and defaults.
 
-    The file is `config`, else THOTH_WATCH_CONFIG, else ./config.yaml. Raises ConfigError; also
-    where a file is required and there is none.
+    The file is `config`, else THOTH_WATCH_CONFIG, else, if `required`, ./config.yaml. Raises
+    ConfigError, also if a file is required and does not exist.
     """
     from thoth_watch.infrastructure.settings import load
 
@@ -36,13 +36,14 @@ def build_settings(
         path = Path("config.yaml")
         if not path.exists():
             raise ConfigError(
-                "no configuration: there is no config.yaml in this folder; give one with -c FILE"
+                "no configuration: there is no config.yaml in this folder; name one with -c FILE, or"
+                " create one with `thoth-watch init`"
             )
     return load(path, overrides, os.environ)
 
 
 def builtin_note(settings: Settings) -> str | None:
-    """What a user of the demonstration model must be told; None for any other model."""
+    """Return a note for users of the demonstration model; None for any other model."""
     if settings.engine.model != "builtin":
         return None
     origin = settings.origins.get("engine.model")
@@ -54,14 +55,14 @@ def builtin_note(settings: Settings) -> str | None:
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
-    """What every transcript says of the program that made it."""
-    said: dict[str, Any] = {"program": "thoth-watch", "version": __version__}
+    """Return what every transcript records about the program that made it."""
+    program: dict[str, Any] = {"program": "thoth-watch", "version": __version__}
     note = builtin_note(settings)
-    return {**said, "note": note} if note else said
+    return {**program, "note": note} if note else program
 
 
 def build_inbox(settings_of_inbox: Any) -> FolderInbox:
-    """The folder as the configuration describes it."""
+    """Build an inbox from its settings."""
     from thoth_watch.infrastructure.inbox import FolderInbox
 
     return FolderInbox(
@@ -74,18 +75,21 @@ def build_inbox(settings_of_inbox: Any) -> FolderInbox:
 
 
 def file_options_resolver(settings: Settings) -> Callable[[AudioFile], FileOptions]:
-    """What the configuration's rules say about a file."""
+    """Return a function that resolves the options of a file from the configuration's rules."""
 
-    def find(file: AudioFile) -> FileOptions:
+    def resolve(file: AudioFile) -> FileOptions:
         return resolve_file_options(
             file.relative, default=settings.file_options, rules=settings.rules
         )
 
-    return find
+    return resolve
 
 
 def quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
-    """When the quiet hours that it is in end, as this machine's clock shows them."""
+    """Return a function that returns when the current quiet hours end, or None.
+
+    Quiet hours are in the local time of this machine.
+    """
 
     def until(now: datetime) -> datetime | None:
         return settings.quiet_hours.until(now.astimezone())
@@ -94,7 +98,7 @@ def quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
 
 
 def batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
-    """Whether a batch that works since so many seconds may take up another file."""
+    """Return a function that, given a batch's running time in seconds, allows another file or not."""
     limit_s, quiet_until = settings.batch.max_batch_s, quiet_hours(settings)
 
     def may_start_file(batch_s: float) -> bool:

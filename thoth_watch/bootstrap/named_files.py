@@ -1,4 +1,4 @@
-"""Transcription of the files that a person named: no inbox, no ledger."""
+"""Builds the transcription of files that the user names, without inbox or ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterator[TranscribeFiles]:
-    """Transcription of named files with the configured engine. Raises EngineUnavailable, ConfigError."""
+    """Build the transcription of named files with the configured engine.
+
+    Raises EngineUnavailable, ConfigError.
+    """
     from thoth_watch.application.transcribe_files import TranscribeFiles
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
 

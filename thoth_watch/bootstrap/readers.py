@@ -1,4 +1,4 @@
-"""What is asked of the ledger and of this machine, for people and for other programs."""
+"""Reads the ledger and this machine for reports, metrics and model recommendations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def this_machine() -> Machine:
-    """What decides which model suits."""
+    """Return the memory and cores of this machine, from which a model is recommended."""
     import psutil
     import torch
 
@@ -31,7 +31,7 @@ def this_machine() -> Machine:
 
 
 def build_report(settings: Settings, *, since: datetime | None) -> str:
-    """The page of a ledger's past. Raises ModuleNotFoundError without the extra `report`."""
+    """Render the report page of a ledger. Raises ModuleNotFoundError without the extra `report`."""
     from thoth_watch.infrastructure.ledger import LedgerReader
     from thoth_watch.infrastructure.reporting import render_report
 
@@ -41,13 +41,13 @@ def build_report(settings: Settings, *, since: datetime | None) -> str:
 
 
 def ledger_stats_reader(settings: Settings) -> Callable[[], LedgerStats]:
-    """What looks up the numbers of now."""
+    """Return a function that reads the current totals of the ledger."""
     from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
     from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
-    def find() -> LedgerStats:
+    def read() -> LedgerStats:
         holder = lock_holder_pid(lock_path(settings.ledger_url))
         with LedgerReader.open(settings.ledger_url) as reader:
             return reader.ledger_stats(is_working=holder is not None)
 
-    return find
+    return read

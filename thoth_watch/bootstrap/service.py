@@ -1,4 +1,4 @@
-"""The daemon and the drain, put together over inboxes and ledger."""
+"""Builds the main loop of the daemon and of `once`."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_S = 15.0  # between looks where no event can be trusted
+POLL_S = 15.0  # between two scans if a watcher polls
 
 
 class NullProgress:
-    """Progress shown to nobody."""
+    """Progress that is not displayed."""
 
     def begin(self, *, files: int, audio_s: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, audio_s: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finished(self, path: Path, state: object, reason: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def do_nothing() -> None:
-    """Do it."""
+    """Do nothing; a callback for steps that a configuration does not need."""
 
 
 @contextmanager
@@ -71,12 +71,13 @@ def build_service(
     reread: Callable[[], None] | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], StopReason]]:
-    """What runs the daemon (or, with drain, the oneshot) over the inboxes, holding the ledger's lock.
+    """Yield a function that runs the main loop (with `drain` until the backlog is empty).
 
-    engines: those of the configuration before this one. reread reads the configuration again on
-    SIGHUP; where it raises ConfigError the old one stays. on_ready: the engine is there and tried.
-    Raises TryLater where another process has it, LedgerBroken for a ledger that is not ours, and
-    ConfigError where speakers are to be told apart and what does it is missing.
+    The ledger's lock is held meanwhile. engines: loaded under the previous configuration. reread
+    reads the configuration again on SIGHUP; if it raises ConfigError, the old one stays in effect.
+    on_ready is called after the engine was loaded and checked.
+    Raises RetryLater if another process holds the lock, LedgerBroken for a foreign or damaged
+    ledger, and ConfigError if diarization is enabled but not installed.
     """
     from thoth_watch.application.serve import Serve, ServePolicy, StopReason
     from thoth_watch.infrastructure.dispatch.local_dispatcher import LocalDispatcher
@@ -100,7 +101,7 @@ def build_service(
         stack.callback(decoder.close)
         folder_watcher = stack.enter_context(
             WatchdogWatcher(
-                # a drain sees the whole once more before it ends, and its own transcripts would ring
+                # a drain ends with a full scan; events of its own transcripts would only trigger more
                 [] if drain else [(i.path, i.recursive, i.watcher) for i in settings.inboxes],
                 suffixes=_watched_suffixes(settings),
             )
@@ -148,10 +149,10 @@ def build_service(
             manager.ready()
 
         def run() -> StopReason:
-            ending = serve.run(should_stop=stop)
-            if ending is not StopReason.RELOAD:
+            stop_reason = serve.run(should_stop=stop)
+            if stop_reason is not StopReason.RELOAD:
                 manager.stopping()
-            return ending
+            return stop_reason
 
         watches, movers = _inboxes(settings, ledger=ledger, decoder=decoder, clock=clock)
         serve = Serve(
@@ -192,7 +193,7 @@ def _rescan_s(settings: Settings, *, is_polling: bool) -> float:
 
 
 def _watched_suffixes(settings: Settings) -> set[str]:
-    """Endings of the files whose coming and going is worth a look."""
+    """Return the file name suffixes whose events trigger a scan."""
     sentinels = {inbox.sentinel for inbox in settings.inboxes if inbox.sentinel}
     return sentinels | {e for inbox in settings.inboxes for e in inbox.extensions}
 
@@ -200,7 +201,7 @@ def _watched_suffixes(settings: Settings) -> set[str]:
 def _inboxes(
     settings: Settings, *, ledger: SqlLedger, decoder: WorkerDecoder, clock: Clock
 ) -> tuple[list[WatchInbox], list[MoveFinished]]:
-    """What looks at each inbox, and what moves the recordings that are done, where that is asked."""
+    """Build the watch of each inbox, and the archive of its finished recordings if configured."""
     from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.inbox.local_files import LocalFiles
@@ -227,7 +228,10 @@ def _inboxes(
 
 
 def _engine_loader(settings: Settings, engines: Engines, *, is_checked: bool) -> Callable[[], None]:
-    """What loads the configured engine and tries it. Raises EngineUnavailable."""
+    """Return a function that loads the configured engine and checks it.
+
+    The function raises EngineUnavailable.
+    """
     from thoth_watch.application.check_engine import check_engine
     from thoth_watch.infrastructure.audio.tone import one_second_tone
 
@@ -242,7 +246,7 @@ def _engine_loader(settings: Settings, engines: Engines, *, is_checked: bool) ->
 def _record_failed_load(
     load: Callable[[], None], settings: Settings, ledger: Ledger, clock: Clock
 ) -> Callable[[], None]:
-    """What loads engines, and leaves a run row where one cannot be had."""
+    """Return a function that loads engines and records a run row if one is unavailable."""
     from thoth_watch.infrastructure.service.process import host_name
 
     def load_or_record() -> None:
@@ -260,7 +264,7 @@ def _record_failed_load(
 def _reload_check(
     stop: StopFlag, reread: Callable[[], None] | None, manager: SystemdNotifier
 ) -> Callable[[], bool]:
-    """Whether SIGHUP came and the configuration, read again, is a good one."""
+    """Return a function that is true after a SIGHUP if the new configuration is valid."""
 
     def check() -> bool:
         if reread is None or not stop.take_reload_request():
@@ -269,7 +273,7 @@ def _reload_check(
             reread()
         except ConfigError as error:
             log.warning(
-                "the new configuration is refused, the old one stays",
+                "new configuration rejected; the old one stays in effect",
                 extra={"event": "reload_refused", "error": str(error)},
             )
             return False

@@ -1,4 +1,4 @@
-"""A worker that carries out batches for a dispatcher elsewhere, put together over ledger, queue and engine."""
+"""Builds the Celery worker, which processes batches of a dispatcher on another machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def run_worker(settings: Settings, *, name: str) -> int:
-    """Work for the dispatcher of this configuration until SIGTERM; the exit code.
+    """Process batches of this configuration's dispatcher until SIGTERM; return the exit code.
 
-    Raises ConfigError where the configuration has no workers elsewhere.
+    Raises ConfigError if the configuration does not use Celery.
     """
     if not settings.dispatch.is_celery or settings.dispatch.broker is None:
         raise ConfigError(
-            "this configuration has no workers elsewhere; set dispatch.kind: celery, "
+            "dispatch.kind: this configuration does not use workers; set dispatch.kind: celery, "
             "dispatch.broker, and ledger.url to a PostgreSQL database"
         )
     from thoth_watch.infrastructure.dispatch.celery_worker import run_celery_worker
@@ -41,7 +41,7 @@ def run_worker(settings: Settings, *, name: str) -> int:
 
 
 class WorkerChild:
-    """The child of a worker: one engine, loaded with the first batch, and a sign of life from the start."""
+    """The child process of a worker: loads one engine with its first batch, and renews leases from the start."""
 
     def __init__(self, settings: Settings, *, node: str, is_stopping: Callable[[], bool]) -> None:
         from thoth_watch.application.ports import WorkerInfo
@@ -64,7 +64,7 @@ class WorkerChild:
         self._keeper.start()
 
     def run_leased_batch(self, batch_id: int) -> None:
-        """One batch. Raises EngineUnavailable, TryLater."""
+        """Process one batch. Raises EngineUnavailable, RetryLater."""
         if self._run_leased_batch is None:
             self._ledger = self._ledger or self._open()
             self._require_engine(self._ledger)
@@ -72,7 +72,7 @@ class WorkerChild:
         self._run_leased_batch(batch_id)
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Stop renewing leases, and close the decoder and the ledger."""
         self._keeper.stop()
         self._decoder.close()
         if self._ledger is not None:
@@ -82,7 +82,7 @@ class WorkerChild:
         return open_ledger(self._settings)
 
     def _require_engine(self, ledger: SqlLedger) -> None:
-        """Before a batch is taken: a worker without an engine would fail them all, fast."""
+        """Load the engine before a batch is claimed; a worker without one would quickly fail all batches."""
         from thoth_watch.infrastructure.service.clock import SystemClock
         from thoth_watch.infrastructure.service.process import host_name
 

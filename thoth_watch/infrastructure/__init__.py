@@ -1,1 +1,1 @@
-"""Adapters: everything that touches the world. Each fits a port; none knows another."""
+"""Adapters: all access to files, databases, devices and networks. Each implements a port; none imports another."""
