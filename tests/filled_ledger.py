@@ -105,7 +105,7 @@ def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes
     for number in range(min(n_runs, 6)):
         name = f"/srv/in/new/wait {number}.mp3"
         length_s = None if number == 5 else 600.0
-        files.append(_file(-1 - number, name, "READY", "waits for a batch", length_s, None, END))
+        files.append(_file(-1 - number, name, "READY", "waiting for a batch", length_s, None, END))
     with closing(sqlite3.connect(path)) as connection, connection:
         for table, rows in (("runs", runs), ("files", files)):
             if rows:

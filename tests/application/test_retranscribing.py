@@ -82,7 +82,7 @@ def texts(harness: Harness) -> dict[str, str]:
 def test_what_the_old_model_made_is_replaced(disk: Harness) -> None:
     assert disk.ledger.retry(made_by="old", now=disk.clock.now()) == 2
     assert {row["state"] for row in disk.rows().values()} == {State.READY}
-    assert "was made by old" in disk.rows()["a.wav"]["reason"]
+    assert "transcribed by old" in disk.rows()["a.wav"]["reason"]
     disk.run_once()
 
     assert texts(disk) == {

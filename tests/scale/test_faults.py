@@ -185,7 +185,7 @@ def test_a_file_that_kills_its_worker_is_quarantined_and_its_companions_are_done
     assert sorted(fleet.transcripts().values()) == ["five", "four", "one", "two"]
     assert len(fleet.log_entries("death")) <= 3
     ((reason,),) = fleet.query("SELECT reason FROM files WHERE state = 'QUARANTINED'")
-    assert reason == "the program died 3 times while it worked on this file"
+    assert reason == "the program died 3 times while processing this file"
 
 
 def test_two_copies_of_a_recording_are_transcribed_once(fleet: Fleet) -> None:

@@ -63,7 +63,7 @@ def test_a_second_dispatcher_ends_and_comes_when_the_first_has_gone(fleet: Fleet
     fleet.wait(lambda: "dispatches (" in run(fleet, "status").stdout, "the first one")
     second = run(fleet, "run")
     assert second.returncode == 75
-    assert "another process works on it" in second.stderr
+    assert "in use by another process" in second.stderr
     first.kill()
     first.wait()
     assert run(fleet, "once").returncode == 0

@@ -1,4 +1,4 @@
-"""A ledger on disk for the tests of its adapter."""
+"""Fixtures: a ledger on disk for the tests of its adapter."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def url(path: Path) -> str:
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[SqlLedger]:
-    with SqlLedger.open(url, busy_timeout_s=0.2) as made:
-        yield made
+    with SqlLedger.open(url, busy_timeout_s=0.2) as opened:
+        yield opened

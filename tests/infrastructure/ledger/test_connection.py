@@ -19,7 +19,7 @@ from thoth_watch.infrastructure.ledger.connection import WRITE_OPTIONS
 from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID
 
 
-def test_a_new_ledger_is_made_with_its_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_a_new_ledger_is_created_with_its_folders_and_no_other_files(tmp_path: Path) -> None:
     path = tmp_path / "some where" / "deep%20 er" / "le?dger#.db"
     SqlLedger.open(sqlite_url(path)).close()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -34,7 +34,9 @@ def sqlite_url(path: Path):
     return URL.create("sqlite", database=str(path))
 
 
-def test_it_is_durable_strict_and_patient(ledger: SqlLedger) -> None:
+def test_a_connection_is_durable_enforces_foreign_keys_and_waits_for_locks(
+    ledger: SqlLedger,
+) -> None:
     with ledger.engine.connect() as connection:
         values = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
@@ -49,7 +51,7 @@ def test_it_is_durable_strict_and_patient(ledger: SqlLedger) -> None:
 
 
 def test_a_writer_waits_for_another_before_it_reads_anything(url: str) -> None:
-    """One that reads first and writes then fails at once when another has written in between."""
+    """One that reads first and then writes would fail immediately if another had written in between."""
     with SqlLedger.open(url) as first, SqlLedger.open(url, busy_timeout_s=0.1) as second:
         writing = first.engine.connect().execution_options(**WRITE_OPTIONS)
         with writing as connection, connection.begin():
@@ -58,35 +60,35 @@ def test_a_writer_waits_for_another_before_it_reads_anything(url: str) -> None:
                 late.begin()
 
 
-def test_what_was_recorded_is_there_after_reopening(url: str) -> None:
+def test_recorded_rows_are_there_after_reopening(url: str) -> None:
     with SqlLedger.open(url) as ledger:
         record(ledger, seen=[(recording(), "new")])
     with SqlLedger.open(url, create=False) as ledger:
         assert state_of(ledger) is State.SEEN
 
 
-def test_a_ledger_that_is_not_there_is_not_made_unasked(url: str, path: Path) -> None:
-    with pytest.raises(RetryLater, match="there is none yet"):
+def test_a_missing_ledger_is_only_created_on_request(url: str, path: Path) -> None:
+    with pytest.raises(RetryLater, match="does not exist yet"):
         SqlLedger.open(url, create=False)
-    with pytest.raises(RetryLater, match="there is none yet"):
+    with pytest.raises(RetryLater, match="does not exist yet"):
         LedgerReader.open(url)
     assert not path.exists()
 
 
 @pytest.mark.parametrize("opened", [SqlLedger.open, LedgerReader.open])
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"", "empty file, not a ledger; delete it if there never was one"),
         (b"dear diary\n" * 500, "not a SQLite database"),
-        (None, "is not a file"),
+        (None, "is not a regular file"),
     ],
 )
-def test_something_else_of_that_name_is_left_alone(
-    url: str, path: Path, opened, content: bytes | None, words: str
+def test_anything_but_a_ledger_at_its_path_is_left_alone(
+    url: str, path: Path, opened, content: bytes | None, message: str
 ) -> None:
     path.mkdir() if content is None else path.write_bytes(content)
-    with pytest.raises(LedgerBroken, match=words) as caught:
+    with pytest.raises(LedgerBroken, match=message) as caught:
         opened(url)
     assert str(path) in str(caught.value)
     assert path.is_dir() if content is None else path.read_bytes() == content
@@ -103,7 +105,7 @@ def test_another_programs_database_is_left_alone(url: str, path: Path, opened) -
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_a_damaged_ledger_is_noticed_at_open(url: str, path: Path) -> None:
+def test_opening_a_damaged_ledger_fails(url: str, path: Path) -> None:
     with SqlLedger.open(url) as ledger:
         make_ready(ledger, *(recording(f"{n}.wav") for n in range(300)))
     content = bytearray(path.read_bytes())
@@ -115,7 +117,7 @@ def test_a_damaged_ledger_is_noticed_at_open(url: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-def test_a_ledger_deleted_or_replaced_while_open_is_noticed(
+def test_deleting_or_replacing_an_open_ledger_is_detected(
     ledger: SqlLedger, path: Path, how: str
 ) -> None:
     ledger.check_identity()
@@ -131,7 +133,7 @@ def test_a_ledger_deleted_or_replaced_while_open_is_noticed(
     assert path.exists() is (how == "replaced")
 
 
-def test_a_locked_ledger_is_tried_later(ledger: SqlLedger, path: Path) -> None:
+def test_a_locked_ledger_raises_retry_later(ledger: SqlLedger, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RetryLater, match="locked") as caught:
@@ -144,8 +146,10 @@ def test_a_locked_ledger_is_tried_later(ledger: SqlLedger, path: Path) -> None:
     assert state_of(ledger) is State.SEEN
 
 
-def test_a_full_disk_is_tried_later_and_works_again_when_there_is_room(ledger: SqlLedger) -> None:
-    with ledger.engine.connect() as connection:  # the pool gives the same one to the next caller
+def test_a_full_disk_raises_retry_later_until_there_is_space(ledger: SqlLedger) -> None:
+    with (
+        ledger.engine.connect() as connection
+    ):  # the pool reuses this connection for the next caller
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
     many = [recording(f"{'long' * 40}{n}.wav") for n in range(300)]
@@ -158,14 +162,14 @@ def test_a_full_disk_is_tried_later_and_works_again_when_there_is_room(ledger: S
     assert len(ledger.known_files(many[0].inbox)) == 300
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
     with pytest.raises(RetryLater, match="folder cannot be written"):
         SqlLedger.open(f"sqlite:///{tmp_path}/file/ledger.db")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_the_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(RetryLater, match="cannot be written"):
@@ -180,7 +184,7 @@ def test_a_url_that_names_no_ledger_is_a_configuration_error(url: str) -> None:
         SqlLedger.open(url)
 
 
-def test_two_processes_may_open_a_new_ledger_at_once(url: str, path: Path) -> None:
+def test_several_processes_can_create_a_ledger_at_the_same_time(url: str, path: Path) -> None:
     program = (
         "import sys; from thoth_watch.infrastructure.ledger import SqlLedger;"
         "sys.stdin.readline(); ledger = SqlLedger.open(sys.argv[1]); ledger.close()"
@@ -191,14 +195,14 @@ def test_two_processes_may_open_a_new_ledger_at_once(url: str, path: Path) -> No
         )
         for _ in range(3)
     ]
-    said = [process.communicate(b"go\n") for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], said
+    outputs = [process.communicate(b"go\n") for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     with SqlLedger.open(url, create=False) as ledger:
         assert ledger.known_files(recording().inbox) == {}
 
 
-def test_killing_a_process_loses_no_commit_that_it_reported(url: str) -> None:
+def test_killing_a_process_loses_no_reported_commit(url: str) -> None:
     program = """
 import sys
 from tests.contracts.test_ledger_contract import record, recording
@@ -216,16 +220,16 @@ for n in range(100_000):
         process.kill()
         acked += [int(line) for line in process.stdout if line.endswith(b"\n")]
     with SqlLedger.open(url) as ledger:
-        there = {path.name for path in ledger.known_files(recording().inbox)}
-    assert {f"{n}.wav" for n in acked} <= there
-    assert len(there) <= len(acked) + 1
+        recorded = {path.name for path in ledger.known_files(recording().inbox)}
+    assert {f"{n}.wav" for n in acked} <= recorded
+    assert len(recorded) <= len(acked) + 1
 
 
-def test_the_lock_lies_beside_the_ledger(url: str, path: Path) -> None:
+def test_the_lock_file_is_next_to_the_ledger(url: str, path: Path) -> None:
     assert lock_path(url) == path.with_name("ledger.db.lock")
     assert lock_path("postgresql://user:secret@host/db").name.endswith(".lock")
 
 
-def test_a_moment_in_the_ledger_is_told_in_utc(ledger: SqlLedger) -> None:
+def test_a_time_without_a_time_zone_is_rejected(ledger: SqlLedger) -> None:
     with pytest.raises(ValueError, match="time zone"):
         record(ledger, seen=[(recording(), "new")], now=NOW.replace(tzinfo=None))

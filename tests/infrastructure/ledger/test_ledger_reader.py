@@ -40,7 +40,7 @@ def one_done_run(ledger: SqlLedger, name: str = "a", **changes: object) -> int:
     return run_id
 
 
-def test_a_run_can_be_read_with_all_its_facts_and_files(ledger: SqlLedger, url: str) -> None:
+def test_a_run_is_read_with_all_its_columns_and_files(ledger: SqlLedger, url: str) -> None:
     run_id = one_done_run(ledger)
     with LedgerReader.open(url) as reader:
         run = reader.run(run_id)
@@ -76,24 +76,24 @@ def test_runs_come_newest_first_and_can_be_limited(ledger: SqlLedger, url: str) 
         assert [line["engine"] for line in reader.run_summary()] == ["accelerated"] * 2
 
 
-def test_files_can_be_asked_for_by_state_and_by_path(ledger: SqlLedger, url: str) -> None:
+def test_files_can_be_filtered_by_state_and_path(ledger: SqlLedger, url: str) -> None:
     make_ready(ledger, recording("en/a.wav"), recording("fr/b.wav"))
     record(ledger, seen=[(recording("fr/deep/c.wav"), "new")])
     with LedgerReader.open(url) as reader:
-        found = lambda **requested: [row["path"][4:] for row in reader.files(**requested)]  # noqa: E731
-        assert found() == ["en/a.wav", "fr/b.wav", "fr/deep/c.wav"]
-        assert found(states=State.SEEN) == ["fr/deep/c.wav"]
-        assert found(states=("READY", "SEEN"), limit=2) == ["en/a.wav", "fr/b.wav"]
-        assert found(match="fr/*") == ["fr/b.wav"]
-        assert found(match="fr/**") == ["fr/b.wav", "fr/deep/c.wav"]
-        assert found(match="deep") == ["fr/deep/c.wav"]
-        assert found(match="/in/en/a.wav") == ["en/a.wav"]
+        paths = lambda **requested: [row["path"][4:] for row in reader.files(**requested)]  # noqa: E731
+        assert paths() == ["en/a.wav", "fr/b.wav", "fr/deep/c.wav"]
+        assert paths(states=State.SEEN) == ["fr/deep/c.wav"]
+        assert paths(states=("READY", "SEEN"), limit=2) == ["en/a.wav", "fr/b.wav"]
+        assert paths(match="fr/*") == ["fr/b.wav"]
+        assert paths(match="fr/**") == ["fr/b.wav", "fr/deep/c.wav"]
+        assert paths(match="deep") == ["fr/deep/c.wav"]
+        assert paths(match="/in/en/a.wav") == ["en/a.wav"]
         assert reader.counts()[State.READY] == 2
         assert reader.counts()[State.DONE] == 0
         json.dumps(reader.files(), default=str)
 
 
-def test_the_views_answer_the_usual_questions(ledger: SqlLedger, path: Path) -> None:
+def test_the_views_show_failures_engines_and_runs(ledger: SqlLedger, path: Path) -> None:
     one_done_run(ledger, "a")
     one_done_run(ledger, "b", audio_s=300.0)
     fail(ledger, make_claim(ledger, recording("bad.wav")), State.FAILED, reason="no sound in it")
@@ -122,7 +122,7 @@ def test_the_views_answer_the_usual_questions(ledger: SqlLedger, path: Path) -> 
     assert [line["fallbacks"] for line in done] == [1, 1]
 
 
-def test_an_interrupted_run_says_what_it_came_to(ledger: SqlLedger, url: str) -> None:
+def test_an_interrupted_run_has_an_end_time_and_an_error(ledger: SqlLedger, url: str) -> None:
     claim = make_claim(ledger, recording("a.wav"), recording("b.wav"))
     put_result(ledger, claim)
     ledger.recover_claims(now=NOW)
@@ -141,11 +141,11 @@ def sql(query: str):
     return text(query)
 
 
-def test_every_move_is_logged(ledger: SqlLedger, path: Path) -> None:
+def test_every_transition_is_logged(ledger: SqlLedger, path: Path) -> None:
     one_done_run(ledger)
     with closing(sqlite3.connect(path)) as connection:
-        moves = connection.execute("SELECT before, after FROM transitions ORDER BY id").fetchall()
-    assert moves == [
+        rows = connection.execute("SELECT before, after FROM transitions ORDER BY id").fetchall()
+    assert rows == [
         ("SEEN", "READY"),
         ("READY", "CLAIMED"),
         ("CLAIMED", "RESULT"),
@@ -153,12 +153,12 @@ def test_every_move_is_logged(ledger: SqlLedger, path: Path) -> None:
     ]
 
 
-def test_one_may_read_while_another_writes(ledger: SqlLedger, url: str) -> None:
+def test_a_reader_is_not_blocked_by_a_writer(ledger: SqlLedger, url: str) -> None:
     make_ready(ledger, recording())
     with ledger._write_transaction() as connection:
         connection.execute(sql("UPDATE files SET reason = 'not yet committed'"))
         with LedgerReader.open(url, busy_timeout_s=0.1) as reader:
-            assert reader.files()[0]["reason"] == "waits for a batch"
+            assert reader.files()[0]["reason"] == "waiting for a batch"
 
 
 def test_a_reader_cannot_write(ledger: SqlLedger, url: str) -> None:
@@ -168,8 +168,8 @@ def test_a_reader_cannot_write(ledger: SqlLedger, url: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_ledger_in_a_folder_that_may_not_be_written_can_be_read(url: str, path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_a_ledger_in_a_read_only_folder_can_be_read(url: str, path: Path) -> None:
     with SqlLedger.open(url) as ledger:
         make_ready(ledger, recording())
     path.parent.chmod(0o500)
@@ -180,7 +180,7 @@ def test_a_ledger_in_a_folder_that_may_not_be_written_can_be_read(url: str, path
         path.parent.chmod(0o700)
 
 
-def test_reading_leaves_the_ledger_as_it_was(url: str, path: Path) -> None:
+def test_reading_does_not_change_the_ledger(url: str, path: Path) -> None:
     SqlLedger.open(url).close()
     before = path.read_bytes()
     with LedgerReader.open(url) as reader:
@@ -189,7 +189,7 @@ def test_reading_leaves_the_ledger_as_it_was(url: str, path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_reader_waits_for_a_lock_only_so_long(url: str, path: Path) -> None:
+def test_a_reader_waits_for_a_lock_only_until_its_timeout(url: str, path: Path) -> None:
     SqlLedger.open(url).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -26,19 +26,19 @@ def engine(url: str) -> Iterator[Engine]:
         yield ledger.engine
 
 
-def test_the_models_are_what_the_migrations_build(engine: Engine) -> None:
+def test_the_migrations_build_the_defined_tables(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_up_down_and_up_again(engine: Engine, url: str) -> None:
+def test_downgrading_and_upgrading_restores_the_schema(engine: Engine, url: str) -> None:
     with engine.begin() as connection:
         command.downgrade(upgrade.alembic_config(connection), "base")
-        left = set(inspect(connection).get_table_names()) | set(
+        remaining = set(inspect(connection).get_table_names()) | set(
             inspect(connection).get_view_names()
         )
-        assert left == {"alembic_version"}
+        assert remaining == {"alembic_version"}
         upgrade.upgrade_to_head(connection, location="here")
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -47,7 +47,7 @@ def test_up_down_and_up_again(engine: Engine, url: str) -> None:
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
-def test_what_an_older_ledger_holds_is_kept(engine: Engine, url: str, revision: str) -> None:
+def test_upgrading_an_older_ledger_keeps_its_rows(engine: Engine, url: str, revision: str) -> None:
     with SqlLedger.open(url) as ledger:
         make_ready(ledger, recording())
     with engine.begin() as connection:

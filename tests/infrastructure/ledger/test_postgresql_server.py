@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own, and every question that people ask, asked there, too."""
+"""Behavior specific to PostgreSQL, and every reader query on both databases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest) -> str:
     return LEDGERS[request.param](request)
 
 
-def test_every_question_has_an_answer(url: str) -> None:
+def test_every_reader_query_works_on_both_databases(url: str) -> None:
     with SqlLedger.open(url) as ledger:
         run_id = one_done_run(ledger, "done")
         failed = make_claim(ledger, recording("failed.wav"))
@@ -66,24 +66,24 @@ def test_every_question_has_an_answer(url: str) -> None:
         assert [(row["name"], row["files"]) for row in fleet.workers] == [("w", 0)]
 
 
-def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ConfigError, match=r"needs the extra postgres; pip install 'thoth-watch\["):
         SqlLedger.open("postgresql+psycopg://me@127.0.0.1/none")
 
 
 @pytest.mark.scale
-def test_a_server_that_is_not_there_is_tried_later() -> None:
+def test_an_unreachable_server_raises_retry_later() -> None:
     require(modules=("psycopg",))
     with pytest.raises(RetryLater, match="the database does not answer"):
         SqlLedger.open("postgresql://me@127.0.0.1:1/none")
 
 
 @pytest.mark.scale
-def test_a_reader_makes_nothing_and_writes_nothing(
+def test_a_reader_creates_nothing_and_cannot_write(
     postgres: Postgres, new_postgres_ledger: Callable[[], str]
 ) -> None:
-    with pytest.raises(RetryLater, match="there is none yet"):
+    with pytest.raises(RetryLater, match="does not exist yet"):
         LedgerReader.open(postgres.new_database())
     with (
         LedgerReader.open(new_postgres_ledger()) as reader,
@@ -94,7 +94,7 @@ def test_a_reader_makes_nothing_and_writes_nothing(
 
 
 @pytest.mark.scale
-def test_one_process_dispatches_at_a_time_and_another_when_it_has_ended(
+def test_only_one_process_holds_the_dispatcher_lock_until_it_ends(
     new_postgres_ledger: Callable[[], str],
 ) -> None:
     url, other = new_postgres_ledger(), new_postgres_ledger()
@@ -102,7 +102,7 @@ def test_one_process_dispatches_at_a_time_and_another_when_it_has_ended(
     with DispatcherLock(url) as lock:
         lock.ensure_held()
         with (
-            pytest.raises(RetryLater, match="another process works on it"),
+            pytest.raises(RetryLater, match="in use by another process"),
             DispatcherLock(url.replace("+psycopg", "")),
         ):
             pass
@@ -115,29 +115,29 @@ def test_one_process_dispatches_at_a_time_and_another_when_it_has_ended(
 
 
 @pytest.mark.scale
-def test_the_lock_is_taken_again_after_the_server_was_away_unless_another_was_faster(
+def test_the_lock_is_reacquired_after_an_outage_unless_another_process_was_faster(
     postgres: Postgres, new_postgres_ledger: Callable[[], str]
 ) -> None:
     url = new_postgres_ledger()
     with DispatcherLock(url) as lock:
         postgres.stop()
-        lock.ensure_held()  # nobody has it: nothing to complain of
+        lock.ensure_held()  # no process holds it: no error
         lock.ensure_held()
         postgres.start()
         lock.ensure_held()
         with pytest.raises(RetryLater), DispatcherLock(url):
             pass
         postgres.restart()
-        lock.ensure_held()  # finds out that it is lost
+        lock.ensure_held()  # detects that the lock is lost
         with (
             DispatcherLock(url),
-            pytest.raises(RetryLater, match="another process works on it"),
+            pytest.raises(RetryLater, match="in use by another process"),
         ):
             lock.ensure_held()
 
 
 @pytest.mark.scale
-def test_a_restart_of_the_server_costs_nothing_but_time(
+def test_a_claim_survives_a_restart_of_the_server(
     postgres: Postgres, new_postgres_ledger: Callable[[], str]
 ) -> None:
     with SqlLedger.open(new_postgres_ledger()) as ledger:
@@ -152,7 +152,7 @@ def test_a_restart_of_the_server_costs_nothing_but_time(
 
 
 @pytest.mark.scale
-def test_a_process_that_was_stopped_in_a_transaction_is_not_waited_for_for_ever(
+def test_a_process_suspended_in_a_transaction_loses_its_locks(
     new_postgres_ledger: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = new_postgres_ledger()
@@ -160,11 +160,11 @@ def test_a_process_that_was_stopped_in_a_transaction_is_not_waited_for_for_ever(
     with SqlLedger.open(url) as frozen, SqlLedger.open(url) as ledger:
         make_claim(ledger, recording())
 
-        def stand_still() -> None:
+        def hold_transaction_open() -> None:
             with frozen._write_transaction() as connection:
                 connection.execute(text("SELECT * FROM files FOR UPDATE"))
                 assert ledger.recover_claims(now=NOW) == 1
                 connection.execute(text("SELECT 1"))
 
         with pytest.raises(RetryLater, match="idle-in-transaction timeout"):
-            stand_still()
+            hold_transaction_open()

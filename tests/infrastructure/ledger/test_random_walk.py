@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: every file has one state, a reason unless DONE, and one owner."""
+"""Random operations in random order keep the invariants: one state, a reason unless DONE, one owner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAILURES = (State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE
 
 
 class RandomWalk:
-    """Somebody who does anything at all with a ledger."""
+    """Applies random operations to a ledger."""
 
     def __init__(self, ledger: SqlLedger, seed: int) -> None:
         self.ledger = ledger
@@ -50,7 +50,7 @@ class RandomWalk:
         record(self.ledger, ready=[(self.file(), 1.0)], now=self.now)
 
     def refuse(self) -> None:
-        entry = RefusedEntry(INBOX, self.file().path, "a link")
+        entry = RefusedEntry(INBOX, self.file().path, "a symlink")
         record(self.ledger, refused=[entry], now=self.now)
 
     def lose(self) -> None:
@@ -84,14 +84,14 @@ class RandomWalk:
             self.fail()
 
     def publish(self) -> None:
-        for found in self.ledger.unpublished(lambda _: FileOptions()):
-            assert found.names
+        for result in self.ledger.unpublished(lambda _: FileOptions()):
+            assert result.names
             self.ledger.record_published(
-                file_id=found.waiting.file_id,
-                claim_no=found.claim_no,
+                file_id=result.waiting.file_id,
+                claim_no=result.claim_no,
                 state=self.random.choice((State.DONE, State.CONFLICT)),
                 reason="",
-                published=[(path, "w") for _, path in found.names],
+                published=[(path, "w") for _, path in result.names],
                 now=self.now,
             )
 
@@ -124,14 +124,16 @@ class RandomWalk:
         self.ledger.recover_claims(now=self.now)
 
     def step(self) -> None:
-        likely = [self.see, self.settle, self.settle, self.claim, self.finish, self.publish]
+        frequent = [self.see, self.settle, self.settle, self.claim, self.finish, self.publish]
         rare = [self.refuse, self.lose, self.fail, self.release, self.wake, self.retry, self.die]
-        self.random.choice(likely * 3 + rare)()
+        self.random.choice(frequent * 3 + rare)()
         self.now += timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_order_of_events_breaks_the_ledger(ledger: SqlLedger, path: Path, seed: int) -> None:
+def test_no_order_of_operations_breaks_the_invariants(
+    ledger: SqlLedger, path: Path, seed: int
+) -> None:
     walk = RandomWalk(ledger, seed)
     for _ in range(120):
         walk.step()
@@ -146,18 +148,18 @@ def check(connection: sqlite3.Connection) -> None:
     for state, reason, attempts in files:
         assert state == "DONE" or reason.strip()
         assert attempts >= 0
-    moves = connection.execute(
+    rows = connection.execute(
         "SELECT file_id, before, after, claim_no FROM transitions ORDER BY id"
     ).fetchall()
     last: dict[int, str] = {}
     claim_nos: dict[int, int] = {}
-    for file_id, before, after, claim_no in moves:
+    for file_id, before, after, claim_no in rows:
         assert State(after) in LEGAL_TRANSITIONS[State(before)]
         assert last.get(file_id, before) == before
         last[file_id] = after
         if after == "CLAIMED":  # one claim at a time, each with a higher number
             assert claim_no > claim_nos.get(file_id, 0)
             claim_nos[file_id] = claim_no
-    assert {"CLAIMED", "RESULT"} <= {after for _, _, after, _ in moves}  # it got somewhere
+    assert {"CLAIMED", "RESULT"} <= {after for _, _, after, _ in rows}  # the walk made progress
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

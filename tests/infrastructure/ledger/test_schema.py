@@ -16,7 +16,7 @@ from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
 from thoth_watch.infrastructure.ledger.migrations import upgrade
 from thoth_watch.infrastructure.ledger.tables import SCHEMA_REVISION, metadata
 
-PROMISED_COLUMNS = {
+DOCUMENTED_COLUMNS = {
     "runs": "id started_at finished_at status engine engine_asked model model_revision device "
     "device_name precision precision_asked batch_size num_processes is_main_process files_ok "
     "files_failed audio_s wall_s load_s queue_s decode_s features_s encode_s generate_s write_s "
@@ -28,7 +28,7 @@ PROMISED_COLUMNS = {
 }
 
 
-def test_even_the_constraints_are_the_same(ledger: SqlLedger) -> None:
+def test_the_migrations_build_the_same_constraints(ledger: SqlLedger) -> None:
     query = text(
         "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
         " AND name <> 'alembic_version'"
@@ -36,20 +36,20 @@ def test_even_the_constraints_are_the_same(ledger: SqlLedger) -> None:
     fresh = create_engine("sqlite://")
     with fresh.begin() as connection:
         metadata.create_all(connection)
-        wanted = {name: sorted(clauses(sql)) for name, sql in connection.execute(query)}
+        expected = {name: sorted(clauses(sql)) for name, sql in connection.execute(query)}
     fresh.dispose()
     with ledger.engine.connect() as connection:
-        found = {name: sorted(clauses(sql)) for name, sql in connection.execute(query)}
-    assert found == wanted
+        actual = {name: sorted(clauses(sql)) for name, sql in connection.execute(query)}
+    assert actual == expected
 
 
 def clauses(sql: str) -> list[str]:
-    """Its lines; a column that a migration added stands in the line of the one before."""
+    """Return the lines of a statement; SQLite appends columns of migrations to the last line."""
     lines = re.sub(r", (?=\w+ [A-Z]+,)", ",\n", sql).splitlines()
     return [line.strip().rstrip(",") for line in lines]
 
 
-def test_the_newest_migration_is_the_one_that_readers_ask_for() -> None:
+def test_the_newest_migration_is_the_one_that_readers_require() -> None:
     config = Config()
     config.set_main_option("script_location", str(upgrade.HERE))
     config.set_main_option("path_separator", "newline")
@@ -70,7 +70,7 @@ def test_migrating_again_changes_nothing(ledger: SqlLedger) -> None:
 
 
 @pytest.mark.parametrize("opened", [SqlLedger.open, LedgerReader.open])
-def test_a_ledger_of_a_newer_program_is_left_alone(url: str, path: Path, opened) -> None:
+def test_a_ledger_of_a_newer_version_is_not_opened(url: str, path: Path, opened) -> None:
     SqlLedger.open(url).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -78,11 +78,11 @@ def test_a_ledger_of_a_newer_program_is_left_alone(url: str, path: Path, opened)
         opened(url)
 
 
-@pytest.mark.parametrize("table", PROMISED_COLUMNS)
-def test_people_find_the_columns_they_were_promised(ledger: SqlLedger, table: str) -> None:
+@pytest.mark.parametrize("table", DOCUMENTED_COLUMNS)
+def test_documented_columns_exist(ledger: SqlLedger, table: str) -> None:
     with ledger.engine.connect() as connection:
         columns = set(connection.execute(text(f"SELECT * FROM {table}")).keys())
-    assert set(PROMISED_COLUMNS[table].split()) <= columns
+    assert set(DOCUMENTED_COLUMNS[table].split()) <= columns
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_people_find_the_columns_they_were_promised(ledger: SqlLedger, table: st
         "reason = NULL",
     ],
 )
-def test_the_database_itself_refuses_nonsense(ledger: SqlLedger, path: Path, change: str) -> None:
+def test_the_database_rejects_invalid_rows(ledger: SqlLedger, path: Path, change: str) -> None:
     make_ready(ledger, recording("a.wav"), recording("b.wav"))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA foreign_keys=ON")
@@ -105,7 +105,7 @@ def test_the_database_itself_refuses_nonsense(ledger: SqlLedger, path: Path, cha
             connection.execute(f"UPDATE files SET {change} WHERE id = 1")
 
 
-def test_times_are_text_that_sqlite_can_reckon_with(ledger: SqlLedger, path: Path) -> None:
+def test_times_are_text_that_sqlite_can_calculate_with(ledger: SqlLedger, path: Path) -> None:
     record(ledger, seen=[(recording(), "new")])
     with closing(sqlite3.connect(path)) as connection:
         row = connection.execute(
@@ -116,7 +116,7 @@ def test_times_are_text_that_sqlite_can_reckon_with(ledger: SqlLedger, path: Pat
     assert row == ("2026-11-23 12:00:00.123456Z", "2026-11-24 12:00:00", 1, 1)
 
 
-def test_people_read_paths_with_odd_bytes_escaped(ledger: SqlLedger, path: Path) -> None:
+def test_undecodable_bytes_in_paths_are_escaped(ledger: SqlLedger, path: Path) -> None:
     record(ledger, seen=[(recording("caf\udce9.wav"), "odd \udce9 \0 reason")])
     with closing(sqlite3.connect(path)) as connection:
         row = connection.execute("SELECT path, path_raw, inbox, reason FROM files").fetchone()

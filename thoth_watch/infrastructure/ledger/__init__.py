@@ -1,4 +1,4 @@
-"""The ledger: every file, batch, run and result, in SQLite or PostgreSQL through SQLAlchemy."""
+"""The ledger: files, batches, runs and results in SQLite or PostgreSQL, through SQLAlchemy."""
 
 from thoth_watch.infrastructure.ledger.connection import lock_path
 from thoth_watch.infrastructure.ledger.events import EventCursor

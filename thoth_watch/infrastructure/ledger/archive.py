@@ -1,4 +1,4 @@
-"""Recordings that are done, and where they were moved to."""
+"""Queries and updates for moving DONE recordings into the archive folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thoth_watch.infrastructure.ledger.transitions import Transition, apply_tran
 
 
 def finished_files(connection: Connection, inbox: Path) -> list[FinishedFile]:
-    """The DONE recordings of an inbox, oldest first."""
+    """Return the DONE recordings of an inbox, oldest first."""
     columns = (
         files.c.id,
         files.c.path_raw,
@@ -27,10 +27,10 @@ def finished_files(connection: Connection, inbox: Path) -> list[FinishedFile]:
     query = select(*columns).where(
         files.c.state == State.DONE, files.c.inbox_raw == inbox, files.c.sha256.is_not(None)
     )
-    found = connection.execute(query.order_by(files.c.done_at, files.c.id))
+    rows = connection.execute(query.order_by(files.c.done_at, files.c.id))
     return [
         FinishedFile(row.id, AudioFile(inbox, row.path_raw, signature), row.sha256, row.claim_no)
-        for row in found
+        for row in rows
         if (signature := file_rows.signature(row)) is not None
     ]
 
@@ -38,7 +38,10 @@ def finished_files(connection: Connection, inbox: Path) -> list[FinishedFile]:
 def record_move(
     connection: Connection, done: FinishedFile, *, to: AudioFile, now: datetime
 ) -> bool:
-    """The row goes with the recording, and so do the names of its transcripts."""
+    """Update the row of a recording that was moved; its transcripts' names stay with the row.
+
+    Return False if the recording is no longer DONE.
+    """
     values = {
         "path": to.path,
         "path_raw": to.path,
@@ -46,6 +49,6 @@ def record_move(
         "inbox_raw": to.inbox,
         **file_rows.signature_columns(to.signature),
     }
-    reason = f"moved here from {done.file.path} when it was done"
+    reason = f"moved here from {done.file.path} after it was transcribed"
     step = Transition(done.file_id, done.claim_no, State.DONE, State.DONE, reason, values)
     return apply_transition(connection, step, now=now)

@@ -1,4 +1,4 @@
-"""What is still to be transcribed, and how long that may take."""
+"""Size of the backlog, and an estimate of how long it takes to transcribe."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import WAITING
 from thoth_watch.infrastructure.ledger.tables import files, runs
 
-RUNS_FOR_BACKLOG_SPEED = 20  # speed is that of the newest runs: device and model may have changed
+RUNS_FOR_BACKLOG_SPEED = 20  # only recent runs: device and model may have changed before them
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Files that wait or are under way, their sound, and the speed of late."""
+    """Files waiting or in progress, their audio, and the recent speed."""
 
     files: int
-    audio_s: float  # of the files that declare a length
+    audio_s: float  # total of the files whose length is declared
     files_of_unknown_length: int
     realtime_factor: float | None  # seconds of audio per second, over the newest runs
 
     @property
     def finish_s(self) -> float | None:
-        """Seconds of work left at that speed; None where nothing is known of speed or lengths."""
+        """Return the seconds of work left at that speed; None if speed or lengths are unknown."""
         if not self.realtime_factor or (self.files and self.files == self.files_of_unknown_length):
             return None
         return self.audio_s / self.realtime_factor
 
 
 def read_backlog(connection: Connection) -> Backlog:
-    """The backlog now."""
+    """Return the current backlog."""
     left = connection.execute(
         select(
             func.count(),
@@ -44,15 +44,19 @@ def read_backlog(connection: Connection) -> Backlog:
 
 
 def recent_speed(connection: Connection, *, n_runs: int) -> float | None:
-    """Seconds of audio per second of the newest runs, loading left out; None where nothing is known."""
-    told = (
+    """Return seconds of audio per second over the newest runs, without model loading.
+
+    None if there is no such run.
+    """
+    newest = (
         select(runs.c.audio_s, (runs.c.wall_s - runs.c.load_s).label("worked_s"))
         .where(runs.c.status.in_([RunStatus.DONE, RunStatus.PARTIAL]), runs.c.wall_s > 0)
         .order_by(runs.c.id.desc())
         .limit(n_runs)
         .subquery()
     )
-    heard = connection.execute(select(func.sum(told.c.audio_s), func.sum(told.c.worked_s))).one()
-    if not heard[0] or not heard[1] or heard[1] <= 0:
+    sums = select(func.sum(newest.c.audio_s), func.sum(newest.c.worked_s))
+    audio_s, worked_s = connection.execute(sums).one()
+    if not audio_s or not worked_s or worked_s <= 0:
         return None
-    return float(heard[0]) / float(heard[1])
+    return float(audio_s) / float(worked_s)

@@ -1,4 +1,4 @@
-"""Results and publications of many files in one transaction each: what costs the same as for one."""
+"""Record results and publications of many files in one transaction each, at the cost of one file."""
 
 from __future__ import annotations
 
@@ -24,28 +24,32 @@ from thoth_watch.infrastructure.ledger.tables import (
 from thoth_watch.infrastructure.ledger.transactions import Transactions
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
 
-NOT_YET_PUBLISHED = "transcript is in the ledger, not yet beside the recording"
+NOT_YET_PUBLISHED = "transcript stored in the ledger, not yet published"
 
 
 class BulkResults(Transactions):
-    """What has finished together."""
+    """Results and publications of files that finished together."""
 
     def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
-        """By output path: file id, and sha256 of what is written there."""
+        """Return by output path: file id, and sha256 of the content written there (None: only reserved)."""
         with self._read_transaction() as connection:
             return _owners(connection, paths)
 
     def record_results(
         self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
     ) -> dict[int, dict[Path, str]]:
-        """CLAIMED becomes RESULT, for those that are ours and whose names nobody else has; see the port."""
+        """Move files from CLAIMED to RESULT: store their transcripts and reserve their output names.
+
+        Skips files that this claim no longer holds or whose names belong to another recording.
+        Return by file id, without the skipped: earlier content under its names, path to sha256.
+        """
         if not results:
             return {}
         with self._write_transaction() as connection:
             ids = [result.file_id for result in results]
             generation = _held_generations(connection, ids, State.CLAIMED, claim.claim_no)
             owners = _owners(connection, [path for r in results for _, path in r.names])
-            taken = [
+            accepted = [
                 r
                 for r in results
                 if r.file_id in generation
@@ -65,15 +69,15 @@ class BulkResults(Transactions):
                         "duration_s": r.result.transcript.duration_s,
                     },
                 )
-                for r in taken
+                for r in accepted
             ]
             apply_transitions(connection, steps, now=now)
-            _reserve(connection, taken, owners, generation, claim_no=claim.claim_no)
-            _store_results(connection, taken, run_id=run_id, now=now)
+            _reserve(connection, accepted, owners, generation, claim_no=claim.claim_no)
+            _store_results(connection, accepted, run_id=run_id, now=now)
         written = {path: sha for path, (_, sha) in owners.items() if sha is not None}
         return {
             r.file_id: {path: written[path] for _, path in r.names if path in written}
-            for r in taken
+            for r in accepted
         }
 
     def record_all_published(
@@ -83,7 +87,7 @@ class BulkResults(Transactions):
         claim_no: int,
         now: datetime,
     ) -> None:
-        """RESULT becomes DONE, for those that are still ours."""
+        """Move files from RESULT to DONE, except those that this claim no longer holds."""
         if not published:
             return
         values = {"done_at": now, "next_try_at": None, "setbacks": 0}
@@ -113,14 +117,16 @@ class BulkResults(Transactions):
 def _held_generations(
     connection: Connection, ids: Sequence[int], state: State, claim_no: int
 ) -> dict[int, int]:
-    """Generation by id, of the files that are in that state by that claim."""
+    """Lock the files that are in that state under that claim; return their generations by id."""
     return {
         row.id: row.generation
-        for some in chunks(ids)
+        for chunk in chunks(ids)
         for row in connection.execute(
             select(files.c.id, files.c.generation)
-            .where(files.c.id.in_(some), files.c.state == state, files.c.claim_no == claim_no)
-            .order_by(files.c.id)  # all who lock several do so in this order
+            .where(files.c.id.in_(chunk), files.c.state == state, files.c.claim_no == claim_no)
+            .order_by(
+                files.c.id
+            )  # every transaction locks rows in this order, so that none deadlocks
             .with_for_update()
         )
     }
@@ -130,26 +136,26 @@ def _owners(connection: Connection, paths: Sequence[Path]) -> dict[Path, tuple[i
     names = publications.c
     return {
         row.path_raw: (row.file_id, row.sha256)
-        for some in chunks(paths)
+        for chunk in chunks(paths)
         for row in connection.execute(
-            select(names.path_raw, names.file_id, names.sha256).where(names.path_raw.in_(some))
+            select(names.path_raw, names.file_id, names.sha256).where(names.path_raw.in_(chunk))
         )
     }
 
 
 def _reserve(
     connection: Connection,
-    taken: Sequence[NewResult],
+    accepted: Sequence[NewResult],
     owners: Mapping[Path, Any],
     generation: Mapping[int, int],
     *,
     claim_no: int,
 ) -> None:
-    """Make the names theirs."""
-    ids = [r.file_id for r in taken]
-    _release_reserved(connection, ids, keep=[path for r in taken for _, path in r.names])
+    """Reserve the output names of these results."""
+    ids = [r.file_id for r in accepted]
+    _release_reserved(connection, ids, keep=[path for r in accepted for _, path in r.names])
     new, known = [], []
-    for r in taken:
+    for r in accepted:
         common = {
             "generation": generation[r.file_id],
             "claim_no": claim_no,
@@ -159,22 +165,22 @@ def _reserve(
             if path in owners:
                 known.append({"_path": path, "format": format_name, **common})
             else:
-                whole = {"file_id": r.file_id, "path": path, "path_raw": path}
-                new.append({**whole, "format": format_name, **common})
+                identity = {"file_id": r.file_id, "path": path, "path_raw": path}
+                new.append({**identity, "format": format_name, **common})
     if known:
         connection.execute(_update_publications("format", "name_kind"), known)
-    if connection.dialect.name == "sqlite":  # whoever writes is alone: nobody took one meanwhile
+    if connection.dialect.name == "sqlite":  # one writer at a time: no name was taken meanwhile
         if new:
             connection.execute(insert(publications), new)
         return
     for row in new:
         names = _insert(connection, publications).values(**row).on_conflict_do_nothing()
         if connection.execute(names.returning(publications.c.id)).first() is None:
-            raise NameTaken(f"{row['path']}: another worker took that name just now")
+            raise NameTaken(f"{row['path']}: another worker just took this name")
 
 
 def _insert(connection: Connection, table: Any) -> Any:
-    """An INSERT that may be told what to do where there is such a row."""
+    """Return an INSERT of the dialect, which supports ON CONFLICT."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
@@ -189,38 +195,38 @@ def _update_publications(*columns: str) -> Any:
 
 
 def _release_reserved(connection: Connection, ids: Sequence[int], *, keep: Sequence[Path]) -> None:
-    """Give up the names that these files reserved and never used, but for some."""
+    """Delete the names that these files reserved but never used, except `keep`."""
     kept = set(keep)
     names = publications.c
-    found = [
+    unused_ids = [
         row.id
-        for some in chunks(ids)
+        for chunk in chunks(ids)
         for row in connection.execute(
-            select(names.id, names.path_raw).where(names.file_id.in_(some), names.sha256.is_(None))
+            select(names.id, names.path_raw).where(names.file_id.in_(chunk), names.sha256.is_(None))
         )
         if row.path_raw not in kept
     ]
-    for some in chunks(found):
-        connection.execute(delete(publications).where(names.id.in_(some)))
+    for chunk in chunks(unused_ids):
+        connection.execute(delete(publications).where(names.id.in_(chunk)))
 
 
 def _store_results(
-    connection: Connection, taken: Sequence[NewResult], *, run_id: int, now: datetime
+    connection: Connection, accepted: Sequence[NewResult], *, run_id: int, now: datetime
 ) -> None:
-    """Store the results whose key is new; what was kept of the recordings half heard is forgotten."""
-    by_key = {(r.sha256, r.fingerprint): r.result for r in taken}
+    """Store the results whose key is new; delete the partial transcripts that they complete."""
+    by_key = {(r.sha256, r.fingerprint): r.result for r in accepted}
     keys = list(by_key)
-    for some in chunks(list({sha256 for sha256, _ in keys})):
+    for chunk in chunks(list({sha256 for sha256, _ in keys})):
         for table in (results, unfinished, hearings):
-            there = connection.execute(
-                select(table.c.sha256, table.c.fingerprint).where(table.c.sha256.in_(some))
+            existing = connection.execute(
+                select(table.c.sha256, table.c.fingerprint).where(table.c.sha256.in_(chunk))
             ).all()
-            for sha256, fingerprint in there:
+            for sha256, fingerprint in existing:
                 if table is results:
                     by_key.pop((sha256, fingerprint), None)
                 elif any(_is_key_or_part(key, sha256, fingerprint) for key in keys):
-                    is_it = (table.c.sha256 == sha256, table.c.fingerprint == fingerprint)
-                    connection.execute(delete(table).where(*is_it))
+                    has_key = (table.c.sha256 == sha256, table.c.fingerprint == fingerprint)
+                    connection.execute(delete(table).where(*has_key))
     if by_key:
         new = [
             stored_results.result_row(
@@ -228,10 +234,10 @@ def _store_results(
             )
             for key, result in by_key.items()
         ]
-        # another worker may have been as far at the same moment
+        # another worker may have stored the same result at the same moment
         connection.execute(_insert(connection, results).on_conflict_do_nothing(), new)
 
 
 def _is_key_or_part(key: tuple[str, str], sha256: str, fingerprint: str) -> bool:
-    """Whether that is the key, or a part of it: one channel's."""
+    """Return True for the key itself and for its parts (one per channel)."""
     return sha256 == key[0] and (fingerprint == key[1] or fingerprint.startswith(f"{key[1]}/"))

@@ -1,4 +1,4 @@
-"""Who waits, who is taken up, and what is given back."""
+"""Waiting files, and the claim and release of batches."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from thoth_watch.infrastructure.ledger.transactions import (
 )
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
 
-RUNS_FOR_CURRENT_SPEED = 5  # of the speed: the device may have changed since the ones before
+RUNS_FOR_CURRENT_SPEED = 5  # the device may have changed before these
 
 
 class Claims(Transactions):
-    """Files that wait, and batches that were claimed."""
+    """Files that wait for a batch, and claimed batches."""
 
     def requeue_due_retries(self, *, now: datetime) -> int:
-        """RETRY files whose time has come become READY; how many."""
-        too_late = now + timedelta(seconds=MAX_RETRY_WAIT_S)  # the clock was set back
+        """Move RETRY files that are due to READY; return how many."""
+        latest = now + timedelta(seconds=MAX_RETRY_WAIT_S)  # a later time: the clock was set back
         due = and_(
             files.c.state == State.RETRY,
-            or_(files.c.next_try_at <= now, files.c.next_try_at > too_late),
+            or_(files.c.next_try_at <= now, files.c.next_try_at > latest),
         )
         with self._read_transaction() as connection:
             if connection.scalar(select(files.c.id).where(due).limit(1)) is None:
@@ -45,14 +45,14 @@ class Claims(Transactions):
                 due,
                 lambda row: (
                     State.READY,
-                    f"is tried again after: {row.reason}",
+                    f"retrying after: {row.reason}",
                     {"ready_at": now, "next_try_at": None},
                 ),
                 now=now,
             )
 
     def next_retry_at(self) -> datetime | None:
-        """When the next RETRY is due."""
+        """Return when the next RETRY file is due; None if there is none."""
         with self._read_transaction() as connection:
             due: datetime | None = connection.scalar(
                 select(func.min(files.c.next_try_at)).where(files.c.state == State.RETRY)
@@ -60,39 +60,42 @@ class Claims(Transactions):
         return due
 
     def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
-        """All READY files."""
+        """Return all READY files."""
         query = (
             select(*file_rows.WAITING_COLUMNS)
             .where(files.c.state == State.READY)
             .order_by(files.c.id)
         )
         with self._read_transaction() as connection:
-            found = connection.execute(query).all()
-        return [file_rows.waiting_file(row, resolve_file_options) for row in found]
+            rows = connection.execute(query).all()
+        return [file_rows.waiting_file(row, resolve_file_options) for row in rows]
 
     def realtime_factor(self) -> float | None:
-        """Seconds of audio per second of the newest runs; None before the first."""
+        """Return seconds of audio per second over the newest runs; None before the first."""
         with self._read_transaction() as connection:
             return recent_speed(connection, n_runs=RUNS_FOR_CURRENT_SPEED)
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
-        """Take all files of the batch or none (None: one is no longer READY, or another version)."""
+        """Claim all files of the batch, or none.
+
+        Return None if one of them is no longer READY or has changed.
+        """
         wanted = {waiting.file_id: waiting.file.signature for waiting in batch.files}
         columns = (files.c.id, files.c.claim_no, files.c.attempts, *file_rows.SIGNATURE_COLUMNS)
         with self._write_transaction() as connection:
-            found = [
+            rows = [
                 row
-                for some in chunks(list(wanted))
+                for chunk in chunks(list(wanted))
                 for row in connection.execute(
                     select(*columns)
-                    .where(files.c.id.in_(some), files.c.state == State.READY)
+                    .where(files.c.id.in_(chunk), files.c.state == State.READY)
                     .with_for_update(skip_locked=True)
                 )
                 if file_rows.signature(row) == wanted[row.id]
             ]
-            if not found or len(found) < len(wanted):
+            if not rows or len(rows) < len(wanted):
                 return None
-            claim_no = 1 + max(row.claim_no for row in found)
+            claim_no = 1 + max(row.claim_no for row in rows)
             batch_id = insert_row(
                 connection,
                 batches,
@@ -114,20 +117,20 @@ class Claims(Transactions):
                         "batch_id": batch_id,
                     },
                 )
-                for row in found
+                for row in rows
             ]
             apply_transitions(connection, steps, now=now)
         return Claim(batch_id, claim_no, batch)
 
     def release(self, claim: Claim, *, now: datetime) -> int:
-        """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
+        """Move the batch's CLAIMED files back to READY without counting the attempt; return how many."""
         with self._write_transaction() as connection:
             released = apply_transition_where(
                 connection,
                 and_(files.c.batch_id == claim.batch_id, files.c.state == State.CLAIMED),
                 lambda row: (
                     State.READY,
-                    "was given back before it was begun; waits for a batch",
+                    "released before it was started; waiting for a batch",
                     {"attempts": max(0, row.attempts - 1)},
                 ),
                 now=now,
@@ -136,7 +139,11 @@ class Claims(Transactions):
         return released
 
     def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
-        """A batch has ended without a word: what is CLAIMED waits again, its run is INTERRUPTED."""
+        """Release a batch whose worker ended without reporting a result; return how many files.
+
+        Its CLAIMED files become READY and its run INTERRUPTED. has_died: count a death for each
+        file, as `recover_claims` does; otherwise the attempt is not counted.
+        """
         if not has_died:
             released = self.release(claim, now=now)
         with self._write_transaction() as connection:

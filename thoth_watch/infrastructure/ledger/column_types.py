@@ -1,4 +1,4 @@
-"""How values that databases take differently are stored: times, paths, odd text, big numbers, JSON."""
+"""Column types for values that databases store differently: times, paths, text, large numbers, JSON."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text on SQLite, timestamp with time zone elsewhere."""
+        """Return text on SQLite, timestamp with time zone elsewhere."""
         kind: TypeEngine[Any] = Text() if dialect.name == "sqlite" else DateTime(timezone=True)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """To UTC; a naive time is a programming error."""
+        """Convert to UTC. Raises ValueError for a naive time, a programming error."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"{value!r}: a time for the ledger needs a time zone")
+            raise ValueError(f"{value!r}: times in the ledger need a time zone")
         return _to_sortable_text(value) if dialect.name == "sqlite" else value.astimezone(UTC)
 
     def process_result_value(
@@ -41,7 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         value: datetime | str | None,
         dialect: Dialect,  # noqa: ARG002
     ) -> datetime | None:
-        """To an aware time."""
+        """Convert to an aware UTC time."""
         if value is None:
             return None
         if isinstance(value, str):
@@ -50,22 +50,22 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class RawPath(TypeDecorator[Path]):
-    """A path as the bytes that the system has for it: what the program reads back, whatever its encoding."""
+    """A path as the file system's bytes, which the program reads back whatever their encoding."""
 
     impl = LargeBinary
     cache_ok = True
 
     def process_bind_param(self, value: Path | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002
-        """To bytes."""
+        """Convert to bytes."""
         return None if value is None else os.fsencode(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:  # noqa: ARG002
-        """To a path with surrogate escapes."""
+        """Convert to a path with surrogate escapes."""
         return None if value is None else Path(os.fsdecode(value))
 
 
 class PlainText(TypeDecorator[str]):
-    """Text for people: what is not UTF-8 in it (a file name's odd bytes) is backslash-escaped."""
+    """Text for display: bytes that are not UTF-8, as in file names, are backslash-escaped."""
 
     impl = Text
     cache_ok = True
@@ -75,38 +75,38 @@ class PlainText(TypeDecorator[str]):
         value: str | os.PathLike[str] | None,
         dialect: Dialect,  # noqa: ARG002
     ) -> str | None:
-        """To text that every database takes."""
+        """Convert to text that every database accepts."""
         return None if value is None else to_plain_text(os.fspath(value))
 
 
 class Unsigned64(TypeDecorator[int]):
-    """A device or inode number, which may use the 64th bit that databases keep for the sign."""
+    """A device or inode number, which may use the 64th bit, the sign bit of databases."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Numbers from 2**63 on become negative."""
+        """Map numbers from 2**63 up to negative ones."""
         return value - TWO_TO_64 if value is not None and value >= TWO_TO_63 else value
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """And back."""
+        """Map negative numbers back to 2**63 and up."""
         return value + TWO_TO_64 if value is not None and value < 0 else value
 
 
 class Nanoseconds(TypeDecorator[int]):
-    """A time stamp of a file system, which may lie beyond the 64 bits (the year 2262) of a database."""
+    """A file system timestamp, which may exceed a database's 64 bits (the year 2262)."""
 
     impl = BigInteger
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """64 bits on SQLite, any whole number elsewhere."""
+        """Return 64 bits on SQLite, an integer of up to 40 digits elsewhere."""
         kind: TypeEngine[Any] = BigInteger() if dialect.name == "sqlite" else Numeric(40, 0)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """SQLite takes a text where the number is too big."""
+        """Store a number that is too large for SQLite as text."""
         if value is None or dialect.name != "sqlite" or -TWO_TO_63 <= value < TWO_TO_63:
             return value
         return f"{value} ns"
@@ -116,30 +116,30 @@ class Nanoseconds(TypeDecorator[int]):
         value: int | str | None,
         dialect: Dialect,  # noqa: ARG002
     ) -> int | None:
-        """The same number."""
+        """Return the number that was stored."""
         if isinstance(value, str):
             return int(value.removesuffix(" ns"))
         return None if value is None else int(value)
 
 
-@lru_cache(maxsize=64)  # thousands of rows of one look share their time
+@lru_cache(maxsize=64)  # thousands of rows of one scan share the same time
 def _to_sortable_text(value: datetime) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}Z"
 
 
 def to_plain_text(text: str) -> str:
-    r"""The text with undecodable bytes as `\xff` and without NUL."""
+    r"""Return the text with undecodable bytes and NUL escaped, such as `\xff`."""
     if text.isprintable():
         return str(text)
     try:
         raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that encodes no byte
         raw = text.encode("utf-8", "backslashreplace")
     return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def to_json(value: Any) -> str:
-    """JSON that people can read and every database takes: UTF-8, and no NaN or Infinity."""
+    """Return readable JSON that every database accepts: UTF-8, without NaN and Infinity."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -147,13 +147,13 @@ def to_json(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a file name's odd bytes
+    except UnicodeEncodeError:  # undecodable bytes of a file name
         text = json.dumps(value, allow_nan=False)
     return text
 
 
 def _replace_non_finite(value: Any) -> Any:
-    """The same value with NaN and the infinities as words, which float() reads back."""
+    """Return the value with NaN and infinities as strings, which float() reads back."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Opening a ledger: is it ours, is it sound, is it the newest schema; and is it still the same file."""
+"""Opening a ledger: check that it is ours, intact, of the newest schema, and still the same file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ log = logging.getLogger(__name__)
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 BUSY_TIMEOUT_S = 10.0
-WRITE_OPTIONS: dict[str, Any] = {
-    "thoth_writes": True
-}  # execution option of connections that will write
+# execution options of connections that will write
+WRITE_OPTIONS: dict[str, Any] = {"thoth_writes": True}
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLocation:
-    """Where a ledger lies: a file with its identity, or a server."""
+    """Location of a ledger: a file with its identity, or a server."""
 
     name: str  # for messages
     path: Path | None = None
@@ -44,7 +43,7 @@ class LedgerLocation:
     inode: int = 0
 
     def check_identity(self) -> None:
-        """Raise LedgerBroken if the file that was opened is no longer the one that has its name."""
+        """Raise LedgerBroken if the opened file was deleted or replaced."""
         if self.path is None:
             return
         try:
@@ -55,7 +54,7 @@ class LedgerLocation:
             ) from error
         except OSError as error:
             raise RetryLater(
-                f"ledger {self.name}: cannot be looked at ({error.strerror})"
+                f"ledger {self.name}: its file cannot be inspected ({error.strerror}); check the folder"
             ) from error
         if (now.st_dev, now.st_ino) != (self.device, self.inode):
             raise LedgerBroken(f"ledger {self.name}: was replaced while open; restart")
@@ -64,7 +63,10 @@ class LedgerLocation:
 def open_for_writing(
     url: str | URL, *, create: bool, busy_timeout_s: float = BUSY_TIMEOUT_S
 ) -> tuple[Engine, LedgerLocation]:
-    """An engine on a ledger of the newest schema; made whole, or not at all, where there is none."""
+    """Open a ledger for writing and upgrade it to the newest schema.
+
+    A missing ledger is created, complete or not at all. Raises LedgerBroken, RetryLater, ConfigError.
+    """
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         engine = postgresql_server.open_for_writing(parsed)
@@ -73,7 +75,7 @@ def open_for_writing(
     location = str(path)
     if not _ledger_file_exists(path):
         if not create:
-            raise RetryLater(f"ledger {location}: there is none yet; `run` or `once` makes it")
+            raise RetryLater(f"ledger {location}: does not exist yet; `run` or `once` creates it")
         _create_ledger(path)
     with translate_errors(location):
         _find_open_mode(path, busy_timeout_s=busy_timeout_s, thorough=True)
@@ -90,7 +92,7 @@ def open_for_writing(
 def open_for_reading(
     url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S
 ) -> tuple[Engine, LedgerLocation]:
-    """An engine that cannot write, on a ledger that is there; nothing is made or migrated."""
+    """Open an existing ledger read-only; nothing is created or migrated."""
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         engine = postgresql_server.open_for_reading(parsed)
@@ -98,7 +100,7 @@ def open_for_reading(
     path = _sqlite_path(parsed)
     location = str(path)
     if not _ledger_file_exists(path):
-        raise RetryLater(f"ledger {location}: there is none yet; `run` or `once` makes it")
+        raise RetryLater(f"ledger {location}: does not exist yet; `run` or `once` creates it")
     with translate_errors(location):
         mode = _find_open_mode(path, busy_timeout_s=busy_timeout_s, thorough=False)
         engine = _engine(path, mode=mode, busy_timeout_s=busy_timeout_s)
@@ -116,7 +118,7 @@ def open_for_reading(
 
 
 def lock_path(url: str | URL) -> Path:
-    """The file whose lock the one process that works on a ledger holds."""
+    """Return the file that the single writing process of a ledger locks."""
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return Path(f"{_sqlite_path(parsed)}.lock")
@@ -146,81 +148,83 @@ def _sqlite_path(url: URL) -> Path:
 
 
 def _ledger_file_exists(path: Path) -> bool:
-    """Whether there is a file that may be a ledger. LedgerBroken if it cannot be one."""
+    """Return True if there is a file that may be a ledger. Raises LedgerBroken if it cannot be one."""
     try:
         facts = path.stat()
         if stat.S_ISREG(facts.st_mode):
             with path.open("rb") as file:
-                beginning = file.read(len(SQLITE_MAGIC))
+                header = file.read(len(SQLITE_MAGIC))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise RetryLater(
-            f"ledger {path}: cannot be read ({error.strerror}); look at its mode"
+            f"ledger {path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
     if not stat.S_ISREG(facts.st_mode):
-        raise LedgerBroken(f"ledger {path}: is not a file; name another in ledger.url")
-    if not beginning:
+        raise LedgerBroken(f"ledger {path}: is not a regular file; set ledger.url to another path")
+    if not header:
         raise LedgerBroken(
             f"ledger {path}: is an empty file, not a ledger; delete it if there never was one"
-            " (sqlite3 leaves such a file where it is asked too early), else restore a backup"
+            " (opening a missing database with sqlite3 leaves one), otherwise restore a backup"
         )
-    if beginning != SQLITE_MAGIC:
+    if header != SQLITE_MAGIC:
         raise LedgerBroken(
-            f"ledger {path}: is not a SQLite database; name another file in ledger.url"
+            f"ledger {path}: is not a SQLite database; set ledger.url to another file"
         )
     return True
 
 
 def _create_ledger(path: Path) -> None:
-    """Make a ledger aside and link it to its name, so that nobody ever meets half of one."""
+    """Create a ledger under a temporary name and link it, so that no process sees a partial one."""
     with translate_errors(str(path)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=".thoth-watch-", dir=path.parent))
+            temp_folder = Path(tempfile.mkdtemp(prefix=".thoth-watch-", dir=path.parent))
         except OSError as error:
             raise RetryLater(
-                f"ledger {path}: its folder cannot be written ({error.strerror}); look at its mode"
+                f"ledger {path}: its folder cannot be written ({error.strerror}); check its permissions"
             ) from error
         try:
-            _create_database(aside / "ledger.db")
-            _link(aside / "ledger.db", path)
+            _create_database(temp_folder / "ledger.db")
+            _link(temp_folder / "ledger.db", path)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temp_folder, ignore_errors=True)
 
 
 def _create_database(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as plain:
-        plain.execute("PRAGMA synchronous=FULL")
-        plain.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     engine = _engine(path, mode="rw", busy_timeout_s=BUSY_TIMEOUT_S)
     try:
-        with engine.connect().execution_options(**WRITE_OPTIONS) as connection, connection.begin():
-            upgrade.upgrade_to_head(connection, location=str(path))
+        with engine.connect().execution_options(**WRITE_OPTIONS) as writer, writer.begin():
+            upgrade.upgrade_to_head(writer, location=str(path))
     finally:
-        engine.dispose()  # the last connection moves the write-ahead log into the file
+        engine.dispose()  # closing the last connection checkpoints the write-ahead log
 
 
-def _link(made: Path, path: Path) -> None:
+def _link(created: Path, path: Path) -> None:
     try:
         try:
-            os.link(made, path)
+            os.link(created, path)
         except FileExistsError:
-            return  # another process was faster; its ledger is as good
+            return  # another process was faster; its ledger is equivalent
         except OSError:  # a file system without hard links
             if not path.exists():
-                made.rename(path)
+                created.rename(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
-        raise RetryLater(f"ledger {path}: cannot be made ({error.strerror})") from error
+        raise RetryLater(
+            f"ledger {path}: cannot be created ({error.strerror}); check its folder"
+        ) from error
 
 
 def _find_open_mode(path: Path, *, busy_timeout_s: float, thorough: bool) -> str:
-    """Whose file it is, before anything of ours touches it. The mode in which it can be read."""
+    """Check that the file is a ledger of ours before changing it; return the mode to open it with."""
     mode = "rw" if thorough else "ro"
     try:
         _check_contents(path, mode=mode, busy_timeout_s=busy_timeout_s, thorough=thorough)
@@ -237,7 +241,7 @@ def _find_open_mode(path: Path, *, busy_timeout_s: float, thorough: bool) -> str
             }
         ):
             raise
-        mode = "ro&immutable=1"  # a folder that we may not write, and nobody has the ledger open
+        mode = "ro&immutable=1"  # a read-only folder, and no process has the ledger open
         _check_contents(path, mode=mode, busy_timeout_s=busy_timeout_s, thorough=False)
     return mode
 
@@ -247,11 +251,11 @@ def _check_contents(path: Path, *, mode: str, busy_timeout_s: float, thorough: b
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID:
             raise LedgerBroken(
-                f"ledger {path}: is another program's database; name another file in ledger.url"
+                f"ledger {path}: is another program's database; set ledger.url to another file"
             )
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if thorough:
-            connection.execute("BEGIN IMMEDIATE")  # can it be written, and now
+            connection.execute("BEGIN IMMEDIATE")  # fails if it cannot be written now
             connection.rollback()
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
@@ -263,7 +267,7 @@ def _uri(path: Path, mode: str) -> str:
 
 
 def _engine(path: Path, *, mode: str, busy_timeout_s: float) -> Engine:
-    """An engine on an existing file only: one that was deleted is not made anew, empty."""
+    """Return an engine on an existing file; a deleted ledger is never created again as an empty one."""
     is_read_only = mode != "rw"
 
     def connect() -> sqlite3.Connection:
@@ -271,7 +275,7 @@ def _engine(path: Path, *, mode: str, busy_timeout_s: float) -> Engine:
             _uri(path, mode),
             uri=True,
             timeout=busy_timeout_s,
-            isolation_level=None,  # we say BEGIN ourselves
+            isolation_level=None,  # BEGIN is sent explicitly, by `_begin`
             check_same_thread=False,
         )
         try:
@@ -281,9 +285,8 @@ def _engine(path: Path, *, mode: str, busy_timeout_s: float) -> Engine:
             else:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
-                connection.execute(
-                    "PRAGMA cache_size=-32000"
-                )  # KiB; one look may write 50,000 rows
+                # in KiB; one scan may write 50,000 rows
+                connection.execute("PRAGMA cache_size=-32000")
         except BaseException:
             connection.close()
             raise
@@ -300,6 +303,9 @@ def _engine(path: Path, *, mode: str, busy_timeout_s: float) -> Engine:
 
 
 def _begin(connection: Connection) -> None:
-    """Writers take the lock first: one that reads and then writes would fail at once if another wrote."""
+    """Begin a transaction; a writer takes the lock at its start.
+
+    A transaction that reads first and then writes fails immediately if another one wrote in between.
+    """
     writes = connection.get_execution_options().get("thoth_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

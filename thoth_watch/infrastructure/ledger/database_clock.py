@@ -1,4 +1,4 @@
-"""What time it is where the ledger is kept: leases are compared with no other clock."""
+"""The database's clock, the only one that leases are compared with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sqlalchemy import Connection, func, select
 
 
 def database_now(connection: Connection) -> datetime:
-    """The server's time; SQLite's is this machine's, on which its file lies."""
+    """Return the server's time; for SQLite, that of this machine."""
     if connection.dialect.name == "sqlite":
         return datetime.now(UTC)
-    told: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-    return told.astimezone(UTC)
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)

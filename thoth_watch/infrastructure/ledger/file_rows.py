@@ -1,4 +1,4 @@
-"""Rows of `files` as the domain's values."""
+"""Conversion of rows of `files` into domain values."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ WAITING_COLUMNS = (
 
 
 def signature(row: Any) -> Signature | None:
-    """Which version of the file the row is about; None for an entry that is no plain file."""
+    """Return the signature of the row's version of the file; None for an entry that is no regular file."""
     return signature_of([row.size_bytes, row.modified_ns, row.changed_ns, row.device_no, row.inode])
 
 
 def signature_of(facts: Sequence[Any]) -> Signature | None:
-    """The signature of the columns `SIGNATURE_COLUMNS`."""
+    """Return the signature from the values of `SIGNATURE_COLUMNS`; None for a refused entry."""
     return None if facts[0] is None else Signature(*facts)
 
 
-def signature_columns(found: Signature | None) -> dict[str, Any]:
-    """The columns that hold a signature."""
+def signature_columns(value: Signature | None) -> dict[str, Any]:
+    """Return the columns that hold a signature, NULL without one."""
     names = ("size_bytes", "modified_ns", "changed_ns", "device_no", "inode")
-    if found is None:
+    if value is None:
         return dict.fromkeys(names)
     values = (
-        found.size_bytes,
-        found.modified_ns,
-        found.changed_ns,
-        found.device,
-        found.inode,
+        value.size_bytes,
+        value.modified_ns,
+        value.changed_ns,
+        value.device,
+        value.inode,
     )
     return dict(zip(names, values, strict=True))
 
 
 def waiting_file(row: Any, resolve_file_options: Callable[[AudioFile], Any]) -> WaitingFile:
-    """A file with what batching must know of it; one that was there when a process died travels alone."""
-    found = signature(row)
-    if found is None:
-        raise ValueError(f"file {row.id} waits without ever having been a plain file")
-    file = AudioFile(row.inbox_raw, row.path_raw, found)
+    """Return the file with the facts that batching needs; raises ValueError for a row without signature."""
+    version = signature(row)
+    if version is None:
+        raise ValueError(f"file {row.id} is waiting but was never a regular file")
+    file = AudioFile(row.inbox_raw, row.path_raw, version)
     return WaitingFile(
         file_id=row.id,
         file=file,

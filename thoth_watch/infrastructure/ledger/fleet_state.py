@@ -1,4 +1,4 @@
-"""Who works on the ledger's batches, and what waits for them, as `status` shows it."""
+"""State of the fleet as `status` shows it: dispatcher, workers and their queue."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ DISPATCHER_QUERY = text(
 
 @dataclass(frozen=True, slots=True)
 class FleetState:
-    """Workers elsewhere and their queue, now."""
+    """The dispatcher, the remote workers and their queue at one moment."""
 
-    dispatcher: str | None  # program, machine and process id; None: none works
-    workers: list[dict[str, Any]]  # the table's columns, with silent_s and files (of its batch)
-    sent: int  # batches that no worker has taken yet
+    dispatcher: str | None  # program, machine and process ID; None: not running
+    workers: list[
+        dict[str, Any]
+    ]  # the table's columns, silent_s, and files: the number in its batch
+    sent: int  # batches sent that no worker has taken yet
     leased: int
-    oldest_wait_s: float | None  # of the files that no batch has
+    oldest_wait_s: float | None  # of the READY files
 
 
 def read_fleet_state(connection: Connection) -> FleetState:
-    """All of it, by the database's clock."""
+    """Read the fleet's state, with ages by the database's clock."""
     now = database_now(connection)
     count = func.count()
     sent = connection.execute(select(count).select_from(batches).where(IS_SENT)).scalar_one()
@@ -51,10 +53,10 @@ def read_fleet_state(connection: Connection) -> FleetState:
         .where(files.c.batch_id == workers.c.batch_id, files.c.state == State.CLAIMED)
         .scalar_subquery()
     )
-    found = connection.execute(select(workers, held.label("files")).order_by(workers.c.name))
+    listed = connection.execute(select(workers, held.label("files")).order_by(workers.c.name))
     rows = [
         {**row, "silent_s": round((now - row["seen_at"]).total_seconds(), 1)}
-        for row in found.mappings()
+        for row in listed.mappings()
     ]
     wait_s = None if oldest is None else max(0.0, (now - oldest).total_seconds())
     return FleetState(_dispatcher(connection), rows, sent, leased, wait_s)
@@ -63,6 +65,6 @@ def read_fleet_state(connection: Connection) -> FleetState:
 def _dispatcher(connection: Connection) -> str | None:
     if connection.dialect.name != "postgresql":
         return None
-    asked = {"ours": APPLICATION_ID, "dispatcher": DISPATCHER_LOCK_KEY}
-    name: str | None = connection.execute(DISPATCHER_QUERY, asked).scalar()
+    parameters = {"ours": APPLICATION_ID, "dispatcher": DISPATCHER_LOCK_KEY}
+    name: str | None = connection.execute(DISPATCHER_QUERY, parameters).scalar()
     return name

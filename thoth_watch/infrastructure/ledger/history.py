@@ -1,4 +1,4 @@
-"""Reads a stretch of the ledger's past as the numbers of a report."""
+"""Read a period of the ledger's history as the numbers of a report."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
 
 MAX_SLOW_FILES = 10
 DAY_S = 86_400.0
-JULIAN_ERROR_S = 0.0005  # a day number has digits for about 40 microseconds
+JULIAN_ERROR_S = 0.0005  # julianday() resolves about 40 microseconds
 EPOCH_JULIAN_DAY = 2_440_587.5  # 1970-01-01 00:00 UTC
 
 
 def read_history(connection: Connection, *, since: datetime | None, now: datetime) -> History:
-    """All that happened since then, or ever."""
+    """Return the history since that time, or the whole history."""
     history = History(made_at=now, since=since)
     _count_runs(connection, history)
     _count_fallbacks(connection, history)
@@ -57,19 +57,19 @@ def read_history(connection: Connection, *, since: datetime | None, now: datetim
 
 
 def _count_runs(connection: Connection, history: History) -> None:
-    """Runs by time and by what did them; the database adds up, as there may be millions."""
+    """Sum up runs by time and by engine, in the database: there may be millions of them."""
     ends = select(func.min(runs.c.started_at), func.max(runs.c.started_at))
     history.first, history.last = connection.execute(
         _started_since(ends, runs.c.started_at, history)
     ).one()
     if history.first is None or history.last is None:
         return
-    end = max(history.last, history.made_at)  # that nothing ran of late is to be seen, too
+    end = max(history.last, history.made_at)  # shows also that nothing ran recently
     history.width = bucket_width(end - history.first)
     history.buckets = _empty_buckets(history.first, end, history.width)
     start_s, width_s = history.buckets[0].start.timestamp(), history.width.total_seconds()
-    passed_s = _epoch_seconds(connection, runs.c.started_at) - start_s + JULIAN_ERROR_S
-    index = func.floor(passed_s / width_s)
+    elapsed_s = _epoch_seconds(connection, runs.c.started_at) - start_s + JULIAN_ERROR_S
+    index = func.floor(elapsed_s / width_s)
     kind = [runs.c[name] for name in ("engine", "device", "device_name", "precision", "model")]
     sums = ("files_ok", "files_failed", "audio_s", "wall_s", *(f"{stage}_s" for stage in STAGES))
     query = select(
@@ -90,33 +90,33 @@ def _count_runs(connection: Connection, history: History) -> None:
         for stage in STAGES:
             history.stages[stage] += float(row[f"{stage}_s"])
         if row["engine"] is None:
-            continue  # it never had one
+            continue  # the engine was unavailable
         engine, device, device_name, precision, model = (str(row[c.name] or "-") for c in kind)
-        got = engines.setdefault(
+        stats = engines.setdefault(
             (engine, device, device_name, precision, model),
             EngineStats(engine, device, device_name, precision, model),
         )
-        got.runs += row["runs"]
-        got.files_ok += row["files_ok"]
-        got.audio_s += row["audio_s"]
-        got.wall_s += row["wall_s"]
-        got.peak_rss_bytes = max(got.peak_rss_bytes, row["peak_rss_bytes"])
-        got.peak_gpu_bytes = max(got.peak_gpu_bytes, row["peak_gpu_bytes"])
-        audio_s, wall_s = bucket.by_engine.get(got.name, (0.0, 0.0))
-        bucket.by_engine[got.name] = (audio_s + row["audio_s"], wall_s + row["wall_s"])
-    history.engines = sorted(engines.values(), key=lambda figures: -figures.audio_s)
+        stats.runs += row["runs"]
+        stats.files_ok += row["files_ok"]
+        stats.audio_s += row["audio_s"]
+        stats.wall_s += row["wall_s"]
+        stats.peak_rss_bytes = max(stats.peak_rss_bytes, row["peak_rss_bytes"])
+        stats.peak_gpu_bytes = max(stats.peak_gpu_bytes, row["peak_gpu_bytes"])
+        audio_s, wall_s = bucket.by_engine.get(stats.name, (0.0, 0.0))
+        bucket.by_engine[stats.name] = (audio_s + row["audio_s"], wall_s + row["wall_s"])
+    history.engines = sorted(engines.values(), key=lambda stats: -stats.audio_s)
 
 
-def _add(counted: Bucket | History, row: RowMapping) -> None:
-    counted.runs += row["runs"]
-    counted.files_ok += row["files_ok"]
-    counted.files_failed += row["files_failed"]
-    counted.audio_s += row["audio_s"]
-    counted.wall_s += row["wall_s"]
+def _add(total: Bucket | History, row: RowMapping) -> None:
+    total.runs += row["runs"]
+    total.files_ok += row["files_ok"]
+    total.files_failed += row["files_failed"]
+    total.audio_s += row["audio_s"]
+    total.wall_s += row["wall_s"]
 
 
 def _empty_buckets(first: datetime, last: datetime, width: timedelta) -> list[Bucket]:
-    """Buckets that begin at round times and hold both ends."""
+    """Return buckets that start at round times and cover both ends."""
     width_s = width.total_seconds()
     start_s = first.timestamp() // width_s * width_s
     count = int((last.timestamp() - start_s) // width_s) + 1
@@ -124,32 +124,32 @@ def _empty_buckets(first: datetime, last: datetime, width: timedelta) -> list[Bu
 
 
 def _count_fallbacks(connection: Connection, history: History) -> None:
-    said = cast(runs.c.fallbacks, Text)
-    query = select(said, func.count()).where(said != "[]").group_by(said)
-    found: Counter[tuple[str, str, str]] = Counter()
+    column = cast(runs.c.fallbacks, Text)
+    query = select(column, func.count()).where(column != "[]").group_by(column)
+    counts: Counter[tuple[str, str, str]] = Counter()
     for text, n_runs in connection.execute(_started_since(query, runs.c.started_at, history)):
         for fallback in {(f["asked"], f["got"], f["why"]) for f in json.loads(text)}:
-            found[fallback] += n_runs
-    history.fallbacks = [FallbackStats(*key, runs=n) for key, n in found.most_common()]
+            counts[fallback] += n_runs
+    history.fallbacks = [FallbackStats(*key, runs=n) for key, n in counts.most_common()]
 
 
 def _count_failures(connection: Connection, history: History) -> None:
-    """Files that are without a transcript now, whenever that happened within the time."""
-    troubled = [*sorted(NEEDS_ATTENTION), State.RETRY, State.REFUSED]
-    query = select(files.c.state, files.c.reason, files.c.path).where(files.c.state.in_(troubled))
+    """Group by reason the files that have no transcript now and changed state in the period."""
+    states = [*sorted(NEEDS_ATTENTION), State.RETRY, State.REFUSED]
+    query = select(files.c.state, files.c.reason, files.c.path).where(files.c.state.in_(states))
     groups: dict[tuple[str, str], list[str]] = {}
     for state, reason, path in connection.execute(
         _started_since(query, files.c.updated_at, history)
     ):
         groups.setdefault((state, normalize_reason(reason)), []).append(path)
-    figures = [
+    stats = [
         FailureStats(state, kind, len(paths), min(paths)) for (state, kind), paths in groups.items()
     ]
-    history.failures = sorted(figures, key=lambda f: (-f.files, f.kind))
+    history.failures = sorted(stats, key=lambda f: (-f.files, f.kind))
 
 
 def _find_slowest(connection: Connection, history: History) -> None:
-    """Longest from claim to result, by what the moves say."""
+    """Find the files that took longest from claim to result, by their transitions."""
     claimed, ended = transitions.alias("claimed"), transitions.alias("ended")
     took_s = _epoch_seconds(connection, ended.c.at) - _epoch_seconds(connection, claimed.c.at)
     query = (
@@ -176,7 +176,7 @@ def _epoch_seconds(connection: Connection, moment: ColumnElement[Any]) -> Column
 
 
 def _count_backlog(connection: Connection, history: History) -> None:
-    """How many files waited at the end of each bucket, from when each came and when it was over."""
+    """Count the files waiting at the end of each bucket, by when each appeared and when it was done."""
     if not history.buckets:
         return
     ends = [bucket.start + history.width for bucket in history.buckets]

@@ -1,4 +1,4 @@
-"""The ledger of what lies in the inbox: what a look finds, and what it changes."""
+"""Rows of the inbox's entries: what the ledger knows of them, and what a scan changes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from thoth_watch.infrastructure.ledger.transitions import chunks
 
 
 class InboxEntries(Transactions):
-    """Every audio-named entry has one row."""
+    """The inbox part of the ledger: one row per entry with an audio extension."""
 
     def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
-        """All entries of an inbox that are not GONE, by absolute path."""
+        """Return all entries of an inbox that are not GONE, by absolute path."""
         query = select(
             files.c.path_raw, files.c.id, files.c.state, *file_rows.SIGNATURE_COLUMNS
         ).where(files.c.inbox_raw == inbox, files.c.state != State.GONE)
@@ -32,7 +32,7 @@ class InboxEntries(Transactions):
             }
 
     def settling(self, inbox: Path) -> set[Path]:
-        """The paths of an inbox in state SEEN."""
+        """Return the paths of an inbox in state SEEN."""
         query = select(files.c.path_raw).where(
             files.c.state == State.SEEN, files.c.inbox_raw == inbox
         )
@@ -48,51 +48,51 @@ class InboxEntries(Transactions):
         gone: Sequence[Path],
         now: datetime,
     ) -> None:
-        """Record what one look changed, all of it or nothing."""
+        """Record the changes that one scan found, all or none."""
         if not (seen or ready or refused or gone):
             return
         with self._write_transaction() as connection:
-            for some in chunks(seen):  # a flood of rows takes much memory
-                scan_changes.record_seen(connection, some, now=now)
+            for chunk in chunks(seen):  # bounds the memory for many new files
+                scan_changes.record_seen(connection, chunk, now=now)
             scan_changes.record_ready(connection, ready, now=now)
             scan_changes.record_refused(connection, refused, now=now)
             scan_changes.record_gone(connection, gone, now=now)
 
     def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
-        """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
+        """Move zero-byte files that stayed empty from SEEN to FAILED."""
         with self._write_transaction() as connection:
-            for some in chunks(paths):
+            for chunk in chunks(paths):
                 apply_transition_where(
                     connection,
                     and_(
-                        files.c.path_raw.in_(some),
+                        files.c.path_raw.in_(chunk),
                         files.c.state == State.SEEN,
                         files.c.size_bytes == 0,
                     ),
-                    lambda _: (State.FAILED, "the file is empty (0 bytes) and stayed so", {}),
+                    lambda _: (State.FAILED, "the file stayed empty (0 bytes)", {}),
                     now=now,
                 )
 
     def finished(self, inbox: Path) -> list[FinishedFile]:
-        """The DONE recordings that lie in an inbox, oldest first."""
+        """Return the DONE recordings in an inbox, oldest first."""
         with self._read_transaction() as connection:
             return archive.finished_files(connection, inbox)
 
     def has_path(self, path: Path) -> bool:
-        """Whether some entry, here or GONE, has that path."""
+        """Return True if an entry, also a GONE one, has that path."""
         query = select(files.c.id).where(files.c.path_raw == path)
         with self._read_transaction() as connection:
             return connection.scalar(query) is not None
 
     def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
-        """A DONE recording lies elsewhere now; False if it is no longer DONE."""
+        """Record that a DONE recording was moved; return False if it is no longer DONE."""
         with self._write_transaction() as connection:
             return archive.record_move(connection, done, to=to, now=now)
 
     def adopt(
         self, file: AudioFile, *, sha256: str, published: Sequence[tuple[Path, str]], now: datetime
     ) -> bool:
-        """A recording with a transcript of ours that no ledger knows any more is DONE; False if known."""
+        """Record as DONE a recording whose transcript of ours exists; return False if it is known already."""
         with self._write_transaction() as connection:
             file_id = scan_changes.record_adopted(connection, file, sha256=sha256, now=now)
             if file_id is None:

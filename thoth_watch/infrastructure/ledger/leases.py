@@ -1,4 +1,4 @@
-"""Batches that workers elsewhere carry out: sent, taken by one of them under a lease, renewed, lost."""
+"""Batches for remote workers: sent, leased by one of them, renewed, expired."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from thoth_watch.infrastructure.ledger.tables import (
 )
 from thoth_watch.infrastructure.ledger.transactions import Transactions
 
-WORKER_RETENTION = timedelta(days=1)  # a worker that was not seen for so long
+WORKER_RETENTION = timedelta(days=1)  # rows of workers not seen for longer are deleted
 IS_OPEN = batches.c.state == BatchState.OPEN
 IS_LEASED = and_(IS_OPEN, batches.c.lease_until.is_not(None))
 IS_SENT = and_(IS_OPEN, batches.c.lease_until.is_(None), batches.c.sent_at.is_not(None))
 
 
 def is_active(now: datetime) -> ColumnElement[bool]:
-    """A batch that somebody works on under a lease that holds, or that waits to be taken."""
+    """Return the condition for a batch under a valid lease, or sent and not yet leased."""
     return or_(IS_SENT, and_(IS_LEASED, batches.c.lease_until >= now))
 
 
 class SqlLeases(Transactions):
-    """A batch is taken once at most; what an expired lease held goes back to the files that wait."""
+    """Leases of batches: at most one worker takes a batch; files of an expired lease wait again."""
 
     def send(self, batch_ids: Collection[int]) -> None:
-        """These batches are on their way to a worker, from now on."""
+        """Mark these batches as sent to the workers."""
         with self._write_transaction() as connection:
             connection.execute(
                 update(batches)
@@ -49,19 +49,19 @@ class SqlLeases(Transactions):
             )
 
     def open_batches(self) -> OpenBatches:
-        """Those that are on their way, and how many are worked on."""
+        """Return the batches that are sent, oldest first, and the numbers leased and expired."""
         with self._read_transaction() as connection:
             now = database_now(connection)
-            found = connection.execute(
+            rows = connection.execute(
                 select(batches.c.id, batches.c.sent_at, batches.c.lease_until)
                 .where(or_(IS_SENT, IS_LEASED))
                 .order_by(batches.c.sent_at, batches.c.id)
             ).all()
-        sent = [row for row in found if row.lease_until is None]
+        sent = [row for row in rows if row.lease_until is None]
         return OpenBatches(
             sent=tuple((row.id, (now - row.sent_at).total_seconds()) for row in sent),
-            leased=len(found) - len(sent),
-            expired=sum(row.lease_until < now for row in found if row.lease_until is not None),
+            leased=len(rows) - len(sent),
+            expired=sum(row.lease_until < now for row in rows if row.lease_until is not None),
         )
 
     def lease(
@@ -72,22 +72,22 @@ class SqlLeases(Transactions):
         lease_s: float,
         resolve_file_options: Callable[[AudioFile], Any],
     ) -> Claim | None:
-        """Take a batch that was sent; None if another worker took it, or it is over."""
+        """Take a batch that was sent, under a lease; None if another worker took it or it has ended."""
         with self._write_transaction() as connection:
-            taken = connection.execute(
+            claim_no = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, IS_SENT)
                 .values(owner=owner, lease_until=_seconds_after(database_now(connection), lease_s))
                 .returning(batches.c.claim_no)
             ).scalar_one_or_none()
-            if taken is None:
+            if claim_no is None:
                 return None
             members = connection.execute(
                 select(*file_rows.WAITING_COLUMNS)
                 .where(
                     files.c.batch_id == batch_id,
                     files.c.state == State.CLAIMED,
-                    files.c.claim_no == taken,
+                    files.c.claim_no == claim_no,
                 )
                 .order_by(files.c.id)
             ).all()
@@ -98,41 +98,42 @@ class SqlLeases(Transactions):
                     .values(state=str(BatchState.RELEASED))
                 )
                 return None
-        found = (file_rows.waiting_file(row, resolve_file_options) for row in members)
-        # the attempt under way was counted when the batch was claimed
-        as_claimed = tuple(replace(item, attempts=item.attempts - 1) for item in found)
-        return Claim(batch_id, taken, Batch(as_claimed))
+        waiting = (file_rows.waiting_file(row, resolve_file_options) for row in members)
+        # the current attempt was counted when the batch was claimed
+        as_claimed = tuple(replace(item, attempts=item.attempts - 1) for item in waiting)
+        return Claim(batch_id, claim_no, Batch(as_claimed))
 
     def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
-        """Hold it for so long from now on; False if it is no longer ours."""
+        """Extend the lease to `lease_s` seconds from now; return False if the owner no longer holds it."""
         with self._write_transaction() as connection:
-            done = connection.execute(
+            updated = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.owner == owner, IS_LEASED)
                 .values(lease_until=_seconds_after(database_now(connection), lease_s))
             )
-        return done.rowcount == 1
+        return updated.rowcount == 1
 
     def may_transcribe(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
-        """Whether no other batch that is open, nor another file of this one, transcribes that sound."""
+        """Reserve the transcription of this content for the batch; return False if it is taken.
+
+        It is taken by another open batch, or by another file of this one.
+        """
         key = {"sha256": sha256, "fingerprint": fingerprint}
         with self._write_transaction() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             statement = dialect.insert(hearings).values(batch_id=claim.batch_id, **key)
-            is_over = hearings.c.batch_id.not_in(select(batches.c.id).where(IS_OPEN))
-            ours = connection.execute(
+            has_ended = hearings.c.batch_id.not_in(select(batches.c.id).where(IS_OPEN))
+            reserved = connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=["sha256", "fingerprint"],
                     set_={"batch_id": claim.batch_id},
-                    where=is_over,
+                    where=has_ended,
                 ).returning(hearings.c.batch_id)
             )
-            return ours.first() is not None
-
-    # Who works
+            return reserved.first() is not None
 
     def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
-        """A worker lives, and works on that batch."""
+        """Record a worker's heartbeat and its current batch (None: idle)."""
         with self._write_transaction() as connection:
             now = database_now(connection)
             facts = {
@@ -152,12 +153,12 @@ class SqlLeases(Transactions):
             connection.execute(delete(workers).where(workers.c.seen_at < now - WORKER_RETENTION))
 
     def remove_worker(self, name: str) -> None:
-        """A worker has ended on purpose."""
+        """Delete the row of a worker that has stopped normally."""
         with self._write_transaction() as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
     def count_live_workers(self, *, within_s: float) -> int:
-        """How many were seen within that time."""
+        """Return the number of workers seen within that time."""
         with self._read_transaction() as connection:
             since = database_now(connection) - timedelta(seconds=within_s)
             count = select(func.count()).where(workers.c.seen_at >= since)
@@ -165,7 +166,7 @@ class SqlLeases(Transactions):
 
 
 def delete_hearing(connection: Connection, sha256: str, fingerprint: str) -> None:
-    """That sound has a result now."""
+    """Delete the reservation of a content that has a result now."""
     connection.execute(
         delete(hearings).where(hearings.c.sha256 == sha256, hearings.c.fingerprint == fingerprint)
     )

@@ -1,4 +1,4 @@
-"""Questions that people ask the ledger, answered without writing to it, while a daemon works or not."""
+"""Read-only queries on the ledger, with or without a running daemon."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ INTERNAL_COLUMNS = frozenset({"path_raw", "inbox_raw"})
 
 
 class LedgerReader:
-    """Reads a ledger that is there; rows are dicts with the tables' own column names and aware times."""
+    """Reads an existing ledger; rows are dicts with the tables' column names and aware times."""
 
     def __init__(self, engine: Engine, location: LedgerLocation) -> None:
         self._engine = engine
@@ -48,7 +48,10 @@ class LedgerReader:
 
     @classmethod
     def open(cls, url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:
-        """Raises TryLater if there is no ledger yet, LedgerBroken if it is not ours or of another version."""
+        """Open the ledger at a database URL, read-only.
+
+        Raises RetryLater if there is none yet, LedgerBroken if it is not ours or of another version.
+        """
         return cls(*open_for_reading(url, busy_timeout_s=busy_timeout_s))
 
     def close(self) -> None:
@@ -73,7 +76,7 @@ class LedgerReader:
         since: datetime | None = None,
         status: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Runs, newest first."""
+        """Return runs, newest first."""
         query = select(runs).order_by(runs.c.id.desc()).limit(limit)
         if status is not None:
             query = query.where(runs.c.status == status)
@@ -84,11 +87,11 @@ class LedgerReader:
 
     @property
     def run_columns(self) -> list[str]:
-        """The columns of `runs`, in their order."""
+        """The column names of `runs`, in order."""
         return [column.name for column in runs.columns]
 
     def run(self, run_id: int) -> dict[str, Any] | None:
-        """One run, with its files under `files`."""
+        """Return one run with its files under `files`; None if there is no such run."""
         query = select(run_files).where(run_files.c.run_id == run_id).order_by(run_files.c.path)
         with self._read_transaction() as connection:
             row = (
@@ -98,15 +101,15 @@ class LedgerReader:
         return None if row is None else {**row, "files": members}
 
     def last_run(self) -> dict[str, Any] | None:
-        """The newest run."""
+        """Return the newest run; None before the first."""
         return next(iter(self.runs(1)), None)
 
     def counts(self) -> dict[State, int]:
-        """How many files are in each state; every state is there."""
+        """Return the number of files in each state, also 0."""
         query = select(files.c.state, func.count().label("files")).group_by(files.c.state)
         with self._read_transaction() as connection:
-            found = {row.state: row.files for row in connection.execute(query)}
-        return {state: found.get(state, 0) for state in State}
+            counted = {row.state: row.files for row in connection.execute(query)}
+        return {state: counted.get(state, 0) for state in State}
 
     def files(
         self,
@@ -120,12 +123,12 @@ class LedgerReader:
         verdicts: Collection[str] = (),
         made_by: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Files by path, of these states.
+        """Return files of these states (default: all), sorted by path.
 
         match: a glob below the inbox as in rules, or a part of the path. reason: a part of the
-        reason, any case. since, before: when the state was last changed. verdicts: of their transcripts.
-        made_by: the model of their transcripts, or model@revision. Beside the table's columns a row
-        has `verdict` and `doubts`, the reasons for it, and `model` and `model_revision`.
+        reason, ignoring case. since, before: time of the last state change. verdicts: of their transcripts.
+        made_by: model of their transcripts, or model@revision. Besides the table's columns a row
+        has `verdict`, `doubts` (the reasons for the verdict), `model` and `model_revision`.
         """
         query = (
             select(files, *provenance.PROVENANCE_COLUMNS)
@@ -133,8 +136,8 @@ class LedgerReader:
             .order_by(files.c.inbox, files.c.path)
         )
         if states is not None:
-            wanted = [states] if isinstance(states, str) else list(states)
-            query = query.where(files.c.state.in_(wanted))
+            selected = [states] if isinstance(states, str) else list(states)
+            query = query.where(files.c.state.in_(selected))
         if reason is not None:
             query = query.where(files.c.reason.icontains(reason, autoescape=True))
         if verdicts:
@@ -145,38 +148,38 @@ class LedgerReader:
             query = query.where(files.c.updated_at >= since)
         if before is not None:
             query = query.where(files.c.updated_at < before)
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         with self._read_transaction() as connection:
             for row in connection.execute(query).mappings():
-                if limit is not None and len(found) >= limit:
+                if limit is not None and len(rows) >= limit:
                     break
                 if match is None or _is_match(row["path_raw"], row["inbox_raw"], match):
-                    found.append({k: v for k, v in row.items() if k not in INTERNAL_COLUMNS})
-        return found
+                    rows.append({k: v for k, v in row.items() if k not in INTERNAL_COLUMNS})
+        return rows
 
     def backlog(self) -> Backlog:
-        """What is still to be transcribed, and how fast the newest runs were."""
+        """Return the backlog and the recent speed."""
         with self._read_transaction() as connection:
             return read_backlog(connection)
 
     def fleet(self) -> FleetState:
-        """Workers elsewhere, and what waits for them."""
+        """Return the state of the dispatcher, the remote workers and their queue."""
         with self._read_transaction() as connection:
             return read_fleet_state(connection)
 
     def events(
         self, after: EventCursor | None, *, limit: int
     ) -> tuple[list[dict[str, Any]], EventCursor]:
-        """What happened to files and runs, oldest first, and where to go on reading.
+        """Return events of files and runs, oldest first, and the cursor to continue from.
 
-        Without a cursor: the newest `limit` events. With one: all that came since, at most `limit`
+        Without a cursor: the newest `limit` events. With one: the events after it, at most `limit`
         of each kind.
         """
         with self._read_transaction() as connection:
             return read_events(connection, after, limit=limit)
 
     def outputs(self, path: str) -> list[str]:
-        """Where the transcripts of a recording lie, by its path for people."""
+        """Return the paths of a recording's published transcripts, by its displayed path."""
         query = (
             select(publications.c.path)
             .join(files, files.c.id == publications.c.file_id)
@@ -187,25 +190,25 @@ class LedgerReader:
             return list(connection.scalars(query))
 
     def history(self, *, since: datetime | None, now: datetime) -> History:
-        """What has happened since then (or ever), as the numbers of a report."""
+        """Return the numbers of a report since that time, or of the whole history."""
         with self._read_transaction() as connection:
             return read_history(connection, since=since, now=now)
 
     def ledger_stats(self, *, is_working: bool) -> LedgerStats:
-        """The numbers of now, for metrics."""
+        """Return the current numbers for metrics."""
         with self._read_transaction() as connection:
             return read_ledger_stats(connection, is_working=is_working)
 
     def failures(self) -> list[dict[str, Any]]:
-        """The view of that name: every file that is not DONE, and why."""
+        """Return the view `failures`: every file that is not DONE, with its reason."""
         return self._read_view(text("SELECT * FROM failures"))
 
     def run_summary(self) -> list[dict[str, Any]]:
-        """The view of that name: a readable line per run, oldest first."""
+        """Return the view `run_summary`: a readable line per run, oldest first."""
         return self._read_view(text("SELECT * FROM run_summary"))
 
     def engine_summary(self) -> list[dict[str, Any]]:
-        """The view of that name: what each engine, device and precision has done so far."""
+        """Return the view `engine_summary`: totals by engine, device and precision."""
         return self._read_view(text("SELECT * FROM engine_summary"))
 
     def _read_view(self, query: TextClause) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Reads the numbers of now for metrics."""
+"""Read the current numbers for metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUMS = ("files_ok", "files_failed", "audio_s", "wall_s")
 
 
 def read_ledger_stats(connection: Connection, *, is_working: bool) -> LedgerStats:
-    """All of them, in one transaction."""
+    """Return the current numbers, read in the connection's transaction."""
     counts = select(files.c.state, func.count().label("n")).group_by(files.c.state)
     states = {row.state: row.n for row in connection.execute(counts)}
     kind = [func.coalesce(runs.c[name], "-").label(name) for name in KIND]

@@ -1,4 +1,4 @@
-"""Looking after a ledger's file: is it sound, a copy while it is in use, and out of the way with a bad one."""
+"""Maintenance of a SQLite ledger's file: integrity check, online backup, moving a bad one aside."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ _WAL_SUFFIXES = ("-wal", "-shm")
 
 
 def ledger_file(url: str | URL) -> Path:
-    """The ledger's file. Raises ConfigError for a server, which has tools of its own for this."""
+    """Return the ledger's file. Raises ConfigError for a database server, which has its own tools."""
     if make_url(url).get_backend_name() != "sqlite":
-        raise ConfigError("this is for SQLite ledgers; a database server has its own backups")
+        raise ConfigError(
+            "ledger.url: names a database server; use its own tools (this command is for SQLite)"
+        )
     return Path(str(lock_path(url)).removesuffix(".lock"))
 
 
 def check_integrity(url: str | URL) -> None:
-    """Read every page of the ledger. Raises LedgerBroken with the first thing that is wrong."""
+    """Read every page of the ledger. Raises LedgerBroken with the first problem."""
     path = ledger_file(url)
     engine, location = open_for_reading(url)
     try:
@@ -33,17 +35,17 @@ def check_integrity(url: str | URL) -> None:
             verdict = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
             if verdict != "ok":
                 raise LedgerBroken(f"ledger {path}: is damaged ({verdict}); {RESTORE_HINT}")
-            loose = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-            if loose is not None:
+            orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if orphan is not None:
                 raise LedgerBroken(
-                    f"ledger {path}: a row of {loose[0]} points nowhere; {RESTORE_HINT}"
+                    f"ledger {path}: a row of {orphan[0]} refers to a missing row; {RESTORE_HINT}"
                 )
     finally:
         engine.dispose()
 
 
 def back_up(url: str | URL, target: Path) -> None:
-    """Copy the ledger as it is at one moment, whole, while others work on it. Replaces nothing."""
+    """Write a consistent copy of the ledger, also while it is in use. Replaces no existing file."""
     path = ledger_file(url)
     check_integrity(url)
     temp = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -54,7 +56,7 @@ def back_up(url: str | URL, target: Path) -> None:
             closing(sqlite3.connect(temp)) as copy,
         ):
             source.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without companions
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
         with temp.open("rb+") as file:
             os.fsync(file.fileno())
         os.link(temp, target)
@@ -65,16 +67,18 @@ def back_up(url: str | URL, target: Path) -> None:
             os.close(folder)
     except FileExistsError as error:
         raise RetryLater(
-            f"{target}: is there already and is left alone; name another file"
+            f"{target}: exists already and was left alone; name another file"
         ) from error
     except OSError as error:
-        raise RetryLater(f"{target}: the copy cannot be written ({error.strerror})") from error
+        raise RetryLater(
+            f"{target}: the copy cannot be written ({error.strerror}); name another file"
+        ) from error
     finally:
         temp.unlink(missing_ok=True)
 
 
 def move_aside(url: str | URL, *, now: datetime) -> Path | None:
-    """Give the ledger's file, and what SQLite keeps beside it, a name with the time; None if there is none."""
+    """Rename the ledger's file and its -wal and -shm files, appending the time; None if there is none."""
     path = ledger_file(url)
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""What became of a claimed file: a durable result, published transcripts, or a failure."""
+"""Outcomes of claimed files: a durable result, published transcripts, or a failure."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ FAILURE_STATES = frozenset({State.RETRY, State.FAILED, State.QUARANTINED, State.
 
 
 class Outcomes(Transactions):
-    """Results, their names, and failures; late ones are fenced off by the claim number."""
+    """Results, their output names, and failures; the claim number rejects stale ones."""
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
-        """An earlier transcript of the same bytes by the same engine and options."""
+        """Return an earlier transcript of the same bytes by the same engine and options, or None."""
         with self._read_transaction() as connection:
             return stored_results.find(connection, sha256, fingerprint)
 
     def find_existing_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """See the port."""
+        """Return those of the (sha256, fingerprint) keys that have a result."""
         with self._read_transaction() as connection:
             return stored_results.existing_keys(connection, keys)
 
     def find_partial_transcript(self, sha256: str, fingerprint: str) -> PartialTranscript | None:
-        """See the port."""
+        """Return the transcript of an interrupted attempt at the same bytes, or None."""
         with self._read_transaction() as connection:
             return unfinished_results.find(connection, sha256, fingerprint)
 
     def save_partial_transcript(
         self, sha256: str, fingerprint: str, partial: PartialTranscript, *, now: datetime
     ) -> None:
-        """See the port."""
+        """Store a partial transcript in place of the previous one of that key."""
         with self._write_transaction() as connection:
             unfinished_results.store(
                 connection, partial, sha256=sha256, fingerprint=fingerprint, now=now
             )
 
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
-        """(file id, sha256 of the content written there) of the recording that has that output name."""
+        """Return the owner of an output name: file id, and sha256 of the content written there."""
         names = names_table
         query = select(names.c.file_id, names.c.sha256).where(names.c.path_raw == path)
         with self._read_transaction() as connection:
@@ -80,11 +80,11 @@ class Outcomes(Transactions):
         name_kind: str,
         now: datetime,
     ) -> bool:
-        """CLAIMED becomes RESULT: transcript durable, output names reserved, before anything is written.
+        """Move a file from CLAIMED to RESULT: store its transcript and reserve its output names.
 
-        A file that is RESULT by the same claim gets other names. False if the claim is no longer
-        ours or the file changed meanwhile: throw the work away. Raises NameTaken, with nothing
-        recorded, if another recording has one of the names.
+        This happens before any file is written. A file in RESULT by the same claim gets the new
+        names. Return False if the claim is no longer ours or the file has changed: discard the
+        result. Raises NameTaken, with nothing recorded, if another recording owns a name.
         """
         values = {
             "sha256": sha256,
@@ -92,7 +92,7 @@ class Outcomes(Transactions):
             "run_id": run_id,
             "duration_s": result.transcript.duration_s,
         }
-        reason = "transcript is in the ledger, not yet beside the recording"
+        reason = "transcript stored in the ledger, not yet published"
         steps = [
             Transition(file_id, claim.claim_no, before, State.RESULT, reason, values)
             for before in (State.CLAIMED, State.RESULT)
@@ -130,9 +130,11 @@ class Outcomes(Transactions):
         published: Sequence[tuple[Path, str]],
         now: datetime,
     ) -> bool:
-        """RESULT becomes DONE (or CONFLICT): (path, sha256 of content) of each file that lies there now.
+        """Move a file from RESULT to DONE or CONFLICT; return False if the claim is no longer ours.
 
-        CONFLICT may also come from CLAIMED: a recording for whose transcript there is no name at all.
+        published: (path, sha256 of content) of each transcript file that exists now. A file for
+        whose transcript no name is free moves from CLAIMED to CONFLICT. Raises ValueError for
+        another state.
         """
         if state not in {State.DONE, State.CONFLICT}:
             raise ValueError(f"file {file_id}: publishing ends in DONE or CONFLICT, not {state}")
@@ -159,12 +161,13 @@ class Outcomes(Transactions):
     def record_failure(
         self, claim: Claim, *, outcome: FileOutcome, run_id: int, now: datetime
     ) -> bool:
-        """CLAIMED or RESULT becomes RETRY, FAILED, QUARANTINED, SEEN or GONE, with the reason.
+        """Move a file from CLAIMED or RESULT to RETRY, FAILED, QUARANTINED, SEEN or GONE.
 
-        False if the claim is no longer ours. An attempt that does not count is given back.
+        Return False if the claim is no longer ours. An attempt that does not count is subtracted
+        again. Raises ValueError for another state.
         """
         if outcome.state not in FAILURE_STATES:
-            raise ValueError(f"file {outcome.file_id}: {outcome.state} is no failure")
+            raise ValueError(f"file {outcome.file_id}: {outcome.state} is not a failure state")
         held = and_(
             files.c.id == outcome.file_id,
             files.c.claim_no == claim.claim_no,
@@ -173,7 +176,7 @@ class Outcomes(Transactions):
         is_retry = outcome.state == State.RETRY
         known = {"sha256": outcome.sha256, "duration_s": outcome.duration_s}
         with self._write_transaction() as connection:
-            moved = apply_transition_where(
+            n_changed = apply_transition_where(
                 connection,
                 held,
                 lambda row: (
@@ -190,17 +193,17 @@ class Outcomes(Transactions):
                 ),
                 now=now,
             )
-            left = select(files.c.id).where(
+            remaining = select(files.c.id).where(
                 files.c.state == State.CLAIMED, files.c.batch_id == claim.batch_id
             )
-            if connection.scalar(left.limit(1)) is None:
+            if connection.scalar(remaining.limit(1)) is None:
                 close_batch(connection, claim.batch_id, BatchState.CLOSED)
-        return moved == 1
+        return n_changed == 1
 
     def unpublished(
         self, resolve_file_options: Callable[[AudioFile], Any]
     ) -> list[UnpublishedResult]:
-        """Files in RESULT: published from the ledger, without the engine."""
+        """Return the files in RESULT, which can be published from the ledger without the engine."""
         with self._read_transaction() as connection:
             return stored_results.unpublished(connection, resolve_file_options)
 

@@ -1,4 +1,4 @@
-"""A ledger on a PostgreSQL server: opened, brought up to date, and worked on by one dispatcher at a time."""
+"""A ledger on a PostgreSQL server: opening, migration, and the lock of its single dispatcher."""
 
 from __future__ import annotations
 
@@ -30,28 +30,27 @@ from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID, SCHEMA_REVI
 
 log = logging.getLogger(__name__)
 
-DISPATCHER_LOCK_KEY, MIGRATION_LOCK_KEY = 1, 2  # second half of the keys of our advisory locks
+DISPATCHER_LOCK_KEY, MIGRATION_LOCK_KEY = 1, 2  # second key of our advisory locks
 CONNECT_TIMEOUT_S = 10
-IDLE_IN_TRANSACTION_TIMEOUT_S = (
-    30  # a process that stands still in a transaction keeps its locks no longer; < a lease
-)
+# a suspended process loses its locks after this time, which is shorter than a lease
+IDLE_IN_TRANSACTION_TIMEOUT_S = 30
 LOCK_TIMEOUT_S = 60
-DEFAULT_DRIVERS = {"postgresql": "postgresql+psycopg"}  # what a URL means that names none
+DEFAULT_DRIVERS = {"postgresql": "postgresql+psycopg"}  # for URLs that name no driver
 
 
 def with_default_driver(url: URL) -> URL:
-    """The URL with the driver that the extra `postgres` installs, where it names none."""
+    """Return the URL with the driver of the extra `postgres` if it names none."""
     return url.set(drivername=DEFAULT_DRIVERS.get(url.drivername, url.drivername))
 
 
 def open_for_writing(url: URL) -> Engine:
-    """An engine on a ledger of the newest schema; tables are made where there are none."""
+    """Open a ledger for writing; create or upgrade its tables to the newest schema."""
     engine = _engine(url)
     location = url.render_as_string(hide_password=True)
     try:
         with translate_errors(location), engine.begin() as connection:
             if upgrade.current_revision(connection) != SCHEMA_REVISION:
-                # who comes second waits here, and finds it done
+                # a second process waits here until the first has migrated
                 connection.execute(
                     select(func.pg_advisory_xact_lock(APPLICATION_ID, MIGRATION_LOCK_KEY))
                 )
@@ -63,7 +62,7 @@ def open_for_writing(url: URL) -> Engine:
 
 
 def open_for_reading(url: URL) -> Engine:
-    """An engine whose transactions cannot write, on tables that are there; nothing is made or migrated."""
+    """Open an existing ledger read-only; nothing is created or migrated."""
     engine = _engine(url).execution_options(postgresql_readonly=True)
     location = url.render_as_string(hide_password=True)
     try:
@@ -77,13 +76,13 @@ def open_for_reading(url: URL) -> Engine:
 
 def _check_revision(revision: str | None, location: str) -> None:
     if revision is None:
-        raise RetryLater(f"ledger {location}: there is none yet; `run` or `once` makes it")
+        raise RetryLater(f"ledger {location}: does not exist yet; `run` or `once` creates it")
     if revision != SCHEMA_REVISION:
         raise upgrade.wrong_version_error(location, revision)
 
 
 class DispatcherLock:
-    """Held by the one process that looks, forms batches and takes back; it ends with its connection.
+    """Lock of the one process that scans, forms batches and recovers claims; ends with its connection.
 
     Source: PostgreSQL manual, 13.3.5 (advisory locks of a session).
     """
@@ -95,7 +94,7 @@ class DispatcherLock:
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
-        """Raises TryLater where another process has it, or the server does not answer."""
+        """Acquire the lock. Raises RetryLater if another process holds it or the server does not answer."""
         with translate_errors(self._location):
             self._acquire()
         return self
@@ -110,9 +109,9 @@ class DispatcherLock:
         self._engine.dispose()
 
     def ensure_held(self) -> None:
-        """Take it again where the server was restarted. Raises TryLater where another has it now.
+        """Acquire the lock again after a server restart. Raises RetryLater if another process holds it.
 
-        While the server does not answer nobody has it, and nothing can be recorded either.
+        A server that does not answer is no error: no process holds the lock or can write then.
         """
         try:
             if self._connection is None:
@@ -121,7 +120,8 @@ class DispatcherLock:
                 self._connection.execute(select(1))
         except DBAPIError as error:
             self._disconnect()
-            log.debug("the lock is lost", extra={"event": "lock_lost", "error": str(error)})
+            text = "dispatcher lock lost; acquiring it again"
+            log.debug(text, extra={"event": "lock_lost", "error": str(error)})
 
     def _acquire(self) -> None:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -130,8 +130,8 @@ class DispatcherLock:
         ):
             connection.close()
             raise RetryLater(
-                f"ledger {self._location}: another process works on it"
-                " (`thoth-watch status` names it); wait for it or stop it"
+                f"ledger {self._location}: in use by another process"
+                " (`thoth-watch status` shows which); wait for it or stop it"
             )
         self._connection = connection
 
@@ -143,26 +143,30 @@ class DispatcherLock:
 
 
 def _engine(url: URL, *, pooled: bool = True) -> Engine:
-    shown = url.render_as_string(hide_password=True)
-    who = f"thoth-watch {socket.gethostname()}:{os.getpid()}"
-    arguments = {"application_name": who, "connect_timeout": CONNECT_TIMEOUT_S}
+    location = url.render_as_string(hide_password=True)
+    name = f"thoth-watch {socket.gethostname()}:{os.getpid()}"
+    arguments = {"application_name": name, "connect_timeout": CONNECT_TIMEOUT_S}
     pool = {"pool_pre_ping": True} if pooled else {"poolclass": NullPool}
     try:
         engine = create_engine(url, json_serializer=to_json, connect_args=arguments, **pool)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"ledger.url {shown}: needs the extra postgres; pip install 'thoth-watch[postgres]'"
+            f"ledger.url {location}: needs the extra postgres; pip install 'thoth-watch[postgres]'"
         ) from error
     except (NoSuchModuleError, ArgumentError) as error:
         raise ConfigError(
-            f"ledger.url {shown}: {error}; use postgresql+psycopg://USER@HOST/NAME"
+            f"ledger.url {location}: {error}; use postgresql+psycopg://USER@HOST/NAME"
         ) from error
     event.listen(engine, "connect", _set_timeouts)
     return engine
 
 
 def _set_timeouts(connection: Any, _: object) -> None:
-    """The server ends a session whose process was stopped in a transaction: others wait for its locks."""
+    """Set the session's time limits.
+
+    The server then ends the session of a process that was suspended in a transaction, which would
+    otherwise keep its locks.
+    """
     limits = {
         "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_S,
         "lock_timeout": LOCK_TIMEOUT_S,

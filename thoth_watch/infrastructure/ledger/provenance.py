@@ -1,4 +1,4 @@
-"""Which model made the transcript of a file, and how far it may be believed."""
+"""Provenance of a file's transcript: model, revision and verdict."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PROVENANCE_COLUMNS = (
 
 
 def is_made_by(text: str) -> ColumnElement[bool]:
-    """Whether a result is a model's, or by `model@revision` that of a revision that begins so."""
+    """Return the condition for results of a model, or of `model@revision` (a prefix of the revision)."""
     model, _, revision = text.partition("@")
     return and_(model == _MODEL, _REVISION.startswith(revision, autoescape=True))
 
 
 def file_ids_made_by(text: str) -> Select[tuple[int]]:
-    """The ids of the files whose transcript was made so."""
+    """Return a query for the ids of the files with such a transcript."""
     return select(files.c.id).join(results, IS_RESULT_OF_FILE).where(is_made_by(text))

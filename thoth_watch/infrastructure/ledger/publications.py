@@ -1,4 +1,4 @@
-"""Which output name belongs to which recording."""
+"""Output names and the recordings that own them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ def reserve(
     claim_no: int,
     name_kind: str,
 ) -> None:
-    """Make these names the file's own. Raises NameTaken if another recording has one of them.
+    """Reserve these names for the file. Raises NameTaken if another recording owns one of them.
 
-    What the file once published keeps its row, so that an older transcript of ours is known as ours.
+    Names under which the file was published keep their rows, so that older transcripts of ours
+    are recognized. Raises ValueError if two formats share a name.
     """
     formats = {path: name for name, path in names}
     if len(formats) < len(names):
-        raise ValueError(f"file {file_id}: two formats share one output name; put {{format}} in it")
-    holders = _owner_ids(connection, list(formats))
-    for path, holder in holders.items():
-        if holder != file_id:
-            raise NameTaken(f"{path}: is the transcript of another recording")
+        raise ValueError(
+            f"file {file_id}: two formats share one output name; add {{format}} to the template"
+        )
+    owner_ids = _owner_ids(connection, list(formats))
+    for path, owner_id in owner_ids.items():
+        if owner_id != file_id:
+            raise NameTaken(f"{path}: belongs to another recording")
     release_reserved(connection, file_id=file_id, keep=formats)
     common = {"name_kind": name_kind, "generation": generation, "claim_no": claim_no}
     for path, format_name in formats.items():
-        if path in holders:
+        if path in owner_ids:
             connection.execute(
                 update(publications)
                 .where(publications.c.path_raw == path)
                 .values(format=format_name, **common)
             )
         else:
-            place: dict[str, Any] = {"format": format_name, "path": path, "path_raw": path}
-            _insert(connection, file_id=file_id, **place, **common)
+            columns: dict[str, Any] = {"format": format_name, "path": path, "path_raw": path}
+            _insert(connection, file_id=file_id, **columns, **common)
 
 
 def mark_published(
@@ -58,8 +61,11 @@ def mark_published(
     claim_no: int,
     now: datetime,
 ) -> None:
-    """Note what lies where now; names that were reserved for nothing are free again."""
-    holders = _owner_ids(connection, [path for path, _ in published])
+    """Record the published files; release the file's names that were reserved but not used.
+
+    Raises NameTaken if another recording owns one of the paths.
+    """
+    owner_ids = _owner_ids(connection, [path for path, _ in published])
     for path, sha256 in published:
         facts = {
             "sha256": sha256,
@@ -67,7 +73,7 @@ def mark_published(
             "generation": generation,
             "claim_no": claim_no,
         }
-        if path not in holders:  # a name found while publishing
+        if path not in owner_ids:  # a name found while publishing
             _insert(
                 connection,
                 file_id=file_id,
@@ -77,17 +83,17 @@ def mark_published(
                 name_kind="alternate",
                 **facts,
             )
-        elif holders[path] == file_id:
+        elif owner_ids[path] == file_id:
             connection.execute(
                 update(publications).where(publications.c.path_raw == path).values(**facts)
             )
         else:
-            raise NameTaken(f"{path}: is the transcript of another recording")
+            raise NameTaken(f"{path}: belongs to another recording")
     release_reserved(connection, file_id=file_id, keep=())
 
 
 def release_reserved(connection: Connection, *, file_id: int, keep: Iterable[Path]) -> None:
-    """Give up the names that the file reserved and never used, but for some."""
+    """Delete the names that the file reserved but never used, except `keep`."""
     connection.execute(
         delete(publications).where(
             publications.c.file_id == file_id,
@@ -98,18 +104,18 @@ def release_reserved(connection: Connection, *, file_id: int, keep: Iterable[Pat
 
 
 def _insert(connection: Connection, **row: Any) -> None:
-    """A name that nobody had a moment ago. Raises NameTaken if another worker was faster."""
+    """Insert a name that had no owner. Raises NameTaken if another worker took it meanwhile."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(publications).values(**row).on_conflict_do_nothing()
     if connection.execute(statement.returning(publications.c.id)).first() is None:
-        raise NameTaken(f"{row['path']}: is the transcript of another recording")
+        raise NameTaken(f"{row['path']}: belongs to another recording")
 
 
 def _owner_ids(connection: Connection, paths: Sequence[Path]) -> dict[Path, int]:
-    """File ids by output path."""
+    """Return the owners' file ids by output path."""
     columns = (publications.c.path_raw, publications.c.file_id)
     return {
         row.path_raw: row.file_id
-        for some in chunks(paths)
-        for row in connection.execute(select(*columns).where(publications.c.path_raw.in_(some)))
+        for chunk in chunks(paths)
+        for row in connection.execute(select(*columns).where(publications.c.path_raw.in_(chunk)))
     }

@@ -1,4 +1,4 @@
-"""What a new process does with what a dead one left behind."""
+"""Recovery of the batches, files and runs of dead processes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from thoth_watch.infrastructure.ledger.transitions import Transition, apply_tran
 
 
 def close_dead_batches(connection: Connection, *, batch_id: int | None = None) -> None:
-    """Batches that nobody works on, and that no worker is to take, are DEAD: their leases are over.
+    """Mark OPEN batches as DEAD if they are neither sent nor under a valid lease.
 
-    batch_id: this one, which is known to have ended.
-    First of all: whoever renews a lease at this very moment finds it gone, or is waited for.
+    batch_id: mark only this one, which is known to have ended.
+    This is the first step of a recovery: a worker that renews its lease at the same moment either
+    finds it gone or is waited for.
     """
-    is_over = not_(leases.is_active(database_now(connection)))
+    has_ended = not_(leases.is_active(database_now(connection)))
     if batch_id is not None:
-        is_over = batches.c.id == batch_id
+        has_ended = batches.c.id == batch_id
     connection.execute(
-        update(batches).where(leases.IS_OPEN, is_over).values(state=str(BatchState.DEAD))
+        update(batches).where(leases.IS_OPEN, has_ended).values(state=str(BatchState.DEAD))
     )
 
 
 def recover_claimed_files(
     connection: Connection, *, batch_id: int | None = None, now: datetime, death_limit: int
 ) -> int:
-    """CLAIMED files of no open batch (of that one) wait again, their attempt counted as a death instead.
+    """Move CLAIMED files without an open batch to READY; return how many.
 
-    The one that reaches the limit is the last.
+    Each gets one death more instead of the attempt; at `death_limit` deaths it becomes QUARANTINED.
+    batch_id: only the files of that batch.
     """
     columns = (files.c.id, files.c.claim_no, files.c.attempts, files.c.deaths)
     steps = []
@@ -50,10 +52,10 @@ def recover_claimed_files(
         deaths = row.deaths + 1
         if deaths >= death_limit:
             after = State.QUARANTINED
-            reason = f"the program died {deaths} times while it worked on this file"
+            reason = f"the program died {deaths} times while processing this file"
         else:
             after = State.READY
-            reason = f"the program died while it worked on this file ({deaths}); goes alone now"
+            reason = f"the program died while processing this file ({deaths}); retrying it alone"
         values = {"deaths": deaths, "attempts": max(0, row.attempts - 1)}
         steps.append(Transition(row.id, row.claim_no, State.CLAIMED, after, reason, values))
     apply_transitions(connection, steps, now=now)
@@ -61,9 +63,10 @@ def recover_claimed_files(
 
 
 def close_dead_runs(connection: Connection, *, batch_id: int | None = None, now: datetime) -> None:
-    """RUNNING runs of no open batch (of that one) are INTERRUPTED, with what their files had come to.
+    """Mark RUNNING runs without an open batch as INTERRUPTED and record the states of their files.
 
-    Not those whose worker closed the batch a moment ago, and is about to close the run.
+    Runs under a valid lease are skipped: their worker has closed the batch and is about to close
+    the run. batch_id: only the run of that batch.
     """
     held = select(batches.c.id).where(batches.c.lease_until >= database_now(connection))
     running = select(runs.c.id).where(
@@ -90,8 +93,8 @@ def _interrupt_run(connection: Connection, run_id: int, *, now: datetime) -> Non
         files.c.sha256,
         files.c.duration_s,
     )
-    left = connection.execute(select(*columns).where(files.c.run_id == run_id)).all()
-    finished = [row for row in left if row.state in {State.RESULT, State.DONE}]
+    rows = connection.execute(select(*columns).where(files.c.run_id == run_id)).all()
+    finished = [row for row in rows if row.state in {State.RESULT, State.DONE}]
     closed = connection.execute(
         update(runs)
         .where(runs.c.id == run_id, runs.c.status == RunStatus.RUNNING)
@@ -104,8 +107,8 @@ def _interrupt_run(connection: Connection, run_id: int, *, now: datetime) -> Non
             error="the program was killed or the machine stopped before the run ended",
         )
     )
-    if left and closed.rowcount:
-        connection.execute(insert(run_files), [_run_file_row(run_id, row) for row in left])
+    if rows and closed.rowcount:
+        connection.execute(insert(run_files), [_run_file_row(run_id, row) for row in rows])
 
 
 def _run_file_row(run_id: int, row: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Another try: after a process died, or because a person wants one."""
+"""Retries: after the death of a process, or on request of a user."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 
 
 class Retries(Transactions):
-    """What was held or has failed may be tried again."""
+    """Recovery of claimed files, and retry of failed ones."""
 
     def recover_claims(self, *, now: datetime) -> int:
-        """Take back what dead processes held: files, runs and batches that nobody works on any more.
+        """Release the files, runs and batches that dead processes held; return how many files.
 
         CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs
-        INTERRUPTED. Batches under a lease that holds, and those sent to a worker, are left alone.
-        How many files.
+        INTERRUPTED. Batches under a valid lease, and those sent to a worker, are skipped.
         """
         with self._write_transaction() as connection:
             recovery.close_dead_batches(connection)
@@ -42,20 +41,22 @@ class Retries(Transactions):
         made_by: str | None = None,
         now: datetime | None = None,
     ) -> int:
-        """A person wants another try: all files in these states, or those of `paths`; how many.
+        """Move all files in these states, or those of `paths`, to READY on request; return how many.
 
-        Only FAILED, QUARANTINED, CONFLICT and RETRY can be tried again; their counts start at 0.
+        Only FAILED, QUARANTINED, CONFLICT and RETRY can be retried; their counters start at 0.
         made_by: files with a transcript (DONE or CONFLICT) by that model, or model@revision.
         """
         now = now or datetime.now(UTC)
         possible = RETRYABLE if made_by is None else TRANSCRIBED
-        asked = possible if states is None else possible.intersection(map(State, states))
-        wanted: ColumnElement[bool] = files.c.state.in_(sorted(asked))
+        selected = possible if states is None else possible.intersection(map(State, states))
+        wanted: ColumnElement[bool] = files.c.state.in_(sorted(selected))
         if made_by is not None:
             wanted = and_(wanted, files.c.id.in_(provenance.file_ids_made_by(made_by)))
         conditions: list[ColumnElement[bool]] = [wanted]
         if paths is not None:
-            conditions = [and_(wanted, files.c.path_raw.in_(some)) for some in chunks(list(paths))]
+            conditions = [
+                and_(wanted, files.c.path_raw.in_(chunk)) for chunk in chunks(list(paths))
+            ]
         with self._write_transaction() as connection:
             return sum(
                 apply_transition_where(
@@ -68,11 +69,11 @@ class Retries(Transactions):
 def _retry_transition(
     now: datetime, made_by: str | None
 ) -> Callable[[Any], tuple[State, str, dict[str, Any]]]:
-    fresh = {**scan_changes.ZERO_COUNTERS, "next_try_at": None, "ready_at": now, "done_at": None}
+    reset = {**scan_changes.ZERO_COUNTERS, "next_try_at": None, "ready_at": now, "done_at": None}
 
     def step(row: Any) -> tuple[State, str, dict[str, Any]]:
         after = State.READY if row.size_bytes else State.SEEN
-        before = row.reason or f"was made by {made_by}"
-        return after, f"a person asked for another try after: {before}", dict(fresh)
+        before = row.reason or f"transcribed by {made_by}"
+        return after, f"retry requested after: {before}", dict(reset)
 
     return step

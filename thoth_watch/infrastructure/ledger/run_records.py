@@ -1,4 +1,4 @@
-"""Runs: a row at the start, the whole of it at the end."""
+"""Rows of runs: opened at the start of a batch, completed at its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from thoth_watch.infrastructure.ledger.transitions import chunks
 
 
 class RunRecords(Transactions):
-    """One row for each batch that was begun."""
+    """The run part of the ledger: one row per batch that was started."""
 
     def open_run(
         self,
@@ -29,7 +29,7 @@ class RunRecords(Transactions):
         placement: Placement,
         now: datetime,
     ) -> int:
-        """Start a run row (RUNNING) for the batch; its id."""
+        """Insert a RUNNING run row for the batch; return its id."""
         row = run_rows.opening_columns(
             batch_id=claim.batch_id, requested=requested, placement=placement, now=now
         )
@@ -45,13 +45,13 @@ class RunRecords(Transactions):
     def record_failed_start(
         self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
     ) -> int:
-        """A FAILED run row without files: the engine could not be had. Its id."""
+        """Insert a FAILED run row without files, for an unavailable engine; return its id."""
         row = run_rows.failed_start_columns(requested=requested, error=error, host=host, now=now)
         with self._write_transaction() as connection:
             return insert_row(connection, runs, **row)
 
     def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
-        """Finish the run row and write its `run_files`; a second time replaces the first."""
+        """Complete the run row and write its `run_files`, replacing those of an earlier call."""
         by_file = {outcome.file_id: outcome for outcome in outcomes}
         with self._write_transaction() as connection:
             batch_id = connection.scalar(
@@ -62,9 +62,9 @@ class RunRecords(Transactions):
             )
             close_batch(connection, batch_id, BatchState.CLOSED)
             connection.execute(delete(run_files).where(run_files.c.run_id == run_id))
-            for some in chunks(list(by_file)):
+            for chunk in chunks(list(by_file)):
                 paths = connection.execute(
-                    select(files.c.id, files.c.path).where(files.c.id.in_(some))
+                    select(files.c.id, files.c.path).where(files.c.id.in_(chunk))
                 ).all()
                 connection.execute(
                     insert(run_files),

@@ -1,4 +1,4 @@
-"""A run as a row, at its start and at its end."""
+"""Columns of a run's row, at its start and at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thoth_watch.domain.run import Run, RunStatus
 def opening_columns(
     *, batch_id: int, requested: TranscriptionEngineConfig, placement: Placement, now: datetime
 ) -> dict[str, Any]:
-    """What is known before the first file is opened."""
+    """Return the columns that are known before the first file is opened."""
     return {
         "batch_id": batch_id,
         "started_at": now,
@@ -31,7 +31,7 @@ def opening_columns(
 def failed_start_columns(
     *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
 ) -> dict[str, Any]:
-    """A run that ended before it had an engine."""
+    """Return the columns of a run whose engine was unavailable."""
     return {
         "started_at": now,
         "finished_at": now,
@@ -47,7 +47,7 @@ def failed_start_columns(
 
 
 def closing_columns(run: Run) -> dict[str, Any]:
-    """All of it."""
+    """Return the columns of a finished run."""
     return {
         "started_at": run.started_at,
         "finished_at": run.finished_at,

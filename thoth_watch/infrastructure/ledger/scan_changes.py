@@ -1,4 +1,4 @@
-"""What one look at an inbox changes in the ledger."""
+"""Changes that one scan of an inbox makes in the ledger."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from thoth_watch.infrastructure.ledger import file_rows
 from thoth_watch.infrastructure.ledger.tables import files
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
 
-CHANGED = "changed on disk; waits until it is quiet"
-WAITS_FOR_BATCH = "waits for a batch"
+CHANGED = "changed on disk; waiting for it to settle"
+WAITS_FOR_BATCH = "waiting for a batch"
 GONE = "no longer on disk"
 ZERO_COUNTERS = {"attempts": 0, "crashes": 0, "deaths": 0, "setbacks": 0}
 
@@ -24,7 +24,7 @@ ZERO_COUNTERS = {"attempts": 0, "crashes": 0, "deaths": 0, "setbacks": 0}
 def record_seen(
     connection: Connection, seen: Sequence[tuple[AudioFile, str]], *, now: datetime
 ) -> None:
-    """New files get a row; a changed one starts again, and whoever works on the old version is fenced off."""
+    """Insert rows for new files; reset changed ones to SEEN, which fences off work on the old version."""
     known = _rows_by_path(connection, [file.path for file, _ in seen])
     new: list[dict[str, Any]] = []
     steps: list[Transition] = []
@@ -45,7 +45,7 @@ def record_seen(
 def record_ready(
     connection: Connection, ready: Sequence[tuple[AudioFile, float | None]], *, now: datetime
 ) -> None:
-    """Settled files wait for a batch from now on; what is not SEEN (any more) stays as it is."""
+    """Move settled files from SEEN to READY; files in other states keep them unless they changed."""
     known = _rows_by_path(connection, [file.path for file, _ in ready])
     new: list[dict[str, Any]] = []
     steps: list[Transition] = []
@@ -65,7 +65,7 @@ def record_ready(
             steps.append(_changed_file(row, file, now=now, reason=CHANGED))
         elif row.state == State.GONE:
             steps.append(
-                _transition(row, State.SEEN, "came back; waits until it is quiet", now=now)
+                _transition(row, State.SEEN, "reappeared; waiting for it to settle", now=now)
             )
     _insert(connection, new)
     apply_transitions(connection, steps, now=now)
@@ -74,7 +74,7 @@ def record_ready(
 def record_adopted(
     connection: Connection, file: AudioFile, *, sha256: str, now: datetime
 ) -> int | None:
-    """A recording whose transcript we made before this ledger was: DONE from the start. Its id.
+    """Insert a DONE row for a recording transcribed before this ledger existed; return its id.
 
     None if the ledger knows the recording already.
     """
@@ -89,7 +89,7 @@ def record_adopted(
 def record_refused(
     connection: Connection, refused: Sequence[RefusedEntry], *, now: datetime
 ) -> None:
-    """Entries that are no plain files are remembered with the reason."""
+    """Record entries that are no regular files as REFUSED, with the reason."""
     known = _rows_by_path(connection, [entry.path for entry in refused])
     new: list[dict[str, Any]] = []
     steps: list[Transition] = []
@@ -117,7 +117,7 @@ def record_refused(
 
 
 def record_gone(connection: Connection, gone: Collection[Path], *, now: datetime) -> None:
-    """Files that are no longer there keep their row, and their signature in case they come back."""
+    """Move missing files to GONE; they keep their signature in case they reappear."""
     known = _rows_by_path(connection, list(gone))
     steps = [
         _transition(row, State.GONE, GONE, now=now, next_try_at=None)
@@ -138,18 +138,23 @@ def _rows_by_path(connection: Connection, paths: Sequence[Path]) -> dict[Path, A
     )
     return {
         row.path_raw: row
-        for some in chunks(paths)
+        for chunk in chunks(paths)
         for row in connection.execute(
             select(*columns)
-            .where(files.c.path_raw.in_(some))
-            .order_by(files.c.id)  # all who lock several do so in this order
+            .where(files.c.path_raw.in_(chunk))
+            .order_by(
+                files.c.id
+            )  # every transaction locks rows in this order, so that none deadlocks
             .with_for_update()
         )
     }
 
 
 def _changed_file(row: Any, file: AudioFile, *, now: datetime, reason: str) -> Transition:
-    """A file that still grows is the same version; one that had settled is the next."""
+    """Return the transition to SEEN of a changed file.
+
+    A file that was still settling keeps its version; one that had settled is a new version.
+    """
     values: dict[str, Any] = file_rows.signature_columns(file.signature)
     if row.state != State.SEEN:
         values |= _new_version_columns(row)
@@ -159,7 +164,7 @@ def _changed_file(row: Any, file: AudioFile, *, now: datetime, reason: str) -> T
 
 
 def _new_version_columns(row: Any) -> dict[str, Any]:
-    """Another version: nothing that was known of the old one holds."""
+    """Return the columns of a new version, which reset everything known of the old one."""
     return {
         "generation": row.generation + 1,
         "claim_no": row.claim_no + 1,
@@ -196,7 +201,7 @@ def _transition(
 
 
 def _new_row(
-    inbox: Path, path: Path, found: Signature | None, *, now: datetime, reason: str
+    inbox: Path, path: Path, signature: Signature | None, *, now: datetime, reason: str
 ) -> dict[str, Any]:
     return {
         "path": path,
@@ -204,8 +209,8 @@ def _new_row(
         "inbox": inbox,
         "inbox_raw": inbox,
         "state": str(State.SEEN),
-        "reason": reason.strip() or "new; waits until it is quiet",
-        **file_rows.signature_columns(found),
+        "reason": reason.strip() or "new; waiting for it to settle",
+        **file_rows.signature_columns(signature),
         "duration_s": None,
         **ZERO_COUNTERS,
         "generation": 1,

@@ -1,4 +1,4 @@
-"""The ledger port on a database, put together from its parts."""
+"""The ledger port on a database, composed of its parts."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ from thoth_watch.infrastructure.ledger.run_records import RunRecords
 
 
 class SqlLedger(InboxEntries, Claims, RunRecords, Outcomes, BulkResults, Retries, SqlLeases):
-    """Remembers in SQLite or PostgreSQL; every method is one durable transaction."""
+    """The ledger in SQLite or PostgreSQL; every method is one durable transaction."""

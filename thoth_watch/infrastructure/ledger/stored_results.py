@@ -1,4 +1,4 @@
-"""Transcripts in the ledger: kept once per content and engine, found again, and handed out to be published."""
+"""Transcripts in the ledger, one per content and fingerprint: stored, found, listed for publishing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from thoth_watch.infrastructure.ledger import file_rows, leases, transcript_json
 from thoth_watch.infrastructure.ledger.tables import batches, files, publications, results
 from thoth_watch.infrastructure.ledger.transitions import chunks
 
-# built once: it is asked for every recording, and building it would take longer than the database does
+# built once: runs for every recording, and building it takes longer than executing it
 _FIND_QUERY = select(results.c.transcript, results.c.provenance).where(
     results.c.sha256 == bindparam("sha256"), results.c.fingerprint == bindparam("fingerprint")
 )
 _EXISTING_QUERY = select(results.c.sha256, results.c.fingerprint).where(
-    results.c.sha256.in_(bindparam("some", expanding=True))
+    results.c.sha256.in_(bindparam("hashes", expanding=True))
 )
 
 
 def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult | None:
-    """The result of that key."""
+    """Return the result of that key, or None."""
     key = {"sha256": sha256, "fingerprint": fingerprint}
     row = connection.execute(_FIND_QUERY, key).one_or_none()
     return None if row is None else _result(row)
@@ -35,13 +35,13 @@ def find(connection: Connection, sha256: str, fingerprint: str) -> StoredResult 
 def existing_keys(
     connection: Connection, keys: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Those of the keys that have a result."""
-    found = {
+    """Return those of the keys that have a result."""
+    existing = {
         (row.sha256, row.fingerprint)
-        for some in chunks(sorted({sha256 for sha256, _ in keys}))
-        for row in connection.execute(_EXISTING_QUERY, {"some": some})
+        for chunk in chunks(sorted({sha256 for sha256, _ in keys}))
+        for row in connection.execute(_EXISTING_QUERY, {"hashes": chunk})
     }
-    return found & set(keys)
+    return existing & set(keys)
 
 
 def store(
@@ -53,17 +53,17 @@ def store(
     run_id: int,
     now: datetime,
 ) -> None:
-    """Store a result, unless there is one of that key already."""
+    """Store a result unless its key has one already."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     row = result_row(result, sha256=sha256, fingerprint=fingerprint, run_id=run_id, now=now)
-    # another worker may have been as far at the same moment
+    # another worker may have stored the same result at the same moment
     connection.execute(dialect.insert(results).values(**row).on_conflict_do_nothing())
 
 
 def result_row(
     result: StoredResult, *, sha256: str, fingerprint: str, run_id: int, now: datetime
 ) -> dict[str, Any]:
-    """The row of a result."""
+    """Return the columns of a result's row."""
     transcript = result.transcript
     return {
         "sha256": sha256,
@@ -81,13 +81,15 @@ def result_row(
 def unpublished(
     connection: Connection, resolve_file_options: Callable[[AudioFile], Any]
 ) -> list[UnpublishedResult]:
-    """Files in RESULT with what is to be written, and the names that their last claim reserved.
+    """Return the files in RESULT with their transcripts and the names that their last claim reserved.
 
-    Not those that a worker has under a lease: it publishes them itself.
+    Files of a leased batch are left out: its worker publishes them.
     """
-    is_its = and_(results.c.sha256 == files.c.sha256, results.c.fingerprint == files.c.fingerprint)
-    is_left = files.c.batch_id.not_in(select(batches.c.id).where(leases.IS_LEASED))
-    found = connection.execute(
+    is_result_of_file = and_(
+        results.c.sha256 == files.c.sha256, results.c.fingerprint == files.c.fingerprint
+    )
+    is_not_leased = files.c.batch_id.not_in(select(batches.c.id).where(leases.IS_LEASED))
+    rows = connection.execute(
         select(
             *file_rows.WAITING_COLUMNS,
             files.c.claim_no,
@@ -95,8 +97,8 @@ def unpublished(
             results.c.transcript,
             results.c.provenance,
         )
-        .join(results, is_its)
-        .where(files.c.state == State.RESULT, or_(files.c.batch_id.is_(None), is_left))
+        .join(results, is_result_of_file)
+        .where(files.c.state == State.RESULT, or_(files.c.batch_id.is_(None), is_not_leased))
         .order_by(files.c.id)
     ).all()
     names = _planned_names(connection)
@@ -109,7 +111,7 @@ def unpublished(
             names=tuple((name.format, name.path_raw) for name in names.get(row.id, [])),
             name_kind=names[row.id][0].name_kind if row.id in names else "stem",
         )
-        for row in found
+        for row in rows
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tables, as a person who queries them meets them. The migrations build exactly these."""
+"""Definitions of the ledger's tables; the migrations build exactly these."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from thoth_watch.infrastructure.ledger.column_types import (
 )
 
 APPLICATION_ID = 0x54484F54  # "THOT", in the header of every ledger file
-SCHEMA_REVISION = "0004"  # the newest migration; a reader asks for exactly this one
+SCHEMA_REVISION = "0004"  # the newest migration; readers require exactly this one
 
 
 class BatchState(StrEnum):
-    """Where a batch stands."""
+    """State of a batch."""
 
     OPEN = "OPEN"
     CLOSED = "CLOSED"  # its run was finished
-    RELEASED = "RELEASED"  # what was left of it was given back
+    RELEASED = "RELEASED"  # its remaining files were released
     DEAD = "DEAD"  # its process was killed
 
 
@@ -64,8 +64,8 @@ batches = Table(
     Column("claimed_at", UtcDateTime, nullable=False),
     Column("claim_no", BigInteger, nullable=False),
     Column("state", PlainText, nullable=False),
-    Column("sent_at", UtcDateTime),  # to a worker elsewhere; NULL where its own process works on it
-    Column("lease_until", UtcDateTime),  # by the database's clock; NULL until a worker has it
+    Column("sent_at", UtcDateTime),  # to a remote worker; NULL if the claiming process runs it
+    Column("lease_until", UtcDateTime),  # by the database's clock; NULL until a worker takes it
     CheckConstraint(_one_of("state", BatchState), name="state"),
     Index(None, "state"),
 )
@@ -78,7 +78,7 @@ runs = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("status", PlainText, nullable=False),
-    Column("engine", PlainText),  # what was got is NULL where no engine could be had
+    Column("engine", PlainText),  # columns of what was used are NULL if no engine was available
     Column("engine_asked", PlainText, nullable=False),
     Column("model", PlainText),
     Column("model_asked", PlainText, nullable=False),
@@ -122,26 +122,26 @@ files = Table(
     "files",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("path", PlainText, nullable=False),  # for people
-    Column("path_raw", RawPath, nullable=False),  # for the program
+    Column("path", PlainText, nullable=False),  # for display
+    Column("path_raw", RawPath, nullable=False),  # used by the program
     Column("inbox", PlainText, nullable=False),
     Column("inbox_raw", RawPath, nullable=False),
     Column("state", PlainText, nullable=False),
     Column("reason", PlainText, nullable=False),
     Column("sha256", PlainText),
     Column("fingerprint", PlainText),  # with sha256: its row in results
-    Column("size_bytes", BigInteger),  # these five are NULL for a refused entry
+    Column("size_bytes", BigInteger),  # this and the next four are NULL for a refused entry
     Column("modified_ns", Nanoseconds),
     Column("changed_ns", Nanoseconds),
     Column("device_no", Unsigned64),
     Column("inode", Unsigned64),
     Column("duration_s", Float),  # as declared; as decoded once there is a result
-    Column("attempts", Integer, nullable=False),  # of this version of the file
+    Column("attempts", Integer, nullable=False),  # at this version of the file
     Column("crashes", Integer, nullable=False),  # times it killed the decode worker
     Column("deaths", Integer, nullable=False),  # times the whole process died while it was claimed
-    Column("setbacks", Integer, nullable=False),  # faults of the surroundings in a row
-    Column("generation", Integer, nullable=False),  # versions of the file at this path
-    Column("claim_no", BigInteger, nullable=False),  # fences late writers off
+    Column("setbacks", Integer, nullable=False),  # consecutive failures caused by the environment
+    Column("generation", Integer, nullable=False),  # number of versions seen at this path
+    Column("claim_no", BigInteger, nullable=False),  # fencing token: rejects stale writers
     Column("batch_id", ForeignKey("batches.id")),
     Column("run_id", ForeignKey("runs.id")),
     Column("first_seen_at", UtcDateTime, nullable=False),
@@ -196,12 +196,12 @@ unfinished = Table(
     metadata,
     Column("sha256", PlainText, primary_key=True),
     Column("fingerprint", PlainText, primary_key=True),
-    Column("heard_s", Float, nullable=False),  # seconds of sound, from the start
+    Column("heard_s", Float, nullable=False),  # seconds of audio transcribed, from the start
     Column("so_far", JSON, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
-hearings = Table(  # who transcribes which sound just now, so that no other worker does
+hearings = Table(  # contents being transcribed, so that no other worker transcribes the same
     "hearings",
     metadata,
     Column("sha256", PlainText, primary_key=True),
@@ -217,8 +217,8 @@ workers = Table(
     Column("process_id", Integer, nullable=False),
     Column("device", PlainText, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
-    Column("seen_at", UtcDateTime, nullable=False),  # these two by the database's clock
-    Column("batch_id", ForeignKey("batches.id")),  # what it works on; NULL: it waits
+    Column("seen_at", UtcDateTime, nullable=False),  # this and started_at by the database's clock
+    Column("batch_id", ForeignKey("batches.id")),  # current batch; NULL while idle
 )
 
 publications = Table(
@@ -230,7 +230,9 @@ publications = Table(
     Column("path", PlainText, nullable=False),
     Column("path_raw", RawPath, nullable=False),
     Column("name_kind", PlainText, nullable=False),
-    Column("sha256", PlainText),  # of what we wrote there; NULL while the name is only reserved
+    Column(
+        "sha256", PlainText
+    ),  # of the content written there; NULL while the name is only reserved
     Column("generation", Integer, nullable=False),
     Column("claim_no", BigInteger, nullable=False),  # of the claim that reserved it last
     Column("published_at", UtcDateTime),

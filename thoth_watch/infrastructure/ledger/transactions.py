@@ -1,4 +1,4 @@
-"""Transactions on a ledger that is open, and what every one of them does: move, insert, translate errors."""
+"""Transactions on an open ledger and their common steps: transitions, inserts, error translation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from thoth_watch.infrastructure.ledger.error_translation import translate_errors
 from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions
 
-DEATH_LIMIT = 10  # a person may kill a process often; a file that always does must stop some time
+DEATH_LIMIT = 10  # tolerates kills by a user; a file that always kills the process must stop
 
 
 class Transactions:
-    """An open ledger: each use of it is one durable transaction."""
+    """An open ledger; every operation is one durable transaction."""
 
     def __init__(
         self, engine: Engine, location: LedgerLocation, *, death_limit: int = DEATH_LIMIT
@@ -43,14 +43,14 @@ class Transactions:
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         death_limit: int = DEATH_LIMIT,
     ) -> Self:
-        """The ledger at a database URL, brought to the newest schema.
+        """Open the ledger at a database URL and upgrade it to the newest schema.
 
-        death_limit: the death of a process that quarantines the file it worked on.
-        Raises LedgerBroken for what is not a sound ledger of ours, TryLater for what is in the way,
-        ConfigError for a URL that names no database.
+        death_limit: number of process deaths after which a file is quarantined.
+        Raises LedgerBroken for anything but an intact ledger of ours, RetryLater for a temporary
+        problem, ConfigError for a URL that names no database.
         """
-        found = open_for_writing(url, create=create, busy_timeout_s=busy_timeout_s)
-        return cls(*found, death_limit=death_limit)
+        opened = open_for_writing(url, create=create, busy_timeout_s=busy_timeout_s)
+        return cls(*opened, death_limit=death_limit)
 
     def close(self) -> None:
         """Close all connections."""
@@ -73,7 +73,10 @@ class Transactions:
 
     @contextmanager
     def _write_transaction(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its start, on the file that is really there."""
+        """Yield a transaction that holds the write lock from its start.
+
+        Before and after it, checks that the ledger's file was not deleted or replaced.
+        """
         with translate_errors(self._location.name):
             self._location.check_identity()
             with (
@@ -96,7 +99,7 @@ def apply_transition_where(
     *,
     now: datetime,
 ) -> int:
-    """Move every file that meets a condition; how many."""
+    """Apply a transition to every file that meets the condition; return how many."""
     columns = (
         files.c.id,
         files.c.claim_no,
@@ -116,13 +119,13 @@ def apply_transition_where(
 
 
 def insert_row(connection: Connection, table: Any, **values: Any) -> int:
-    """Insert one row; the number that the database gave it."""
+    """Insert one row; return its id."""
     key = connection.execute(insert(table).values(**values)).inserted_primary_key
     return int(key[0]) if key else 0
 
 
 def close_batch(connection: Connection, batch_id: int | None, state: BatchState) -> None:
-    """A batch that is OPEN is so no more."""
+    """Set the state of a batch that is OPEN."""
     connection.execute(
         update(batches)
         .where(batches.c.id == batch_id, batches.c.state == BatchState.OPEN)

@@ -1,4 +1,4 @@
-"""A transcript as JSON and back, without loss."""
+"""Lossless conversion of transcripts to JSON and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thoth_watch.infrastructure.ledger.column_types import to_json
 
 
 def transcript_to_document(transcript: Transcript) -> dict[str, Any]:
-    """Plain lists, dicts and numbers; with the whole text, for people who query it."""
+    """Return lists, dicts and numbers; with the whole text, for queries in SQL."""
     return {
         "text": transcript.text,
         **_field_values(transcript),
@@ -23,7 +23,7 @@ def transcript_to_document(transcript: Transcript) -> dict[str, Any]:
 
 
 def transcript_from_document(document: Mapping[str, Any]) -> Transcript:
-    """The transcript that `transcript_to_document` was given."""
+    """Return the transcript from the document of `transcript_to_document`."""
     return Transcript(
         segments=tuple(_segment_from_document(item) for item in document["segments"]),
         language=document["language"],
@@ -32,12 +32,14 @@ def transcript_from_document(document: Mapping[str, Any]) -> Transcript:
         reasons=tuple(document.get("reasons", ())),
         warnings=tuple(document["warnings"]),
         n_tokens=document["n_tokens"],
-        skipped_s=float(document.get("skipped_s", 0.0)),  # not in those of before 0002
+        skipped_s=float(
+            document.get("skipped_s", 0.0)
+        ),  # missing in documents from before migration 0002
     )
 
 
 def result_to_json(result: StoredResult) -> str:
-    """A transcript with its provenance, as JSON for others than the ledger."""
+    """Return a transcript with its provenance as JSON text, for use outside the ledger."""
     document = {
         "transcript": transcript_to_document(result.transcript),
         "provenance": dict(result.provenance),
@@ -46,18 +48,21 @@ def result_to_json(result: StoredResult) -> str:
 
 
 def result_from_json(text: str) -> StoredResult:
-    """What `result_to_json` was given. Raises ValueError, KeyError, TypeError for anything else."""
+    """Return the result from the text of `result_to_json`.
+
+    Raises ValueError, KeyError or TypeError for any other text.
+    """
     document = json.loads(text)
     return StoredResult(transcript_from_document(document["transcript"]), document["provenance"])
 
 
 def so_far_to_document(so_far: PartialTranscript) -> dict[str, Any]:
-    """Plain lists, dicts and numbers."""
+    """Return a partial transcript as lists, dicts and numbers."""
     return {**_field_values(so_far), "segments": _segments_to_documents(so_far.segments)}
 
 
 def so_far_from_document(document: Mapping[str, Any]) -> PartialTranscript:
-    """What `so_far_to_document` was given."""
+    """Return the partial transcript from the document of `so_far_to_document`."""
     segments = tuple(_segment_from_document(item) for item in document["segments"])
     return PartialTranscript(
         document["n_samples"],
@@ -75,7 +80,7 @@ def _segments_to_documents(segments: Iterable[Segment]) -> list[dict[str, Any]]:
 
 
 def _field_values(item: Any) -> dict[str, Any]:
-    """A dataclass's fields as they are: `asdict` copies them all, which takes much longer."""
+    """Return a dataclass's fields by name; `asdict` copies the values, which takes much longer."""
     return {field.name: getattr(item, field.name) for field in fields(item)}
 
 

@@ -1,4 +1,4 @@
-"""The one way a file changes its state: legal, fenced by the claim number, and logged."""
+"""State transitions of files: checked for legality, fenced by the claim number, and logged."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from thoth_watch.infrastructure.ledger.tables import files, publications, transi
 
 T = TypeVar("T")
 CHUNK_SIZE = 500  # values in one IN list
-STATES_WITHOUT_TRANSCRIPT = frozenset(
-    {State.GONE, State.REFUSED, State.FAILED, State.QUARANTINED}
-)  # get no transcript
+# files in these states get no transcript
+STATES_WITHOUT_TRANSCRIPT = frozenset({State.GONE, State.REFUSED, State.FAILED, State.QUARANTINED})
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One file from one state to the next (or a new reason where it stands)."""
+    """The transition of one file to another state, or to a new reason in the same state."""
 
     file_id: int
-    claim_no: int  # the number it must still have
+    claim_no: int  # the row must still have this number
     before: State
     after: State
     reason: str
@@ -33,9 +32,9 @@ class Transition:
 
 
 def apply_transition(connection: Connection, step: Transition, *, now: datetime) -> bool:
-    """Make one move; False if the file is no longer in that state or under that claim number.
+    """Apply one transition; return False if the file's state or claim number is no longer the expected one.
 
-    Raises ValueError for a move that the state machine does not know.
+    Raises ValueError for an illegal transition.
     """
     return _apply(connection, [step], now=now)
 
@@ -43,16 +42,21 @@ def apply_transition(connection: Connection, step: Transition, *, now: datetime)
 def apply_transitions(
     connection: Connection, steps: Sequence[Transition], *, now: datetime
 ) -> None:
-    """Make many moves, all or none (TryLater). The caller has read the rows in the same transaction."""
+    """Apply transitions of rows that were read in the same transaction.
+
+    Raises RetryLater if one of them cannot be applied, so that the transaction is rolled back.
+    """
     if steps and not _apply(connection, steps, now=now):
-        raise RetryLater("the ledger was changed by someone else meanwhile; try again")
+        raise RetryLater("the ledger was changed by another process in the meantime; try again")
 
 
 def _apply(connection: Connection, steps: Sequence[Transition], *, now: datetime) -> bool:
     groups: dict[tuple[str, ...], list[Transition]] = {}
     for step in steps:
         if not is_legal_transition(step.before, step.after):
-            raise ValueError(f"file {step.file_id}: {step.before} to {step.after} is no legal move")
+            raise ValueError(
+                f"file {step.file_id}: {step.before} to {step.after} is not a legal transition"
+            )
         groups.setdefault(tuple(sorted(step.values)), []).append(step)
     for columns, members in groups.items():
         statement = (
@@ -86,17 +90,17 @@ def _apply(connection: Connection, steps: Sequence[Transition], *, now: datetime
 
 
 def release_names(connection: Connection, file_ids: Iterable[int]) -> None:
-    """Give up the output names that these files only reserved."""
-    for some in chunks(list(file_ids)):
+    """Delete the output names that these files reserved but never used."""
+    for chunk in chunks(list(file_ids)):
         connection.execute(
             delete(publications).where(
-                publications.c.file_id.in_(some), publications.c.sha256.is_(None)
+                publications.c.file_id.in_(chunk), publications.c.sha256.is_(None)
             )
         )
 
 
 def chunks(values: Sequence[T]) -> Iterable[Sequence[T]]:
-    """The values in lists short enough for one statement."""
+    """Split values into lists of CHUNK_SIZE, short enough for one statement."""
     return (values[start : start + CHUNK_SIZE] for start in range(0, len(values), CHUNK_SIZE))
 
 
@@ -120,7 +124,7 @@ def _record_transitions(
 
 
 def _non_empty_reason(step: Transition) -> str:
-    """Never empty but for DONE: a table without reasons would be no use to a person."""
+    """Return the reason, or a placeholder; only DONE may have an empty one."""
     return step.reason.strip() or (
         "" if step.after == State.DONE else f"{step.after}: no reason given"
     )

@@ -1,4 +1,4 @@
-"""What was heard of long recordings so far, so that a killed attempt is gone on with."""
+"""Partial transcripts of long recordings, from which an interrupted attempt resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thoth_watch.infrastructure.ledger.tables import unfinished
 
 
 def find(connection: Connection, sha256: str, fingerprint: str) -> PartialTranscript | None:
-    """What is kept under that key."""
+    """Return the partial transcript of that key, or None."""
     document = connection.scalar(select(unfinished.c.so_far).where(_has_key(sha256, fingerprint)))
     return None if document is None else transcript_json.so_far_from_document(document)
 
@@ -26,7 +26,7 @@ def store(
     fingerprint: str,
     now: datetime,
 ) -> None:
-    """Put it in the place of what was kept before."""
+    """Store a partial transcript in place of the previous one of that key."""
     connection.execute(delete(unfinished).where(_has_key(sha256, fingerprint)))
     connection.execute(
         insert(unfinished).values(
@@ -40,10 +40,13 @@ def store(
 
 
 def discard(connection: Connection, sha256: str, fingerprint: str) -> None:
-    """There is a whole result now; its parts, whose fingerprints go on behind a slash, are forgotten too."""
-    are_parts = unfinished.c.fingerprint.startswith(f"{fingerprint}/", autoescape=True)
-    are_its = or_(unfinished.c.fingerprint == fingerprint, are_parts)
-    connection.execute(delete(unfinished).where(unfinished.c.sha256 == sha256, are_its))
+    """Delete the partial transcripts of a key that has a result now.
+
+    Those of its parts (channels) have fingerprints of the form `{fingerprint}/{part}`.
+    """
+    is_part = unfinished.c.fingerprint.startswith(f"{fingerprint}/", autoescape=True)
+    is_key_or_part = or_(unfinished.c.fingerprint == fingerprint, is_part)
+    connection.execute(delete(unfinished).where(unfinished.c.sha256 == sha256, is_key_or_part))
 
 
 def _has_key(sha256: str, fingerprint: str):  # type: ignore[no-untyped-def]

@@ -1,1 +1,1 @@
-"""The schema's history, applied when a ledger is opened; downgrades are for those who go back by hand."""
+"""Schema migrations, applied when a ledger is opened; downgrades are only run manually."""

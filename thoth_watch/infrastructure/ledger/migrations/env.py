@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `upgrade` hands over."""
+"""Alembic's entry point: runs the migrations on the connection that `upgrade` passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from thoth_watch.infrastructure.ledger.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=True,  # all migrations in the caller's transaction, or none
+    transactional_ddl=True,  # all migrations run in the caller's transaction
     render_as_batch=True,  # SQLite alters tables by copying them
 )
 with context.begin_transaction():

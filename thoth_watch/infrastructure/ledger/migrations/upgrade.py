@@ -1,4 +1,4 @@
-"""Brings a ledger to the newest schema, in the transaction that the caller has open."""
+"""Upgrade a ledger to the newest schema, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ HERE = Path(__file__).parent
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The last migration that was applied; None before the first."""
+    """Return the last applied migration; None before the first."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     versions = table("alembic_version", column("version_num"))
-    found: str | None = connection.scalar(select(versions.c.version_num))
-    return found
+    revision: str | None = connection.scalar(select(versions.c.version_num))
+    return revision
 
 
 def upgrade_to_head(connection: Connection, *, location: str) -> None:
-    """Apply every migration that is missing. Raises LedgerBroken for a ledger newer than the program."""
+    """Apply all missing migrations. Raises LedgerBroken for a ledger newer than the program."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
@@ -40,7 +40,7 @@ def upgrade_to_head(connection: Connection, *, location: str) -> None:
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Alembic's configuration for our migrations on that connection."""
+    """Return Alembic's configuration for these migrations on that connection."""
     from alembic.config import Config
 
     config = Config()
@@ -51,11 +51,11 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def wrong_version_error(location: str, revision: str | None) -> LedgerBroken:
-    """What to say of a ledger whose schema is not this program's."""
+    """Return the error for a ledger whose schema is not this program's."""
     if revision is None or revision < SCHEMA_REVISION:
         return LedgerBroken(
-            f"ledger {location}: is of an older thoth-watch; `run` or `once` brings it up to date"
+            f"ledger {location}: was written by an older thoth-watch; `run` or `once` upgrades it"
         )
     return LedgerBroken(
-        f"ledger {location}: is of a newer thoth-watch ({revision}); update this one"
+        f"ledger {location}: was written by a newer thoth-watch ({revision}); upgrade thoth-watch"
     )

@@ -15,7 +15,7 @@ STATE = (
     "'REFUSED', 'CONFLICT', 'GONE')"
 )
 
-# Rounding as numeric, because PostgreSQL rounds nothing else to a number of places
+# rounded as NUMERIC: PostgreSQL rounds no other type to a number of decimal places
 RUN_SUMMARY = """
 CREATE VIEW run_summary AS
 SELECT
@@ -66,7 +66,7 @@ ORDER BY path
 
 
 def upgrade() -> None:
-    """Tables, then the views on them."""
+    """Create the tables, then the views on them."""
     op.create_table(
         "batches",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -246,7 +246,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop all of it, those first that point to others."""
+    """Drop all views and tables, referencing tables first."""
     for view in ("failures", "engine_summary", "run_summary"):
         op.execute(f"DROP VIEW {view}")
     for table in (

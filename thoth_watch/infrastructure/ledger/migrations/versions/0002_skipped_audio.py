@@ -1,4 +1,4 @@
-"""How much of a run's audio was skipped because nobody speaks there."""
+"""Add the share of a run's audio that was skipped as not speech."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """One column more."""
+    """Add the column."""
     op.add_column("runs", sa.Column("skipped_share", sa.Float(), nullable=True))
 
 
 def downgrade() -> None:
-    """One less."""
+    """Drop the column."""
     op.drop_column("runs", "skipped_share")

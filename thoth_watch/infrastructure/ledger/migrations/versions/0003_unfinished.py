@@ -1,4 +1,4 @@
-"""What was heard of long recordings so far."""
+"""Add a table for partial transcripts of long recordings."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: killed attempts begin anew."""
+    """Drop the table: interrupted attempts start from the beginning."""
     op.drop_table("unfinished")

@@ -1,4 +1,4 @@
-"""Batches that workers elsewhere take under a lease."""
+"""Add leases, under which remote workers take batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Two columns, two tables, and an index for what is asked every second."""
+    """Add two columns, two tables, and an index for a query that runs every second."""
     op.add_column("batches", sa.Column("sent_at", types.UtcDateTime(), nullable=True))
     op.add_column("batches", sa.Column("lease_until", types.UtcDateTime(), nullable=True))
     op.create_index(op.f("ix_batches_state"), "batches", ["state"], unique=False)
@@ -39,7 +39,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Leases are forgotten: only while nobody works."""
+    """Drop the leases; run this only while no worker is running."""
     op.drop_table("workers")
     op.drop_table("hearings")
     op.drop_index(op.f("ix_batches_state"), "batches")
