@@ -1,4 +1,4 @@
-"""Whisper through torch, transformers and accelerate: three engines, one decoder."""
+"""The three Whisper engines, on torch, transformers and accelerate."""
 
 from thoth_watch.infrastructure.whisper.engines import (
     ENGINES,

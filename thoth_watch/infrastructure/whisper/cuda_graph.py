@@ -1,4 +1,4 @@
-"""The decoder's step on a GPU as one captured graph, where starting its kernels one by one takes longest."""
+"""CUDA graph capture and replay of a decoder step, whose time on a GPU is mostly kernel launches."""
 
 from __future__ import annotations
 
@@ -11,37 +11,41 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-MIN_STABLE_STEPS = 3  # steps over the same tensors before they are worth a graph
-TOLERANCE = (
-    0.02  # of the largest logit: how far a graph may be from the plain step, in half precision
-)
+MIN_STABLE_STEPS = 3  # steps over the same tensors before capturing a graph pays off
+# accepted difference between the graph's logits and the plain step's, as a share of the largest
+# logit; half precision rounds differently
+TOLERANCE = 0.02
 
 
 class StaticStep:
-    """A step whose tensors keep their shapes and places: what a graph can hold.
+    """A decoder step over tensors with fixed shapes and addresses, as graph capture requires.
 
-    It reads one token a row at a position that is a tensor, too, and attends to all of the cache
-    with what is not written yet masked out. Runs anywhere; only `CapturedStep` needs CUDA.
+    It reads one token per row at a position that is itself a tensor, and attends to the whole KV cache
+    with the unwritten part masked out. Runs on every device; only `CapturedStep` needs CUDA.
     """
 
     def __init__(self, network: Any, cache: Any) -> None:
-        """network: PackedWhisper; memory: its Memory, whose tensors stay where they are from now on."""
+        """Prepare a step over a KV cache whose tensors are not replaced from now on.
+
+        network: a PackedWhisper. cache: its KVCache.
+        """
         self._network = network
-        self._cache = replace(cache, captured=None)  # its tensors, but no circle of references
+        self._cache = replace(cache, captured=None)  # same tensors, without a reference cycle
         keys, _ = cache.self_attention[0]
         for part in (tensor for layer in cache.self_attention for tensor in layer):
-            part[:, :, cache.n_tokens :] = 0  # what is masked counts nothing, if it is a number
+            # masked positions get weight 0, but 0 times an uninitialized NaN would be NaN
+            part[:, :, cache.n_tokens :] = 0
         self._tokens = torch.zeros((len(keys), 1), dtype=torch.long, device=keys.device)
         self._position = torch.zeros(1, dtype=torch.long, device=keys.device)
         self._positions = torch.arange(keys.shape[2], device=keys.device)
 
     def load(self, tokens: Tensor, *, position: int) -> None:
-        """Say what the next step reads, shape (n, 1), and at which position."""
+        """Set the tokens of the next step, shape (n, 1), and their position."""
         self._tokens.copy_(tokens)
         self._position.fill_(position)
 
     def compute(self) -> Tensor:
-        """Logits of what comes next: float32, (n, vocabulary)."""
+        """Return the next token's logits: float32, (n, vocabulary)."""
         logits: Tensor = self._network.static_step(
             self._tokens,
             self._cache,
@@ -52,16 +56,20 @@ class StaticStep:
 
 
 class CapturedStep:
-    """A StaticStep in a CUDA graph."""
+    """A StaticStep captured in a CUDA graph."""
 
     def __init__(self, step: StaticStep, tokens: Tensor, *, position: int, pool: Any) -> None:
-        """Capture it. tokens, position: what it is to read first; reading it twice changes nothing."""
+        """Capture the step on a side stream, after one warm-up run.
+
+        tokens, position: input of the first replay; the warm-up may read the same input because it
+        writes the same keys and values. pool: memory pool that graphs share.
+        """
         self._step = step
         step.load(tokens, position=position)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            step.compute()  # libraries set themselves up, which no graph may hold
+            step.compute()  # warm-up: libraries initialize lazily, which cannot be captured
             self._graph = torch.cuda.CUDAGraph()
             self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
@@ -71,16 +79,17 @@ class CapturedStep:
         torch.cuda.current_stream().wait_stream(side)
 
     def __call__(self, tokens: Tensor, *, position: int) -> Tensor:
-        """Logits of what comes next, in memory of their own."""
+        """Replay the graph; return a copy of the next token's logits, float32, (n, vocabulary)."""
         self._step.load(tokens, position=position)
         self._graph.replay()
         return self._logits.clone()
 
 
 class StepCapturer:
-    """Captures a step for each memory, unless the device has shown that it cannot, or not rightly.
+    """Captures one graph per KV cache, until a capture fails or gives wrong logits.
 
-    A memory's tensors must have stayed for a few steps: beams exchange them at each one.
+    A cache is captured only after a few steps without new tensors: beam search replaces them at
+    every step.
     """
 
     def __init__(self) -> None:
@@ -88,7 +97,10 @@ class StepCapturer:
         self._pool: Any = None
 
     def step(self, network: Any, tokens: Tensor, cache: Any) -> Tensor:
-        """What the plain step gives; the first graph of all is held against it."""
+        """Run a step, by graph replay if possible; return the logits, float32, (n, vocabulary).
+
+        The logits of the first replay are compared with those of the plain step.
+        """
         cache.n_stable_steps += 1
         if self._is_disabled or cache.n_stable_steps < MIN_STABLE_STEPS:
             return self._plain(network, tokens, cache)
@@ -107,9 +119,9 @@ class StepCapturer:
         if self._is_checked:
             cache.n_tokens += 1
             return logits
-        expected = self._plain(network, tokens, cache)  # writes what the graph wrote
+        expected = self._plain(network, tokens, cache)  # overwrites the graph's keys and values
         if not is_close(logits, expected):
-            self._disable("its first logits are not those of the plain step")
+            self._disable("the first replay's logits differ from those of the plain step")
         self._is_checked = True
         return expected
 
@@ -121,12 +133,12 @@ class StepCapturer:
     def _disable(self, reason: str) -> None:
         self._is_disabled = True
         log.warning(
-            "the decoder's step cannot be captured; graphs are off",
+            "CUDA graph of the decoder step failed; decoding continues without graphs",
             extra={"event": "graphs_off", "why": reason},
         )
 
 
 def is_close(logits: Tensor, expected: Tensor) -> bool:
-    """Whether logits are another rounding of the expected ones."""
-    furthest = (logits - expected).abs().max()
-    return bool(furthest <= TOLERANCE * expected.abs().max())
+    """Return True if logits equal the expected ones up to rounding (`TOLERANCE`)."""
+    max_difference = (logits - expected).abs().max()
+    return bool(max_difference <= TOLERANCE * expected.abs().max())

@@ -1,4 +1,4 @@
-"""The decoder one step at a time: what every way of searching for words needs of a network."""
+"""The decoder step and its KV cache, as prefill, greedy decoding, sampling and beam search use them."""
 
 from __future__ import annotations
 
@@ -14,35 +14,43 @@ from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
 
 
 class DecoderCache(Protocol):
-    """The encoder's output and the tokens so far, a row for each hypothesis."""
+    """The encoder output and the tokens that the decoder has read, one row per hypothesis."""
 
     def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
-        """Go on with these rows; one may stand several times. rows: their indices.
+        """Keep or reorder the rows, in place.
 
-        within_windows: each row comes from one of the same window.
+        rows: indices of the rows to keep, shape (n_kept,), repetitions allowed. within_windows: the
+        number of rows and each row's window stay the same, so only the tokens are reordered.
         """
 
     def without_tokens(self, rows: Tensor | None = None) -> Self:
-        """A new memory of the same windows (or of these rows), before the first token."""
+        """Return a new cache with the same encoder output and no tokens.
+
+        rows: indices of the rows to take, repetitions allowed; None: all.
+        """
 
 
 class StepDecoder(Protocol):
-    """A decoder."""
+    """A decoder network that reads tokens and predicts the next one."""
 
     def step(self, tokens: Tensor, cache: Any) -> Tensor:
-        """Read tokens, shape (n, k); logits of what comes next: float32, (n, vocabulary)."""
+        """Read tokens, shape (n, k), into the cache; return the next token's logits.
+
+        Logits: float32, (n, vocabulary).
+        """
 
     def align(
         self, tokens: Tensor, cache: Any, heads: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """Read tokens; where heads (layer, head) looked in the encoder's output, and what comes next.
+        """Read tokens, shape (n, k); return cross-attention weights and the logits after each token.
 
-        Returns (n, n_heads, k, positions) and float32 logits after each token, (n, k, vocabulary).
+        heads: the alignment heads, as (layer, head). Returns weights, (n, n_heads, k, positions), and
+        float32 logits, (n, k, vocabulary).
         """
 
 
 class TransformersCache:
-    """What transformers' modules remember."""
+    """The cache of transformers' modules: encoder output, tokens and past keys and values."""
 
     def __init__(self, hidden: Tensor, *, use_cache: bool) -> None:
         self.hidden = hidden
@@ -52,7 +60,7 @@ class TransformersCache:
         self.tokens = torch.zeros(len(hidden), 0, dtype=torch.long, device=hidden.device)
 
     def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
-        """See StepMemory."""
+        """Keep or reorder the rows, in place, as DecoderCache describes."""
         if not within_windows:
             self.hidden = self.hidden[rows]
         self.tokens = self.tokens[rows]
@@ -60,19 +68,19 @@ class TransformersCache:
             self.past_key_values.reorder_cache(rows)
 
     def without_tokens(self, rows: Tensor | None = None) -> TransformersCache:
-        """See StepMemory."""
+        """Return a new cache with the same encoder output and no tokens."""
         hidden = self.hidden if rows is None else self.hidden[rows]
         return TransformersCache(hidden, use_cache=self.past_key_values is not None)
 
 
 class TransformersStepDecoder:
-    """transformers' own decoder."""
+    """The decoder of transformers' modules, the reference implementation."""
 
     def __init__(self, loaded: LoadedWhisper) -> None:
         self._model = loaded.model
 
     def step(self, tokens: Tensor, cache: TransformersCache) -> Tensor:
-        """See Steps."""
+        """Read tokens, shape (n, k); return the next token's logits, float32, (n, vocabulary)."""
         cache.tokens = torch.cat([cache.tokens, tokens], dim=1)
         output = self._model(
             encoder_outputs=BaseModelOutput(last_hidden_state=cache.hidden),
@@ -86,20 +94,23 @@ class TransformersStepDecoder:
     def align(
         self, tokens: Tensor, cache: TransformersCache, heads: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """See Steps; the queries and keys are caught on their way through the modules."""
-        caught: dict[tuple[int, str], Tensor] = {}
+        """Read tokens; return cross-attention weights of the heads and the logits after each token.
+
+        Forward hooks record the cross-attention queries and keys, from which the weights are computed.
+        """
+        projections: dict[tuple[int, str], Tensor] = {}
         layers = self._model.get_decoder().layers
         hooks = []
         for layer in {layer for layer, _ in heads}:
             attention = layers[layer].encoder_attn
             for name in ("q_proj", "k_proj"):
 
-                def catch(
+                def record(
                     _: Any, __: Any, out: Tensor, key: tuple[int, str] = (layer, name)
                 ) -> None:
-                    caught[key] = out
+                    projections[key] = out
 
-                hooks.append(getattr(attention, name).register_forward_hook(catch))
+                hooks.append(getattr(attention, name).register_forward_hook(record))
         try:
             output = self._model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=cache.hidden),
@@ -109,10 +120,10 @@ class TransformersStepDecoder:
         finally:
             for hook in hooks:
                 hook.remove()
-        width = self._model.config.d_model // self._model.config.decoder_attention_heads
-        looks = []
+        head_dim = self._model.config.d_model // self._model.config.decoder_attention_heads
+        weights = []
         for layer, head in heads:
-            part = slice(head * width, (head + 1) * width)
-            q, k = (caught[layer, name][..., part].float() for name in ("q_proj", "k_proj"))
-            looks.append(torch.softmax(q @ k.transpose(1, 2) * width**-0.5, dim=-1))
-        return torch.stack(looks, dim=1), output.logits.float()
+            part = slice(head * head_dim, (head + 1) * head_dim)
+            q, k = (projections[layer, name][..., part].float() for name in ("q_proj", "k_proj"))
+            weights.append(torch.softmax(q @ k.transpose(1, 2) * head_dim**-0.5, dim=-1))
+        return torch.stack(weights, dim=1), output.logits.float()

@@ -1,4 +1,4 @@
-"""Linear layers that compute fastest in each number format: plain, packed once for the CPU, or int8."""
+"""Linear layers for each precision: plain, with weights packed once for the CPU, or quantized to int8."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-INT8_HALF_RANGE = 127.5  # half of the range from -128 to 127
+INT8_HALF_RANGE = 127.5  # half of the int8 range, -128 to 127
 
 
 class Linear(Protocol):
-    """Rows times a matrix, plus a bias: shape (..., n_in) to (..., n_out), in its own `dtype`."""
+    """A linear layer: maps (..., n_in) to (..., n_out)."""
 
-    dtype: torch.dtype  # of what goes in and comes out
-    precision: str  # of the weights
+    dtype: torch.dtype  # of its inputs and outputs
+    precision: str  # of its weights
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The product."""
+        """Return `x @ weight.T + bias`, in the layer's dtype."""
 
     def gelu(self, x: Tensor) -> Tensor:
-        """The product through GELU."""
+        """Return GELU of the layer's output."""
 
 
 class PlainLinear:
-    """torch's own; on devices that need no packing, and where a CPU cannot pack the number format."""
+    """torch's linear layer, for devices that need no packing and precisions that this CPU cannot pack."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight, self._bias = weight, bias
@@ -34,31 +34,34 @@ class PlainLinear:
         self.precision = str(weight.dtype).removeprefix("torch.")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Linear."""
+        """Return `x @ weight.T + bias`."""
         return functional.linear(x, self._weight, self._bias)
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See Linear."""
+        """Return GELU of the layer's output."""
         return functional.gelu(self(x))
 
 
 class PackedLinear(PlainLinear):
-    """Weights in oneDNN's own order, which torch otherwise makes anew in each call; CPU only.
+    """A linear layer with weights in oneDNN's blocked layout, packed once instead of in each call; CPU only.
 
-    Uses operators that torch.compile emits; they have no public name, so `can_pack` is asked first.
+    Uses operators that torch.compile emits. They are not public, so call `can_pack` first.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, n_rows: int) -> None:
-        """n_rows: how many rows most calls have; only speed depends on it."""
+        """Pack a weight of shape (n_out, n_in).
+
+        n_rows: the usual number of input rows per call; it affects only speed.
+        """
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), n_rows)  # noqa: SLF001
         super().__init__(packed, bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Linear."""
+        """Return `x @ weight.T + bias`."""
         return self._multiply(x, "none", "")
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See Linear."""
+        """Return GELU of the layer's output, computed by one fused operator."""
         return self._multiply(x, "gelu", "none")
 
     def _multiply(self, x: Tensor, activation: str, algorithm: str) -> Tensor:
@@ -69,9 +72,9 @@ class PackedLinear(PlainLinear):
 
 
 class Int8Linear:
-    """Weights in int8 per output channel; rows are quantised as they come, results are float32.
+    """A linear layer with per-channel int8 weights and dynamically quantized inputs; outputs are float32.
 
-    CPU only. `quantize` and the one operator below are all that is asked of torch's quantisation.
+    CPU only. Apart from `quantize`, it uses one operator of torch's quantization.
     """
 
     dtype = torch.float32
@@ -82,43 +85,44 @@ class Int8Linear:
         self._has_vnni = has_vnni()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Linear."""
-        # torch's own module gives rows seven bits always, for processors whose sums overflow at eight
+        """Return `x @ weight.T + bias`, float32."""
+        # torch's own module always quantizes inputs to seven bits, because without VNNI the sums of
+        # 8-bit products can overflow
         product: Tensor = torch.ops.quantized.linear_dynamic(
             x, self._packed, reduce_range=not self._has_vnni
         )
         return product
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See Linear."""
+        """Return GELU of the layer's output, float32."""
         return functional.gelu(self(x))
 
 
 def quantize(weight: Tensor, bias: Tensor | None) -> Any:
-    """A weight of shape (n_out, n_in) in int8, symmetric by row, as `quantized::linear_dynamic` takes it.
+    """Quantize a weight, shape (n_out, n_in), to symmetric per-channel int8 for `quantized::linear_dynamic`.
 
-    torch.ao.quantization, which is deprecated, comes to the same numbers; it held the float32 weights
-    until the next garbage collection. What torchao, its successor, does without torch.compile (plain
-    operators for the rows, then torch._int_mm) took 1.3 to 2.8 times as long at Whisper's shapes; this
-    function and Int8Linear are what changes if these operators leave torch.
+    torch.ao.quantization gives the same numbers, but is deprecated and kept the float32 weights in memory
+    until the next garbage collection. Its successor torchao, without torch.compile (plain operators to
+    quantize the rows, then torch._int_mm), took 1.3 to 2.8 times as long at Whisper's shapes. If these
+    operators are removed from torch, only this function and Int8Linear have to change.
     """
-    whole = weight.float()
-    scales = (whole.abs().amax(dim=1) / INT8_HALF_RANGE).clamp_min(torch.finfo(torch.float32).eps)
-    zeros = torch.zeros(len(whole), dtype=torch.long)
+    full = weight.float()
+    scales = (full.abs().amax(dim=1) / INT8_HALF_RANGE).clamp_min(torch.finfo(torch.float32).eps)
+    zero_points = torch.zeros(len(full), dtype=torch.long)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's: its quantised tensors are to go
-        quantised = torch.quantize_per_channel(whole, scales.double(), zeros, 0, torch.qint8)
-    return torch.ops.quantized.linear_prepack(quantised, None if bias is None else bias.float())
+        warnings.simplefilter("ignore")  # torch deprecates its quantized tensors
+        quantized = torch.quantize_per_channel(full, scales.double(), zero_points, 0, torch.qint8)
+    return torch.ops.quantized.linear_prepack(quantized, None if bias is None else bias.float())
 
 
 def has_vnni() -> bool:
-    """Whether the processor adds products of 8-bit numbers up in 32 bits (VNNI)."""
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_vnni") or can.get("avx_vnni"))
+    """Return True if the processor accumulates 8-bit products in 32 bits (VNNI)."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
 
 
 def can_pack(precision: str) -> bool:
-    """Whether torch has the operators that PackedLinear uses, and they take this number format here."""
+    """Return True if this torch and processor can pack weights of this precision (see PackedLinear)."""
     operators = torch.ops.mkldnn
     names = ["_reorder_linear_weight", "_linear_pointwise"]
     if precision == "bfloat16":
@@ -131,9 +135,9 @@ def can_pack(precision: str) -> bool:
 
 
 def build_linear(weight: Tensor, bias: Tensor | None, *, precision: str, n_rows: int) -> Linear:
-    """The fastest layer for a weight of shape (n_out, n_in), where the weight lies.
+    """Return the fastest layer for a weight of shape (n_out, n_in), on the weight's device.
 
-    precision: float32, float16, bfloat16 or int8. n_rows: rows of most calls.
+    precision: float32, float16, bfloat16 or int8. n_rows: the usual number of input rows per call.
     """
     if precision == "int8":
         return Int8Linear(weight, bias)

@@ -1,4 +1,4 @@
-"""Gives memory back that a weight file's pages take after they have been read."""
+"""Release the memory of memory-mapped weight files after their weights have been converted."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
-DONTNEED = 4  # madvise(2): the pages are read from the file again where they are wanted again
+DONTNEED = 4  # madvise(2) MADV_DONTNEED: drop the pages; the next access reads the file again
 
 
 class MappedFiles:
-    """The files that are mapped into memory now; a checkpoint is loaded as such a map."""
+    """The files that are memory-mapped when this is created; safetensors maps a checkpoint's file."""
 
     def __init__(self) -> None:
-        self._spans = list(_spans()) if sys.platform == "linux" else []
+        self._ranges = list(_mapped_ranges()) if sys.platform == "linux" else []
 
     def release(self, tensor: Tensor) -> None:
-        """Give back a tensor's whole pages if it lies in a file; its values stay what they are.
+        """Release the full pages of a tensor in a mapped file; its values do not change.
 
-        Without it a model that is converted is in memory twice until the last layer is done.
+        Without this, a model that is being converted is in memory twice until the last layer.
         """
         if tensor.device.type != "cpu" or not tensor.numel():
             return
         start, page = tensor.data_ptr(), mmap.PAGESIZE
         stop = start + tensor.numel() * tensor.element_size()
-        if not any(low <= start and stop <= high for low, high in self._spans):
+        if not any(low <= start and stop <= high for low, high in self._ranges):
             return
         first, last = -(-start // page) * page, stop // page * page
         if first < last:
@@ -39,16 +39,19 @@ class MappedFiles:
 
 
 def trim_heap() -> None:
-    """Give memory that was freed back to the system, where it is glibc that keeps it."""
+    """Return freed heap memory to the operating system; does nothing without glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
 
 
-def _spans() -> Iterator[tuple[int, int]]:
-    """Where files are mapped privately. Their names say nothing: a hub's are those of its blobs."""
+def _mapped_ranges() -> Iterator[tuple[int, int]]:
+    """Yield the address range of every private file mapping.
+
+    All files count, because names do not identify weights: in the hub's cache, they are hashes.
+    """
     for line in MAPS.read_text(encoding="utf-8", errors="replace").splitlines():
-        place, rights, _, _, _, *path = line.split(maxsplit=5)
-        if path and path[0].startswith("/") and rights.endswith("p"):
-            low, high = place.split("-")
+        addresses, permissions, _, _, _, *path = line.split(maxsplit=5)
+        if path and path[0].startswith("/") and permissions.endswith("p"):
+            low, high = addresses.split("-")
             yield int(low, 16), int(high, 16)

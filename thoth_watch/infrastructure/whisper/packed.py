@@ -1,9 +1,9 @@
-"""Whisper's encoder and decoder as plain functions over packed weights: what the engines compute with.
+"""Whisper's encoder and decoder over packed weights, as the accelerated and batch engines run them.
 
-transformers' modules are the reference, and what the standard engine runs; these give the same
-tokens from the same checkpoint, with projections fused, the keys of the encoder's output computed
-once for all layers, and caches of a fixed size. What the layers add up stays in float32, whatever
-they compute in: rounding it after each of them costs words.
+transformers' modules are the reference and run in the standard engine. This network gives the same
+tokens from the same checkpoint, with fused projections, cross-attention keys and values computed
+once for all layers, and a KV cache of fixed size. The residual stream stays in float32 in every
+precision, because rounding it after each layer raises the word error rate.
 """
 
 from __future__ import annotations
@@ -31,19 +31,22 @@ from thoth_watch.infrastructure.whisper.weight_packing import (
     WeightPacker,
 )
 
-ROWS_PER_STEP = 8  # windows that are decoded together; only speed depends on it
-INT8_CHUNK_ROWS = 750  # int8 layers give float32: more rows of four times the width leave the cache
-WINDOWS_PER_CHUNK = 2  # of the encoder on a CPU: more would only need more memory
+ROWS_PER_STEP = 8  # usual rows of a decoder step, for weight packing; it affects only speed
+# rows per feed-forward call with int8 weights: the float32 activations, four times as wide as
+# d_model, then stay in the processor's cache
+INT8_CHUNK_ROWS = 750
+WINDOWS_PER_CHUNK = 2  # windows per encoder call on a CPU; more only need more memory
 
 
 @dataclass(slots=True)
 class KVCache:
-    """What the decoder looks at, a row for each hypothesis.
+    """The decoder's KV cache: keys and values for cross-attention and self-attention, one row per hypothesis.
 
-    keys, values: per layer (n, heads, positions, head).
-    own: per layer keys and values of the tokens so far, each (n_rows, heads, max_tokens, head).
-    windows: which of the n each row is of; None: row by row. On a CPU the keys stay where they are,
-    however many rows there are of a window: they take more memory than all else.
+    keys, values: cross-attention, per layer (n_windows, heads, positions, head_dim).
+    self_attention: per layer keys and values of the tokens read, each (n_rows, heads, max_tokens,
+    head_dim). windows: the window of each row; None: row i belongs to window i. On a CPU, rows of
+    the same window share its cross-attention keys and values without copies, because these take
+    the most memory.
     """
 
     keys: list[Tensor]
@@ -51,18 +54,21 @@ class KVCache:
     self_attention: list[tuple[Tensor, Tensor]]
     windows: list[int] | None = None
     n_tokens: int = 0
-    n_stable_steps: int = 0  # steps since rows were last exchanged
-    captured: CapturedStep | None = None  # on a GPU: its step over these very tensors
+    n_stable_steps: int = 0  # steps since tensors were last replaced
+    captured: CapturedStep | None = None  # on a GPU: the CUDA graph over exactly these tensors
 
     def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
-        """See StepMemory."""
+        """Keep or reorder the rows, in place, as DecoderCache describes."""
         self.captured, self.n_stable_steps = None, 0
         if not within_windows:
             self._select_windows(rows)
         self.self_attention = [(k[rows], v[rows]) for k, v in self.self_attention]
 
     def without_tokens(self, rows: Tensor | None = None) -> KVCache:
-        """See StepMemory."""
+        """Return a new cache with the same cross-attention keys and values and no tokens.
+
+        rows: indices of the rows to take, repetitions allowed; None: all.
+        """
         cache = KVCache(self.keys, self.values, [], self.windows)
         if rows is not None:
             cache._select_windows(rows)
@@ -74,100 +80,110 @@ class KVCache:
         return cache
 
     def _select_windows(self, rows: Tensor) -> None:
-        if rows.device.type != "cpu":  # one kernel for all rows is worth the copy
+        if rows.device.type != "cpu":  # a copy pays off: one kernel then serves all rows
             self.keys = [part[rows] for part in self.keys]
             self.values = [part[rows] for part in self.values]
             return
-        known = range(len(self.keys[0])) if self.windows is None else self.windows
-        windows = [known[row] for row in rows.tolist()]
+        current = range(len(self.keys[0])) if self.windows is None else self.windows
+        windows = [current[row] for row in rows.tolist()]
         self.windows = None if windows == list(range(len(self.keys[0]))) else windows
 
 
 class PackedWhisper:
-    """A loaded Whisper, its weights taken over from transformers' model, which is empty afterwards."""
+    """A Whisper network with packed weights."""
 
     def __init__(self, model: Any, *, encoder: str, decoder: str) -> None:
-        """model: WhisperForConditionalGeneration, on the device to compute on.
+        """Pack the weights of transformers' model, which has none afterwards.
 
-        encoder, decoder: number formats, see `build_linear`.
+        model: WhisperForConditionalGeneration, on the device to compute on. encoder, decoder: their
+        precisions, see `build_linear`.
         """
         self.config = config = model.config
         self._n_heads: int = config.decoder_attention_heads
         self._step_capturer = StepCapturer()
-        # the head first: converting it takes the most memory
-        steps = WeightPacker(n_rows=ROWS_PER_STEP, precision=decoder)
-        self._head = steps.linear(model.proj_out, keep=True)
+        # the output projection first, because converting it takes the most memory
+        decoder_packer = WeightPacker(n_rows=ROWS_PER_STEP, precision=decoder)
+        self._head = decoder_packer.linear(model.proj_out, keep=True)
         embeddings = model.model.decoder.embed_tokens.weight
         self._embeddings = (
-            steps.copy_tensor(embeddings) if decoder == "int8" else steps.tensor(embeddings)
+            decoder_packer.copy_tensor(embeddings)
+            if decoder == "int8"
+            else decoder_packer.tensor(embeddings)
         )
         model.proj_out = None
-        taken = WeightPacker(
+        encoder_packer = WeightPacker(
             n_rows=WINDOWS_PER_CHUNK * config.max_source_positions, precision=encoder
         )
         source = model.model.encoder
-        self._convolutions = [taken.convolution(c) for c in (source.conv1, source.conv2)]
-        self._encoder_positions = taken.tensor(source.embed_positions.weight).float()
+        self._convolutions = [encoder_packer.convolution(c) for c in (source.conv1, source.conv2)]
+        self._encoder_positions = encoder_packer.tensor(source.embed_positions.weight).float()
         self._encoder_layers = [
-            (taken.attention(layer), taken.feed_forward(layer)) for layer in source.layers
+            (encoder_packer.attention(layer), encoder_packer.feed_forward(layer))
+            for layer in source.layers
         ]
-        self._encoder_norm = taken.norm(source.layer_norm)
-        # products of activations: there is no faster format for them than the processor's bfloat16
+        self._encoder_norm = encoder_packer.norm(source.layer_norm)
+        # attention multiplies activations, which are not quantized; native bfloat16 is the fastest
         is_halved = encoder == "int8" and has_native_bfloat16()
         self._attention_dtype = (
             torch.bfloat16 if is_halved else self._encoder_layers[0][0].qkv.dtype
         )
         layers = model.model.decoder.layers
-        # in the encoder's format: it is the encoder's output that goes through them
-        crossed = [p for la in layers for p in (la.encoder_attn.k_proj, la.encoder_attn.v_proj)]
-        self._cross_projections = taken.linear(*crossed)
+        # in the encoder's precision, because their input is the encoder output
+        projections = [p for la in layers for p in (la.encoder_attn.k_proj, la.encoder_attn.v_proj)]
+        self._cross_projections = encoder_packer.linear(*projections)
         source = model.model.decoder
-        self._token_positions = steps.tensor(source.embed_positions.weight)
+        self._token_positions = decoder_packer.tensor(source.embed_positions.weight)
         self._decoder_layers = [
-            (steps.attention(layer), steps.cross_attention(layer), steps.feed_forward(layer))
+            (
+                decoder_packer.attention(layer),
+                decoder_packer.cross_attention(layer),
+                decoder_packer.feed_forward(layer),
+            )
             for layer in source.layers
         ]
-        self._decoder_norm = steps.norm(source.layer_norm)
-        # int8 layers take and give float32; keys take the most memory, and are read at each step
+        self._decoder_norm = decoder_packer.norm(source.layer_norm)
+        # with int8 layers, activations are float32; the cross-attention keys and values take the most
+        # memory and are read in each step, so they have the faster attention dtype
         self._cache_dtype = self._attention_dtype if decoder == "int8" else self.decoder_dtype
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Return the device that the network computes on."""
         return self._embeddings.device
 
     @property
     def encoder_precision(self) -> str:
-        """Number format of the encoder's layers."""
+        """Return the precision of the encoder's layers."""
         attention, _ = self._encoder_layers[0]
         return attention.qkv.precision
 
     @property
     def decoder_precision(self) -> str:
-        """Number format of the decoder's layers."""
+        """Return the precision of the decoder's layers."""
         return self._head.precision
 
     @property
     def encoder_dtype(self) -> torch.dtype:
-        """Number format of the encoder's weights, but for int8 ones."""
+        """Return the dtype of the encoder's weights, except int8 layers."""
         return self._convolutions[0][0].dtype
 
     @property
     def decoder_dtype(self) -> torch.dtype:
-        """Number format of the decoder's weights, but for int8 ones."""
+        """Return the dtype of the decoder's weights, except int8 layers."""
         return self._token_positions.dtype
 
     def encode(self, features: Tensor) -> Tensor:
-        """The encoder's output, shape (n, positions, d_model).
+        """Return the encoder output, shape (n_windows, positions, d_model).
 
-        features: log-mels, shape (n, n_mels, 2 * positions); fewer than the model's 1500 positions
-        are the start of a window.
+        features: log-mels, shape (n_windows, n_mels, 2 * positions). Fewer positions than the model's
+        1500 encode only the start of each window.
         """
         if self.device.type != "cpu":
             return self._encode(features)
-        # rows that go through an int8 layer together share a scale: windows must not change each other
-        at_once = 1 if self.encoder_precision == "int8" else WINDOWS_PER_CHUNK
-        return torch.cat([self._encode(part) for part in features.split(at_once)])
+        # rows of one call of an int8 layer share a quantization scale, so each window gets its own call:
+        # its output must not depend on other windows
+        chunk_size = 1 if self.encoder_precision == "int8" else WINDOWS_PER_CHUNK
+        return torch.cat([self._encode(chunk) for chunk in features.split(chunk_size)])
 
     def _encode(self, features: Tensor) -> Tensor:
         x = features.to(self.device, self.encoder_dtype)
@@ -175,51 +191,60 @@ class PackedWhisper:
             x = functional.gelu(functional.conv1d(x, weight, bias, stride=stride, padding=1))
         x = x.transpose(1, 2).float() + self._encoder_positions[: x.shape[2]]
         for attention, feed_forward in self._encoder_layers:
-            made = attention.qkv(_normalize(x, attention.norm, attention.qkv))
-            q, k, v = self._split_heads(made.to(self._attention_dtype), 3)
+            qkv = attention.qkv(_normalize(x, attention.norm, attention.qkv))
+            q, k, v = self._split_heads(qkv.to(self._attention_dtype), 3)
             x = x + attention.out(_merge_heads(attend(q, k, v)).to(attention.out.dtype))
             x = x + _feed_forward(_normalize(x, feed_forward.norm, feed_forward.up), feed_forward)
         return _normalize(x, self._encoder_norm, self._cross_projections)
 
     def build_cache(self, hidden: Tensor, *, max_tokens: int) -> KVCache:
-        """Keys and values of an encoder's output for all layers, and room for so many tokens."""
-        n_layers, head = len(self._decoder_layers), hidden.shape[2] // self._n_heads
+        """Return a KV cache with all layers' cross-attention keys and values and no tokens.
+
+        hidden: the encoder output, shape (n_windows, positions, d_model). max_tokens: its capacity.
+        """
+        n_layers, head_dim = len(self._decoder_layers), hidden.shape[2] // self._n_heads
         n, positions, _ = hidden.shape
-        seen = (n, self._n_heads, positions, head)
-        both = [hidden.new_empty(seen, dtype=self._cache_dtype) for _ in range(2 * n_layers)]
-        at_once = (
-            1 if self.device.type == "cpu" else n
-        )  # all layers' at once: 55 MB of whisper-small
-        for start in range(0, n, at_once):
-            rows = slice(start, start + at_once)
-            made = self._cross_projections(hidden[rows])
-            split = made.view(len(made), positions, 2 * n_layers, self._n_heads, head)
-            for part, target in enumerate(both):
+        cross_shape = (n, self._n_heads, positions, head_dim)
+        keys_values = [
+            hidden.new_empty(cross_shape, dtype=self._cache_dtype) for _ in range(2 * n_layers)
+        ]
+        # window by window on a CPU: the projections of all layers together take 55 MB per window
+        # of whisper-small
+        chunk_size = 1 if self.device.type == "cpu" else n
+        for start in range(0, n, chunk_size):
+            rows = slice(start, start + chunk_size)
+            projected = self._cross_projections(hidden[rows])
+            split = projected.view(len(projected), positions, 2 * n_layers, self._n_heads, head_dim)
+            for part, target in enumerate(keys_values):
                 target[rows] = split[:, :, part].transpose(1, 2)
-        room, dtype = (n, self._n_heads, max_tokens, head), self.decoder_dtype
+        self_shape, dtype = (n, self._n_heads, max_tokens, head_dim), self.decoder_dtype
         self_attention = [
-            (hidden.new_empty(room, dtype=dtype), hidden.new_empty(room, dtype=dtype))
+            (hidden.new_empty(self_shape, dtype=dtype), hidden.new_empty(self_shape, dtype=dtype))
             for _ in range(n_layers)
         ]
-        return KVCache(both[::2], both[1::2], self_attention)
+        return KVCache(keys_values[::2], keys_values[1::2], self_attention)
 
     def step(self, tokens: Tensor, cache: KVCache) -> Tensor:
-        """Read tokens, shape (n, k); logits of what comes after the last: float32, (n, vocabulary)."""
+        """Read tokens, shape (n, k), into the cache; return the next token's logits.
+
+        Logits: float32, (n, vocabulary). On a GPU, single-token steps replay a CUDA graph if possible.
+        """
         if self.device.type == "cuda" and tokens.shape[1] == 1:
             return self._step_capturer.step(self, tokens, cache)
         return self.plain_step(tokens, cache)
 
     def plain_step(self, tokens: Tensor, cache: KVCache) -> Tensor:
-        """As `step`, kernel by kernel."""
+        """Read tokens, shape (n, k), without a CUDA graph; return the next token's logits."""
         x = self._forward(tokens, cache)[:, -1]
         return self._head(_normalize(x, self._decoder_norm, self._head)).float()
 
     def static_step(
         self, tokens: Tensor, cache: KVCache, *, position: Tensor, seen: Tensor
     ) -> Tensor:
-        """As `step` for one token a row at position `position`, shape (1,), without shapes that change.
+        """Read one token per row with tensors of fixed shapes only; return the next token's logits.
 
-        seen: what of the cache is written, true there, shape (max_tokens,). memory counts nothing.
+        position: of the token, shape (1,). seen: attention mask, shape (max_tokens,), true for the
+        positions of the cache that are written. Does not update `cache.n_tokens`.
         """
         x = self._embeddings[tokens].float() + self._token_positions[position]
         for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
@@ -236,21 +261,22 @@ class PackedWhisper:
         return self._head(_normalize(x[:, -1], self._decoder_norm, self._head)).float()
 
     def _cross_attend(self, x: Tensor, index: int, cache: KVCache, cross: CrossAttention) -> Tensor:
-        """A layer's attention to the encoder's output, added."""
+        """Return x plus the layer's cross-attention to the encoder output."""
         (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
         keys, values = cache.keys[index], cache.values[index]
         if cache.windows is None:
-            mixed = attend_with_one_query(q, keys, values)
+            attended = attend_with_one_query(q, keys, values)
         else:
-            mixed = attend_by_window(q, keys, values, cache.windows)
-        return x + cross.out(_merge_heads(mixed))
+            attended = attend_by_window(q, keys, values, cache.windows)
+        return x + cross.out(_merge_heads(attended))
 
     def align(
         self, tokens: Tensor, cache: KVCache, heads: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """Read tokens as `step` does; where heads (layer, head) looked, and what comes after each.
+        """Read tokens, shape (n, k); return cross-attention weights and the logits after each token.
 
-        Returns (n, n_heads, k, positions) and float32 logits (n, k, vocabulary).
+        heads: the alignment heads, as (layer, head). Returns weights, (n, n_heads, k, positions), and
+        float32 logits, (n, k, vocabulary).
         """
         head_weights: dict[tuple[int, int], Tensor] = dict.fromkeys(heads, tokens)
         x = self._forward(tokens, cache, head_weights)
@@ -263,7 +289,11 @@ class PackedWhisper:
         cache: KVCache,
         head_weights: dict[tuple[int, int], Tensor] | None = None,
     ) -> Tensor:
-        """What the layers make of tokens, (n, k, d_model). head_weights: heads whose weights are put there."""
+        """Run the decoder layers over tokens, shape (n, k); return the hidden states, (n, k, d_model).
+
+        head_weights: its keys are (layer, head); the value of each is set to that head's
+        cross-attention weights, (n, k, positions).
+        """
         n_new, before = tokens.shape[1], cache.n_tokens
         after = before + n_new
         x = self._embeddings[tokens].float() + self._token_positions[before:after]
@@ -275,16 +305,16 @@ class PackedWhisper:
             q, k, v = self._split_heads(
                 attention.qkv(_normalize(x, attention.norm, attention.qkv)), 3
             )
-            own_keys, own_values = cache.self_attention[index]
-            own_keys[:, :, before:after], own_values[:, :, before:after] = k, v
-            seen_keys, seen_values = own_keys[:, :, :after], own_values[:, :, :after]
+            cached_keys, cached_values = cache.self_attention[index]
+            cached_keys[:, :, before:after], cached_values[:, :, before:after] = k, v
+            seen_keys, seen_values = cached_keys[:, :, :after], cached_values[:, :, :after]
             if mask is None:
-                a = attend_with_one_query(q, seen_keys, seen_values)
+                attended = attend_with_one_query(q, seen_keys, seen_values)
             else:
-                a = functional.scaled_dot_product_attention(
+                attended = functional.scaled_dot_product_attention(
                     q, seen_keys, seen_values, attn_mask=mask
                 )
-            x = x + attention.out(_merge_heads(a))
+            x = x + attention.out(_merge_heads(attended))
             for layer, head in head_weights or ():
                 if layer == index and head_weights is not None:
                     (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
@@ -299,26 +329,26 @@ class PackedWhisper:
         return x
 
     def _split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(n, length, parts * width) to `parts` tensors of shape (n, heads, length, head)."""
+        """Split (n, length, parts * d_model) into `parts` tensors of shape (n, heads, length, head_dim)."""
         n, length, width = x.shape
-        head = width // parts // self._n_heads
-        split = x.view(n, length, parts, self._n_heads, head).permute(2, 0, 3, 1, 4)
+        head_dim = width // parts // self._n_heads
+        split = x.view(n, length, parts, self._n_heads, head_dim).permute(2, 0, 3, 1, 4)
         return tuple(split)
 
 
 def _merge_heads(x: Tensor) -> Tensor:
-    """(n, heads, length, head) to (n, length, heads * head)."""
+    """Merge (n, heads, length, head_dim) into (n, length, d_model)."""
     return x.transpose(1, 2).flatten(2)
 
 
 def _feed_forward(x: Tensor, layer: FeedForward) -> Tensor:
-    """A feed-forward layer over many rows, shape (n, length, d_model)."""
+    """Apply a feed-forward block to (n, length, d_model), in chunks if its weights are int8."""
     if layer.up.precision != "int8":
         return layer.down(layer.up.gelu(x))
-    parts = x.split(INT8_CHUNK_ROWS, dim=1)
-    return torch.cat([layer.down(layer.up.gelu(part)) for part in parts], dim=1)
+    chunks = x.split(INT8_CHUNK_ROWS, dim=1)
+    return torch.cat([layer.down(layer.up.gelu(chunk)) for chunk in chunks], dim=1)
 
 
 def _normalize(x: Tensor, norm: Norm, next_layer: Linear) -> Tensor:
-    """A layer norm in float32, in the number format of the layer that comes then."""
+    """Apply a layer norm in float32; return the result in the dtype of the next layer."""
     return functional.layer_norm(x, *norm).to(next_layer.dtype)

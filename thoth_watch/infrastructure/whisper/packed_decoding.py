@@ -1,4 +1,4 @@
-"""Windows to tokens over packed weights, with no work for windows that have ended."""
+"""Decode windows to tokens with packed weights; windows that have ended leave the batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 
 class PackedWindowDecoder(WindowDecoder):
-    """The greedy tokens are those of transformers' own loop over the same numbers."""
+    """The decoder that runs PackedWhisper; its greedy tokens equal those of transformers' loop."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class PackedWindowDecoder(WindowDecoder):
 
     @torch.inference_mode()
     def encode(self, features: Tensor) -> Tensor:
-        """See WindowDecoder."""
+        """Return the encoder output, shape (n_windows, positions, d_model)."""
         return self._network.encode(features)
 
     @torch.inference_mode()
     def prefill(self, hidden: Tensor) -> Prefill:
-        """See WindowDecoder."""
+        """Build the KV cache and run one decoder step on the start token."""
         cache = self._network.build_cache(
             hidden, max_tokens=self._network.config.max_target_positions
         )
@@ -62,9 +62,9 @@ class PackedWindowDecoder(WindowDecoder):
     def greedy(
         self, hidden: Tensor, prefill: Prefill, prompts: Sequence[list[int]]
     ) -> list[Decoded]:
-        """See WindowDecoder."""
-        prompt, v = torch.tensor(prompts, device=hidden.device), self._special_tokens
-        if prompts[0][0] == v.start:  # it is in the memory already
+        """Decode all windows greedily, starting from the prefill's cache where the prompt allows it."""
+        prompt, special = torch.tensor(prompts, device=hidden.device), self._special_tokens
+        if prompts[0][0] == special.start:  # the prefill's cache already contains it
             cache, logits = copy.copy(prefill.cache), prefill.logits.clone()
             rest = prompt[:, 1:]
         else:
