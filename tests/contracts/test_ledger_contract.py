@@ -351,7 +351,7 @@ def test_a_failure_leads_where_the_outcome_says(ledger: Ledger, state: State) ->
 
 def test_success_is_no_failure(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
-    with pytest.raises(ValueError, match="no failure"):
+    with pytest.raises(ValueError, match="not a failure"):
         fail(ledger, claim, State.DONE)
 
 
