@@ -11,7 +11,7 @@ from thoth_watch.infrastructure.settings import Settings, load
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Settings]:
-    """Loads a configuration from its text; environment and flags by keyword."""
+    """Return a function that loads a configuration from text, with environment and flags by keyword."""
 
     def read_(text: str, *, environ: dict | None = None, flags: dict | None = None) -> Settings:
         path = tmp_path / "config.yaml"
@@ -23,7 +23,7 @@ def read(tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture
 def config_error(read: Callable[..., Settings], tmp_path: Path) -> Callable[..., str]:
-    """The ConfigError that a configuration gives, without the folder's name."""
+    """Return a function that returns the ConfigError of a configuration, without the folder name."""
 
     def config_error_(text: str, **layers: dict) -> str:
         with pytest.raises(ConfigError) as error:

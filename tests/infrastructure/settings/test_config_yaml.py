@@ -12,20 +12,20 @@ from thoth_watch.infrastructure.settings.layers import key_types
 CONFIG = Path(__file__).parents[3] / "config.yaml"
 
 
-def test_every_key_stands_in_config_yaml() -> None:
+def test_config_yaml_contains_every_key() -> None:
     data = yaml.safe_load(CONFIG.read_text())
-    said = {
+    listed = {
         f"{section}.{key}"
         for section, below in data.items()
         if isinstance(below, dict)
         for key in below
     }
-    assert said == {key for key in key_types() if "." in key}
+    assert listed == {key for key in key_types() if "." in key}
     assert "rules" in data
     assert "inboxes" in CONFIG.read_text()
 
 
-def test_every_key_has_a_line_that_says_what_it_does() -> None:
+def test_every_key_in_config_yaml_has_a_description() -> None:
     for line in CONFIG.read_text().splitlines():
         if line.startswith("  ") and ":" in line.split("#")[0] and "[wav" not in line:
             assert "# " in line, line
@@ -37,7 +37,7 @@ def test_the_values_of_config_yaml_are_the_defaults(monkeypatch) -> None:
     assert replace(from_file, origins={}, file=None) == replace(defaults, origins={})
 
 
-def test_its_defaults_are_those_of_the_domain() -> None:
+def test_the_defaults_of_config_yaml_are_those_of_the_domain() -> None:
     from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioConfig
     from thoth_watch.domain.batching import BatchPolicy
     from thoth_watch.domain.engine import TranscriptionEngineConfig
@@ -51,14 +51,14 @@ def test_its_defaults_are_those_of_the_domain() -> None:
     assert settings.inboxes[0].extensions == AUDIO_EXTENSIONS
 
 
-def test_paths_of_config_yaml_are_beside_it(monkeypatch, tmp_path: Path) -> None:
+def test_paths_in_config_yaml_are_relative_to_it(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load(Path(os.path.relpath(CONFIG)), {}, {})
     assert settings.inboxes[0].path == CONFIG.parent / "inbox"
     assert settings.ledger_url == f"sqlite:///{CONFIG.parent}/thoth-watch.db"
 
 
-def test_the_rules_that_config_yaml_shows_work() -> None:
-    shown = [line[2:] for line in CONFIG.read_text().splitlines() if line.startswith("# - {")]
-    assert len(shown) == 2
-    assert load(None, {"rules": f"[{', '.join(s.lstrip('- ') for s in shown)}]"}, {}).rules
+def test_the_example_rules_in_config_yaml_are_valid() -> None:
+    examples = [line[2:] for line in CONFIG.read_text().splitlines() if line.startswith("# - {")]
+    assert len(examples) == 2
+    assert load(None, {"rules": f"[{', '.join(s.lstrip('- ') for s in examples)}]"}, {}).rules

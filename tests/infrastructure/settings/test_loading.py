@@ -14,7 +14,7 @@ from thoth_watch.infrastructure.settings import Origin, environment_names, load
 from thoth_watch.infrastructure.settings.languages import LANGUAGES, language_code
 
 
-def test_without_file_flags_and_environment_the_defaults_hold(tmp_path, monkeypatch) -> None:
+def test_without_file_flags_and_environment_the_defaults_apply(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load(None, {}, {})
     assert settings.file is None
@@ -23,7 +23,7 @@ def test_without_file_flags_and_environment_the_defaults_hold(tmp_path, monkeypa
     assert {origin.source for origin in settings.origins.values()} == {"default"}
 
 
-def test_a_flag_wins_over_the_environment_and_that_over_the_file(read) -> None:
+def test_a_flag_overrides_the_environment_which_overrides_the_file(read) -> None:
     text = "engine: {device: cpu}\nbatch: {max_files: 4}\nlog: {level: error}\n"
     environ = {"THOTH_WATCH_ENGINE_DEVICE": "cuda", "THOTH_WATCH_BATCH_MAX_FILES": "5"}
     settings = read(text, environ=environ, flags={"engine.device": "cuda:1", "log.level": None})
@@ -43,7 +43,7 @@ def test_only_a_device_named_by_a_flag_is_binding(read) -> None:
     assert read(text, flags={"engine.device": "cpu"}).engine.device_is_binding
 
 
-def test_every_key_can_be_said_in_the_environment(tmp_path) -> None:
+def test_every_key_can_be_set_in_the_environment(tmp_path) -> None:
     names = environment_names()
     assert len(set(names.values())) == len(names)
     environ = {
@@ -76,19 +76,19 @@ def test_every_key_can_be_said_in_the_environment(tmp_path) -> None:
     assert settings.rules == (Rule("fr/**", (("language", "fr"),)),)
 
 
-def test_an_unknown_name_in_the_environment_is_told(config_error) -> None:
+def test_an_unknown_variable_in_the_environment_is_reported(config_error) -> None:
     text = config_error("log: {level: info}", environ={"THOTH_WATCH_ENGINE_DEVCE": "cpu"})
     assert text == (
-        "environment THOTH_WATCH_ENGINE_DEVCE: unknown name; did you mean THOTH_WATCH_ENGINE_DEVICE?"
+        "environment THOTH_WATCH_ENGINE_DEVCE: unknown variable; did you mean THOTH_WATCH_ENGINE_DEVICE?"
     )
 
 
-def test_a_wrong_value_in_the_environment_is_told_by_its_name(config_error) -> None:
+def test_a_wrong_value_in_the_environment_is_reported_with_its_variable(config_error) -> None:
     text = config_error("log: {level: info}", environ={"THOTH_WATCH_BATCH_MAX_FILES": "many"})
     assert text.startswith("environment THOTH_WATCH_BATCH_MAX_FILES: batch.max_files: found 'many'")
 
 
-def test_a_wrong_flag_is_told(config_error) -> None:
+def test_a_wrong_flag_is_reported(config_error) -> None:
     assert config_error("log: {level: info}", flags={"engine.task": "sing"}).startswith(
         "flag: engine.task: found 'sing'; allowed: transcribe, translate"
     )
@@ -102,12 +102,12 @@ def test_the_environment_may_name_the_file(tmp_path) -> None:
     assert settings.file == path
 
 
-def test_paths_of_the_file_are_beside_it_and_others_in_the_current_folder(
+def test_paths_in_the_file_are_relative_to_it_and_others_to_the_current_folder(
     read, tmp_path, monkeypatch
 ) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
+    current = tmp_path / "current"
+    current.mkdir()
+    monkeypatch.chdir(current)
     text = (
         "inbox: {path: in}\nledger: {url: 'sqlite:///state/l.db?timeout=5'}\n"
         "engine: {model: ./models/a}\nrules: [{match: '*', output_dir: out, model: org/name}]\n"
@@ -116,15 +116,15 @@ def test_paths_of_the_file_are_beside_it_and_others_in_the_current_folder(
     assert settings.inboxes[0].path == tmp_path / "in"
     assert settings.ledger_url == f"sqlite:///{tmp_path}/state/l.db?timeout=5"
     assert settings.engine.model == str(tmp_path / "models/a")
-    assert settings.file_options.output_dir == str(here / "out")
+    assert settings.file_options.output_dir == str(current / "out")
     assert dict(settings.rules[0].changes) == {
         "output_dir": str(tmp_path / "out"),
         "model": "org/name",
     }
 
 
-def test_an_absolute_ledger_and_a_server_stay_as_they_are(read, monkeypatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())  # extras are there
+def test_an_absolute_ledger_path_and_a_server_url_are_unchanged(read, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())  # all extras seem installed
     assert read("ledger: {url: 'sqlite:////var/l.db'}").ledger_url == "sqlite:////var/l.db"
     server = "postgresql+psycopg://me:secret@host/thoth"
     settings = read(f"ledger: {{url: '{server}'}}")
@@ -162,12 +162,12 @@ def test_an_empty_section_keeps_its_defaults(read) -> None:
     assert read("engine:\nrules:\ninboxes:\n").engine.model == "builtin"
 
 
-def test_anchors_and_merges_work(read) -> None:
+def test_anchors_and_merge_keys_work(read) -> None:
     text = "inboxes:\n  - &a {path: a, settle_s: 9}\n  - {<<: *a, path: b}\n"
     assert [inbox.settle_s for inbox in read(text).inboxes] == [9, 9]
 
 
-def test_rules_keep_their_order_and_say_only_what_they_change(read) -> None:
+def test_rules_keep_their_order_and_contain_only_what_they_change(read) -> None:
     text = (
         "rules:\n- {match: 'fr/**', language: French}\n"
         "- {match: 'x/*', language: null, formats: all, priority: 5, name: '{stem}-{format}.t'}\n"
@@ -217,7 +217,7 @@ def test_rules_keep_their_order_and_say_only_what_they_change(read) -> None:
         ("log: {}", {"ACCELERATE": ""}, {}, "auto", "default"),
     ],
 )
-def test_the_strongest_wish_for_a_precision_holds(
+def test_the_precision_of_the_strongest_source_applies(
     read, text, environ, flags, precision, source
 ) -> None:
     names = {"ACCELERATE": "ACCELERATE_MIXED_PRECISION", "THOTH": "THOTH_WATCH_ENGINE_PRECISION"}
@@ -229,17 +229,17 @@ def test_the_strongest_wish_for_a_precision_holds(
         assert settings.engine.enable_mixed_precision
 
 
-def test_two_keys_of_one_source_that_ask_for_different_precisions_are_a_problem(
+def test_two_keys_of_one_source_that_request_different_precisions_are_a_problem(
     config_error,
 ) -> None:
     text = config_error("engine: {precision: fp16}\nperformance: {mixed_precision: no}")
     assert text == (
-        "config.yaml:2: performance.mixed_precision: asks for float32, "
-        "but engine.precision for float16; keep one"
+        "config.yaml:2: performance.mixed_precision: requests float32, "
+        "but engine.precision requests float16; keep one"
     )
 
 
-def test_accelerates_cache_switch_is_honoured(read) -> None:
+def test_accelerates_cache_variable_is_applied(read) -> None:
     assert read("log: {}", environ={"ACCELERATE_USE_CACHE": "false"}).engine.use_cache is False
     assert read(
         "engine: {use_cache: false}", environ={"ACCELERATE_USE_CACHE": "True"}
@@ -247,16 +247,18 @@ def test_accelerates_cache_switch_is_honoured(read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("text", "code"),
     [("en", "en"), ("French", "fr"), ("haitian  creole", "ht"), ("Burmese", "my"), ("YUE", "yue")],
 )
-def test_a_language_is_given_by_code_or_english_name(said: str, code: str) -> None:
-    assert language_code(said) == code
+def test_a_language_is_given_by_code_or_english_name(text: str, code: str) -> None:
+    assert language_code(text) == code
 
 
 def test_whispers_hundred_languages_are_known() -> None:
     assert len(LANGUAGES) == 100
-    transformers = find_spec("transformers")  # read, not imported: that takes seconds
+    transformers = find_spec(
+        "transformers"
+    )  # its source is parsed, because the import takes seconds
     if transformers is None or transformers.origin is None:
         pytest.skip("transformers is not installed")
     source = Path(transformers.origin).parent / "models/whisper/tokenization_whisper.py"
@@ -277,9 +279,9 @@ def test_norwegian_without_quotes_is_norwegian(read) -> None:
     assert read("engine: {language: no}").engine.language == "no"
 
 
-@pytest.mark.parametrize("said", ["null", "auto", "none", "~"])
-def test_a_language_may_be_left_to_the_engine(read, said: str) -> None:
-    assert read(f"engine: {{language: {said}}}").engine.language is None
+@pytest.mark.parametrize("value", ["null", "auto", "none", "~"])
+def test_a_language_may_be_left_to_detection(read, value: str) -> None:
+    assert read(f"engine: {{language: {value}}}").engine.language is None
 
 
 def test_loading_settings_imports_neither_torch_nor_transformers() -> None:
@@ -290,18 +292,18 @@ def test_loading_settings_imports_neither_torch_nor_transformers() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_name_with_undecodable_bytes_can_be_an_inbox(tmp_path: Path) -> None:
-    odd = str(tmp_path / "in\udcff")
-    assert str(load(None, {}, {"THOTH_WATCH_INBOX_PATH": odd}).inboxes[0].path) == odd
+def test_an_inbox_path_may_contain_undecodable_bytes(tmp_path: Path) -> None:
+    path = str(tmp_path / "in\udcff")
+    assert str(load(None, {}, {"THOTH_WATCH_INBOX_PATH": path}).inboxes[0].path) == path
 
 
-def test_a_problem_starts_nothing(tmp_path: Path) -> None:
+def test_a_problem_creates_no_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load(None, {"inbox.path": str(tmp_path / "in"), "batch.order": "x"}, {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_speakers_are_told_apart_by_default_or_by_rule(read, tmp_path: Path) -> None:
+def test_diarization_is_enabled_by_default_or_by_rule(read, tmp_path: Path) -> None:
     settings = read(
         "diarize: {model: ./pipeline, min_speakers: 2}\nrules: [{match: 'meetings/**', diarize: true}]"
     )
@@ -312,13 +314,13 @@ def test_speakers_are_told_apart_by_default_or_by_rule(read, tmp_path: Path) -> 
     assert read("diarize: {enabled: true}").file_options.diarize
 
 
-def test_fewer_speakers_at_most_than_at_least_is_a_problem(config_error) -> None:
-    said = config_error("diarize: {min_speakers: 3, max_speakers: 2}")
-    assert "diarize.max_speakers: found 2, which is less than min_speakers: 3" in said
+def test_a_maximum_of_speakers_below_the_minimum_is_a_problem(config_error) -> None:
+    text = config_error("diarize: {min_speakers: 3, max_speakers: 2}")
+    assert "diarize.max_speakers: found 2, which is less than min_speakers: 3; raise it" in text
 
 
 @pytest.mark.parametrize(
-    ("said", "devices"),
+    ("value", "devices"),
     [
         ("null", None),
         ("auto", ("auto",)),
@@ -327,8 +329,8 @@ def test_fewer_speakers_at_most_than_at_least_is_a_problem(config_error) -> None
         ("cuda:1x2", ("cuda:1", "cuda:1")),
     ],
 )
-def test_the_devices_that_get_an_engine(tmp_path, said: str, devices) -> None:
+def test_the_devices_that_get_an_engine(tmp_path, value: str, devices) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(f"engine: {{devices: {said}}}")
+    path.write_text(f"engine: {{devices: {value}}}")
 
     assert load(path, {}, {}).devices == devices

@@ -1,4 +1,4 @@
-"""From file, environment and flags to frozen settings, or to one clear ConfigError."""
+"""Loads the configuration from file, environment and flags into frozen settings, or raises one ConfigError."""
 
 from thoth_watch.infrastructure.settings.layers import Origin, environment_names
 from thoth_watch.infrastructure.settings.loading import load

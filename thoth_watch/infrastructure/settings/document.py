@@ -1,4 +1,4 @@
-"""Reads a YAML mapping together with the line of every key."""
+"""Reads a YAML mapping together with the line number of every key."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ import yaml
 
 from thoth_watch.domain.errors import ConfigError
 
-Location = tuple[str | int, ...]  # keys and list indices from the top down
+Location = tuple[str | int, ...]  # keys and list indices from the root
 
 MAX_BYTES = 1_000_000
-MAX_NODES = 20_000  # a few nested aliases can stand for billions
+MAX_NODES = 20_000  # a few nested aliases can expand to billions
 
 
 def read_document(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
-    """A configuration file's mapping, and the line (from 1) of each key and list item.
+    """Read a configuration file's mapping, and the line (from 1) of each key and list item.
 
-    Raises ConfigError for a file that is missing, unreadable, empty, no YAML, no mapping, or that
-    says a key twice.
+    Raises ConfigError if the file is missing, unreadable, empty, not YAML or not a mapping, or if
+    it has duplicate keys.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{path}: {reason}; name the file with --config FILE") from error
+        raise ConfigError(f"{path}: {reason}; name a readable file with --config FILE") from error
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; this is no configuration")
+        raise ConfigError(
+            f"{path}: larger than {MAX_BYTES} bytes; this is not a configuration file"
+        )
     try:
         return _parse(content, path)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "; put text that holds { or } or : or starts with * in quotes"
+        hint = "; put text that contains { or } or : or starts with * in quotes"
         raise ConfigError(f"{path}:{line}: not valid YAML: {what}{hint}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = (
@@ -51,7 +53,7 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[Location, i
         if root is None:
             raise ConfigError(
                 f"{path}: empty; write at least `inbox: {{path: FOLDER}}` "
-                "(the source's config.yaml shows every key)"
+                "(`thoth-watch init` creates a configuration)"
             )
         if not isinstance(root, yaml.MappingNode):
             raise ConfigError(f"{path}:1: found {_kind(root)}; allowed: a mapping of `key: value`")
@@ -71,10 +73,12 @@ def _walk(
     ancestors: tuple[int, ...],
     count: list[int],
 ) -> Iterator[tuple[int, str]]:
-    """Fill `lines`; yield (line, problem) for every key that is said twice."""
+    """Fill `lines`; yield (line, problem) for every duplicate key."""
     count[0] += 1
     if id(node) in ancestors or count[0] > MAX_NODES:
-        raise yaml.YAMLError("aliases that hold themselves, or too much of them")
+        raise yaml.YAMLError(
+            f"aliases that contain themselves, or expand to more than {MAX_NODES} nodes"
+        )
     ancestors = (*ancestors, id(node))
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
@@ -82,13 +86,15 @@ def _walk(
             name, line = str(key.value), key.start_mark.line + 1
             is_merge = key.tag == "tag:yaml.org,2002:merge"
             if isinstance(key, yaml.ScalarNode) and not is_merge:
-                key.tag = (
-                    "tag:yaml.org,2002:str"  # YAML 1.1 reads the keys on, no, 1 as other things
-                )
+                # YAML 1.1 would read the keys on, no and 1 as booleans and numbers
+                key.tag = "tag:yaml.org,2002:str"
             if name in first:
-                yield line, f"{dotted_key((*at, name))}: said twice (first in line {first[name]})"
+                yield (
+                    line,
+                    f"{dotted_key((*at, name))}: duplicate key (first in line {first[name]}); keep one",
+                )
             first.setdefault(name, line)
-            if is_merge:  # its keys stand here
+            if is_merge:  # the merged keys belong to this mapping
                 yield from _walk(value, at, lines, ancestors, count)
                 continue
             lines[(*at, name)] = line
@@ -100,7 +106,7 @@ def _walk(
 
 
 def dotted_key(at: Location) -> str:
-    """A location as people write it: `rules[0].match`."""
+    """Format a location as users write it: `rules[0].match`."""
     text = ""
     for part in at:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

@@ -1,4 +1,4 @@
-"""Whisper's languages by code, and what else people call them."""
+"""Whisper's languages by code, with their English names and aliases."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _CODE_OF = {name: code for code, name in _pairs(_OTHER_NAMES) + _pairs(_NAMES)}
 
 
 def language_code(text: str) -> str:
-    """Whisper's code of a language given by code or English name, any case.
+    """Return Whisper's code of a language given by code or English name, case-insensitive.
 
     Raises ValueError with the nearest spelling.
     """
-    word = " ".join(text.lower().split())
-    if word in LANGUAGES:
-        return word
-    if word in _CODE_OF:
-        return _CODE_OF[word]
-    near = difflib.get_close_matches(word, _CODE_OF, n=1)
-    hint = f"; did you mean {near[0]} ({_CODE_OF[near[0]]})?" if near else ""
+    name = " ".join(text.lower().split())
+    if name in LANGUAGES:
+        return name
+    if name in _CODE_OF:
+        return _CODE_OF[name]
+    similar = difflib.get_close_matches(name, _CODE_OF, n=1)
+    hint = f"; did you mean {similar[0]} ({_CODE_OF[similar[0]]})?" if similar else ""
     raise ValueError(
         f"allowed: auto, a code such as en or fr, or an English name such as french{hint}"
     )

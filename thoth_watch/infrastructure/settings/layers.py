@@ -1,4 +1,4 @@
-"""Flags over environment over file over defaults, and where each value was said."""
+"""Merges flags, environment, file and defaults, and records the source of each value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thoth_watch.infrastructure.settings.schema import sections
 from thoth_watch.infrastructure.settings.validators import did_you_mean
 
 ENVIRONMENT_PREFIX = "THOTH_WATCH_"
-CONFIG_VARIABLE = "THOTH_WATCH_CONFIG"  # names the file
+CONFIG_VARIABLE = "THOTH_WATCH_CONFIG"  # path of the file
 ACCELERATE_VARIABLES = {
     "ACCELERATE_MIXED_PRECISION": "performance.mixed_precision",
     "ACCELERATE_USE_CACHE": "engine.use_cache",
@@ -24,7 +24,7 @@ ACCELERATE_VARIABLES = {
 
 
 class Precedence(IntEnum):
-    """Who wins; higher over lower."""
+    """Precedence of the sources of a value; a higher one overrides a lower one."""
 
     DEFAULT = 0
     FILE = 1
@@ -35,7 +35,7 @@ class Precedence(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A value as it holds, and where it was said."""
+    """The value in effect, and its source."""
 
     value: Any
     source: str  # flag, environment NAME, file config.yaml:12 or default
@@ -43,7 +43,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where a key was said."""
+    """The source of a key's value."""
 
     precedence: Precedence
     source: str
@@ -55,26 +55,26 @@ DEFAULT_SOURCE = KeySource(Precedence.DEFAULT, "default")
 
 @dataclass(slots=True)
 class MergedSettings:
-    """Everything that was said, laid over each other, before it is checked."""
+    """The merged values of all sources, before validation."""
 
     tree: dict[str, Any] = field(default_factory=dict)
     key_sources: dict[Location, KeySource] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)  # line of the file, sentence
 
     def source_of(self, at: Location) -> KeySource:
-        """Where a key was said; what is inside a list was said where the list was."""
+        """Return the source of a key; items of a list have the source of the list."""
         if at[0] in sections():
             return self.key_sources.get(at, DEFAULT_SOURCE)
         return self._nearest(at)
 
     def add_problem(self, at: Location, text: str) -> None:
-        """Note a problem where a person should look: the key, or the nearest that holds it."""
+        """Record a problem at the location of the key, or of the nearest key that contains it."""
         key_source = self._nearest(at)
         where = key_source.source.removeprefix("file ")
         self.problems.append((key_source.line, f"{where}: {dotted_key(at)}: {text}"))
 
     def raise_problems(self) -> None:
-        """Raise ConfigError if there is any problem: what the file says by line, then the rest."""
+        """Raise ConfigError if there are problems: those of the file by line, then the others."""
         if self.problems:
             by_line = sorted(self.problems, key=lambda problem: problem[0] or float("inf"))
             raise ConfigError("\n".join(text for _, text in by_line))
@@ -86,13 +86,13 @@ class MergedSettings:
         return DEFAULT_SOURCE
 
     def set_value(self, key: str, value: Any, key_source: KeySource) -> None:
-        """Lay one dotted key over what is there."""
+        """Set one dotted key, replacing its value from a weaker source."""
         at = tuple(key.split("."))
         holder = self.tree
         for part in at[:-1]:
             below = holder.setdefault(part, {})
             if not isinstance(below, dict):
-                return  # the file says nonsense here; that is reported when it is checked
+                return  # not a mapping in the file; validation reports it
             holder = below
         holder[at[-1]] = copy.deepcopy(value)
         for old in [old for old in self.key_sources if old[: len(at)] == at]:
@@ -101,7 +101,7 @@ class MergedSettings:
 
 
 def key_types() -> dict[str, Any]:
-    """Every dotted key with its type."""
+    """Return every dotted key with its type."""
     below = {
         f"{name}.{key}": info.annotation
         for name, section in sections().items()
@@ -111,7 +111,7 @@ def key_types() -> dict[str, Any]:
 
 
 def environment_names() -> dict[str, str]:
-    """The environment's name of every key: `THOTH_WATCH_ENGINE_DEVICE` for `engine.device`."""
+    """Return the environment variable of every key: `THOTH_WATCH_ENGINE_DEVICE` for `engine.device`."""
     return {ENVIRONMENT_PREFIX + key.upper().replace(".", "_"): key for key in key_types()}
 
 
@@ -123,7 +123,7 @@ def merge_layers(
     overrides: Mapping[str, Any],
     environ: Mapping[str, str],
 ) -> MergedSettings:
-    """File, environment and flags as one tree; a flag that is None was not given."""
+    """Merge file, environment and flags into one tree; a flag that is None was not given."""
     merged = MergedSettings(
         tree={name: {} if value is None else value for name, value in data.items()}
     )
@@ -152,7 +152,7 @@ def merge_layers(
 def _environment_values(
     merged: MergedSettings, environ: Mapping[str, str]
 ) -> Iterator[tuple[Precedence, str, str, str]]:
-    """What the environment says, weakest first; an empty value says nothing."""
+    """Yield the values of the environment, weakest first; empty values are ignored."""
     for name, key in ACCELERATE_VARIABLES.items():
         if environ.get(name, "").strip():
             yield Precedence.ACCELERATE, name, key, environ[name].strip()
@@ -162,7 +162,7 @@ def _environment_values(
             continue
         if name not in names:
             hint = did_you_mean(name, [*names, CONFIG_VARIABLE])
-            merged.problems.append((0, f"environment {name}: unknown name{hint}"))
+            merged.problems.append((0, f"environment {name}: unknown variable{hint}"))
         elif value.strip():
             yield Precedence.ENVIRONMENT, name, names[name], value
 
@@ -182,44 +182,45 @@ def _set_from_text(
 
 
 def _parse_text(text: str, kind: Any) -> Any:
-    """A value of the environment or the command line as its key's type reads it."""
+    """Parse a value from the environment or the command line according to the type of its key."""
     is_list = list in (kind, get_origin(kind))
     kinds = () if is_list else (kind, *get_args(kind))
     if str in kinds:
         return text
-    word = text.strip()
+    stripped = text.strip()
     if bool in kinds:
-        return {"1": True, "0": False}.get(word, yaml.safe_load(word))
+        return {"1": True, "0": False}.get(stripped, yaml.safe_load(stripped))
     if int in kinds or float in kinds:
         for number in (int, float):
             try:
-                return number(word)
+                return number(stripped)
             except ValueError:
                 continue
-        return word
-    if word.startswith(("[", "{")):
-        return yaml.safe_load(word)
-    return [item.strip() for item in word.split(",") if item.strip()]
+        return stripped
+    if stripped.startswith(("[", "{")):
+        return yaml.safe_load(stripped)
+    return [item.strip() for item in stripped.split(",") if item.strip()]
 
 
 def _reject_inbox_and_inboxes(merged: MergedSettings, data: Mapping[str, Any]) -> None:
     if data.get("inbox") is not None and data.get("inboxes") is not None:
-        merged.add_problem(("inboxes",), "inbox is given too; keep one of them")
+        merged.add_problem(("inboxes",), "inbox is also set; keep one of them")
         del merged.tree["inboxes"]
 
 
 def _merge_inbox_keys(merged: MergedSettings) -> None:
-    """Lay stronger `inbox.*` over each of `inboxes`; a stronger `inbox.path` replaces them."""
+    """Apply `inbox.*` from a stronger source to each of `inboxes`.
+
+    `inbox.path` from a stronger source replaces all of them.
+    """
     listed, inbox = merged.tree.get("inboxes"), merged.tree.get("inbox")
     if not isinstance(listed, list) or not isinstance(inbox, dict):
         return
     precedence = merged.source_of(("inboxes",)).precedence
-    path_said = merged.source_of(("inbox", "path"))
-    if "path" in inbox and path_said.precedence == precedence:
-        merged.add_problem(
-            ("inbox", "path"), "inboxes is given in the same place; keep one of them"
-        )
-    if "path" in inbox and path_said.precedence >= precedence:
+    path_source = merged.source_of(("inbox", "path"))
+    if "path" in inbox and path_source.precedence == precedence:
+        merged.add_problem(("inbox", "path"), "inboxes is set by the same source; keep one of them")
+    if "path" in inbox and path_source.precedence >= precedence:
         del merged.tree["inboxes"]
         return
     for key, value in inbox.items():

@@ -1,4 +1,4 @@
-"""Checks what was asked for and turns it into the domain's own objects."""
+"""Validates the merged configuration and converts it to domain objects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from thoth_watch.infrastructure.settings.schema import (
 from thoth_watch.infrastructure.settings.settings import HookSettings, InboxSettings, Settings
 from thoth_watch.infrastructure.settings.validation_errors import explain_error, mask_password
 
-KEYS_WITH_AUTO = {  # None is their auto
+KEYS_WITH_AUTO = {  # None means auto
     "batch.max_files",
     "batch.max_audio_s",
     "batch.max_wait_s",
@@ -57,11 +57,11 @@ KEYS_WITH_AUTO = {  # None is their auto
 
 
 def load(path: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-    """Read, lay over each other and check: flags, the environment, the file, the defaults.
+    """Read, merge and validate flags, environment, file and defaults.
 
-    path: the file; None: the one that THOTH_WATCH_CONFIG names, or none at all.
+    path: the file; None: the one named by THOTH_WATCH_CONFIG, if any.
     overrides: dotted key to the value of a flag, as typed or already converted; None: not given.
-    Raises ConfigError that lists every problem, one a line.
+    Raises ConfigError with all problems, one per line.
     """
     if path is None and environ.get(CONFIG_VARIABLE, "").strip():
         path = Path(environ[CONFIG_VARIABLE])
@@ -78,7 +78,7 @@ def load(path: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, 
 
 
 class _SettingsBuilder:
-    """Turns a checked document into settings."""
+    """Converts a valid document into settings."""
 
     def __init__(self, document: Document, merged: MergedSettings, path: Path | None) -> None:
         self._document = document
@@ -186,22 +186,22 @@ class _SettingsBuilder:
                 ("engine", "device"),
                 f"found {engine.device!r}; allowed: auto, cpu, cuda, cuda:1, mps...",
             )
-        asked = resolve_precision(self._document, self._merged)
-        self._values[("engine", "precision")] = asked.precision
-        self._values[("engine", "enable_mixed_precision")] = asked.is_mixed
-        self._merged.key_sources[("engine", "precision")] = asked.key_source
+        precision = resolve_precision(self._document, self._merged)
+        self._values[("engine", "precision")] = precision.precision
+        self._values[("engine", "enable_mixed_precision")] = precision.is_mixed
+        self._merged.key_sources[("engine", "precision")] = precision.key_source
         by_flag = self._merged.source_of(("engine", "device")).precedence is Precedence.FLAG
         return TranscriptionEngineConfig(
             engine_type=engine.engine_type,
             batch_size=engine.batch_size,
-            enable_mixed_precision=asked.is_mixed,
+            enable_mixed_precision=precision.is_mixed,
             use_cache=engine.use_cache,
             model=self._model(engine.model, ("engine", "model")),
             revision=engine.revision,
             weights_sha256=engine.weights_sha256,
             device=device,
             device_is_binding=by_flag and device != "auto",
-            precision=asked.precision,
+            precision=precision.precision,
             audio_context=engine.audio_context,
             fallback=engine.fallback,
             language=engine.language,
@@ -218,15 +218,17 @@ class _SettingsBuilder:
 
     def _diarization(self) -> DiarizationConfig:
         section = self._document.diarize
-        least, most = section.min_speakers, section.max_speakers
-        if least is not None and most is not None and least > most:
+        minimum, maximum = section.min_speakers, section.max_speakers
+        if minimum is not None and maximum is not None and minimum > maximum:
             at = ("diarize", "max_speakers")
-            self._merged.add_problem(at, f"found {most}, which is less than min_speakers: {least}")
+            self._merged.add_problem(
+                at, f"found {maximum}, which is less than min_speakers: {minimum}; raise it"
+            )
         return DiarizationConfig(
             model=self._model(section.model, ("diarize", "model")),
             revision=section.revision,
-            min_speakers=least,
-            max_speakers=most,
+            min_speakers=minimum,
+            max_speakers=maximum,
         )
 
     def _rule(self, index: int, rule: RuleSection) -> Rule:
@@ -270,20 +272,20 @@ class _SettingsBuilder:
             file = str(self._path(name, at))
             if "?" in file:
                 self._merged.add_problem(
-                    at, f"{file}: a SQLite URL cannot hold a folder with ? in its name"
+                    at, f"{file}: a SQLite URL cannot contain a path with ?; use another folder"
                 )
             url = f"{scheme}:///{file}{mark}{query}"
         self._values[at] = mask_password(url)
         return url
 
     def _output_dir(self, text: str, at: Location) -> str:
-        word = text.strip()
-        folder = NEXT_TO_SOURCE if word == NEXT_TO_SOURCE else str(self._path(text, at))
+        is_next_to_source = text.strip() == NEXT_TO_SOURCE
+        folder = NEXT_TO_SOURCE if is_next_to_source else str(self._path(text, at))
         self._values[at] = folder
         return folder
 
     def _model(self, text: str, at: Location) -> str:
-        """The model's name; a folder is told from a Hugging Face id by its first character."""
+        """Return the model's name; text that starts with . / or ~ is a folder, other text a Hugging Face id."""
         name = (
             str(self._path(text, at)) if text.startswith(("./", "../", "~", "/")) else text.strip()
         )
@@ -291,11 +293,13 @@ class _SettingsBuilder:
         return name
 
     def _path(self, text: str, at: Location) -> Path:
-        """Absolute: what the file says is relative to it, all else to the current folder."""
+        """Return an absolute path; paths in the file are relative to it, others to the current folder."""
         precedence = self._merged.source_of(at).precedence
         from_file = self._file is not None and precedence in (Precedence.FILE, Precedence.DEFAULT)
         base = self._file.parent if from_file and self._file else Path.cwd()
-        return (base / Path(text).expanduser()).resolve()  # folders are opened through no symlink
+        return (
+            base / Path(text).expanduser()
+        ).resolve()  # folders are opened without following symlinks
 
     def _origins(self) -> dict[str, Origin]:
         origins: dict[str, Origin] = {}
@@ -318,8 +322,8 @@ class _SettingsBuilder:
         for index, inbox in enumerate(listed or ()):
             for name in ListedInbox.model_fields:
                 at = ("inboxes", index, name)
-                known = name in inbox.model_fields_set
-                source = self._merged.source_of(at).source if known else "default"
+                is_set = name in inbox.model_fields_set
+                source = self._merged.source_of(at).source if is_set else "default"
                 origins[dotted_key(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
         return origins
 

@@ -1,4 +1,4 @@
-"""Which of the keys that ask for a precision is obeyed."""
+"""Resolves the requested precision from the three keys that can set it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENABLED: Location = ("engine", "enable_mixed_precision")
 
 @dataclass(frozen=True, slots=True)
 class RequestedPrecision:
-    """The precision that holds, whether another than float32 may be used, and who said so."""
+    """The precision in effect, whether one other than float32 is allowed, and its source."""
 
     precision: str
     is_mixed: bool
@@ -24,31 +24,31 @@ class RequestedPrecision:
 
 
 def resolve_precision(document: Document, merged: MergedSettings) -> RequestedPrecision:
-    """What the strongest source asks for; two keys of one source that disagree are a problem.
+    """Return the request of the strongest source; two keys of one source that disagree are a problem.
 
-    `precision: auto` takes back what weaker sources ask; null and `enable_mixed_precision: true`
-    ask for nothing.
+    `precision: auto` overrides the requests of weaker sources; null and
+    `enable_mixed_precision: true` request nothing.
     """
-    engine, word = document.engine, document.performance.mixed_precision
-    asked: dict[Location, str | None] = {
+    engine, mixed = document.engine, document.performance.mixed_precision
+    requested: dict[Location, str | None] = {
         _PRECISION: None if engine.precision == "auto" else engine.precision,
-        _MIXED_PRECISION: None if word is None else MIXED_PRECISION[word],
+        _MIXED_PRECISION: None if mixed is None else MIXED_PRECISION[mixed],
         _ENABLED: None if engine.enable_mixed_precision else "float32",
     }
     for precedence in sorted(Precedence, reverse=True):
-        given = [at for at in asked if merged.source_of(at).precedence is precedence]
-        speaking = [at for at in given if asked[at] is not None]
-        for other in speaking[1:]:
-            if asked[other] != asked[speaking[0]]:
+        given = [at for at in requested if merged.source_of(at).precedence is precedence]
+        requesting = [at for at in given if requested[at] is not None]
+        for other in requesting[1:]:
+            if requested[other] != requested[requesting[0]]:
                 merged.add_problem(
                     other,
-                    f"asks for {asked[other]}, but {dotted_key(speaking[0])} for "
-                    f"{asked[speaking[0]]}; keep one",
+                    f"requests {requested[other]}, but {dotted_key(requesting[0])} requests "
+                    f"{requested[requesting[0]]}; keep one",
                 )
-        if speaking:
-            precision = str(asked[speaking[0]])
-            is_mixed = engine.enable_mixed_precision or _ENABLED not in speaking
-            return RequestedPrecision(precision, is_mixed, merged.source_of(speaking[0]))
+        if requesting:
+            precision = str(requested[requesting[0]])
+            is_mixed = engine.enable_mixed_precision or _ENABLED not in requesting
+            return RequestedPrecision(precision, is_mixed, merged.source_of(requesting[0]))
         if _PRECISION in given:
             break
     return RequestedPrecision("auto", is_mixed=True, key_source=merged.source_of(_PRECISION))

@@ -1,4 +1,4 @@
-"""Settings of more than one machine: who carries batches out, and the cache they share."""
+"""Settings for several machines: the dispatch of batches, and the shared cache."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ CELERY = "celery"
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """Who carries out batches."""
+    """Settings of the dispatch of batches."""
 
     kind: str  # local or celery
     broker: str | None  # with its password
-    window_per_worker: int  # batches on their way or worked on, for each worker that lives
+    window_per_worker: int  # batches sent or running per live worker
     lease_s: float
-    max_attempts: int  # deaths of workers that one file may be there at
+    max_attempts: int  # worker deaths after which a file is quarantined
 
     @property
     def is_celery(self) -> bool:
-        """Whether workers elsewhere do."""
+        """Return True if Celery workers process the batches."""
         return self.kind == CELERY
 
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """Where transcripts are shared by machines that share no ledger."""
+    """Settings of the transcript cache, for machines without a common ledger."""
 
     url: str | None
     lifetime_s: float
 
 
 def build_dispatch_settings(document: Document) -> DispatchSettings:
-    """`dispatch:` as the program uses it."""
+    """Convert the `dispatch:` section."""
     section = document.dispatch
     return DispatchSettings(
         kind=section.kind,
@@ -50,30 +50,32 @@ def build_dispatch_settings(document: Document) -> DispatchSettings:
 
 
 def build_cache_settings(document: Document) -> CacheSettings:
-    """`cache:` as the program uses it."""
+    """Convert the `cache:` section."""
     return CacheSettings(document.cache.url, document.cache.lifetime_s)
 
 
 def check_scale_out(document: Document, merged: MergedSettings) -> None:
-    """Refuse what cannot work together, and what needs an extra that is not installed."""
+    """Reject keys that are incompatible, and keys that need an extra that is not installed."""
     dispatch = document.dispatch
     if dispatch.kind == CELERY and dispatch.broker is None:
-        text = "celery needs one; set it to redis://HOST/0 or amqp://USER@HOST//"
+        text = "missing, but dispatch.kind: celery needs it; set it to redis://HOST/0 or amqp://USER@HOST//"
         merged.add_problem(("dispatch", "broker"), text)
     if dispatch.kind == CELERY and document.ledger.url.startswith("sqlite"):
         merged.add_problem(
             ("dispatch", "kind"),
-            "celery's workers share a ledger on a server, and SQLite is a file of one machine; "
+            "celery workers need a ledger on a database server, but ledger.url is a SQLite file; "
             "set ledger.url to postgresql+psycopg://USER@HOST/NAME, or dispatch.kind to local",
         )
     for at, module, extra in _required_extras(document):
         if importlib.util.find_spec(module) is None:
             command = f"pip install 'thoth-watch[{extra}]'"
-            merged.add_problem(at, f"needs the extra {extra}, which is not installed; {command}")
+            merged.add_problem(
+                at, f"needs the extra {extra}, which is not installed; run {command}"
+            )
 
 
 def _required_extras(document: Document) -> Iterator[tuple[Location, str, str]]:
-    """Key, module and extra of everything that is asked for beyond the plain program."""
+    """Yield the key, module and extra of every configured optional feature."""
     if document.ledger.url.startswith("postgresql"):
         yield ("ledger", "url"), "psycopg", "postgres"
     if document.dispatch.kind == CELERY:

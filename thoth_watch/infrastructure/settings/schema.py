@@ -1,4 +1,4 @@
-"""The shape of config.yaml: every key, its default and what it may hold."""
+"""The schema of config.yaml: every key, its type and its default."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ from thoth_watch.infrastructure.settings.validators import (
     one_of,
 )
 
-LEAVE = "leave"  # what becomes of recordings
+LEAVE = "leave"  # value of `after`: finished recordings stay
 DEFAULT_LEDGER_URL = "sqlite:///thoth-watch.db"
 
 _AUDIO = AudioConfig()
 _BATCH = BatchPolicy()
 _ENGINE = TranscriptionEngineConfig()
 _DECODING = DecodingOptions()
-_TREATMENT = FileOptions()
+_FILE_OPTIONS = FileOptions()
 _LAYOUT = SubtitleLayout()
 _DIARIZATION = DiarizationConfig()
 
@@ -80,13 +80,13 @@ PositiveSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A mapping of the file; what it does not know is an error."""
+    """A mapping in the file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class InboxSection(Section):
-    """`inbox:`."""
+    """The `inbox:` section."""
 
     path: Text = "./inbox"
     recursive: bool = True
@@ -100,23 +100,23 @@ class InboxSection(Section):
 
 
 class ListedInbox(InboxSection):
-    """One of `inboxes:`; it must say its path."""
+    """One item of `inboxes:`; its path is required."""
 
     path: Text
 
 
 class AudioSection(Section):
-    """`audio:`."""
+    """The `audio:` section."""
 
     sample_rate: Annotated[int, BeforeValidator(check_sample_rate)] = _AUDIO.sample_rate
     buffer_duration: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = (
         _AUDIO.buffer_duration
     )
-    channels: ChannelsMode = _TREATMENT.channels
+    channels: ChannelsMode = _FILE_OPTIONS.channels
 
 
 class BatchSection(Section):
-    """`batch:`."""
+    """The `batch:` section."""
 
     max_files: Annotated[int | None, BeforeValidator(check_count_or_auto)] = _BATCH.max_files
     max_audio_s: Annotated[float | None, BeforeValidator(check_audio_seconds_or_auto)] = (
@@ -132,7 +132,7 @@ class BatchSection(Section):
 
 
 class EngineSection(Section):
-    """`engine:`."""
+    """The `engine:` section."""
 
     engine_type: Annotated[str, one_of(*EngineType)] = _ENGINE.engine_type
     model: Text = _ENGINE.model
@@ -149,11 +149,11 @@ class EngineSection(Section):
     fallback: Annotated[str, one_of(*FallbackPolicy)] = _ENGINE.fallback
     language: Language = _ENGINE.language
     task: TaskName = _ENGINE.task
-    vad: VadMode = _TREATMENT.vad
+    vad: VadMode = _FILE_OPTIONS.vad
 
 
 class DecodingSection(Section):
-    """`decoding:`; names, meanings and defaults are openai/whisper's."""
+    """The `decoding:` section; names, meanings and defaults are openai/whisper's."""
 
     long_form: Annotated[str, one_of(*LongForm)] = _DECODING.long_form
     chunk_length: Annotated[float, Field(ge=1, le=30)] | None = _DECODING.chunk_length
@@ -177,9 +177,9 @@ class DecodingSection(Section):
 
 
 class DiarizeSection(Section):
-    """`diarize:`; names are whisperX's."""
+    """The `diarize:` section; names are whisperX's."""
 
-    enabled: bool = _TREATMENT.diarize
+    enabled: bool = _FILE_OPTIONS.diarize
     model: Text = _DIARIZATION.model
     revision: OptionalText = _DIARIZATION.revision
     min_speakers: int | None = Field(default=_DIARIZATION.min_speakers, ge=1, le=100)
@@ -187,17 +187,17 @@ class DiarizeSection(Section):
 
 
 class PerformanceSection(Section):
-    """`performance:`."""
+    """The `performance:` section."""
 
     mixed_precision: Annotated[str | None, BeforeValidator(check_mixed_precision)] = None
 
 
 class TranscriptSection(Section):
-    """`transcript:`."""
+    """The `transcript:` section."""
 
-    formats: Formats = list(_TREATMENT.formats)
-    output_dir: Text = _TREATMENT.output_dir
-    name: Name = _TREATMENT.name
+    formats: Formats = list(_FILE_OPTIONS.formats)
+    output_dir: Text = _FILE_OPTIONS.output_dir
+    name: Name = _FILE_OPTIONS.name
     max_line_width: int | None = Field(default=_LAYOUT.max_line_width, ge=8, le=1000)
     max_line_count: int | None = Field(default=_LAYOUT.max_line_count, ge=1, le=100)
     max_words_per_line: int | None = Field(default=_LAYOUT.max_words_per_line, ge=1, le=1000)
@@ -208,13 +208,13 @@ class TranscriptSection(Section):
 
 
 class LedgerSection(Section):
-    """`ledger:`."""
+    """The `ledger:` section."""
 
     url: Annotated[str, BeforeValidator(check_ledger_url)] = DEFAULT_LEDGER_URL
 
 
 class DispatchSection(Section):
-    """`dispatch:`."""
+    """The `dispatch:` section."""
 
     kind: Annotated[str, one_of("local", "celery")] = "local"
     broker: Annotated[str | None, BeforeValidator(check_broker)] = None
@@ -224,21 +224,21 @@ class DispatchSection(Section):
 
 
 class CacheSection(Section):
-    """`cache:`."""
+    """The `cache:` section."""
 
     url: Annotated[str | None, BeforeValidator(check_cache_url)] = None
     lifetime_s: PositiveSeconds = 2_592_000.0
 
 
 class LogSection(Section):
-    """`log:`."""
+    """The `log:` section."""
 
     level: Annotated[str, one_of("debug", "info", "warning", "error")] = "info"
     format: Annotated[str, one_of("text", "json")] = "text"
 
 
 class HooksSection(Section):
-    """`hooks:`."""
+    """The `hooks:` section."""
 
     command: TextList = []
     webhook: Annotated[str | None, BeforeValidator(check_webhook)] = None
@@ -249,7 +249,7 @@ class HooksSection(Section):
 
 
 class RuleSection(Section):
-    """One of `rules:`; what it does not say stays as it is."""
+    """One item of `rules:`; keys that it omits stay unchanged."""
 
     match: Annotated[str, BeforeValidator(check_match)]
     language: Language = None
@@ -287,7 +287,7 @@ class Document(Section):
 
 @cache
 def sections() -> dict[str, type[Section]]:
-    """The sections that hold plain keys, by name; not `inboxes` and `rules`."""
+    """Return the sections that are mappings, by name; that excludes `inboxes` and `rules`."""
     fields = Document.model_fields.items()
     return {
         name: field.annotation

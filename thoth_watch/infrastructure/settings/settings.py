@@ -1,4 +1,4 @@
-"""The configuration as the rest of the program has it: checked, in the domain's own objects."""
+"""Validated settings, as domain objects."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class InboxSettings:
     watcher: str  # auto, inotify or polling
     rescan_s: float
     extensions: tuple[str, ...]  # lower case, no dot
-    ignore: tuple[str, ...]  # globs on names, beside the built-in ones
-    sentinel: str | None  # ending of the file that says that a recording is whole
-    after: Path | None  # absolute: where recordings go when they are done; None: they stay
+    ignore: tuple[str, ...]  # globs on names, in addition to the built-in ones
+    sentinel: str | None  # suffix of the file that marks a recording as complete
+    after: Path | None  # absolute: folder for finished recordings; None: they stay
 
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """Who is told what happened."""
+    """Settings of the hooks that are notified when files and runs end."""
 
     command: tuple[str, ...]  # program and arguments; empty: none
     webhook: str | None
@@ -53,9 +53,9 @@ class Settings:
     batch: BatchPolicy
     quiet_hours: QuietHours
     engine: TranscriptionEngineConfig
-    devices: tuple[str, ...] | None  # an engine in a process of its own on each; None: one engine
-    idle_unload_s: float | None  # the engine is unloaded after so long without work; None: it stays
-    file_options: FileOptions  # what a recording gets that no rule matches
+    devices: tuple[str, ...] | None  # one engine process on each; None: one engine
+    idle_unload_s: float | None  # seconds without work before the engine is unloaded; None: never
+    file_options: FileOptions  # defaults, for recordings that no rule matches
     rules: tuple[Rule, ...]
     diarization: DiarizationConfig
     subtitles: SubtitleLayout

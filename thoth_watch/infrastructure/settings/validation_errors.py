@@ -1,4 +1,4 @@
-"""Turns what pydantic found into sentences: what was found, what is allowed, what was meant."""
+"""Converts pydantic's errors into messages: the value found, the allowed values, and a suggestion."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _ALLOWED = {
     "model_attributes_type": _A_MAPPING,
     "finite_number": "a finite number",
 }
-_PLAIN = re.compile(r"[\d.]+|true|false|yes|no|on|off", re.IGNORECASE)  # would do without quotes
+_PLAIN = re.compile(r"[\d.]+|true|false|yes|no|on|off", re.IGNORECASE)  # valid without quotes
 _BOUNDS = {"ge": "from", "gt": "above", "le": "up to", "lt": "below"}
 
 
 def explain_error(detail: ErrorDetails) -> str:
-    """One of pydantic's findings as a person needs it."""
+    """Return the message for one of pydantic's errors."""
     at, kind = detail["loc"], detail["type"]
     if kind == "extra_forbidden":
         return "unknown key" + _suggest_key(at)
     if kind == "missing":
-        return "missing; it must be given here"
+        return "missing; this key is required"
     found = f"found {_show(detail['input'], at)}"
     context = detail.get("ctx", {})
     if kind == "value_error":
@@ -46,13 +46,13 @@ def explain_error(detail: ErrorDetails) -> str:
 
 
 def mask_password(url: str) -> str:
-    """A URL that may be shown."""
+    """Return the URL with its password masked, for display."""
     return re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", url)
 
 
 def _suggest_key(at: Location) -> str:
-    """The spelling that was meant: among the keys of its place first, then anywhere."""
-    word = str(at[-1])
+    """Return a suggestion for an unknown key: from its section first, then from all sections."""
+    name = str(at[-1])
     if len(at) == 1:
         siblings = list(Document.model_fields)
     elif at[0] == "rules":
@@ -60,10 +60,10 @@ def _suggest_key(at: Location) -> str:
     else:
         section = "inbox" if at[0] == "inboxes" else str(at[0])
         siblings = list(sections()[section].model_fields)
-    hint = did_you_mean(word, siblings)
+    hint = did_you_mean(name, siblings)
     if hint:
         return hint
-    elsewhere = [key for key in key_types() if key.rpartition(".")[2] == word]
+    elsewhere = [key for key in key_types() if key.rpartition(".")[2] == name]
     if elsewhere:
         return f"; did you mean {elsewhere[0]}?"
     return f"; allowed: {', '.join(siblings)}"
@@ -71,7 +71,7 @@ def _suggest_key(at: Location) -> str:
 
 def _show(value: object, at: Location) -> str:
     if value is None:
-        return "nothing"
+        return "no value"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What single values may be; each check says what is allowed and what was meant."""
+"""Validators of single values; an error names the allowed values and the nearest spelling."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from thoth_watch.domain.speech import Vad
 from thoth_watch.infrastructure.settings.languages import language_code
 
 MAX_ENGINES = 64
-MIXED_PRECISION = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}  # accelerate's words
+MIXED_PRECISION = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}  # accelerate's names
 
 
 class NotAllowedError(ValueError):
-    """A value that its key may not have; the message says what is allowed."""
+    """A value is not allowed for its key; the message names the allowed values."""
 
 
-def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing where no spelling is near."""
-    near = difflib.get_close_matches(word, list(allowed), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def did_you_mean(text: str, allowed: Iterable[str]) -> str:
+    """Return `; did you mean X?`, or nothing if no spelling is similar."""
+    similar = difflib.get_close_matches(text, list(allowed), n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 def one_of(*allowed: str) -> BeforeValidator:
-    """One of these words, in upper or lower case."""
+    """Return a validator for one of these values, case-insensitive."""
 
     def check(value: object) -> str:
-        word = value.strip().lower() if isinstance(value, str) else None
-        if word not in allowed:
-            hint = did_you_mean(word, allowed) if word else ""
+        text = value.strip().lower() if isinstance(value, str) else None
+        if text not in allowed:
+            hint = did_you_mean(text, allowed) if text else ""
             raise NotAllowedError(f"allowed: {', '.join(allowed)}{hint}")
-        return word
+        return text
 
     return BeforeValidator(check)
 
 
 def check_text(value: object) -> str:
-    """Text that is not empty."""
+    """Check that a value is text that is not empty."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise NotAllowedError("allowed: text (in quotes where it looks like a number or a yes)")
+        raise NotAllowedError("allowed: text (in quotes if it looks like a number or a boolean)")
     return value
 
 
 def check_optional_text(value: object) -> str | None:
-    """A revision, or null."""
+    """Check that a value is text or null."""
     return None if value is None else check_text(value)
 
 
 def check_weights_sha256(value: object) -> str | None:
-    """A hash in hex digits, or None; `sha256:` before it is taken off."""
+    """Check that a value is a hash in hex digits or null; remove the prefix `sha256:`."""
     if value is None:
         return None
-    word = check_text(value).strip().lower().removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]{64}", word):
+    digits = check_text(value).strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
         raise NotAllowedError(
-            "allowed: null, or 64 hex digits (`thoth-watch model check` has them)"
+            "allowed: null, or 64 hex digits (`thoth-watch model check` prints them)"
         )
-    return word
+    return digits
 
 
 def check_webhook(value: object) -> str | None:
-    """The URL of a web server, or None."""
+    """Check that a value is the URL of a web server or null."""
     if value is None:
         return None
     url = check_text(value)
@@ -78,7 +78,7 @@ def check_webhook(value: object) -> str | None:
 
 
 def check_text_list(value: object) -> list[str]:
-    """A list of texts, or a single one; each once."""
+    """Convert a list of texts, or a single text, to a list without duplicates."""
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list):
         raise NotAllowedError("allowed: a list of texts, such as [a, b]")
@@ -86,7 +86,7 @@ def check_text_list(value: object) -> list[str]:
 
 
 def list_of(*allowed: str, all_keyword: str | None = None) -> BeforeValidator:
-    """A list of these words; `all_keyword` stands for all of them."""
+    """Return a validator for a list of these values; `all_keyword` selects all of them."""
 
     def check(value: object) -> list[str]:
         if all_keyword is not None and value in (all_keyword, [all_keyword]):
@@ -94,10 +94,10 @@ def list_of(*allowed: str, all_keyword: str | None = None) -> BeforeValidator:
         items = [item.strip().lower() for item in check_text_list(value)]
         for item in items:
             if item not in allowed:
-                also = f", or {all_keyword}" if all_keyword else ""
+                keyword_hint = f", or {all_keyword}" if all_keyword else ""
                 hint = did_you_mean(item, allowed)
                 raise NotAllowedError(
-                    f"{item!r} is not among them; allowed: {', '.join(allowed)}{also}{hint}"
+                    f"{item!r} is not allowed; allowed: {', '.join(allowed)}{keyword_hint}{hint}"
                 )
         if all_keyword is not None and not items:
             raise NotAllowedError(
@@ -109,18 +109,20 @@ def list_of(*allowed: str, all_keyword: str | None = None) -> BeforeValidator:
 
 
 def check_extensions(value: object) -> list[str]:
-    """File name endings, in lower case and without dot."""
+    """Convert file name extensions to lower case, without dot."""
     items = list(dict.fromkeys(item.strip().lower().lstrip(".") for item in check_text_list(value)))
-    ours = [item for item in items if item in FORMATS]
+    transcript_formats = [item for item in items if item in FORMATS]
     if not items or "" in items or any("/" in item for item in items):
-        raise NotAllowedError("allowed: a list of file name endings, such as [wav, mp3]")
-    if ours:
-        raise NotAllowedError(f"{', '.join(ours)}: transcripts have that ending; take it out")
+        raise NotAllowedError("allowed: a list of file name extensions, such as [wav, mp3]")
+    if transcript_formats:
+        raise NotAllowedError(
+            f"{', '.join(transcript_formats)}: transcripts have this extension; remove it"
+        )
     return items
 
 
 def check_language(value: object) -> str | None:
-    """Whisper's code, or None where it is to be heard."""
+    """Convert a language to Whisper's code; None: it is detected."""
     if value is None or (
         isinstance(value, str) and value.strip().lower() in ("auto", "none", "null")
     ):
@@ -133,14 +135,12 @@ def check_language(value: object) -> str | None:
 
 
 def check_precision(value: object) -> str:
-    """A precision in the words of the domain."""
-    word = "no" if value is False else value  # YAML 1.1 again
-    if not isinstance(word, str):
-        raise NotAllowedError(
-            "allowed: auto, float32, float16, bfloat16, int8, two joined by + at most"
-        )
+    """Convert a precision to the names of the domain."""
+    text = "no" if value is False else value  # YAML 1.1 reads no as false
+    if not isinstance(text, str):
+        raise NotAllowedError("allowed: auto, float32, float16, bfloat16, int8, or two joined by +")
     try:
-        encoder, decoder = parse_precision(word)
+        encoder, decoder = parse_precision(text)
     except ValueError as error:
         allowed = str(error).partition(": use ")[2]
         raise NotAllowedError(f"allowed: {allowed}") from None
@@ -148,15 +148,15 @@ def check_precision(value: object) -> str:
 
 
 def check_mixed_precision(value: object) -> str | None:
-    """A precision in accelerate's words, or None."""
-    word = "no" if value is False else value.strip().lower() if isinstance(value, str) else value
-    if word is None or (isinstance(word, str) and word in MIXED_PRECISION):
-        return word
+    """Check that a value is one of accelerate's precision names or null."""
+    name = "no" if value is False else value.strip().lower() if isinstance(value, str) else value
+    if name is None or (isinstance(name, str) and name in MIXED_PRECISION):
+        return name
     raise NotAllowedError(f"allowed: null, {', '.join(MIXED_PRECISION)}")
 
 
 def check_devices(value: object) -> list[str] | None:
-    """Devices by name, one of them as often as engines are to share it; [auto] for all GPUs."""
+    """Convert to a list with one device per engine, possibly repeated; [auto] means all GPUs."""
     if value in (None, "null"):
         return None
     text = value.strip().lower() if isinstance(value, str) else ""
@@ -174,33 +174,33 @@ def check_devices(value: object) -> list[str] | None:
 
 
 def check_vad(value: object) -> str:
-    """When speech is looked for."""
-    word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-    if isinstance(word, str) and word.strip().lower() in tuple(Vad):  # YAML 1.1 reads on as true
-        return word.strip().lower()
+    """Check the mode of voice activity detection."""
+    mode = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(mode, str) and mode.strip().lower() in tuple(Vad):  # YAML 1.1 reads on as true
+        return mode.strip().lower()
     raise NotAllowedError(f"allowed: {', '.join(Vad)}")
 
 
 def check_seconds_or_auto(value: object) -> float | None:
-    """Seconds, or None for auto."""
+    """Check that a value is seconds from 0 up, or auto, which becomes None."""
     if isinstance(value, str) and value.strip().lower() == "auto":
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise NotAllowedError("allowed: auto, or seconds from 0 up")
+        raise NotAllowedError("allowed: auto, or seconds, 0 or more")
     return float(value)
 
 
 def check_count_or_auto(value: object) -> int | None:
-    """How many, or None for auto."""
+    """Check that a value is a count, or auto, which becomes None."""
     if isinstance(value, str) and value.strip().lower() == "auto":
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
-        raise NotAllowedError("allowed: auto, or a whole number from 1 up")
+        raise NotAllowedError("allowed: auto, or a whole number, 1 or more")
     return value
 
 
 def check_audio_seconds_or_auto(value: object) -> float | None:
-    """Seconds, or None for auto."""
+    """Check that a value is seconds above 0, or auto, which becomes None."""
     if isinstance(value, str) and value.strip().lower() == "auto":
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
@@ -209,7 +209,7 @@ def check_audio_seconds_or_auto(value: object) -> float | None:
 
 
 def check_optional_seconds(value: object) -> float | None:
-    """Seconds, or None for no limit."""
+    """Check that a value is seconds above 0, or null (no limit)."""
     if value in (None, "null"):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
@@ -218,32 +218,36 @@ def check_optional_seconds(value: object) -> float | None:
 
 
 def check_quiet_hours(value: object) -> list[str]:
-    """Spans of the day."""
+    """Check a list of times of day."""
     spans = check_text_list(value)
     for text in spans:
         try:
             parse_span(text)
         except ValueError as error:
             raise NotAllowedError(
-                f'{error}; allowed: a list of them, in quotes, as ["22:00-07:00"]'
+                f'{error}; allowed: a list of spans in quotes, such as ["22:00-07:00"]'
             ) from None
     return spans
 
 
 def check_temperatures(value: object) -> list[float]:
-    """One temperature or several, tried in turn, each from 0 to 1."""
+    """Convert one temperature or several, each from 0 to 1, to a list."""
     items: list[Any] = value if isinstance(value, list) else [value]
     try:
-        found = [float(item) for item in items if not isinstance(item, bool)]
+        temperatures = [float(item) for item in items if not isinstance(item, bool)]
     except (TypeError, ValueError):
-        found = []
-    if not found or len(found) < len(items) or not all(0 <= item <= 1 for item in found):
+        temperatures = []
+    if (
+        not temperatures
+        or len(temperatures) < len(items)
+        or not all(0 <= item <= 1 for item in temperatures)
+    ):
         raise NotAllowedError("allowed: a number from 0 to 1, or a list of them, tried in turn")
-    return found
+    return temperatures
 
 
 def check_tokens(value: object) -> list[int] | None:
-    """Token ids, or None."""
+    """Convert one token id or several to a list; None stays."""
     if value is None or value in ("null", ["null"]):
         return None
     items: list[Any] = value if isinstance(value, list) else [value]
@@ -254,7 +258,7 @@ def check_tokens(value: object) -> list[int] | None:
 
 
 def check_threshold(value: object) -> float | None:
-    """A number, or None, which switches it off."""
+    """Check that a value is a number, or null, which disables the threshold."""
     if value is None or (isinstance(value, str) and value.strip().lower() in ("null", "none")):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -263,66 +267,68 @@ def check_threshold(value: object) -> float | None:
 
 
 def check_sample_rate(value: object) -> int:
-    """Whisper's rate."""
+    """Check that a value is Whisper's sample rate."""
     if value != SAMPLE_RATE_HZ or isinstance(value, bool):
-        raise NotAllowedError(f"allowed: {SAMPLE_RATE_HZ}, the only rate that Whisper hears")
+        raise NotAllowedError(f"allowed: {SAMPLE_RATE_HZ}, the only rate Whisper supports")
     return SAMPLE_RATE_HZ
 
 
 def check_sentinel(value: object) -> str | None:
-    """The ending of a file's name, with its dot, or None."""
+    """Check that a value is a file name suffix with its dot, or null."""
     if value in (None, "null"):
         return None
     text = check_text(value)
     if not re.fullmatch(r"\.[\w.-]*\w", text) or text.rpartition(".")[2].lower() in FORMATS:
-        raise NotAllowedError("allowed: null, or a file name ending with its dot, such as .ready")
+        raise NotAllowedError("allowed: null, or a file name suffix with its dot, such as .ready")
     return text
 
 
 def check_name(value: object) -> str:
-    """A pattern that keeps recordings and formats apart."""
+    """Check that a name contains {stem} and {format}, so that transcripts have different names."""
     text = check_text(value)
     rest = text.replace("{stem}", "").replace("{format}", "").replace("{language}", "")
     if "{stem}" not in text or "{format}" not in text or any(c in rest for c in "{}/\n"):
         raise NotAllowedError(
-            'allowed: a file name that holds {stem} and {format}, as "{stem}.{format}"'
+            'allowed: a file name that contains {stem} and {format}, such as "{stem}.{format}"'
             ' or "{stem}.{language}.{format}"'
         )
     return text
 
 
 def check_match(value: object) -> str:
-    """A glob that can match a path below the inbox."""
+    """Check that a glob can match a path below the inbox."""
     text = check_text(value)
     if text.startswith("/") or ".." in text.split("/"):
         raise NotAllowedError('allowed: a glob on the path below the inbox, such as "fr/**"')
     if text.endswith("/"):
-        raise NotAllowedError(f'a folder is no recording; for all below it: "{text}**"')
+        raise NotAllowedError(
+            f'matches folders instead of files; for all files in the folder use "{text}**"'
+        )
     return text
 
 
 def check_ledger_url(value: object) -> str:
-    """The URL of a ledger that outlives the program."""
+    """Check that a value is the URL of a persistent ledger."""
     text = check_text(value)
-    scheme, found, rest = text.partition("://")
-    if not found or scheme.split("+")[0] not in ("sqlite", "postgresql") or not rest:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.split("+")[0] not in ("sqlite", "postgresql") or not rest:
         raise NotAllowedError("allowed: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
     if scheme.startswith("sqlite") and (
         not rest.startswith("/") or rest.strip("/") in ("", ":memory:")
     ):
-        raise NotAllowedError("allowed: sqlite:///FILE (a ledger in memory forgets everything)")
+        raise NotAllowedError("allowed: sqlite:///FILE (a ledger in memory is lost on exit)")
     return text
 
 
 def check_broker(value: object) -> str | None:
-    """The URL of a broker, or None."""
+    """Check that a value is the URL of a broker or null."""
     return _check_url(
         value, ("redis", "rediss", "amqp", "amqps"), "redis://HOST/0 or amqp://USER@HOST//"
     )
 
 
 def check_cache_url(value: object) -> str | None:
-    """The URL of a Redis server, or None."""
+    """Check that a value is the URL of a Redis server or null."""
     return _check_url(value, ("redis", "rediss"), "redis://HOST/1")
 
 
@@ -330,7 +336,7 @@ def _check_url(value: object, schemes: tuple[str, ...], example: str) -> str | N
     if value in (None, "null"):
         return None
     text = check_text(value)
-    scheme, found, rest = text.partition("://")
-    if not found or scheme not in schemes or not rest:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in schemes or not rest:
         raise NotAllowedError(f"allowed: null, or a URL such as {example}")
     return text
