@@ -1,1 +1,1 @@
-"""Timings: whole engines side by side, on this machine, in one run."""
+"""Benchmarks that compare whole engines on this machine in one run."""

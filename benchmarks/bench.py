@@ -1,9 +1,10 @@
-"""Times the three engines and transformers' pipeline on the same files, side by side.
+"""Compares the speed of the three engines and of transformers' pipeline on the same files.
 
     python -m benchmarks.bench [--quick]
 
-Systems of a size run in turn, round after round, each in a process of its own; medians are shown.
-Processor seconds count on a CPU, as other programs may run beside; wall seconds on a GPU.
+Systems of a size take turns, round after round, each in its own process; the table shows medians.
+CPU seconds are compared on a CPU, because other programs may run at the same time, and wall seconds on
+a GPU.
 Writes benchmarks/out/bench.json and bench.png.
 """
 
@@ -30,11 +31,11 @@ from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
 
 OUT = Path("benchmarks/out")
 BUILTIN = Path("thoth_watch/builtin/model")
-N_SPECIAL_TOKENS = 4  # timestamps and end-of-text of a window
-N_TOKENS = 48  # of each window of a random model, as in 20 words
+N_SPECIAL_TOKENS = 4  # timestamps and end-of-text per window
+N_TOKENS = 48  # per window of a random model, about 20 words
 WINDOW_S = 30.0
 POSITIONS_PER_S = 50
-MAX_SLOWDOWN = 1.05  # than the pipeline: then the standard engine is no measure, the pipeline is
+MAX_SLOWDOWN = 1.05  # standard's cost over the pipeline's; above it, ratios are to the pipeline
 ROW_FIELDS = (
     *("size", "files", "audio_context", "engine", "device", "ratio_to_standard"),
     *("rss_ratio_to_standard", "words_agreed", "multiple_of_limit"),
@@ -43,13 +44,11 @@ ROW_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much of each kind a size gets; large models are slow."""
+    """The amount of audio for a size; large models get less because they are slow."""
 
     n_short: int
     long_s: float
-    is_kept_loaded: bool = (
-        True  # loaded once; else for each turn, so that one is in memory at a time
-    )
+    is_kept_loaded: bool = True  # False: loaded for each turn, so that one is in memory at a time
 
 
 WORKLOADS = {
@@ -64,7 +63,7 @@ GPU_WORKLOAD = Workload(256, 1200.0, is_kept_loaded=False)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table; ratios are of medians, to the standard engine or what stands for it."""
+    """One line of the table; ratios are of medians, to the standard engine or to the pipeline."""
 
     size: str
     files: str
@@ -76,15 +75,15 @@ class Line:
     ratio_to_standard: float
     peak_rss_bytes: int
     rss_ratio_to_standard: float
-    words_agreed: float | None  # share; None for random weights
+    words_agreed: float | None  # share of words equal to standard's; None for random weights
     multiple_of_limit: float
     load_s: float
-    stages: dict[str, float]  # wall seconds of a pass
-    is_default: bool  # the precision that `auto` chooses
+    stages: dict[str, float]  # wall seconds per pass
+    is_default: bool  # True for precision `auto`
 
 
 def systems_of(size: str, model: str, *, device: str, batch_size: int | None) -> list[System]:
-    """What is compared at a size."""
+    """Return the systems that are compared at a size."""
     systems = [
         System("pipeline", str(BUILTIN))
         if size == "builtin"
@@ -94,13 +93,13 @@ def systems_of(size: str, model: str, *, device: str, batch_size: int | None) ->
     for engine in ("accelerated", "batch"):
         systems += [System(engine, model, c, batch_size=batch_size) for c in ("full", "trim")]
     if size == "builtin" and device == "cpu" and has_native_bfloat16():
-        for precision in ("bfloat16+int8", "int8"):  # `auto` is float32: it is narrow
+        for precision in ("bfloat16+int8", "int8"):  # `auto` is float32 for this narrow model
             systems += [System("batch", model, c, precision) for c in ("full", "trim")]
     return systems
 
 
 def shape_of(model: Path) -> Shape:
-    """The measures of a checkpoint."""
+    """Return the dimensions of a checkpoint."""
     config = WhisperConfig.from_pretrained(model)
     return Shape(
         config.d_model,
@@ -115,14 +114,14 @@ def shape_of(model: Path) -> Shape:
 def measure(
     size: str, given: argparse.Namespace, rates: Rates, recordings: dict[str, Recordings]
 ) -> Iterator[Line]:
-    """Measure all systems at one size."""
+    """Measure all systems at one size and yield a line per kind of file and system."""
     is_builtin = size == "builtin"
     model = "builtin" if is_builtin else str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
     shape = shape_of(BUILTIN if is_builtin else Path(model))
     systems = systems_of(size, model, device=given.device, batch_size=given.batch_size)
     systems = [s for s in systems if not given.engines or s.engine in given.engines]
-    taken = run_interleaved(
-        [system.way(given.device) for system in systems],
+    runs = run_interleaved(
+        [system.target(given.device) for system in systems],
         {kind: recordings[kind].files for kind in given.files},
         rounds=given.rounds,
         threads=given.threads,
@@ -131,53 +130,53 @@ def measure(
     on_gpu = given.device == "cuda"
 
     def cost_s(number: int, kind: str) -> float:
-        found = taken[number].figures(kind)
+        found = runs[number].figures(kind)
         return found.wall_s if on_gpu else found.cpu_s
 
     numbers = {system.engine: number for number, system in reversed(list(enumerate(systems)))}
     standard = numbers["standard"]
     for kind in given.files:
-        against, found = standard, recordings[kind]
+        reference, found = standard, recordings[kind]
         if "pipeline" in numbers and cost_s(standard, kind) > MAX_SLOWDOWN * cost_s(
             numbers["pipeline"], kind
         ):
-            against = numbers["pipeline"]
+            reference = numbers["pipeline"]
             print(
                 f"{size}, {kind}: standard is slower than the pipeline; ratios are to the pipeline"
             )
         n_windows = len(found.files) if kind == "short" else found.seconds / WINDOW_S
         for number, system in enumerate(systems):
             trims = system.audio_context == "trim"
-            heard = found.seconds / n_windows * POSITIONS_PER_S
-            together = {"batch": n_windows, "accelerated": n_windows / len(found.files)}
-            precision = taken[number].facts["precision"]
+            audio_positions = found.seconds / n_windows * POSITIONS_PER_S
+            max_batch = {"batch": n_windows, "accelerated": n_windows / len(found.files)}
+            precision = runs[number].facts["precision"]
             limit_s = n_windows * window_limit_s(
                 shape,
                 rates,
                 precision=precision,
-                positions=min(POSITIONS, heard) if trims else POSITIONS,
+                positions=min(POSITIONS, audio_positions) if trims else POSITIONS,
                 n_tokens=found.n_words / n_windows + N_SPECIAL_TOKENS if is_builtin else N_TOKENS,
                 batch=min(
-                    taken[number].facts["batch_size"], max(1, int(together.get(system.engine, 1)))
+                    runs[number].facts["batch_size"], max(1, int(max_batch.get(system.engine, 1)))
                 ),
             )
-            figures = taken[number].figures(kind)
+            figures = runs[number].figures(kind)
             yield Line(
                 size=size,
                 files=kind,
                 audio_context=system.audio_context,
                 engine=system.engine,
                 precision=precision,
-                device=taken[number].facts["device"],
+                device=runs[number].facts["device"],
                 seconds_per_file=cost_s(number, kind) / len(found.files),
-                ratio_to_standard=cost_s(against, kind) / cost_s(number, kind),
-                peak_rss_bytes=taken[number].peak_rss_bytes,
-                rss_ratio_to_standard=taken[number].peak_rss_bytes / taken[standard].peak_rss_bytes,
-                words_agreed=word_agreement(taken[standard].figures(kind).words, figures.words)
+                ratio_to_standard=cost_s(reference, kind) / cost_s(number, kind),
+                peak_rss_bytes=runs[number].peak_rss_bytes,
+                rss_ratio_to_standard=runs[number].peak_rss_bytes / runs[standard].peak_rss_bytes,
+                words_agreed=word_agreement(runs[standard].figures(kind).words, figures.words)
                 if is_builtin
                 else None,
                 multiple_of_limit=cost_s(number, kind) / limit_s,
-                load_s=taken[number].facts["load_s"],
+                load_s=runs[number].facts["load_s"],
                 stages=figures.stages,
                 is_default=system.precision == "auto",
             )  # fmt: skip
@@ -201,7 +200,7 @@ def show(lines: list[Line], console: Console) -> None:
 
 
 def plot(lines: list[Line], path: Path) -> None:
-    """Draw how many times faster than standard each system is, by size and kind of file."""
+    """Plot the speed of each system relative to standard, by size and kind of file."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -227,7 +226,7 @@ def plot(lines: list[Line], path: Path) -> None:
 
 
 def write(lines: list[Line], given: argparse.Namespace, rates: Rates) -> None:
-    """bench.json and the plot. rows: the default precision of each engine; lines: all, with more of each."""
+    """Write bench.json and the plot; rows: default precision only, fewer fields; lines: everything."""
     rows = [{name: asdict(line)[name] for name in ROW_FIELDS} for line in lines if line.is_default]
     document = {
         "threads": given.threads,
@@ -248,18 +247,20 @@ def _workload(size: str, given: argparse.Namespace) -> Workload:
 def _arguments() -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description="Time the engines and transformers' pipeline.")
-    parser.add_argument("--quick", action="store_true", help="builtin and tiny only")
+    parser.add_argument("--quick", action="store_true", help="Measure builtin and tiny only.")
     parser.add_argument("--sizes", nargs="+", choices=["builtin", *SHAPES])
     parser.add_argument("--files", nargs="+", choices=["short", "long"], default=["short", "long"])
     parser.add_argument(
         "--engines", nargs="+", choices=["pipeline", "accelerated", "batch"],
-        help="only these, beside standard",
+        help="Engines to measure in addition to standard.",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--short-files", type=int, help="how many; else by size")
+    parser.add_argument("--short-files", type=int, help="Number of short files; default: by size.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
-    parser.add_argument("--batch-size", type=int, help="windows; else what the engine chooses")
+    parser.add_argument(
+        "--batch-size", type=int, help="Windows per forward pass; default: automatic."
+    )
     given = parser.parse_args()
     if given.engines:
         given.engines.append("standard")
@@ -267,12 +268,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure all sizes, print the table and write the results."""
     given = _arguments()
     sizes = given.sizes or (["builtin", "tiny"] if given.quick else ["builtin", *SHAPES])
     console = Console(width=190)
     if "builtin" in sizes and not BUILTIN.is_dir():
-        console.print("the builtin model is not here; its rows are left out")
+        console.print("builtin model missing; skipping its rows")
         sizes.remove("builtin")
     torch.set_num_threads(given.threads)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -285,7 +286,7 @@ def main() -> None:
         )
         lines += measure(size, given, rates, recordings)
         show([line for line in lines if line.size == size], console)
-        write(lines, given, rates)  # what a stop leaves
+        write(lines, given, rates)  # after each size, so that an interrupted run leaves results
     console.print(f"{OUT / 'bench.json'}, {OUT / 'bench.png'}")
 
 

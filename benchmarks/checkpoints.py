@@ -1,4 +1,4 @@
-"""Seeded random Whispers at the true shapes: speed without a download. Their words mean nothing."""
+"""Whisper checkpoints of the real shapes with seeded random weights: speed without a download."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from transformers import (
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 N_WORD_TOKENS = 50_257  # before <|endoftext|>, as in every multilingual Whisper
-LOGIT_SPREAD = 4.0  # standard deviation of a trained model's logits, about
+LOGIT_SPREAD = 4.0  # approximate standard deviation of a trained model's logits
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The measures of an OpenAI Whisper."""
+    """The dimensions of an OpenAI Whisper."""
 
     width: int
     encoder_layers: int
@@ -42,7 +42,7 @@ SHAPES = {
 
 
 def make_checkpoint(folder: Path, size: str, *, n_tokens: int) -> Path:
-    """Write `folder/size` in float16, if it is not there; every window becomes `n_tokens` tokens.
+    """Return a float16 checkpoint below `folder`, written if missing; every window has `n_tokens` tokens.
 
     The rows of the tied embedding from <|endoftext|> on are zero, so that no window ends early.
     """
@@ -98,7 +98,7 @@ def make_checkpoint(folder: Path, size: str, *, n_tokens: int) -> Path:
 
 
 def _tokenizer(languages: list[str]) -> WhisperTokenizer:
-    """A byte-level vocabulary of the true length, its longer tokens made up."""
+    """Return a byte-level tokenizer of the real vocabulary size; its longer tokens are made up."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate(letters)}
     vocabulary |= {f"Ġw{n}": n for n in range(len(letters), N_WORD_TOKENS)}
@@ -106,11 +106,15 @@ def _tokenizer(languages: list[str]) -> WhisperTokenizer:
     tokenizer = WhisperTokenizer(
         vocab=vocabulary, merges=[], pad_token="<|endoftext|>", model_max_length=1 << 30
     )
-    marks = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
-    marks += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
-    marks += ["<|nospeech|>", "<|notimestamps|>"]
-    special = [AddedToken(name, special=True, normalized=False) for name in marks]
+    special_names = [
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        *(f"<|{code}|>" for code in languages),
+    ]
+    special_names += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
+    special_names += ["<|nospeech|>", "<|notimestamps|>"]
+    special = [AddedToken(name, special=True, normalized=False) for name in special_names]
     tokenizer.add_special_tokens({"extra_special_tokens": special})
-    stamps = [f"<|{step * 0.02:.2f}|>" for step in range(1501)]
-    tokenizer.add_tokens([AddedToken(s, special=False, normalized=False) for s in stamps])
+    timestamps = [f"<|{step * 0.02:.2f}|>" for step in range(1501)]
+    tokenizer.add_tokens([AddedToken(s, special=False, normalized=False) for s in timestamps])
     return tokenizer

@@ -1,4 +1,4 @@
-"""A checkpoint in the forms that peers read: openai's .pt, CTranslate2's folder, whisper.cpp's ggml."""
+"""Converts a checkpoint for other programs: openai's .pt, CTranslate2's folder, whisper.cpp's ggml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 
 from benchmarks.checkpoints import N_WORD_TOKENS
 
-OPENAI_NAMES = (  # in this order: some are parts of others
+OPENAI_NAMES = (  # replaced in this order: some are parts of others
     ("layers", "blocks"),
     ("self_attn_layer_norm", "attn_ln"),
     ("encoder_attn_layer_norm", "cross_attn_ln"),
@@ -32,19 +32,19 @@ OPENAI_NAMES = (  # in this order: some are parts of others
     ("decoder.layer_norm", "decoder.ln"),
 )
 GGML_MAGIC = 0x67676D6C
-FLOAT32, FLOAT16, Q8_0 = 0, 1, 8  # ggml's types of tensors
-FILE_TYPES = {"f16": 1, "q8_0": 2007}  # 7 with quantisation's version 2 in the thousands
-BLANK = 220  # the token that whisper.cpp never lets come first; it looks for it by its text
+FLOAT32, FLOAT16, Q8_0 = 0, 1, 8  # ggml's tensor types
+FILE_TYPES = {"f16": 1, "q8_0": 2007}  # 2007: type 7, quantization version 2
+BLANK = 220  # whisper.cpp suppresses this token at the start; it finds it by its text
 BLOCK = 32  # weights that share a scale in q8_0
 
 
 def convert(checkpoint: Path, folder: Path) -> Path:
-    """Write openai.pt, ct2/, ggml-f16.bin and ggml-q8_0.bin into `folder`, unless they are there."""
-    done = folder / "done"
-    if done.exists():
+    """Write openai.pt, ct2/, ggml-f16.bin and ggml-q8_0.bin into `folder`, unless they exist."""
+    marker = folder / "done"
+    if marker.exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    _for_ctranslate2(checkpoint, folder / "ct2")
+    _convert_for_ctranslate2(checkpoint, folder / "ct2")
     model = WhisperForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float16)
     dimensions = _dimensions(model.config)
     weights = {_openai_name(name): tensor for name, tensor in model.model.state_dict().items()}
@@ -52,8 +52,8 @@ def convert(checkpoint: Path, folder: Path) -> Path:
     filters = WhisperFeatureExtractor.from_pretrained(checkpoint).mel_filters
     for kind in FILE_TYPES:
         with (folder / f"ggml-{kind}.bin").open("wb") as file:
-            _for_whisper_cpp(file, dimensions, filters, weights, kind=kind)
-    done.touch()
+            _write_ggml(file, dimensions, filters, weights, kind=kind)
+    marker.touch()
     return folder
 
 
@@ -64,7 +64,7 @@ def _openai_name(name: str) -> str:
 
 
 def _dimensions(config: Any) -> dict[str, int]:
-    """What openai/whisper calls a model's measures, in the order of a ggml file's head."""
+    """Return a model's dimensions by openai/whisper's names, in the order of a ggml file's header."""
     return {
         "n_vocab": config.vocab_size,
         "n_audio_ctx": config.max_source_positions,
@@ -79,7 +79,7 @@ def _dimensions(config: Any) -> dict[str, int]:
     }
 
 
-def _for_ctranslate2(checkpoint: Path, folder: Path) -> None:
+def _convert_for_ctranslate2(checkpoint: Path, folder: Path) -> None:
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(
@@ -87,10 +87,10 @@ def _for_ctranslate2(checkpoint: Path, folder: Path) -> None:
     ).convert(str(folder), quantization="float32", force=True)
 
 
-def _for_whisper_cpp(
+def _write_ggml(
     file: BinaryIO, dimensions: dict[str, int], filters: Any, weights: dict[str, Any], *, kind: str
 ) -> None:
-    """The format of ggml, as whisper.cpp's convert-pt-to-ggml.py and its quantize write it."""
+    """Write a ggml file as whisper.cpp's convert-pt-to-ggml.py and its quantize program do."""
     file.write(struct.pack("i", GGML_MAGIC))
     file.write(struct.pack("10i", *dimensions.values()))
     file.write(struct.pack("i", FILE_TYPES[kind]))
@@ -99,27 +99,27 @@ def _for_whisper_cpp(
     bank.tofile(file)
     file.write(struct.pack("i", N_WORD_TOKENS))
     for number in range(N_WORD_TOKENS):
-        word = b" " if number == BLANK else f" w{number}".encode()
-        file.write(struct.pack("i", len(word)) + word)
+        text = b" " if number == BLANK else f" w{number}".encode()
+        file.write(struct.pack("i", len(text)) + text)
     for name, tensor in weights.items():
         values = tensor.float().numpy()
         if name in ("encoder.conv1.bias", "encoder.conv2.bias"):
             values = values.reshape(-1, 1)
         is_plain = tensor.ndim < 2 or "positional_embedding" in name
-        is_in_blocks = kind == "q8_0" and values.ndim == 2 and not is_plain
-        type_ = FLOAT32 if is_plain else Q8_0 if is_in_blocks else FLOAT16
+        is_quantized = kind == "q8_0" and values.ndim == 2 and not is_plain
+        type_ = FLOAT32 if is_plain else Q8_0 if is_quantized else FLOAT16
         encoded = name.encode()
         file.write(struct.pack("3i", values.ndim, len(encoded), type_))
         file.write(struct.pack(f"{values.ndim}i", *reversed(values.shape)))
         file.write(encoded)
-        if is_in_blocks:
-            _in_blocks(values).tofile(file)
+        if is_quantized:
+            _quantize_q8_0(values).tofile(file)
         else:
             values.astype(np.float32 if is_plain else np.float16).tofile(file)
 
 
-def _in_blocks(values: np.ndarray) -> np.ndarray:
-    """q8_0: each 32 weights of a row as a float16 scale and 32 int8."""
+def _quantize_q8_0(values: np.ndarray) -> np.ndarray:
+    """Quantize to q8_0: each 32 weights of a row become a float16 scale and 32 int8."""
     blocks = values.reshape(-1, BLOCK)
     scales = np.abs(blocks).max(axis=1, keepdims=True) / 127
     packed = np.empty(len(blocks), dtype=[("scale", "<f2"), ("weights", "i1", BLOCK)])

@@ -1,4 +1,4 @@
-"""Runs systems in turn, round after round, so that what disturbs the machine disturbs all of them."""
+"""Runs systems in turn, round after round, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -14,68 +14,68 @@ from thoth_watch.domain.engine_comparison import BenchmarkPass, BenchmarkSummary
 
 @dataclass(slots=True)
 class SystemRuns:
-    """What was measured of one system."""
+    """The measurements of one system."""
 
     passes: dict[str, list[BenchmarkPass]] = field(default_factory=dict)  # by kind of file
     facts: dict[str, Any] = field(default_factory=dict)  # load_s, precision, device, on_gpu
     peak_rss_bytes: int = 0
 
     def figures(self, kind: str) -> BenchmarkSummary:
-        """The medians of a kind of file."""
+        """Return the medians for a kind of file."""
         return BenchmarkSummary.of(self.passes[kind])
 
-    def run_pass(self, timed: TargetProcess, files: dict[str, list[Path]]) -> None:
-        """One turn: a pass over each kind of files."""
+    def run_pass(self, process: TargetProcess, files: dict[str, list[Path]]) -> None:
+        """Run one turn: a pass over each kind of file."""
         for kind, paths in files.items():
-            self.passes.setdefault(kind, []).append(timed.run(paths))
+            self.passes.setdefault(kind, []).append(process.run(paths))
 
-    def close(self, timed: TargetProcess) -> None:
-        """End its process."""
-        self.facts = timed.facts
-        self.peak_rss_bytes = max(self.peak_rss_bytes, timed.close())
+    def close(self, process: TargetProcess) -> None:
+        """End the process; store its facts and its peak memory."""
+        self.facts = process.facts
+        self.peak_rss_bytes = max(self.peak_rss_bytes, process.close())
 
 
 def run_interleaved(
-    ways: Sequence[Callable[[], BenchmarkTarget]],
+    targets: Sequence[Callable[[], BenchmarkTarget]],
     files: dict[str, list[Path]],
     *,
     rounds: int,
     threads: int,
     is_kept_loaded: bool,
 ) -> list[SystemRuns]:
-    """Each way's passes over each kind of files.
+    """Run each target over each kind of file and return the measurements in the order of targets.
 
-    stay: all are loaded once, side by side, and warmed up on one file; else each is loaded for each
-    of its turns, and one is in memory at a time.
+    is_kept_loaded: all targets are loaded once and warmed up on one file; otherwise each is loaded for
+    each of its turns, so that only one is in memory at a time.
     """
-    taken = [SystemRuns() for _ in ways]
+    runs = [SystemRuns() for _ in targets]
     if is_kept_loaded:
-        _run_side_by_side(ways, files, taken, rounds=rounds, threads=threads)
+        _run_all_loaded(targets, files, runs, rounds=rounds, threads=threads)
     else:
         for _ in range(rounds):
-            for way, one in zip(ways, taken, strict=True):
-                timed = TargetProcess(way, threads=threads)
-                one.run_pass(timed, files)
-                one.close(timed)
-    return taken
+            for target, run in zip(targets, runs, strict=True):
+                process = TargetProcess(target, threads=threads)
+                run.run_pass(process, files)
+                run.close(process)
+    return runs
 
 
-def _run_side_by_side(
-    ways: Sequence[Callable[[], BenchmarkTarget]],
+def _run_all_loaded(
+    targets: Sequence[Callable[[], BenchmarkTarget]],
     files: dict[str, list[Path]],
-    taken: Sequence[SystemRuns],
+    runs: Sequence[SystemRuns],
     *,
     rounds: int,
     threads: int,
 ) -> None:
     running: list[TargetProcess] = []
     try:
-        for way in ways:
-            running.append(TargetProcess(way, threads=threads))
+        for target in targets:
+            running.append(TargetProcess(target, threads=threads))
             running[-1].run(next(iter(files.values()))[:1])
         for _ in range(rounds):
-            for one, timed in zip(taken, running, strict=True):
-                one.run_pass(timed, files)
+            for run, process in zip(runs, running, strict=True):
+                run.run_pass(process, files)
     finally:
-        for one, timed in zip(taken, running, strict=False):
-            one.close(timed)
+        for run, process in zip(runs, running, strict=False):
+            run.close(process)

@@ -1,4 +1,4 @@
-"""Other programs, each at its best on a CPU: greedy, no second try, no search for speech, samples given."""
+"""Other programs in their fastest CPU setup: greedy, no fallback, no speech detection, samples given."""
 
 from __future__ import annotations
 
@@ -9,26 +9,24 @@ from pathlib import Path
 from typing import Any
 
 RATE_HZ = 16_000
-WINDOW_SAMPLES = 480_000  # samples
-WINDOWS_PER_BATCH = 8  # as this program's batch_size
+WINDOW_SAMPLES = 480_000  # 30 s
+WINDOWS_PER_BATCH = 8  # like this program's batch_size
 POSITIONS_PER_S = 50
-TRAILING_SILENCE_POSITIONS = (
-    25  # positions after a recording's end that this program's trimmed windows have
-)
+TRAILING_SILENCE_POSITIONS = 25  # after the audio, like this program's trimmed windows
 PROMPT = [50258, 50259, 50359, 50363]  # start, English, transcribe, no timestamps
 
 TranscribeResult = tuple[list[str], dict[str, float]]
 
 
-def samples_of(file: Path) -> Any:
-    """float32, 16 kHz mono."""
+def read_samples(file: Path) -> Any:
+    """Read a 16 kHz mono file as float32."""
     import soundfile
 
     return soundfile.read(file, dtype="float32")[0]
 
 
 class Peer:
-    """What all of them have."""
+    """Base class of the other programs."""
 
     device, on_gpu = "cpu", False
     batch_size = 1
@@ -37,16 +35,16 @@ class Peer:
         self.precision, self._n_tokens = precision, n_tokens
 
     def transcribe_samples(self, samples: Any) -> str:
-        """The text of one recording."""
+        """Return the text of one recording."""
         raise NotImplementedError
 
     def transcribe(self, files: Sequence[Path]) -> TranscribeResult:
-        """See Way."""
-        return [self.transcribe_samples(samples_of(file)) for file in files], {}
+        """Return the text of each file and no stage seconds."""
+        return [self.transcribe_samples(read_samples(file)) for file in files], {}
 
 
 class FasterWhisper(Peer):
-    """faster-whisper, file by file; batched: a file's windows together."""
+    """faster-whisper, file by file; batched: the windows of a file share forward passes."""
 
     def __init__(
         self, model: str, precision: str, *, n_tokens: int, threads: int, batched: bool = False
@@ -58,13 +56,14 @@ class FasterWhisper(Peer):
             model, device="cpu", compute_type=precision, cpu_threads=threads, num_workers=1
         )
         self._batched = BatchedInferencePipeline(self._model) if batched else None
-        self._how: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "language": "en",
             "beam_size": 1,
             "best_of": 1,
             "temperature": [0.0],
             "without_timestamps": True,
-            "max_new_tokens": 2 * n_tokens - len(PROMPT),  # it counts the prompt, and halves it
+            "max_new_tokens": 2 * n_tokens
+            - len(PROMPT),  # faster-whisper adds the prompt and halves the sum
             "compression_ratio_threshold": None,
             "log_prob_threshold": None,
             "no_speech_threshold": None,
@@ -72,10 +71,10 @@ class FasterWhisper(Peer):
         }
 
     def transcribe_samples(self, samples: Any) -> str:
-        """See Peer."""
+        """Return the text of one recording."""
         if self._batched is None:
             segments, _ = self._model.transcribe(
-                samples, condition_on_previous_text=False, **self._how
+                samples, condition_on_previous_text=False, **self._options
             )
         else:
             clips = [
@@ -83,13 +82,13 @@ class FasterWhisper(Peer):
                 for at in range(0, len(samples), WINDOW_SAMPLES)
             ]
             segments, _ = self._batched.transcribe(
-                samples, batch_size=WINDOWS_PER_BATCH, clip_timestamps=clips, **self._how
+                samples, batch_size=WINDOWS_PER_BATCH, clip_timestamps=clips, **self._options
             )
         return " ".join(segment.text for segment in segments)
 
 
 class CTranslate2AcrossFiles(Peer):
-    """CTranslate2 as faster-whisper uses it, but with windows of all files in each forward pass, by hand."""
+    """CTranslate2 as in faster-whisper, but with windows of several files in each forward pass."""
 
     def __init__(
         self, model: str, checkpoint: str, precision: str, *, n_tokens: int, threads: int
@@ -105,28 +104,28 @@ class CTranslate2AcrossFiles(Peer):
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint)
 
     def transcribe(self, files: Sequence[Path]) -> TranscribeResult:
-        """See Way."""
+        """Return the text of each file and no stage seconds."""
         import ctranslate2
 
         texts = [""] * len(files)
         windows = list(self._windows(files))
         for first in range(0, len(windows), WINDOWS_PER_BATCH):
-            part = windows[first : first + WINDOWS_PER_BATCH]
+            batch = windows[first : first + WINDOWS_PER_BATCH]
             features = self._extractor(
-                [window for _, window in part], sampling_rate=RATE_HZ, return_tensors="np"
+                [window for _, window in batch], sampling_rate=RATE_HZ, return_tensors="np"
             ).input_features
             hidden = self._model.encode(ctranslate2.StorageView.from_array(features))
             found = self._model.generate(
-                hidden, [PROMPT] * len(part), beam_size=1, max_length=2 * self._n_tokens
+                hidden, [PROMPT] * len(batch), beam_size=1, max_length=2 * self._n_tokens
             )
-            for (number, _), result in zip(part, found, strict=True):
+            for (number, _), result in zip(batch, found, strict=True):
                 texts[number] += self._tokenizer.decode(result.sequences_ids[0])
         return texts, {}
 
     @staticmethod
     def _windows(files: Sequence[Path]) -> Iterator[tuple[int, Any]]:
         for number, file in enumerate(files):
-            samples = samples_of(file)
+            samples = read_samples(file)
             for at in range(0, len(samples), WINDOW_SAMPLES):
                 yield number, samples[at : at + WINDOW_SAMPLES]
 
@@ -141,7 +140,7 @@ class OpenAIWhisper(Peer):
         self._model = whisper.load_model(model, device="cpu")
 
     def transcribe_samples(self, samples: Any) -> str:
-        """See Peer."""
+        """Return the text of one recording."""
         found = self._model.transcribe(
             samples,
             language="en",
@@ -155,11 +154,13 @@ class OpenAIWhisper(Peer):
             no_speech_threshold=None,
         )
         tokens = [token for segment in found["segments"] for token in segment["tokens"]]
-        return " ".join(f"w{token}" for token in tokens)  # its own texts of them would be no words
+        return " ".join(
+            f"w{token}" for token in tokens
+        )  # one word per token, so that the number of words shows equal work
 
 
 class WhisperCpp(Peer):
-    """whisper.cpp, built for this processor; trims: its `audio_ctx` is the recording's own length."""
+    """whisper.cpp, built for this processor; trims: `audio_ctx` is set to the recording's length."""
 
     def __init__(
         self, model: str, precision: str, *, n_tokens: int, threads: int, trims: bool = False
@@ -177,22 +178,22 @@ class WhisperCpp(Peer):
             print_progress=False,
             no_timestamps=True,
             single_segment=True,
-            max_tokens=n_tokens - 1,  # it stops after the one at which it looks
+            max_tokens=n_tokens - 1,  # whisper.cpp generates one more
             temperature_inc=0.0,
             greedy={"best_of": 1},
         )
 
     def transcribe_samples(self, samples: Any) -> str:
-        """See Peer."""
-        how = {}
+        """Return the text of one recording."""
+        options = {}
         if self._trims:
             positions = -(-len(samples) * POSITIONS_PER_S // RATE_HZ) + TRAILING_SILENCE_POSITIONS
-            how["audio_ctx"] = min(1500, positions)
-        return " ".join(segment.text for segment in self._model.transcribe(samples, **how))
+            options["audio_ctx"] = min(1500, positions)
+        return " ".join(segment.text for segment in self._model.transcribe(samples, **options))
 
 
 def _load_libraries() -> None:
-    """A pywhispercpp that was built from source does not say where its libraries lie: beside itself."""
+    """Load the libraries next to pywhispercpp: a build from source does not record their path."""
     site = Path(sysconfig.get_paths()["purelib"])
     for name in ("libggml-base.so", "libggml-cpu.so", "libggml.so", "libwhisper.so"):
         if (site / name).exists():

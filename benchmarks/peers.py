@@ -1,11 +1,11 @@
-"""The same weights and files through other programs, in turn with this one's batch engine.
+"""Compares the batch engine with other programs on the same weights and files.
 
     python -m benchmarks.peers [--quick]
 
-For an environment that has them: `make bench-peers` makes it. Processor seconds of each process and
-those that it starts; one thread each unless --threads says otherwise. Weights are seeded random ones
-and each window comes to the same number of tokens, so words mean nothing, but their number shows
-equal work. Writes benchmarks/out/peers.json and prints README's table.
+Needs an environment with the other programs; `make bench-peers` creates it. Reports the CPU seconds of
+each process and its children; one thread each unless --threads is given. The weights are random and
+seeded, and every window has the same number of tokens: the text is meaningless, but the number of
+words shows equal work. Writes benchmarks/out/peers.json and prints the table of docs/speed.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Builder = Callable[[], BenchmarkTarget]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much a size gets; large models are slow."""
+    """The amount of audio for a size; large models get less because they are slow."""
 
     n_short: int
     long_s: float
@@ -67,49 +67,47 @@ class Line:
     system: str
     cpu_s_per_file: float
     wall_s_per_file: float
-    files_per_min: float  # of a processor's minute
+    files_per_min: float  # per CPU minute
     peak_rss_bytes: int
     words_per_file: float
-    ours_is_faster_by: (
-        float  # its processor seconds over our batch engine's, full or trimmed as it is
-    )
+    ours_is_faster_by: float  # its CPU seconds over those of our batch engine, same audio context
 
 
 def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Builder]:
-    """What is compared at a size: by name and audio context, what builds it."""
+    """Return the builders of the compared systems at a size, by name and audio context."""
     from benchmarks.checkpoints import make_checkpoint
     from benchmarks.conversions import convert
 
     model = str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
-    forms = convert(Path(model), OUT / "peers" / size)
-    how: dict[str, Any] = {"n_tokens": N_TOKENS, "threads": threads}
-    faster = partial(FasterWhisper, str(forms / "ct2"))
-    by_hand = partial(CTranslate2AcrossFiles, str(forms / "ct2"), model)
-    q8_0 = partial(WhisperCpp, str(forms / "ggml-q8_0.bin"), "q8_0")
+    converted = convert(Path(model), OUT / "peers" / size)
+    options: dict[str, Any] = {"n_tokens": N_TOKENS, "threads": threads}
+    faster = partial(FasterWhisper, str(converted / "ct2"))
+    across_files = partial(CTranslate2AcrossFiles, str(converted / "ct2"), model)
+    q8_0 = partial(WhisperCpp, str(converted / "ggml-q8_0.bin"), "q8_0")
     return {
-        (f"{OURS} batch", "full"): System("batch", model).way("cpu"),
-        (f"{OURS} batch", "trim"): System("batch", model, "trim").way("cpu"),
-        (f"{OURS} batch int8", "full"): System("batch", model, precision="int8").way("cpu"),
-        (f"{OURS} accelerated", "full"): System("accelerated", model).way("cpu"),
-        (f"{OURS} standard", "full"): System("standard", model).way("cpu"),
-        ("transformers pipeline", "full"): System("pipeline", model, n_tokens=N_TOKENS).way("cpu"),
-        ("faster-whisper float32", "full"): partial(faster, "float32", **how),
-        ("faster-whisper int8", "full"): partial(faster, "int8", **how),
-        ("faster-whisper int8 batched", "full"): partial(faster, "int8", batched=True, **how),
-        ("CTranslate2 int8 across files", "full"): partial(by_hand, "int8", **how),
+        (f"{OURS} batch", "full"): System("batch", model).target("cpu"),
+        (f"{OURS} batch", "trim"): System("batch", model, "trim").target("cpu"),
+        (f"{OURS} batch int8", "full"): System("batch", model, precision="int8").target("cpu"),
+        (f"{OURS} accelerated", "full"): System("accelerated", model).target("cpu"),
+        (f"{OURS} standard", "full"): System("standard", model).target("cpu"),
+        ("transformers pipeline", "full"): System("pipeline", model, n_tokens=N_TOKENS).target("cpu"),
+        ("faster-whisper float32", "full"): partial(faster, "float32", **options),
+        ("faster-whisper int8", "full"): partial(faster, "int8", **options),
+        ("faster-whisper int8 batched", "full"): partial(faster, "int8", batched=True, **options),
+        ("CTranslate2 int8 across files", "full"): partial(across_files, "int8", **options),
         ("openai-whisper", "full"): partial(
-            OpenAIWhisper, str(forms / "openai.pt"), n_tokens=N_TOKENS
+            OpenAIWhisper, str(converted / "openai.pt"), n_tokens=N_TOKENS
         ),
         ("whisper.cpp f16", "full"): partial(
-            WhisperCpp, str(forms / "ggml-f16.bin"), "float16", **how
+            WhisperCpp, str(converted / "ggml-f16.bin"), "float16", **options
         ),
-        ("whisper.cpp q8_0", "full"): partial(q8_0, **how),
-        ("whisper.cpp q8_0", "trim"): partial(q8_0, trims=True, **how),
+        ("whisper.cpp q8_0", "full"): partial(q8_0, **options),
+        ("whisper.cpp q8_0", "trim"): partial(q8_0, trims=True, **options),
     }  # fmt: skip
 
 
 def measure(size: str, given: argparse.Namespace) -> list[Line]:
-    """Measure all systems at one size."""
+    """Measure all systems at one size and return a line per kind of file and system."""
     from benchmarks.recordings import make_recordings
 
     load = WORKLOADS[size]
@@ -118,9 +116,9 @@ def measure(size: str, given: argparse.Namespace) -> list[Line]:
     )
     systems = systems_of(size, threads=given.threads)
     if given.systems:
-        wanted = (f"{OURS} batch", *given.systems)
-        systems = {key: built for key, built in systems.items() if key[0].startswith(wanted)}
-    taken = dict(
+        prefixes = (f"{OURS} batch", *given.systems)
+        systems = {key: build for key, build in systems.items() if key[0].startswith(prefixes)}
+    runs = dict(
         zip(
             systems,
             run_interleaved(
@@ -134,7 +132,7 @@ def measure(size: str, given: argparse.Namespace) -> list[Line]:
         )
     )
     return [
-        _line(size, kind, key, taken, n_files=len(recordings[kind].files))
+        _line(size, kind, key, runs, n_files=len(recordings[kind].files))
         for kind in given.files
         for key in systems
     ]
@@ -144,12 +142,12 @@ def _line(
     size: str,
     kind: str,
     key: tuple[str, str],
-    taken: dict[tuple[str, str], SystemRuns],
+    runs: dict[tuple[str, str], SystemRuns],
     *,
     n_files: int,
 ) -> Line:
     name, context = key
-    figures, ours = (taken[k].figures(kind) for k in (key, (f"{OURS} batch", context)))
+    figures, ours = (runs[k].figures(kind) for k in (key, (f"{OURS} batch", context)))
     return Line(
         size=size,
         files=kind,
@@ -158,14 +156,14 @@ def _line(
         cpu_s_per_file=figures.cpu_s / n_files,
         wall_s_per_file=figures.wall_s / n_files,
         files_per_min=60 * n_files / figures.cpu_s,
-        peak_rss_bytes=taken[key].peak_rss_bytes,
+        peak_rss_bytes=runs[key].peak_rss_bytes,
         words_per_file=len(figures.words) / n_files,
         ours_is_faster_by=figures.cpu_s / ours.cpu_s,
     )
 
 
 def table(lines: list[Line]) -> str:
-    """README's table, in Markdown."""
+    """Format the table of docs/speed.md in Markdown."""
     head = (
         "size",
         "files",
@@ -189,14 +187,16 @@ def table(lines: list[Line]) -> str:
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description="Time other programs beside the batch engine.")
-    parser.add_argument("--quick", action="store_true", help="tiny only")
+    """Measure all sizes, write the results and print the table."""
+    parser = argparse.ArgumentParser(description="Compare the batch engine with other programs.")
+    parser.add_argument("--quick", action="store_true", help="Measure tiny only.")
     parser.add_argument("--sizes", nargs="+", choices=SIZES)
     parser.add_argument("--files", nargs="+", choices=["short", "long"], default=["short", "long"])
-    parser.add_argument("--systems", nargs="+", help="only these (how their names begin)")
+    parser.add_argument(
+        "--systems", nargs="+", help="Measure only systems whose names start with one of these."
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--short-files", type=int, help="how many; else by size")
+    parser.add_argument("--short-files", type=int, help="Number of short files; default: by size.")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     lines: list[Line] = []

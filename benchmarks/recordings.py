@@ -1,4 +1,4 @@
-"""Recordings to measure on: ten-word utterances where espeak-ng is, else the program's own samples."""
+"""Recordings for benchmarks: ten-word utterances with espeak-ng, otherwise the demo samples."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RATE_HZ = 16_000
 GAP_S = 0.4
 SAMPLES = Path("thoth_watch/builtin/samples")
 
-Spoken = tuple[np.ndarray, str]  # float32 samples at 16 kHz, and what is said
+Spoken = tuple[np.ndarray, str]  # float32 samples at 16 kHz, and the text
 
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Files of one kind, and what is said in each."""
+    """Files of one kind with the text of each."""
 
     files: list[Path]
     texts: list[str]
@@ -29,12 +29,12 @@ class Recordings:
 
     @property
     def n_words(self) -> int:
-        """Words said in all of them."""
+        """Number of words in all files."""
         return sum(len(text.split()) for text in self.texts)
 
 
 def make_recordings(folder: Path, *, n_short: int, long_s: float) -> dict[str, Recordings]:
-    """Write `short` (2 to 10 s each) and `long` (one file of about `long_s`) as 16 kHz wav."""
+    """Write `short` (2 to 10 s each) and `long` (one file of about `long_s`) as 16 kHz WAV."""
     folder.mkdir(parents=True, exist_ok=True)
     spoken = _speak(n_short) or list(islice(cycle(_samples()), n_short))
     files = []
@@ -64,7 +64,7 @@ def _speak(count: int) -> list[Spoken]:
         from training.evaluation_sets import ten_word_items
 
         return [(item.samples, item.text) for item in ten_word_items(count)]
-    except OSError:  # no espeak-ng
+    except OSError:  # espeak-ng is not installed
         return []
 
 
@@ -72,7 +72,7 @@ def _samples() -> Iterator[Spoken]:
     for sample in json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8")):
         try:
             samples, rate_hz = soundfile.read(SAMPLES / sample["file"], dtype="float32")
-        except soundfile.LibsndfileError:  # m4a
+        except soundfile.LibsndfileError:  # m4a is not supported
             continue
         mono = samples if samples.ndim == 1 else samples.mean(axis=1)
         yield soxr.resample(mono, rate_hz, RATE_HZ).astype(np.float32), sample["text"]

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.scale`: the scale model as tables; `--measure` takes this machine's own figures.
+"""`python -m benchmarks.scale`: prints the scale model as tables.
 
-`--ledger URL` takes the speed of late from a ledger's runs. With --measure a Redis, a RabbitMQ and a
-PostgreSQL server are started for it (tests/servers.py), with one client: floors, not ceilings.
+`--ledger URL` uses the recent speed from a ledger's runs; `--measure` uses figures of this machine. It
+starts a Redis, a RabbitMQ and a PostgreSQL server (tests/servers.py) and uses a single client, so the
+figures are lower bounds.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ MINUTES = (1, 5, 30)
 
 
 def rate(step: Callable[[int], object], *, seconds: float = 3.0) -> float:
-    """How often a second it can be done, one after the other."""
+    """Return how many times per second a step runs, one after the other."""
     step(0)
-    begun, count = time.perf_counter(), 0
-    while (spent := time.perf_counter() - begun) < seconds:
+    started, count = time.perf_counter(), 0
+    while (spent := time.perf_counter() - started) < seconds:
         count += 1
         step(count)
     return count / spent
 
 
 def measure(measured: Measured) -> Measured:
-    """The figures of this machine for all but the share's bandwidth and the GPU."""
+    """Replace all figures by those of this machine, except the share's bandwidth and the GPU's speed."""
     from tests.servers import Postgres, RabbitMQ, Redis, running
     from thoth_watch.application.ports import WorkerInfo
     from thoth_watch.infrastructure.dispatch.celery_app import create_app
@@ -40,9 +41,9 @@ def measure(measured: Measured) -> Measured:
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     with running(Postgres) as server, SqlLedger.open(server.new_database()) as ledger:
-        worker = WorkerInfo("w", "here", 1, "cpu")
+        worker = WorkerInfo("w", "localhost", 1, "cpu")
         database = rate(lambda _: ledger.record_worker(worker, batch_id=None))
-    print(f"PostgreSQL, one transaction after the other: {database:.0f}/s")
+    print(f"PostgreSQL, sequential transactions: {database:.0f}/s")
     slowest = float("inf")
     for make in (Redis, RabbitMQ):
         with running(make) as broker:
@@ -50,27 +51,27 @@ def measure(measured: Measured) -> Measured:
         print(f"{make.__name__}, messages sent: {messages:.0f}/s")
         slowest = min(slowest, messages)
     entries = measure_listing()
-    print(f"entries listed and looked at in {tempfile.gettempdir()}: {entries:.0f}/s")
+    print(f"entries scanned in {tempfile.gettempdir()}: {entries:.0f}/s")
     return replace(
         measured, database_tx_s=database, broker_messages_s=slowest, share_entries_s=entries
     )
 
 
 def measure_listing(n_files: int = 20_000) -> float:
-    """Entries a second that a look at a folder of the local disk takes up."""
+    """Return the number of entries per second in a scan of a folder on the local disk."""
     from thoth_watch.infrastructure.inbox import FolderInbox
 
     with tempfile.TemporaryDirectory() as folder:
         for number in range(n_files):
             (Path(folder) / f"{number}.wav").touch()
         inbox = FolderInbox(Path(folder), recursive=True, extensions=("wav",), ignore=())
-        begun = time.perf_counter()
+        started = time.perf_counter()
         inbox.scan()
-        return n_files / (time.perf_counter() - begun)
+        return n_files / (time.perf_counter() - started)
 
 
 def with_ledger_speed(url: str, measured: Measured) -> Measured:
-    """With the speed of the newest runs of a ledger."""
+    """Replace the speed by that of a ledger's newest runs, if it has any."""
     from thoth_watch.infrastructure.ledger import LedgerReader
 
     with LedgerReader.open(url) as reader:
@@ -79,7 +80,7 @@ def with_ledger_speed(url: str, measured: Measured) -> Measured:
 
 
 def table(measured: Measured) -> str:
-    """One row for each number of GPUs."""
+    """Format a Markdown table with one row per number of GPUs."""
     lines = [
         (
             "| GPUs | M files/day (1 / 5 / 30 min) | files/s | batches/s | WAV MB/s | meta ops/s"
@@ -100,7 +101,7 @@ def table(measured: Measured) -> str:
 
 
 def most_used(load: Load, measured: Measured) -> str:
-    """The parts in the order in which they give way, those that are used to half and more."""
+    """Name the parts used to 50% or more, most used first; otherwise the most used one."""
     used = sorted(load.used(measured).items(), key=lambda item: -item[1])
     named = [f"{name} {share:.0%}" for name, share in used if share >= 0.5] or [
         f"nothing (most: {used[0][0]} {used[0][1]:.0%})"
@@ -109,29 +110,31 @@ def most_used(load: Load, measured: Measured) -> str:
 
 
 def format_gpus_needed(measured: Measured) -> str:
-    """GPUs for a million files a day."""
+    """Format how many GPUs a million files a day need, by file length."""
     lengths = {"30 s": 30.0, "1 min": 60.0, "5 min": 300.0, "30 min": 1800.0}
     parts = [
         f"{gpus_needed(1e6, audio_s=seconds, measured=measured):.0f} at {name}"
         for name, seconds in lengths.items()
     ]
-    return f"1 M files a day need so many GPUs: {', '.join(parts)}"
+    return f"GPUs needed for 1 M files a day: {', '.join(parts)}"
 
 
 def main() -> None:
-    """See the module."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", action="store_true", help="this machine's own figures")
-    parser.add_argument("--ledger", help="URL of a ledger whose newest runs tell the speed")
+    parser.add_argument(
+        "--measure", action="store_true", help="Measure the figures of this machine."
+    )
+    parser.add_argument("--ledger", help="URL of a ledger; use the speed of its newest runs.")
     for field in fields(Measured):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=type(field.default), default=None)
-    asked = vars(parser.parse_args())
-    is_measured, ledger = asked.pop("measure"), asked.pop("ledger")
+    options = vars(parser.parse_args())
+    is_measured, ledger = options.pop("measure"), options.pop("ledger")
     measured = measure(Measured()) if is_measured else Measured()
     measured = with_ledger_speed(ledger, measured) if ledger else measured
     measured = replace(
-        measured, **{key: value for key, value in asked.items() if value is not None}
+        measured, **{key: value for key, value in options.items() if value is not None}
     )
     print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores; {measured}\n")
     print(table(measured))

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.scale_simulation`: hundreds of workers on the real dispatcher, with faked engines.
+"""`python -m benchmarks.scale_simulation`: the real dispatcher with hundreds of simulated workers.
 
 Dispatcher, batching, back-pressure, leases and ledger are the program's own; the broker is a queue in
-memory, and workers need no time but that of a clock that jumps from one event to the next.
+memory, and workers only use simulated time: the clock jumps from one event to the next.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
 from thoth_watch.infrastructure.ledger import SqlLedger
 
 INBOX = Path("/in")
-LEASE_S = 7 * 86_400.0  # by the database's clock, which does not jump
+LEASE_S = 7 * 86_400.0  # long, because leases use the database's real clock
 REALTIME_FACTOR = 90.0
 ENGINE = TranscriptionEngineConfig()
 PLACEMENT = Placement(
@@ -38,7 +38,7 @@ PLACEMENT = Placement(
     model="fake",
     model_revision="0",
     device="cuda:0",
-    device_name="a faked GPU",
+    device_name="simulated GPU",
     precision="float16",
     mixed_precision="fp16",
     batch_size=24,
@@ -49,23 +49,23 @@ EMPTY_TRANSCRIPT = Transcript((), "en", 1.0)
 
 @dataclass
 class SimulatedClock:
-    """Seconds that pass only where somebody waits."""
+    """A clock that advances only while the dispatcher waits."""
 
     seconds: float = 0.0
-    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def now(self) -> datetime:
-        """Aware UTC."""
-        return self.begun + timedelta(seconds=self.seconds)
+        """Return the simulated time in UTC, timezone-aware."""
+        return self.started_at + timedelta(seconds=self.seconds)
 
     def monotonic_s(self) -> float:
-        """Seconds since it was made."""
+        """Return the simulated seconds since the start."""
         return self.seconds
 
 
 @dataclass
 class FakeFleet:
-    """Queue, workers and doorbell at once: waiting lets the workers go on."""
+    """Queue, workers and folder watcher in one: while the dispatcher waits, the workers run."""
 
     ledger: SqlLedger
     clock: SimulatedClock
@@ -77,23 +77,23 @@ class FakeFleet:
 
     def __post_init__(self) -> None:
         self.idle = list(range(self.n_workers))
-        self.working: list[tuple[float, int, Claim]] = []  # until when, who, what
+        self.working: list[tuple[float, int, Claim]] = []  # (end in s, worker, claim)
         for number in self.idle:
-            worker = WorkerInfo(f"w{number}", "here", number, "cuda:0")
+            worker = WorkerInfo(f"w{number}", "localhost", number, "cuda:0")
             self.ledger.record_worker(worker, batch_id=None)
 
     def send(self, batch_id: int) -> None:
-        """To the queue."""
+        """Add a batch to the queue."""
         self.queue.append(batch_id)
         self.most_queued = max(self.most_queued, len(self.queue))
         self.start_idle_workers()
 
     def depth(self) -> int:
-        """Of the queue."""
+        """Return the number of queued batches."""
         return len(self.queue)
 
     def start_idle_workers(self) -> None:
-        """Idle workers take what waits."""
+        """Let idle workers lease queued batches."""
         while self.queue and self.idle:
             worker, batch_id = self.idle.pop(), self.queue.popleft()
             claim = self.ledger.lease(
@@ -105,16 +105,16 @@ class FakeFleet:
             if claim is None:
                 self.idle.append(worker)
                 continue
-            takes_s = claim.batch.audio_s / REALTIME_FACTOR
-            self.busy_s += takes_s
+            duration_s = claim.batch.audio_s / REALTIME_FACTOR
+            self.busy_s += duration_s
             self.batches += 1
-            heapq.heappush(self.working, (self.clock.seconds + takes_s, worker, claim))
+            heapq.heappush(self.working, (self.clock.seconds + duration_s, worker, claim))
 
     def changed_paths(self) -> None:
-        """Anything."""
+        """Report no changes; all files are in the ledger from the start."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Until then, or until a worker has ended its batch."""
+        """Advance the clock and finish the batches that end in that time; return False."""
         end_s = self.clock.seconds + timeout_s
         while self.working and self.working[0][0] <= end_s:
             self.clock.seconds, worker, claim = heapq.heappop(self.working)
@@ -125,11 +125,11 @@ class FakeFleet:
         return False
 
     def wake(self) -> None:
-        """Nobody sleeps."""
+        """Do nothing; the simulation never sleeps."""
 
 
 def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
-    """All that a worker writes for a batch."""
+    """Write everything that a worker writes for a batch."""
     run_id = ledger.open_run(claim, requested=ENGINE, placement=PLACEMENT, now=now)
     outcomes = []
     for item in claim.batch.files:
@@ -162,7 +162,7 @@ def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
 
 
 def finished_run(claim: Claim, now: datetime, wall_s: float) -> Run:
-    """Its row."""
+    """Return the run record of a claim."""
     return Run(
         requested=ENGINE,
         placement=PLACEMENT,
@@ -181,9 +181,9 @@ def finished_run(claim: Claim, now: datetime, wall_s: float) -> Run:
 
 
 def fill(ledger: SqlLedger, n_files: int, now: datetime) -> list[float]:
-    """Files of mixed length (log-normal, five minutes in the middle), ready; their seconds."""
-    chance = random.Random(7)
-    lengths = [min(7200.0, 300.0 * chance.lognormvariate(0, 1)) for _ in range(n_files)]
+    """Add ready files with log-normal lengths (median 5 min) and return the lengths in seconds."""
+    rng = random.Random(7)
+    lengths = [min(7200.0, 300.0 * rng.lognormvariate(0, 1)) for _ in range(n_files)]
     files = [
         (AudioFile(INBOX, INBOX / f"{number:07}.wav", Signature(1, 1, 1, 1, number)), seconds)
         for number, seconds in enumerate(lengths)
@@ -193,7 +193,7 @@ def fill(ledger: SqlLedger, n_files: int, now: datetime) -> list[float]:
 
 
 def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> str:
-    """The dispatcher's loop until all is done; what was seen."""
+    """Run the dispatcher's main loop until all files are DONE and return a summary."""
     clock = SimulatedClock()
     with SqlLedger.open(url) as ledger:
         lengths = fill(ledger, n_files, clock.now())
@@ -213,11 +213,11 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
             folder_watcher=fleet,
             publish=PublishTranscript(
                 ledger=ledger,
-                publisher=None,  # type: ignore[arg-type]  # workers publish
+                publisher=None,  # type: ignore[arg-type]  # the workers publish
                 render=None,  # type: ignore[arg-type]
                 clock=clock,
             ),
-            files=None,  # type: ignore[arg-type]  # nothing is left over
+            files=None,  # type: ignore[arg-type]  # no unpublished results are left
             resolve_file_options=lambda _: FileOptions(),
             clock=clock,
             policy=ServePolicy(batch=policy, rescan_s=60.0, drain=True, monitor_interval_s=1.0),
@@ -226,7 +226,7 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
             monitor_workers=dispatcher.monitor_workers,
         )
         cpu, wall = time.process_time(), time.perf_counter()
-        ending = serve.run(should_stop=lambda: False)
+        stop_reason = serve.run(should_stop=lambda: False)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         n_done = len(
             [
@@ -235,25 +235,29 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
                 if known_files.state is State.DONE
             ]
         )
-    assert ending is StopReason.DRAINED
+    assert stop_reason is StopReason.DRAINED
     assert n_done == n_files, f"{n_done} of {n_files}"
     ideal_s = max(sum(lengths) / n_workers, *lengths) / REALTIME_FACTOR
     return (
         f"{n_workers} workers, {n_files} files, {sum(lengths) / 3600:.0f} h of audio, {fleet.batches} batches: "
         f"makespan {clock.seconds:.0f} s, {clock.seconds / ideal_s:.2f} times the ideal; "
         f"at most {fleet.most_queued} messages waited (window {2 * n_workers}); "
-        f"all of the ledger's work, workers' included: {1000 * cpu / fleet.batches:.1f} ms of CPU "
-        f"a batch, {1000 * cpu / n_files:.2f} ms a file ({wall:.0f} s of wall time)"
+        f"all ledger work, including that of the workers: {1000 * cpu / fleet.batches:.1f} ms of CPU "
+        f"per batch, {1000 * cpu / n_files:.2f} ms per file ({wall:.0f} s of wall time)"
     )
 
 
 def main() -> None:
-    """See the module."""
+    """Run the simulation and print its summary."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=512)
     parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--ledger", help="URL of an empty database; else SQLite in a new folder")
-    parser.add_argument("--order", default="longest", help="oldest, shortest, longest, priority")
+    parser.add_argument(
+        "--ledger", help="URL of an empty database; default: SQLite in a temporary folder."
+    )
+    parser.add_argument(
+        "--order", default="longest", help="Order of files: oldest, shortest, longest or priority."
+    )
     requested = parser.parse_args()
     policy = BatchPolicy(order=requested.order)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,13 +1,13 @@
-"""Measures what stands around the engine: its overhead, a deep backlog, how soon a lone file is begun.
+"""Measures the service around the engine: overhead, a large backlog and the delay of a single file.
 
     python -m benchmarks.service [--files N] [--backlog N] [--lone N] [--shared N]
                                  [--only overhead backlog lone devices]
 
-overhead: short files through `once` with an engine of whisper-tiny's shape and full windows; processor
-seconds of all but the engine's own work (looks, ledger, decoding, voice activity, publishing) over the
-engine's. backlog: tiny files with the engine faked. lone: files dropped one by one before an idle daemon
-with the engine faked. devices: files a minute of two engine processes over one, a thread each (it takes
-two free cores). Writes benchmarks/out/service.json.
+overhead: short files through `once` with an engine of whisper-tiny's shape and full windows; CPU seconds
+of everything except the engine (scans, ledger, audio decoding, speech detection, publishing), divided by
+the engine's. backlog: tiny files with a fake engine. lone: files dropped one by one into the inbox of an
+idle daemon with a fake engine. devices: files per minute with two engine processes, divided by those with
+one; one thread each (needs two free cores). Writes benchmarks/out/service.json.
 """
 
 from __future__ import annotations
@@ -52,120 +52,120 @@ Row = dict[str, Any]
 
 
 def overhead(folder: Path, n_files: int) -> Row:
-    """All but the engine's own work over the engine's, in processor seconds."""
-    place, report_path = Workspace(folder), folder / "told.json"
-    config = place.configure(**_tiny_model_settings())
-    audio_s = _write_short(place, n_files)
+    """Measure the CPU seconds of everything except the engine, divided by the engine's."""
+    workspace, report_path = Workspace(folder), folder / "report.json"
+    config = workspace.configure(**_tiny_model_settings())
+    audio_s = _write_short(workspace, n_files)
     _run_in_process(drain_real, config, report_path).join()
     spent = json.loads(report_path.read_text())
-    around_s = spent["total_cpu_s"] - spent["engine_cpu_s"]
-    _check_all_done(place, n_files)
+    overhead_s = spent["total_cpu_s"] - spent["engine_cpu_s"]
+    _check_all_done(workspace, n_files)
     return {
         "row": "overhead",
         "files": n_files,
         "audio_s": audio_s,
         **spent,
-        "overhead_share": around_s / spent["engine_cpu_s"],
+        "overhead_share": overhead_s / spent["engine_cpu_s"],
     }
 
 
 def backlog(folder: Path, n_files: int) -> Row:
-    """Files a second from the first claim to the last DONE, and the memory meanwhile."""
-    place = Workspace(folder)
-    config = place.configure(engine={"vad": "off"})
+    """Measure the files per second from the first claim to the last DONE, and the memory used."""
+    workspace = Workspace(folder)
+    config = workspace.configure(engine={"vad": "off"})
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, (256, 800))
     for number in range(n_files):
-        below = place.inbox / f"{number // 1000:03}"
-        below.mkdir(exist_ok=True)
-        mark = np.array([number % 251, number // 251 % 251, number // 63001]) / 256
-        write_wav(below / f"{number:06}.wav", np.concatenate((noise[number % 256], mark)))
+        subfolder = workspace.inbox / f"{number // 1000:03}"
+        subfolder.mkdir(exist_ok=True)
+        unique = np.array([number % 251, number // 251 % 251, number // 63001]) / 256
+        write_wav(subfolder / f"{number:06}.wav", np.concatenate((noise[number % 256], unique)))
     process = _run_in_process(drain_with_fake_engine, config)
-    watched, samples = psutil.Process(process.pid), []
-    worked_s = 0.0
+    root, samples = psutil.Process(process.pid), []
+    used_cpu_s = 0.0
     while process.is_alive():
         time.sleep(SAMPLE_EVERY_S)
         try:
-            now_s = sum(sum(p.cpu_times()[:2]) for p in watched.children(recursive=True))
-            worked_s = now_s + sum(watched.cpu_times()[:4])  # with children that have ended
-            resident = watched.memory_info().rss
+            running_s = sum(sum(p.cpu_times()[:2]) for p in root.children(recursive=True))
+            used_cpu_s = running_s + sum(root.cpu_times()[:4])  # includes ended children
+            resident = root.memory_info().rss
         except psutil.NoSuchProcess:
             break
-        samples.append((_n_done(place), resident))
+        samples.append((_n_done(workspace), resident))
     process.join()
-    _check_all_done(place, n_files)
-    first, last = _span(place)
-    under_way = [rss for done, rss in samples if 0.05 * n_files <= done < n_files]
-    half = len(under_way) // 2
+    _check_all_done(workspace, n_files)
+    first, last = _work_span(workspace)
+    while_running = [rss for done, rss in samples if 0.05 * n_files <= done < n_files]
+    half = len(while_running) // 2
     return {
         "row": "backlog",
         "files": n_files,
         "file_system": _file_system_of(folder),
         "files_per_s": n_files / (last - first),
-        "cpu_ms_per_file": 1e3 * worked_s / n_files,
-        "rss_first_half_mb": max(under_way[:half], default=0) / 1e6,
-        "rss_second_half_mb": max(under_way[half:], default=0) / 1e6,
+        "cpu_ms_per_file": 1e3 * used_cpu_s / n_files,
+        "rss_first_half_mb": max(while_running[:half], default=0) / 1e6,
+        "rss_second_half_mb": max(while_running[half:], default=0) / 1e6,
         "samples": samples,
     }
 
 
 def lone(folder: Path, n_files: int) -> Row:
-    """Milliseconds from settled (READY) to when the engine is given the recording."""
-    place = Workspace(folder)
-    config = place.configure(engine={"vad": "auto"})
-    report_path = folder / "told.json"
+    """Measure the milliseconds from settled (READY) to when the engine gets the recording."""
+    workspace = Workspace(folder)
+    config = workspace.configure(engine={"vad": "auto"})
+    report_path = folder / "report.json"
     process = _run_in_process(watch_with_fake_engine, config, report_path)
     _wait_until(report_path.exists)
     rng = np.random.default_rng(0)
     dropped = []
-    for number in range(n_files + 1):  # the first one starts the decode worker
-        aside = place.folder / "aside"
-        write_wav(aside, rng.uniform(-0.3, 0.3, 48_000))
-        aside.rename(place.inbox / f"{number:03}.wav")
+    for number in range(n_files + 1):  # the first file only starts the decode worker
+        staged = workspace.folder / "staged"
+        write_wav(staged, rng.uniform(-0.3, 0.3, 48_000))
+        staged.rename(workspace.inbox / f"{number:03}.wav")
         dropped.append(time.time())
-        _wait_until(partial(_are_done, place, number + 1))
+        _wait_until(partial(_is_count_done, workspace, number + 1))
         time.sleep(0.3)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
     process.join()
-    started = json.loads(report_path.read_text())[1:]  # the first was the trial of the engine
-    ready = [row[0] for row in _query(place, "SELECT ready_at FROM files ORDER BY id")]
+    started = json.loads(report_path.read_text())[1:]  # the first start was the engine's self-test
+    ready = [row[0] for row in _query(workspace, "SELECT ready_at FROM files ORDER BY id")]
     settled = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in ready]
-    waits = [1e3 * (s - r) for s, r in zip(started, settled, strict=True)][1:]
+    delays = [1e3 * (s - r) for s, r in zip(started, settled, strict=True)][1:]
     since = [1e3 * (s - d) for s, d in zip(started, dropped, strict=True)][1:]
     return {
         "row": "lone",
         "files": n_files,
-        "median_ms": statistics.median(waits),
-        "worst_ms": max(waits),
+        "median_ms": statistics.median(delays),
+        "worst_ms": max(delays),
         "median_ms_since_dropped": statistics.median(since),
     }
 
 
 def devices(folder: Path, n_files: int) -> Row:
-    """Files a minute of two engines in a process each over those of one, with one thread each."""
+    """Measure the files per minute of two engine processes divided by those of one, one thread each."""
     row: Row = {"row": "devices", "files": n_files}
     for count in (1, 2):
-        place = Workspace(folder / str(count))
+        workspace = Workspace(folder / str(count))
         tiny = _tiny_model_settings()
-        config = place.configure(
+        config = workspace.configure(
             **tiny | {"engine": tiny["engine"] | {"devices": f"cpu x {count}"}}
         )
-        _write_short(place, n_files)
+        _write_short(workspace, n_files)
         before_s = cpu_s()
         _run_in_process(drain_shared, config).join()
-        _check_all_done(place, n_files)
-        first, last = _span(place)
+        _check_all_done(workspace, n_files)
+        first, last = _work_span(workspace)
         row[f"files_per_min_{count}"] = 60 * n_files / (last - first)
         row[f"cpu_s_{count}"] = cpu_s() - before_s
         row[f"engine_s_{count}"] = _query(
-            place, "SELECT sum(features_s + encode_s + generate_s) FROM runs"
+            workspace, "SELECT sum(features_s + encode_s + generate_s) FROM runs"
         )[0][0]
     row["times_one"] = row["files_per_min_2"] / row["files_per_min_1"]
     return row
 
 
 def _tiny_model_settings() -> dict[str, Any]:
-    """An engine of whisper-tiny's shape, with random weights, which are not to be heard twice."""
+    """Return settings for whisper-tiny's shape with random weights and without any retry."""
     from benchmarks.checkpoints import make_checkpoint
 
     model = make_checkpoint(OUT, "tiny", n_tokens=N_TOKENS)
@@ -187,8 +187,8 @@ def _tiny_model_settings() -> dict[str, Any]:
     }
 
 
-def _write_short(place: Workspace, n_files: int) -> float:
-    """Fill the inbox with utterances of 3 to 10 s; their seconds."""
+def _write_short(workspace: Workspace, n_files: int) -> float:
+    """Fill the inbox with utterances of 3 to 10 s and return their total seconds."""
     import soundfile
 
     from benchmarks.recordings import make_recordings
@@ -197,8 +197,9 @@ def _write_short(place: Workspace, n_files: int) -> float:
     rng, audio_s = np.random.default_rng(0), 0.0
     for number in range(n_files):
         samples, rate_hz = soundfile.read(spoken[number % len(spoken)], dtype="float32")
-        samples = samples + 1e-3 * rng.standard_normal(len(samples))  # each a recording of its own
-        soundfile.write(place.inbox / f"{number:05}.flac", samples, rate_hz)
+        # With added noise, every file has different content.
+        samples = samples + 1e-3 * rng.standard_normal(len(samples))
+        soundfile.write(workspace.inbox / f"{number:05}.flac", samples, rate_hz)
         audio_s += len(samples) / rate_hz
     return audio_s
 
@@ -210,95 +211,99 @@ def _run_in_process(run: Callable[..., None], *given: Path) -> multiprocessing.p
     return process
 
 
-def _query(place: Workspace, sql: str) -> list[Any]:
-    connection = sqlite3.connect(f"file:{place.database}?mode=ro", uri=True, timeout=60)
+def _query(workspace: Workspace, sql: str) -> list[Any]:
+    connection = sqlite3.connect(f"file:{workspace.database}?mode=ro", uri=True, timeout=60)
     try:
         return connection.execute(sql).fetchall()
     except sqlite3.OperationalError:
-        return []  # it is being made
+        return []  # the tables do not exist yet
     finally:
         connection.close()
 
 
-def _n_done(place: Workspace) -> int:
-    if not place.database.exists():
+def _n_done(workspace: Workspace) -> int:
+    if not workspace.database.exists():
         return 0
-    rows = _query(place, "SELECT count(*) FROM files WHERE state = 'DONE'")
+    rows = _query(workspace, "SELECT count(*) FROM files WHERE state = 'DONE'")
     return int(rows[0][0]) if rows else 0
 
 
-def _are_done(place: Workspace, n_files: int) -> bool:
-    return _n_done(place) == n_files
+def _is_count_done(workspace: Workspace, n_files: int) -> bool:
+    return _n_done(workspace) == n_files
 
 
-def _span(place: Workspace) -> tuple[float, float]:
+def _work_span(workspace: Workspace) -> tuple[float, float]:
     first, last = _query(
-        place, "SELECT (SELECT min(claimed_at) FROM batches), (SELECT max(done_at) FROM files)"
+        workspace, "SELECT (SELECT min(claimed_at) FROM batches), (SELECT max(done_at) FROM files)"
     )[0]
     return tuple(datetime.fromisoformat(text).timestamp() for text in (first, last))  # type: ignore[return-value]
 
 
-def _check_all_done(place: Workspace, n_files: int) -> None:
-    states = dict(_query(place, "SELECT state, count(*) FROM files GROUP BY state"))
-    written = sum(1 for _ in place.inbox.rglob("*.txt"))
+def _check_all_done(workspace: Workspace, n_files: int) -> None:
+    states = dict(_query(workspace, "SELECT state, count(*) FROM files GROUP BY state"))
+    written = sum(1 for _ in workspace.inbox.rglob("*.txt"))
     if states != {"DONE": n_files} or written != n_files:
-        raise SystemExit(f"{n_files} files were to be done: {states}, {written} transcripts")
+        raise SystemExit(f"expected {n_files} files DONE, found {states} and {written} transcripts")
 
 
-def _wait_until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not what():
-        if time.monotonic() > end:
-            raise SystemExit("waited in vain")
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit("timed out after 120 s waiting for the service")
         time.sleep(0.01)
 
 
 def _file_system_of(folder: Path) -> str:
-    whole = folder.resolve()
-    mounts = [p for p in psutil.disk_partitions(all=True) if whole.is_relative_to(p.mountpoint)]
+    resolved = folder.resolve()
+    mounts = [p for p in psutil.disk_partitions(all=True) if resolved.is_relative_to(p.mountpoint)]
     return max(mounts, key=lambda p: len(p.mountpoint)).fstype
 
 
 def show(rows: list[Row], console: Console) -> None:
     """Print the table."""
-    table = Table("what", "files", "measured", "to be", "beside it")
+    table = Table("benchmark", "files", "measured", "target", "details")
     for row in rows:
         match row["row"]:
             case "overhead":
-                got = f"{100 * row['overhead_share']:.1f} % of the engine's CPU s"
-                wanted = f"at most {100 * LIMITS['overhead_share']:.0f} %"
-                beside = f"CPU s: engine {row['engine_cpu_s']:.1f}, all {row['total_cpu_s']:.1f}"
+                measured = f"{100 * row['overhead_share']:.1f} % of the engine's CPU s"
+                target = f"at most {100 * LIMITS['overhead_share']:.0f} %"
+                details = f"CPU s: engine {row['engine_cpu_s']:.1f}, all {row['total_cpu_s']:.1f}"
             case "backlog":
-                got = f"{row['files_per_s']:.0f} files/s on {row['file_system']}"
-                wanted = f"at least {LIMITS['files_per_s']:.0f}"
-                beside = (
+                measured = f"{row['files_per_s']:.0f} files/s on {row['file_system']}"
+                target = f"at least {LIMITS['files_per_s']:.0f}"
+                details = (
                     f"{row['cpu_ms_per_file']:.2f} CPU ms/file; {row['rss_first_half_mb']:.0f} MB in "
                     f"the first half, {row['rss_second_half_mb']:.0f} MB in the second"
                 )
             case "devices":
-                got = f"{row['times_one']:.2f} times the files a minute of one engine"
-                wanted = f"at least {LIMITS['times_one']}"
-                beside = (
+                measured = f"{row['times_one']:.2f} times the files per minute of one engine"
+                target = f"at least {LIMITS['times_one']}"
+                details = (
                     f"{row['files_per_min_1']:.0f} and {row['files_per_min_2']:.0f} files/min; "
                     f"{row['cpu_s_1']:.1f} and {row['cpu_s_2']:.1f} CPU s"
                 )
             case _:
-                got = f"{row['median_ms']:.0f} ms median"
-                wanted = f"at most {LIMITS['lone_ms']:.0f} ms"
-                beside = f"worst {row['worst_ms']:.0f}; {row['median_ms_since_dropped']:.0f} since it was dropped"
-        table.add_row(row["row"], str(row["files"]), got, wanted, beside)
+                measured = f"{row['median_ms']:.0f} ms median"
+                target = f"at most {LIMITS['lone_ms']:.0f} ms"
+                details = f"worst {row['worst_ms']:.0f}; {row['median_ms_since_dropped']:.0f} since the drop"
+        table.add_row(row["row"], str(row["files"]), measured, target, details)
     console.print(table)
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the selected benchmarks, write the results and print the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--files", type=int, default=1_000)
     parser.add_argument("--backlog", type=int, default=100_000)
     parser.add_argument("--lone", type=int, default=20)
     parser.add_argument("--shared", type=int, default=64)
     parser.add_argument("--only", nargs="+", choices=["overhead", "backlog", "lone", "devices"])
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="Parent of the working folders; default: the system's temporary folder.",
+    )
     given = parser.parse_args()
     runs = {
         "lone": (lone, given.lone),

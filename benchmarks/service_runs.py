@@ -1,4 +1,4 @@
-"""The daemon's own loop over real files, in a process of its own, with the engine faked or watched."""
+"""Entry points of the measured processes: the main loop over real files, with a fake or timed engine."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ RATE_HZ = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A folder with inbox, configuration and ledger."""
+    """A folder with an inbox, a configuration and a ledger."""
 
     folder: Path
 
     @property
     def inbox(self) -> Path:
-        """Where the recordings lie."""
+        """The folder of the recordings."""
         return self.folder / "inbox"
 
     @property
     def database(self) -> Path:
-        """The ledger."""
+        """The SQLite file of the ledger."""
         return self.folder / "ledger.db"
 
     def configure(self, **sections: Any) -> Path:
-        """Write config.yaml; JSON is a part of YAML."""
+        """Write config.yaml (as JSON, which is valid YAML) and return its path."""
         self.inbox.mkdir(parents=True, exist_ok=True)
         document: dict[str, Any] = {
             "inbox": {"path": str(self.inbox), "settle_s": 0.5},
@@ -51,7 +51,7 @@ class Workspace:
 
 
 def write_wav(path: Path, samples: np.ndarray) -> None:
-    """16 kHz mono PCM, without a library: 100,000 of them are to be made."""
+    """Write 16 kHz mono PCM without a library, because 100,000 files are written."""
     pcm = (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
     header = b"RIFF" + (36 + len(pcm)).to_bytes(4, "little") + b"WAVEfmt " + bytes(
         (16, 0, 0, 0, 1, 0, 1, 0)
@@ -62,13 +62,13 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 
 
 class FakeEngine:
-    """Hears the same word in everything, at once; notes when it was given a recording."""
+    """An engine that immediately returns one word per recording and notes when it gets each."""
 
     load_s = 0.0
-    fingerprint = "faked"
+    fingerprint = "fake"
     fallbacks: tuple[Any, ...] = ()
     placement = Placement(
-        "batch", "faked", "sha256:0", "cpu", "none", "float32", "no", 8, versions={}
+        "batch", "fake", "sha256:0", "cpu", "none", "float32", "no", 8, versions={}
     )
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class FakeEngine:
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
     ) -> Iterator[TranscriptionResult]:
-        """One word of each recording."""
+        """Yield a transcript of one word for each recording."""
         for recording in recordings:
             self.started_at.append(time.time())
             if should_stop():
@@ -96,7 +96,7 @@ class FakeEngine:
 
 
 class TimedEngine:
-    """A real engine, with the processor seconds of its own work told apart from what feeds it."""
+    """A real engine that counts the CPU seconds of its own work, without those of its callers."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -106,71 +106,71 @@ class TimedEngine:
         return getattr(self._engine, name)
 
     def transcribe(
-        self, recordings: Iterable[Recording], **named: Any
+        self, recordings: Iterable[Recording], **options: Any
     ) -> Iterator[TranscriptionResult]:
-        """As the engine does; a pull of a recording, and what is done with a transcript, is not its own."""
-        begun_s = time.thread_time()
+        """Transcribe; pulling a recording and handling a transcript are not counted."""
+        started_s = time.thread_time()
 
-        def fed() -> Iterator[Recording]:
-            yield from _timed_items(recordings, away, back)
+        def pull() -> Iterator[Recording]:
+            yield from _uncounted_items(recordings, pause, resume)
 
-        def away() -> None:
-            self.cpu_s += time.thread_time() - begun_s
+        def pause() -> None:
+            self.cpu_s += time.thread_time() - started_s
 
-        def back() -> None:
-            nonlocal begun_s
-            begun_s = time.thread_time()
+        def resume() -> None:
+            nonlocal started_s
+            started_s = time.thread_time()
 
-        for done in self._engine.transcribe(fed(), **named):
-            away()
-            yield done
-            back()
-        away()
+        for result in self._engine.transcribe(pull(), **options):
+            pause()
+            yield result
+            resume()
+        pause()
 
 
-def _timed_items(
-    items: Iterable[Recording], away: Callable[[], None], back: Callable[[], None]
+def _uncounted_items(
+    items: Iterable[Recording], pause: Callable[[], None], resume: Callable[[], None]
 ) -> Iterator[Recording]:
     iterator = iter(items)
     while True:
-        away()
+        pause()
         item = next(iterator, None)
-        back()
+        resume()
         if item is None:
             return
         yield item
 
 
 class Pool:
-    """An engine pool of one."""
+    """An engine pool with a single engine."""
 
     def __init__(self, engine: Any, requested: TranscriptionEngineConfig) -> None:
         self.requested = requested
         self._engine = engine
 
     def engine(self, _: str) -> Any:
-        """The one."""
+        """Return the engine."""
         return self._engine
 
     def pop_load_s(self, _: Any) -> float:
-        """It was loaded before the clock began."""
+        """Return 0: the engine was loaded before the measurement."""
         return 0.0
 
     def reconfigure(self, requested: TranscriptionEngineConfig) -> None:
-        """As asked."""
+        """Store the requested settings; the engine stays."""
         self.requested = requested
 
     def unload(self) -> None:
-        """It stays."""
+        """Do nothing; the engine stays loaded."""
 
 
 def cpu_s() -> float:
-    """Processor seconds of this process and of its ended children."""
+    """Return the CPU seconds of this process and of its ended children."""
     return sum(os.times()[:4])
 
 
 def serve(config: Path, *, drain: bool, engine: Any, on_ready: Callable[[], None]) -> None:
-    """Run the daemon or the drain with that engine."""
+    """Run the daemon, or drain the inbox, with this engine."""
     from thoth_watch.bootstrap import build_service, build_settings
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
@@ -182,12 +182,12 @@ def serve(config: Path, *, drain: bool, engine: Any, on_ready: Callable[[], None
 
 
 def drain_with_fake_engine(config: Path) -> None:
-    """Drain with the faked engine."""
+    """Drain the inbox with the fake engine."""
     serve(config, drain=True, engine=FakeEngine(), on_ready=lambda: None)
 
 
 def drain_shared(config: Path) -> None:
-    """Drain with the configured engines, wherever they live."""
+    """Drain the inbox with the configured engines, which may run in their own processes."""
     from thoth_watch.bootstrap import build_service, build_settings
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
@@ -198,14 +198,14 @@ def drain_shared(config: Path) -> None:
 
 
 def watch_with_fake_engine(config: Path, report_path: Path) -> None:
-    """Watch with the faked engine until SIGTERM; then write when it was given each recording."""
+    """Run the daemon with the fake engine until SIGTERM; then write when it got each recording."""
     engine = FakeEngine()
     serve(config, drain=False, engine=engine, on_ready=report_path.touch)
     report_path.write_text(json.dumps(engine.started_at))
 
 
 def drain_real(config: Path, report_path: Path) -> None:
-    """Drain with the configured engine, one thread; then write what it cost, and all else."""
+    """Drain the inbox with the configured engine and one thread; then write the CPU seconds."""
     import torch
 
     torch.set_num_threads(1)
@@ -216,10 +216,10 @@ def drain_real(config: Path, report_path: Path) -> None:
     LazyVoiceActivityDetector()
     spent: dict[str, float] = {}
 
-    def begin() -> None:
+    def start_measuring() -> None:
         spent["cpu_s"], spent["wall_s"], engine.cpu_s = cpu_s(), time.monotonic(), 0.0
 
-    serve(config, drain=True, engine=engine, on_ready=begin)
+    serve(config, drain=True, engine=engine, on_ready=start_measuring)
     wall_s = time.monotonic() - spent["wall_s"]
     total_s = cpu_s() - spent["cpu_s"]
     report_path.write_text(

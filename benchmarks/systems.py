@@ -1,4 +1,4 @@
-"""What is measured: this program's engines as it uses them, and transformers' pipeline."""
+"""The systems to benchmark: this program's engines and transformers' pipeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thoth_watch.bootstrap import ThothTarget
 from thoth_watch.bootstrap.engine_benchmark import BenchmarkTarget
 
 WINDOW_S = 30
-PLAIN_SETTINGS = {  # no second try, which random weights would always need, and no search for speech
+PLAIN_SETTINGS = {  # random weights would always trigger a retry; no speech detection either
     "decoding.temperature": 0.0,
     "decoding.retry_suspect": False,
     "engine.vad": "off",
@@ -22,20 +22,22 @@ PLAIN_SETTINGS = {  # no second try, which random weights would always need, and
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """An engine and how it is set, or transformers' pipeline."""
+    """An engine with its settings, or transformers' pipeline."""
 
     engine: str  # standard, accelerated, batch or pipeline
     model: str
     audio_context: str = "full"
     precision: str = "auto"
-    batch_size: int | None = None  # None: what the engine chooses
-    n_tokens: int | None = None  # of each window; the engines read it from the checkpoint
+    batch_size: int | None = None  # None: automatic
+    n_tokens: int | None = (
+        None  # per window, for the pipeline; the engines read it from the checkpoint
+    )
 
-    def way(self, device: str) -> Callable[[], BenchmarkTarget]:
-        """What builds it, in the process that is measured."""
+    def target(self, device: str) -> Callable[[], BenchmarkTarget]:
+        """Return the function that builds the system in the measured process."""
         if self.engine == "pipeline":
             return partial(Pipeline, self.model, device, self.n_tokens)
-        asked = {
+        settings = {
             "engine.engine_type": self.engine,
             "engine.model": self.model,
             "engine.device": device,
@@ -43,17 +45,17 @@ class System:
             "engine.audio_context": self.audio_context,
             "engine.batch_size": self.batch_size or "auto",
         }
-        return partial(ThothTarget, None, {**asked, **PLAIN_SETTINGS})
+        return partial(ThothTarget, None, {**settings, **PLAIN_SETTINGS})
 
 
 class Pipeline:
-    """transformers' pipeline in float32, given samples: with paths it would start ffmpeg for each."""
+    """transformers' pipeline in float32; it gets samples because it would run ffmpeg for each path."""
 
     precision = "float32"
     batch_size = 1
 
     def __init__(self, model: str, device: str, n_tokens: int | None) -> None:
-        """n_tokens: new ones in each window, where it would go on to its own 256."""
+        """Load the model. n_tokens: new tokens per window; None: up to the pipeline's 256."""
         import torch
         from transformers import logging, pipeline
 
@@ -64,25 +66,25 @@ class Pipeline:
             dtype=torch.float32,
             device=None if device == "auto" else device,
         )
-        self._how: dict[str, Any] = {"language": "en", "task": "transcribe"}
+        self._options: dict[str, Any] = {"language": "en", "task": "transcribe"}
         if n_tokens is not None:
-            self._how["max_new_tokens"] = n_tokens
+            self._options["max_new_tokens"] = n_tokens
         self.on_gpu = self._pipeline.device.type == "cuda"
         self.device = str(self._pipeline.device)
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
-        """See Way."""
+        """Return the text of each file and no stage seconds."""
         import soundfile
 
-        heard = []
+        texts = []
         for file in files:
             samples, rate_hz = soundfile.read(file, dtype="float32")
-            sound: dict[str, Any] = {"raw": samples, "sampling_rate": rate_hz}
-            # with timestamps it may go over a window more than once, which a recording of 30 s needs not
+            audio: dict[str, Any] = {"raw": samples, "sampling_rate": rate_hz}
+            # Timestamps are for long recordings only: with them, a window may be decoded more than once.
             result = self._pipeline(
-                sound,
+                audio,
                 return_timestamps=len(samples) > WINDOW_S * rate_hz,
-                generate_kwargs=dict(self._how),
+                generate_kwargs=dict(self._options),
             )
-            heard.append(result["text"].strip())
-        return heard, {}
+            texts.append(result["text"].strip())
+        return texts, {}
