@@ -1,4 +1,4 @@
-"""The three engines: one way of working; precision, placement and forward passes differ."""
+"""The three engines, which differ in precision, device placement and batching."""
 
 from __future__ import annotations
 
@@ -45,15 +45,17 @@ BUILTIN = Path(__file__).parents[2] / "builtin" / "model"
 
 
 class WhisperTranscriptionEngine:
-    """The standard engine: float32, plain torch, one window per forward pass; works anywhere."""
+    """The standard engine: float32, plain torch, one window per forward pass, on every device."""
 
     engine_type: ClassVar[EngineType] = EngineType.STANDARD
-    is_placed_by_accelerate: ClassVar[bool] = False  # placed by accelerate, spread where too large
-    is_batched_across_recordings: ClassVar[bool] = (
-        False  # windows of several recordings in one forward pass
+    is_placed_by_accelerate: ClassVar[bool] = (
+        False  # if True, a model that is too large is offloaded
     )
-    default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None  # thoth_watch.library's
-    default_voice: ClassVar[Callable[[], VoiceActivityDetector] | None] = None  # the same
+    # if True, windows of several recordings share a forward pass
+    is_batched_across_recordings: ClassVar[bool] = False
+    # factories for `transcribe_batch`, set by thoth_watch.library
+    default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None
+    default_voice: ClassVar[Callable[[], VoiceActivityDetector] | None] = None
 
     def __init__(
         self,
@@ -65,12 +67,12 @@ class WhisperTranscriptionEngine:
         fallbacks: Sequence[Fallback] = (),
         max_memory: MemoryBudget | None = None,
     ) -> None:
-        """Load the model that `config` asks for. Raises EngineUnavailable.
+        """Load the configured model. Raises EngineUnavailable.
 
-        decoder, voice: only `transcribe_batch` needs them; None: the program's own.
-        fallbacks: what the caller already gave up.
-        max_memory: bytes by device number or `cpu`, over which a model that is larger than its
-        device is spread; None: what is free.
+        decoder, voice: used only by `transcribe_batch`; None: those of the library.
+        fallbacks: deviations from the request that the caller already made.
+        max_memory: memory budget in bytes by device number or `cpu`, to which a model that is larger
+        than its device is distributed; None: the free memory.
         """
         started = time.monotonic()
         self._requested = requested = replace(
@@ -108,8 +110,8 @@ class WhisperTranscriptionEngine:
         self._precisions = loaded.encoder_precision, loaded.decoder_precision
         if device_placement.is_emulated(self._precisions, device):
             log.warning(
-                "this processor has no instructions for bfloat16, which is several times slower than "
-                "float32 without them; engine.precision: auto takes what is fast",
+                "this processor has no bfloat16 instructions; bfloat16 is emulated, several times "
+                "slower than float32 (engine.precision: auto selects a fast precision)",
                 extra={
                     "event": "precision_emulated",
                     "precision": device_placement.format_precision(*self._precisions),
@@ -141,7 +143,10 @@ class WhisperTranscriptionEngine:
         )
 
     def _batch_size(self, device: torch.device) -> BatchSize:
-        """On a GPU as a former engine of this process learnt it; a CPU's memory is everybody's."""
+        """Return the batch size; on a GPU, engines of this process share which sizes are too large.
+
+        A CPU's memory is shared with other processes, so a size that was too large may fit later.
+        """
         key = (
             (self._loaded.revision, device_placement.device_name(device))
             if device.type == "cuda"
@@ -150,18 +155,18 @@ class WhisperTranscriptionEngine:
         return BatchSize(self._max_batch_size(), shared_key=key)
 
     def _record_smaller_batch(self, used: int, reason: str) -> None:
-        """Out of memory: one fallback, brought up to date when it happens again."""
+        """Record a smaller batch size after running out of memory; it replaces an earlier such record."""
         requested = self._max_batch_size()
         self._fallbacks = [f for f in self._fallbacks if f.what != "batch_size"]
         self._fallbacks.append(Fallback("batch_size", str(requested), str(used), reason))
         log.warning(
-            "out of memory: fewer windows share a forward pass from now on",
+            "out of memory; continuing with a smaller batch size",
             extra={"event": "batch_size_reduced", "asked": requested, "got": used},
         )
 
     @property
     def placement(self) -> Placement:
-        """Where and how it computes, read back from the model's weights and accelerate's state."""
+        """Return the device, precision and model in use, read from the weights and accelerate's state."""
         return replace(self._placement, batch_size=self._scheduler.size)
 
     def _read_placement(self, device: torch.device) -> Placement:
@@ -181,19 +186,19 @@ class WhisperTranscriptionEngine:
 
     @property
     def load_s(self) -> float:
-        """Seconds that loading took."""
+        """Return the seconds that loading took."""
         return self._load_s
 
     @property
     def fallbacks(self) -> Sequence[Fallback]:
-        """Everything that was not done as asked so far."""
+        """Return all deviations from the request so far; the list grows when memory runs out."""
         return self._fallbacks
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of all that decides the words; language and task are each recording's own."""
+        """Return a sha256 of everything that influences the text, except each recording's language and task."""
         versions = self.placement.versions
-        decides = {
+        facts = {
             "engine": self.engine_type.value,
             "model_revision": self._loaded.revision,
             "encoder": self._precisions[0],
@@ -204,11 +209,11 @@ class WhisperTranscriptionEngine:
             "options": asdict(self._requested.decoding),
             "versions": {k: versions[k].split(".")[:2] for k in ("torch", "transformers")},
         }
-        text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get_device_info(self) -> dict[str, Any]:
-        """What was got: device, number formats, processes, model and versions."""
+        """Return what is in use: device, precisions, processes, model and versions."""
         used = self.placement
         return {
             "engine": used.engine,
@@ -241,7 +246,7 @@ class WhisperTranscriptionEngine:
     ) -> Iterator[TranscriptionResult]:
         """Yield each recording's transcript as soon as its last window is decoded.
 
-        A recording that cannot be transcribed is yielded with its error; the others go on.
+        A recording that cannot be transcribed is yielded with its error; the others continue.
         """
         if self._loaded.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._loaded.device)
@@ -261,29 +266,28 @@ class WhisperTranscriptionEngine:
         vad: str = Vad.AUTO,
         seconds: EngineSeconds | None = None,
     ) -> list[Transcript]:
-        """Transcripts of files, in the order given, in the configured language and task.
+        """Transcribe files in the configured language and task; return the transcripts in the same order.
 
-        vad: off, auto or on: whether what is no speech is skipped.
-        seconds: where the time of each stage is added, for who wants to know.
+        vad: voice activity detection: off, auto or on. seconds: the time of each stage is added to it.
         Raises the AudioError of the first file that cannot be read, or ThothError for one that
-        cannot be transcribed, naming the file.
+        cannot be transcribed; the message names the file.
         """
         if self._decoder is None:
             raise EngineUnavailable(
                 "this engine was built without a decoder; use thoth_watch.load_engine(config)"
             )
         paths = [Path(file) for file in files]
-        done: dict[int, Transcript] = {}
-        for finished in self.transcribe(
+        transcripts: dict[int, Transcript] = {}
+        for result in self.transcribe(
             self._decoded(paths, self._decoder, Vad(vad)),
             seconds=seconds or EngineSeconds(),
             on_progress=lambda _: None,
             should_stop=lambda: False,
         ):
-            if finished.transcript is None:
-                raise ThothError(f"{paths[finished.key]}: {finished.error}")
-            done[finished.key] = finished.transcript
-        return [done[key] for key in range(len(paths))]
+            if result.transcript is None:
+                raise ThothError(f"{paths[result.key]}: {result.error}")
+            transcripts[result.key] = result.transcript
+        return [transcripts[key] for key in range(len(paths))]
 
     def _decoded(
         self, paths: Sequence[Path], decoder: AudioDecoder, vad: Vad
@@ -302,14 +306,14 @@ class WhisperTranscriptionEngine:
 
 
 class AcceleratedWhisperTranscriptionEngine(WhisperTranscriptionEngine):
-    """The default: the device's precision, placed by accelerate, a recording's windows together."""
+    """The default: the device's best precision, placed by accelerate, windows batched per recording."""
 
     engine_type = EngineType.ACCELERATED
     is_placed_by_accelerate = True
 
 
 class BatchTranscriptionEngine(AcceleratedWhisperTranscriptionEngine):
-    """For throughput: windows of many recordings share each forward pass."""
+    """The engine for throughput: windows of many recordings share each forward pass."""
 
     engine_type = EngineType.BATCH
     is_batched_across_recordings = True
@@ -326,10 +330,10 @@ ENGINES: dict[EngineType, type[WhisperTranscriptionEngine]] = {
 
 
 def _stat_audio_file(path: Path) -> AudioFile:
-    """The file that a path names, as the decoder wants it; links are followed."""
+    """Return the audio file at a path for the decoder, following symlinks. Raises FileGone or NotAudio."""
     try:
-        whole = path.expanduser().resolve(strict=True)
-        status = whole.stat()
+        resolved = path.expanduser().resolve(strict=True)
+        status = resolved.stat()
     except OSError as error:
         raise FileGone(str(error.strerror or error).lower()) from error
     if not stat.S_ISREG(status.st_mode):
@@ -341,4 +345,4 @@ def _stat_audio_file(path: Path) -> AudioFile:
         device=status.st_dev,
         inode=status.st_ino,
     )
-    return AudioFile(inbox=whole.parent, path=whole, signature=signature)
+    return AudioFile(inbox=resolved.parent, path=resolved, signature=signature)

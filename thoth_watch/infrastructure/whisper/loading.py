@@ -1,4 +1,4 @@
-"""Loads a Whisper checkpoint and reads back what was got."""
+"""Load a Whisper checkpoint onto a device, and read back its precision and device map."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens, rea
 
 __all__ = ["LoadedWhisper", "ModelUnavailable", "load_whisper"]
 
-# Narrower than any Whisper of OpenAI's: rounding costs such a model words. Of 1,477 heard by one that
-# training/ made with the builtin model's measures, up to 0.4 % came out otherwise in bfloat16 or int8.
+# A model narrower than every OpenAI Whisper is sensitive to rounding: of 1,477 words transcribed by one
+# that training/ made with the builtin model's dimensions, bfloat16 or int8 changed up to 0.4 %.
 NARROW_WIDTH = 384
 
 
 @dataclass(slots=True)
 class LoadedWhisper:
-    """A model that is ready to compute, with its tokenizer and feature extractor."""
+    """A model that is ready for inference, with its tokenizer and feature extractor."""
 
     model: Any  # WhisperForConditionalGeneration or PackedWhisper
     tokenizer: Any
     extractor: Any
     special_tokens: SpecialTokens
     revision: str
-    device: torch.device  # where its inputs go
-    n_weights: int  # numbers in it
+    device: torch.device  # device of its inputs
+    n_weights: int
 
     @property
     def encoder_dtype(self) -> torch.dtype:
-        """Number format of the encoder's weights, but for int8 layers."""
+        """Return the dtype of the encoder's weights, except int8 layers."""
         if isinstance(self.model, PackedWhisper):
             return self.model.encoder_dtype
         dtype: torch.dtype = self.model.get_encoder().conv1.weight.dtype
@@ -61,7 +61,7 @@ class LoadedWhisper:
 
     @property
     def decoder_dtype(self) -> torch.dtype:
-        """Number format of the decoder's weights, but for int8 layers."""
+        """Return the dtype of the decoder's weights, except int8 layers."""
         if isinstance(self.model, PackedWhisper):
             return self.model.decoder_dtype
         dtype: torch.dtype = self.model.get_decoder().embed_positions.weight.dtype
@@ -69,25 +69,25 @@ class LoadedWhisper:
 
     @property
     def encoder_precision(self) -> str:
-        """What the encoder computes in, read from its layers."""
+        """Return the encoder's precision, read from its layers."""
         if isinstance(self.model, PackedWhisper):
             return self.model.encoder_precision
         return PRECISIONS[self.encoder_dtype]
 
     @property
     def decoder_precision(self) -> str:
-        """What the decoder computes in, read from its layers."""
+        """Return the decoder's precision, read from its layers."""
         if isinstance(self.model, PackedWhisper):
             return self.model.decoder_precision
         return PRECISIONS[self.decoder_dtype]
 
     @property
     def device_map(self) -> dict[str, str] | None:
-        """Which part lies where, if the model is spread over several places."""
-        spread = getattr(self.model, "hf_device_map", None) or {}
-        places = {name: str(place) for name, place in spread.items()}
-        used = set(places.values())
-        return places if len(used) > 1 or "disk" in used else None
+        """Return the device of each module if the model is offloaded to several devices or disk, else None."""
+        hf_device_map = getattr(self.model, "hf_device_map", None) or {}
+        devices = {name: str(device) for name, device in hf_device_map.items()}
+        used = set(devices.values())
+        return devices if len(used) > 1 or "disk" in used else None
 
 
 def load_whisper(
@@ -103,15 +103,15 @@ def load_whisper(
     packed: bool = False,
     max_memory: MemoryBudget | None = None,
 ) -> LoadedWhisper:
-    """Load a model onto a device, in the formats of encoder and decoder.
+    """Load a model onto a device, in the given precisions of encoder and decoder.
 
-    through_accelerate: placed by accelerate's device map, also where it is larger than the
-    device's memory; else all of it on the device. packed: as a PackedWhisper, unless it is spread;
-    the only form that has int8 layers or two formats. is_free_to_choose: a model that is spread may
-    have the encoder's format in the decoder too, and a narrow one is float32 on a CPU.
-    weights_sha256: no other weights are taken.
-    Raises ModelUnavailable for a model that is missing, damaged or no Whisper, EngineUnavailable
-    where it does not fit.
+    is_placed_by_accelerate: use accelerate's device map, which offloads a model that is larger than the
+    device's memory; otherwise all of it is on the device. packed: return a PackedWhisper unless the
+    model is offloaded; only a PackedWhisper has int8 layers or different precisions of encoder and
+    decoder. is_free_to_choose: an offloaded model may use the encoder's precision in the decoder,
+    and a narrow model may use float32 on a CPU. weights_sha256: pinned hash of the weights.
+    Raises ModelUnavailable for a model that is missing, damaged or not a Whisper, EngineUnavailable
+    if it does not fit.
     """
     with silence_warnings():
         checkpoint = find_checkpoint(model, revision=revision, builtin=builtin)
@@ -128,12 +128,12 @@ def load_whisper(
             )
         except torch.OutOfMemoryError as error:
             raise EngineUnavailable(
-                f"model {model}: {device} has not enough memory for it; take a smaller model, "
-                "engine.device: cpu, or an engine that spreads it (engine_type: accelerated)"
+                f"model {model}: not enough memory on {device}; use a smaller model, "
+                "engine.device: cpu, or an engine that can offload it (engine.engine_type: accelerated)"
             ) from error
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ModelUnavailable(f"model {model}: it cannot be loaded: {reason}") from error
+            raise ModelUnavailable(f"model {model}: cannot be loaded: {reason}") from error
 
 
 def _load(
@@ -157,50 +157,51 @@ def _load(
         if is_placed_by_accelerate
         else None
     )
-    is_spread = device_map is not None and set(device_map.values()) != {device}
+    is_offloaded = device_map is not None and set(device_map.values()) != {device}
     if (
         is_free_to_choose
-        and not is_spread
+        and not is_offloaded
         and device.type == "cpu"
         and config.d_model < NARROW_WIDTH
     ):
         precision, dtype = ("float32", "float32"), torch.float32
-    if is_spread and not is_free_to_choose and (len(set(precision)) > 1 or "int8" in precision):
+    if is_offloaded and not is_free_to_choose and (len(set(precision)) > 1 or "int8" in precision):
         raise EngineUnavailable(
-            f"precision {'+'.join(precision)}: this model does not fit on {device}, and a model "
-            "that is spread has one float format; set engine.precision: auto"
+            f"precision {'+'.join(precision)}: this model does not fit on {device}, and an offloaded "
+            "model has a single float precision; set engine.precision: auto"
         )
-    offload = tempfile.mkdtemp(prefix="thoth-watch-") if is_spread else None
+    offload_folder = tempfile.mkdtemp(prefix="thoth-watch-") if is_offloaded else None
     try:
         model, report = WhisperForConditionalGeneration.from_pretrained(
             checkpoint.source,
             **source_options,
             config=config,
-            dtype=dtype if is_spread or not packed else "auto",  # the file's own: cast part by part
+            # "auto" keeps the file's dtype, so that packing converts one layer at a time
+            dtype=dtype if is_offloaded or not packed else "auto",
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are named below instead of a long report
+            ignore_mismatched_sizes=True,  # _check_weights names them instead
             device_map=device_map,
-            offload_folder=offload,
+            offload_folder=offload_folder,
         )
     except BaseException:
-        if offload:
-            shutil.rmtree(offload, ignore_errors=True)
+        if offload_folder:
+            shutil.rmtree(offload_folder, ignore_errors=True)
         raise
-    if offload:  # parts of the model lie there as long as it lives
-        weakref.finalize(model, shutil.rmtree, offload, ignore_errors=True)
+    if offload_folder:  # the model reads offloaded weights from this folder as long as it exists
+        weakref.finalize(model, shutil.rmtree, offload_folder, ignore_errors=True)
     _check_weights(report, is_tied=config.tie_word_embeddings)
-    if weights_sha256 is not None:  # of a hub model they are on this machine only now
+    if weights_sha256 is not None:  # not earlier: a hub model has been downloaded only now
         check_weights_hash(checkpoint.folder, weights_sha256)
-    extractor = _extractor(checkpoint, source_options, n_mels=config.num_mel_bins)
+    extractor = _load_extractor(checkpoint, source_options, n_mels=config.num_mel_bins)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **source_options)
     special_tokens = read_special_tokens(model.generation_config, tokenizer)
-    model.generation_config = GenerationConfig()  # decoding says all it wants itself
+    model.generation_config = GenerationConfig()  # decoding sets all of its options explicitly
     n_weights = sum(parameter.numel() for parameter in model.parameters())
     model.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
-    if not is_spread:
+    if not is_offloaded:
         model.to(device)
-    if packed and not is_spread:
+    if packed and not is_offloaded:
         model = PackedWhisper(model, encoder=precision[0], decoder=precision[1])
     return LoadedWhisper(
         model,
@@ -214,20 +215,20 @@ def _load(
 
 
 def _check_weights(report: Any, *, is_tied: bool) -> None:
-    """A tensor that the file lacks would be random numbers: refuse it."""
+    """Raise ValueError for missing tensors, which transformers would initialize with random numbers."""
     missing = {str(key) for key in report["missing_keys"]}
     if is_tied:
         missing.discard("proj_out.weight")
     mismatched = {
         str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
     }
-    for what, keys in (("lacks", missing), ("has the wrong shape for", mismatched)):
+    for problem, keys in (("lacks", missing), ("has the wrong shape for", mismatched)):
         if keys:
-            named = ", ".join(sorted(keys)[:3]) + (" ..." if len(keys) > 3 else "")
-            raise ValueError(f"its weight file {what} {len(keys)} tensors: {named}")
+            names = ", ".join(sorted(keys)[:3]) + (" ..." if len(keys) > 3 else "")
+            raise ValueError(f"its weight file {problem} {len(keys)} tensors: {names}")
 
 
-def _extractor(checkpoint: Checkpoint, source_options: dict[str, Any], *, n_mels: int) -> Any:
+def _load_extractor(checkpoint: Checkpoint, source_options: dict[str, Any], *, n_mels: int) -> Any:
     extractor = WhisperFeatureExtractor.from_pretrained(checkpoint.source, **source_options)
     if extractor.feature_size != n_mels:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Chooses device and number formats, and reads the process facts from accelerate's state."""
+"""Choose device and precision, and read process facts from accelerate's state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
-    "int8": torch.float32,  # the layers around the int8 linears
+    "int8": torch.float32,  # dtype of everything except the quantized linear layers
 }
 PRECISIONS = {dtype: name for name, dtype in DTYPES.items() if name != "int8"}
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """What accelerate says of this process."""
+    """This process's device, rank and precision according to accelerate."""
 
     device: torch.device
     num_processes: int
@@ -37,34 +37,34 @@ class ProcessFacts:
 
 
 def read_process_facts(*, cpu: bool = False, mixed_precision: str = "no") -> ProcessFacts:
-    """Ask accelerate for this process's device, rank and precision.
+    """Return this process's device, rank and precision from accelerate.
 
-    accelerate keeps one state per process and refuses a second precision or device, so it is
-    started afresh here, and only here; a process group that it opened is left as it is.
-    Raises EngineUnavailable when a launcher started several processes that do not know each other:
+    accelerate keeps one state per process and rejects a second precision or device, so its state is
+    reset here, and only here; a process group that it opened stays open.
+    Raises EngineUnavailable if a launcher started several processes that are not connected, because
     each of them would transcribe all files.
     """
-    known: dict[str, Any] = PartialState._shared_state  # noqa: SLF001 - no public reset or look
-    is_distributed = known.get("num_processes", 1) > 1
+    state: dict[str, Any] = PartialState._shared_state  # noqa: SLF001 - no public access or reset
+    is_distributed = state.get("num_processes", 1) > 1
     AcceleratorState._reset_state(reset_partial_state=not is_distributed)  # noqa: SLF001 - see above
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    on_cpu = cpu or (world > 1 and not torch.accelerator.is_available())
-    state = Accelerator(mixed_precision=mixed_precision, cpu=on_cpu)
-    if world > 1 and state.num_processes == 1:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    on_cpu = cpu or (world_size > 1 and not torch.accelerator.is_available())
+    accelerator = Accelerator(mixed_precision=mixed_precision, cpu=on_cpu)
+    if world_size > 1 and accelerator.num_processes == 1:
         raise EngineUnavailable(
-            f"the launcher started {world} processes, but accelerate sees only one; "
+            f"the launcher started {world_size} processes, but accelerate sees only one; "
             "start thoth-watch once for each device instead"
         )
     return ProcessFacts(
-        device=state.device,
-        num_processes=state.num_processes,
-        is_main_process=state.is_main_process,
-        mixed_precision=state.mixed_precision,
+        device=accelerator.device,
+        num_processes=accelerator.num_processes,
+        is_main_process=accelerator.is_main_process,
+        mixed_precision=accelerator.mixed_precision,
     )
 
 
 def choose_device(requested: str) -> torch.device:
-    """The device to compute on; `auto` is accelerate's choice. Raises EngineUnavailable."""
+    """Return the device to compute on; `auto` is accelerate's choice. Raises EngineUnavailable."""
     if requested == "auto":
         return with_index(read_process_facts().device)
     try:
@@ -73,16 +73,17 @@ def choose_device(requested: str) -> torch.device:
         raise EngineUnavailable(
             f"device {requested!r}: no such kind of device; use auto, cpu, cuda, cuda:1 or mps"
         ) from error
-    here = available_devices()
-    if str(with_index(device)) not in here:
+    available = available_devices()
+    if str(with_index(device)) not in available:
         raise EngineUnavailable(
-            f"{requested}: no such device; this machine has {', '.join(here)}; set engine.device: auto"
+            f"{requested}: no such device; this machine has {', '.join(available)}; "
+            "set engine.device: auto"
         )
     return with_index(device)
 
 
 def with_index(device: torch.device) -> torch.device:
-    """`cuda` as `cuda:0`, of several processes on one machine as this process's own."""
+    """Return `cuda` as `cuda:0`, or with LOCAL_RANK as index if a launcher started several processes."""
     if device.type in {"cpu", "mps"}:
         return torch.device(device.type)
     if device.index is not None:
@@ -91,17 +92,17 @@ def with_index(device: torch.device) -> torch.device:
 
 
 def available_devices() -> list[str]:
-    """Names of the devices of this machine, the CPU first."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if found is None:
+    """Return the names of this machine's devices, the CPU first."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device is None:
         return ["cpu"]
-    if found.type == "mps":
+    if device.type == "mps":
         return ["cpu", "mps"]
-    return ["cpu", *(f"{found.type}:{i}" for i in range(torch.accelerator.device_count()))]
+    return ["cpu", *(f"{device.type}:{i}" for i in range(torch.accelerator.device_count()))]
 
 
 def device_name(device: torch.device) -> str:
-    """The processor's or card's own name."""
+    """Return the product name of the processor or GPU."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     if device.type == "cpu":
@@ -121,9 +122,10 @@ def choose_precision(
     device: torch.device,
     packed: bool = True,
 ) -> tuple[str, str]:
-    """The number formats of encoder and decoder. Raises EngineUnavailable, naming the way out.
+    """Return the precisions of encoder and decoder. Raises EngineUnavailable with the fix.
 
-    packed: whether layers can be packed, see PackedWhisper; else there is one format, and no int8.
+    packed: whether the model becomes a PackedWhisper; otherwise encoder and decoder share one
+    precision, which is not int8.
     """
     encoder, decoder = parse_precision(requested)
     if not enable_mixed:
@@ -132,8 +134,8 @@ def choose_precision(
         if {encoder, decoder} <= {"auto", "float32"}:
             return "float32", "float32"
         raise EngineUnavailable(
-            f"precision {requested}: the standard engine computes in float32; set engine.precision: "
-            "auto, or engine.engine_type: accelerated"
+            f"precision {requested}: the standard engine supports only float32; set "
+            "engine.precision: auto, or engine.engine_type: accelerated"
         )
     if encoder == "auto":
         encoder, decoder = automatic_precision(device)
@@ -141,7 +143,8 @@ def choose_precision(
             decoder = encoder
     elif not packed and (encoder != decoder or "int8" in {encoder, decoder}):
         raise EngineUnavailable(
-            f"precision {requested}: without the cache there is one float format; set engine.use_cache: true"
+            f"precision {requested}: without the KV cache, encoder and decoder share one float "
+            "precision; set engine.use_cache: true"
         )
     for precision in (encoder, decoder):
         check_precision(precision, device)
@@ -149,9 +152,9 @@ def choose_precision(
 
 
 def automatic_precision(device: torch.device) -> tuple[str, str]:
-    """What `auto` means for encoder and decoder: the fastest formats that keep float32's words.
+    """Return the fastest precisions of encoder and decoder with the word error rate of float32.
 
-    tests/infrastructure/whisper/test_words.py holds the builtin model to it.
+    tests/infrastructure/whisper/test_words.py checks this with the builtin model.
     """
     if device.type == "cpu":
         return "bfloat16" if has_native_bfloat16() else "float32", "int8"
@@ -160,18 +163,18 @@ def automatic_precision(device: torch.device) -> tuple[str, str]:
 
 
 def has_native_bfloat16() -> bool:
-    """Whether the CPU multiplies in bfloat16; without the instructions it is slower than float32."""
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    """Return True if the CPU has bfloat16 instructions; without them bfloat16 is slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def is_emulated(precisions: tuple[str, str], device: torch.device) -> bool:
-    """Whether one of them is computed without instructions of its own."""
+    """Return True if one of the precisions is bfloat16 and this CPU has no instructions for it."""
     return device.type == "cpu" and "bfloat16" in precisions and not has_native_bfloat16()
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises EngineUnavailable where the device cannot compute in that format."""
+    """Raise EngineUnavailable if the device does not support the precision."""
     if precision == "float16" and device.type == "cpu":
         raise EngineUnavailable(
             f"{device}: float16 needs a GPU; set engine.precision: float32 (or bfloat16)"
@@ -182,23 +185,23 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
     if precision == "int8" and device.type != "cpu":
         raise EngineUnavailable(
-            f"{device}: int8 works on the CPU only for now; set engine.precision: auto, "
+            f"{device}: int8 is supported only on the CPU; set engine.precision: auto, "
             "or engine.device: cpu"
         )
 
 
 def mixed_precision_name(encoder: str, decoder: str) -> str:
-    """The word of accelerate for two formats: the decoder's, else the encoder's, else `no`."""
-    return next((w for p in (decoder, encoder) if (w := ACCELERATE_PRECISION[p]) != "no"), "no")
+    """Return accelerate's mixed_precision value: the decoder's, else the encoder's, else `no`."""
+    return next((v for p in (decoder, encoder) if (v := ACCELERATE_PRECISION[p]) != "no"), "no")
 
 
 def format_precision(encoder: str, decoder: str) -> str:
-    """The pair as a person writes it: `float32`, or `bfloat16+int8`."""
+    """Return the pair as it is written in the configuration: `float32` or `bfloat16+int8`."""
     return encoder if encoder == decoder else f"{encoder}+{decoder}"
 
 
 def read_clock(device: torch.device) -> float:
-    """A monotonic clock, read after all that was sent to the device is done."""
+    """Wait for all work queued on the device; return monotonic seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""What the decoder is told before a window: the text of a person, and the words that came before."""
+"""The decoder prompt of a window: hotwords, initial prompt, previous text, and the special tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 
 
 class PromptBuilder:
-    """Makes the tokens that stand before a window's own."""
+    """Builds the prompt tokens that the decoder reads before a window's text."""
 
     def __init__(
         self,
@@ -20,7 +20,10 @@ class PromptBuilder:
         *,
         positions: int,
     ) -> None:
-        """positions: of the decoder; half of them may be filled with what came before."""
+        """Encode the hotwords.
+
+        positions: the decoder's maximum number of tokens; at most half of them hold previous text.
+        """
         self._special_tokens, self._options = special_tokens, options
         self._max_prompt_tokens = positions // 2 - 1
         self._is_conditioned = (
@@ -36,23 +39,24 @@ class PromptBuilder:
         return tokens
 
     def build(self, job: RecordingJob, *, language: str, is_first: bool) -> list[int]:
-        """The prompt of one window of a recording, to its language and task token.
+        """Return the prompt tokens of a window, up to its language and task tokens.
 
-        A person's prompt stands before the first window (or each), then the words of the windows
-        before, if they condition it; the latest are kept where there is too little room.
+        The initial prompt precedes the first window (or every window), then comes the text of the
+        previous windows if decoding is conditioned on it. If that exceeds half of the decoder's
+        positions, the latest tokens are kept.
         """
         options = self._options
-        said = job.recording.prompt if job.recording.prompt is not None else options.initial_prompt
-        conditions = self._is_conditioned and not job.is_careful
-        given = self._encode(said) if said else []
-        carried = [*self._hotwords, *(given if options.carry_initial_prompt else [])][
+        text = job.recording.prompt if job.recording.prompt is not None else options.initial_prompt
+        is_conditioned = self._is_conditioned and not job.is_careful
+        initial = self._encode(text) if text else []
+        carried = [*self._hotwords, *(initial if options.carry_initial_prompt else [])][
             : self._max_prompt_tokens
         ]
-        earlier: list[int] = []
-        if not options.carry_initial_prompt and (is_first or conditions):
-            earlier += given
-        if conditions:
-            earlier += job.previous
-        room = self._max_prompt_tokens - len(carried)
-        previous = [*carried, *(earlier[-room:] if room else [])]
+        context: list[int] = []
+        if not options.carry_initial_prompt and (is_first or is_conditioned):
+            context += initial
+        if is_conditioned:
+            context += job.previous
+        available = self._max_prompt_tokens - len(carried)
+        previous = [*carried, *(context[-available:] if available else [])]
         return self._special_tokens.prompt(language, job.recording.task, previous)

@@ -1,4 +1,4 @@
-"""One recording on its way through the engine: its windows, and what was heard in them."""
+"""The state of one recording during transcription: its windows and their results."""
 
 from __future__ import annotations
 
@@ -14,119 +14,127 @@ from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript
 from thoth_watch.domain.verdict import judge
 from thoth_watch.infrastructure.whisper.windows import Spans, Window
 
-PROMPT_RESET_TEMPERATURE = 0.5  # text decoded above it is no guide to what follows (whisper's rule)
+PROMPT_RESET_TEMPERATURE = 0.5  # above it, text does not condition the next window (Whisper's rule)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What one window became."""
+    """The transcript of one window."""
 
     segments: tuple[Segment, ...]
     language: str
     is_speech: bool
     n_tokens: int
-    advance_s: float = 0.0  # how far the next window starts behind this one
+    advance_s: float = 0.0  # seconds from the start of this window to the start of the next
 
 
 @dataclass(frozen=True, slots=True)
 class TranscribedSpan:
-    """A stretch of the recording, in samples, and what was heard in it."""
+    """A span of the recording, in samples, with its result."""
 
     start: int
     stop: int
     result: WindowResult
-    heard_s: float  # seconds of sound that were listened to
+    transcribed_s: float  # shorter than the span if silence in it was skipped
 
 
 class WindowSource(Protocol):
-    """The way through a recording, window by window."""
+    """Yields the windows of a recording one by one."""
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether there are no more windows."""
+        """Return True if there are no more windows."""
 
     def next(self) -> Window | None:
-        """The next window; None at the end, or while it depends on one that is not heard yet."""
+        """Return the next window; None at the end, or while it depends on a window without a result."""
 
     def advance(self, n_samples: int, window: Window) -> int:
-        """A window was heard, the next is so many samples after its start: the sample where it begins."""
+        """Record that a window is transcribed; return the sample at which the next one starts.
+
+        n_samples: from the start of this window to the start of the next.
+        """
 
 
 class IndependentWindows:
-    """Windows that do not depend on each other."""
+    """A window source for windows that do not depend on each other's results."""
 
     def __init__(self, windows: Iterator[Window], *, n_samples: int, start: int = 0) -> None:
-        """start: windows before this sample have been heard already."""
+        """Skip the windows that start before the sample `start`, which are already transcribed.
+
+        windows: in time order. n_samples: length of the recording.
+        """
         self._windows = dropwhile(lambda window: window.start < start, windows)
         self._n_samples, self._is_exhausted = n_samples, False
 
     @property
     def is_exhausted(self) -> bool:
-        """See Route."""
+        """Return True if there are no more windows."""
         return self._is_exhausted
 
     def next(self) -> Window | None:
-        """See Route."""
+        """Return the next window; None at the end."""
         window = next(self._windows, None)
         self._is_exhausted = window is None or window.stop >= self._n_samples
         return window
 
-    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - windows are where they are
-        """See Route."""
+    def advance(self, n_samples: int, window: Window) -> int:  # noqa: ARG002 - windows are already cut
+        """Return the end of the window: independent windows do not move."""
         return window.stop
 
 
 @dataclass(slots=True)
 class RecordingJob:
-    """A recording that has been taken up and not yet handed over."""
+    """A recording whose transcription has started and not yet finished."""
 
     recording: Recording
-    language: str | None  # given, or decided by the first window with speech
-    window_source: WindowSource | None  # None: given up, or closed
-    is_careful: bool = False
-    in_flight: int = 0  # windows cut and not yet heard
+    language: str | None  # configured, or detected in the first window with speech
+    window_source: WindowSource | None  # None: failed or closed
+    is_careful: bool = False  # True while suspect spans are decoded again
+    in_flight: int = 0  # windows without a result yet
     is_closed: bool = False
     parts: list[TranscribedSpan] = field(default_factory=list)  # in time order
-    previous: list[int] = field(default_factory=list)  # tokens that condition the next window
+    previous: list[int] = field(
+        default_factory=list
+    )  # previous text, which conditions the next window
     error: str | None = None
 
     def next_window(self) -> Window | None:
-        """The next window to be decoded, None when there is none now."""
+        """Return the next window to decode; None if there is none now."""
         window = self.window_source.next() if self.window_source is not None else None
         if window is not None:
             self.in_flight += 1
         return window
 
     def is_first(self, window: Window) -> bool:
-        """Whether a window that was handed out last is the recording's first."""
+        """Return True if the window, which must be the latest one, is the recording's first."""
         return self.in_flight == 1 and all(part.start >= window.start for part in self.parts)
 
     @property
     def is_source_exhausted(self) -> bool:
-        """Whether every window has been handed out."""
+        """Return True if there are no more windows to decode."""
         return self.window_source is None or self.window_source.is_exhausted
 
     @classmethod
     def for_recording(cls, recording: Recording, window_source: WindowSource) -> RecordingJob:
-        """A job for a recording, behind what was heard of it before."""
+        """Return a job for a recording; it resumes after the partial transcript, if there is one."""
         job = cls(recording, language=None, window_source=window_source)
         if recording.partial is not None:
-            earlier = recording.partial
-            job.language = earlier.language
+            partial = recording.partial
+            job.language = partial.language
             result = WindowResult(
-                earlier.segments, earlier.language, is_speech=True, n_tokens=earlier.n_tokens
+                partial.segments, partial.language, is_speech=True, n_tokens=partial.n_tokens
             )
-            job.parts.append(TranscribedSpan(0, earlier.n_samples, result, earlier.heard_s))
-            job._condition_on(earlier.segments)
+            job.parts.append(TranscribedSpan(0, partial.n_samples, result, partial.heard_s))
+            job._condition_on(partial.segments)
         return job
 
     def add(self, result: WindowResult, window: Window) -> None:
-        """Take up what the next window in time became."""
+        """Add the result of the next window in time order."""
         self.in_flight -= 1
-        # a window that moves nothing on is passed over whole, see Seeker.advance
-        heard_s = min(result.advance_s or window.duration_s, window.duration_s)
-        stop = window.start + round(heard_s * SAMPLE_RATE_HZ)
-        self.parts.append(TranscribedSpan(window.start, stop, result, heard_s))
+        # an advance of 0 skips the whole window, see SequentialWindows.advance
+        transcribed_s = min(result.advance_s or window.duration_s, window.duration_s)
+        stop = window.start + round(transcribed_s * SAMPLE_RATE_HZ)
+        self.parts.append(TranscribedSpan(window.start, stop, result, transcribed_s))
         self.parts.sort(key=lambda part: part.start)
         if self.language is None and result.is_speech:
             self.language = result.language
@@ -142,11 +150,12 @@ class RecordingJob:
                     segments=self._segments(),
                     language=self.language or result.language,
                     n_tokens=self._n_tokens(),
-                    heard_s=self._heard_s(),
+                    heard_s=self._transcribed_s(),
                 )
             )
 
     def _condition_on(self, segments: Sequence[Segment]) -> None:
+        """Append the segments' tokens to the previous text; one decoded at a high temperature clears it."""
         for segment in segments:
             if segment.temperature > PROMPT_RESET_TEMPERATURE:
                 self.previous = []
@@ -154,28 +163,29 @@ class RecordingJob:
                 self.previous += segment.tokens
 
     def fail(self, error: str) -> None:
-        """Give the recording up; its other windows are not decoded."""
+        """Fail the recording with its first error; its other windows are not decoded."""
         self.error = self.error or error
         self.window_source = None
         self.in_flight = 0
 
     @property
     def is_done(self) -> bool:
-        """Whether its last window has been heard, or it was given up."""
+        """Return True if all windows have results, or the recording has failed."""
         return self.is_source_exhausted and self.in_flight == 0
 
     def suspect_spans(self) -> list[tuple[int, int]]:
-        """Spans, in samples, that should be heard again before what was heard is believed.
+        """Return the spans, in samples, whose text is suspect and should be decoded again.
 
-        Those that are in doubt by themselves; all, where only the whole is.
+        These are the windows with a suspect verdict of their own; if only the verdict on the whole
+        transcript is suspect, the whole recording.
         """
         if self.is_careful or self.error is not None:
             return []
-        suspect_spans = [part for part in self.parts if self._is_suspect(part)]
-        if not suspect_spans and self.transcript().verdict is Verdict.SUSPECT:
+        suspects = [part for part in self.parts if self._is_suspect(part)]
+        if not suspects and self.transcript().verdict is Verdict.SUSPECT:
             return [(0, len(self.recording.samples))]
         spans: list[tuple[int, int]] = []
-        for part in suspect_spans:
+        for part in suspects:
             start = spans.pop()[0] if spans and spans[-1][1] >= part.start else part.start
             spans.append((start, part.stop))
         return spans
@@ -183,12 +193,15 @@ class RecordingJob:
     def _is_suspect(self, part: TranscribedSpan) -> bool:
         start_s, stop_s = part.start / SAMPLE_RATE_HZ, part.stop / SAMPLE_RATE_HZ
         speech = self.recording.speech
-        inside = None if speech is None else clip_spans(speech, start_s, stop_s)
-        found = judge(part.result.segments, speech=inside, duration_s=stop_s - start_s)
-        return found.verdict is Verdict.SUSPECT
+        clipped = None if speech is None else clip_spans(speech, start_s, stop_s)
+        judgment = judge(part.result.segments, speech=clipped, duration_s=stop_s - start_s)
+        return judgment.verdict is Verdict.SUSPECT
 
     def retry_spans(self, window_source: WindowSource, spans: Spans) -> None:
-        """Hear those parts of the recording once more, with more care."""
+        """Discard the results that start in the spans and decode these again, carefully.
+
+        window_source: the windows of these spans.
+        """
         self.is_careful, self.window_source, self.previous = True, window_source, []
         self.parts = [
             part
@@ -197,20 +210,20 @@ class RecordingJob:
         ]
 
     def close(self) -> None:
-        """Free the samples, once."""
+        """Free the samples; further calls do nothing."""
         if not self.is_closed:
             self.is_closed = True
             self.window_source = None
             self.recording.close()
 
     def result(self) -> TranscriptionResult:
-        """The recording as it is handed over."""
+        """Return the transcript, or the error if the recording has failed."""
         if self.error is not None:
             return TranscriptionResult(self.recording.key, None, self.error)
         return TranscriptionResult(self.recording.key, self.transcript())
 
     def transcript(self) -> Transcript:
-        """What was heard, and how far it may be believed."""
+        """Return the transcript of all results so far, with its verdict."""
         info, speech = self.recording.info, self.recording.speech
         transcript = Transcript(
             segments=self._segments(),
@@ -219,12 +232,15 @@ class RecordingJob:
             warnings=info.warnings,
             n_tokens=self._n_tokens(),
         )
-        found = judge(
+        judgment = judge(
             transcript.segments, speech=speech, duration_s=info.decoded_s, warnings=info.warnings
         )
-        skipped_s = 0.0 if speech is None else max(0.0, info.decoded_s - self._heard_s())
+        skipped_s = 0.0 if speech is None else max(0.0, info.decoded_s - self._transcribed_s())
         return replace(
-            transcript, verdict=found.verdict, reasons=found.reasons, skipped_s=round(skipped_s, 3)
+            transcript,
+            verdict=judgment.verdict,
+            reasons=judgment.reasons,
+            skipped_s=round(skipped_s, 3),
         )
 
     def _segments(self) -> tuple[Segment, ...]:
@@ -233,5 +249,5 @@ class RecordingJob:
     def _n_tokens(self) -> int:
         return sum(part.result.n_tokens for part in self.parts)
 
-    def _heard_s(self) -> float:
-        return sum(part.heard_s for part in self.parts)
+    def _transcribed_s(self) -> float:
+        return sum(part.transcribed_s for part in self.parts)

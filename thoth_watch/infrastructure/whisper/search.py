@@ -1,4 +1,4 @@
-"""Searches for a window's tokens: the likeliest one each time, samples, or several hypotheses side by side."""
+"""Greedy decoding, sampling and beam search over a step decoder, with Whisper's timestamp rules."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from thoth_watch.infrastructure.whisper.decoder_steps import DecoderCache, StepD
 from thoth_watch.infrastructure.whisper.special_tokens import SpecialTokens
 from thoth_watch.infrastructure.whisper.timestamp_rules import TimestampRules
 
-# fewer windows than this still going: the others are dropped from the batch; a GPU computes them for
-# next to nothing, and would have to capture its step anew
+# When at most this share of the batch's rows is unfinished, the finished rows are dropped from it. Lower
+# on a GPU, where finished rows cost almost nothing and a smaller batch needs a new CUDA graph.
 KEEP_SHARE, KEEP_SHARE_ON_GPU = 0.75, 0.25
 
 
@@ -22,25 +22,28 @@ class Decoded:
     """The tokens of one window, without end-of-text."""
 
     tokens: tuple[int, ...]
-    avg_logprob: float  # over tokens and end-of-text, as whisper counts
+    avg_logprob: float  # average over the tokens and end-of-text, as openai/whisper computes it
 
     @classmethod
     def cut(cls, tokens: list[int], logprob: float, *, end: int) -> Decoded:
-        """The tokens before end-of-text. logprob: the sum over them and end-of-text, if it came to that."""
+        """Return the tokens before end-of-text with their average log-probability.
+
+        logprob: the sum over these tokens and end-of-text, if it was generated.
+        """
         n_tokens = tokens.index(end) if end in tokens else len(tokens)
         return cls(tuple(tokens[:n_tokens]), logprob / (n_tokens + 1))
 
 
 @dataclass(slots=True)
 class _Beams:
-    """One window's hypotheses: those that go on, and those that have ended with their scores."""
+    """The hypotheses of one window, as (tokens, sum of log-probabilities)."""
 
     active: list[tuple[list[int], float]]
     finished: list[tuple[list[int], float]] = field(default_factory=list)
 
 
 class Search:
-    """Finds tokens under Whisper's rules; windows of one call share each step."""
+    """Decodes tokens under Whisper's rules; all rows of a call share each decoder step."""
 
     def __init__(
         self,
@@ -52,7 +55,11 @@ class Search:
         device: torch.device,
         suppressed: Sequence[int] | None = None,
     ) -> None:
-        """size: of the vocabulary. positions: of the decoder. suppressed: None is the checkpoint's."""
+        """Build the suppression masks.
+
+        size: of the vocabulary. positions: the decoder's maximum number of tokens. suppressed: tokens
+        that are never generated; None: the checkpoint's list.
+        """
         self._steps, self._special_tokens, self._positions = steps, special_tokens, positions
         always = special_tokens.suppressed if suppressed is None else suppressed
         self._suppressed = special_tokens.mask(always, size, device)
@@ -60,19 +67,20 @@ class Search:
 
     @property
     def masks(self) -> tuple[Tensor, Tensor]:
-        """Tokens that are forbidden always, and at first; true there, shape (vocabulary,)."""
+        """Return masks of the tokens suppressed always and as the first token, each (vocabulary,)."""
         return self._suppressed, self._suppressed_first
 
     @property
     def end(self) -> int:
-        """End-of-text."""
+        """Return the end-of-text token."""
         return self._special_tokens.end
 
     def max_new_tokens(self, prompt_length: int) -> int:
-        """New tokens that fit behind a prompt of that length."""
+        """Return the maximum number of new tokens after a prompt of that length."""
         return self._special_tokens.max_new_tokens(prompt_length, self._positions)
 
-    def _forbid(self, logits: Tensor, rules: TimestampRules, *, is_first: bool) -> None:
+    def _suppress(self, logits: Tensor, rules: TimestampRules, *, is_first: bool) -> None:
+        """Set the logits of tokens that must not be generated to minus infinity, in place."""
         logits.masked_fill_(self._suppressed, -torch.inf)
         if is_first:
             logits.masked_fill_(self._suppressed_first, -torch.inf)
@@ -87,41 +95,41 @@ class Search:
         temperature: float = 0.0,
         draws: Tensor | None = None,
     ) -> list[Decoded]:
-        """Tokens with timestamps for each row, the likeliest each time, or drawn at a temperature.
+        """Decode each row greedily, or by sampling at a temperature.
 
-        memory has read the prompt, logits is what the decoder said to it; both are used up.
-        draws: numbers in (0, 1], shape (rows, tokens), that decide what is drawn.
+        cache: has read the prompt. logits: those after the prompt, float32, (n_rows, vocabulary). Both
+        are modified. draws: random numbers in (0, 1], shape (n_rows, tokens), which select the samples.
         """
-        v, n_rows = self._special_tokens, len(logits)
+        special, n_rows = self._special_tokens, len(logits)
         keep_share = KEEP_SHARE_ON_GPU if logits.device.type == "cuda" else KEEP_SHARE
-        rules = TimestampRules(v, n_rows, logits.device)
+        rules = TimestampRules(special, n_rows, logits.device)
         max_new_tokens = self.max_new_tokens(prompt_length)
-        rows = torch.arange(n_rows, device=logits.device)  # those still going
+        rows = torch.arange(n_rows, device=logits.device)  # the rows still in the batch
         has_ended = torch.zeros(n_rows, dtype=torch.bool, device=logits.device)
-        tokens = torch.full((n_rows, max_new_tokens), v.end, device=logits.device)
+        tokens = torch.full((n_rows, max_new_tokens), special.end, device=logits.device)
         logprobs = torch.zeros(n_rows, device=logits.device)
         for step in range(max_new_tokens):
-            self._forbid(logits, rules, is_first=step == 0)
+            self._suppress(logits, rules, is_first=step == 0)
             best, chosen = logits.max(dim=-1)
             if temperature > 0 and draws is not None:
                 chosen = _sample_token(logits, temperature, draws[rows, step])
                 best = logits.gather(-1, chosen[:, None])[:, 0]
             logprobs[rows] += torch.where(has_ended, 0.0, best - logits.logsumexp(dim=-1))
-            chosen.masked_fill_(has_ended, v.end)
+            chosen.masked_fill_(has_ended, special.end)
             tokens[rows, step] = chosen
-            has_ended |= chosen == v.end
-            n_going = len(rows) - int(has_ended.sum())
-            if n_going == 0 or step == max_new_tokens - 1:
+            has_ended |= chosen == special.end
+            n_active = len(rows) - int(has_ended.sum())
+            if n_active == 0 or step == max_new_tokens - 1:
                 break
             rules.push(chosen)
-            if n_going <= keep_share * len(rows):
+            if n_active <= keep_share * len(rows):
                 active = (~has_ended).nonzero()[:, 0]
                 rows, has_ended, chosen = rows[active], has_ended[active], chosen[active]
                 cache.keep(active)
                 rules.keep(active)
             logits = self._steps.step(chosen[:, None], cache)
         return [
-            Decoded.cut(row, total, end=v.end)
+            Decoded.cut(row, total, end=special.end)
             for row, total in zip(tokens.tolist(), logprobs.tolist(), strict=True)
         ]
 
@@ -135,27 +143,28 @@ class Search:
         patience: float = 1.0,
         length_penalty: float | None = None,
     ) -> list[Decoded]:
-        """Tokens with timestamps for each window: the best of `beam_size` hypotheses kept at each step.
+        """Decode each window by beam search with `beam_size` hypotheses.
 
-        A window is done when `beam_size * patience` hypotheses have ended. The rules are those of
-        openai/whisper's BeamSearchDecoder and MaximumLikelihoodRanker.
+        cache, logits: as in `run`, one row per window; both are modified. A window is finished when
+        `beam_size * patience` hypotheses have ended. Source: openai/whisper's BeamSearchDecoder and
+        MaximumLikelihoodRanker.
         """
-        v, n_windows = self._special_tokens, len(logits)
-        wanted = max(1, round(beam_size * patience))
+        special, n_windows = self._special_tokens, len(logits)
+        max_finished = max(1, round(beam_size * patience))
         windows = [_Beams([([], 0.0)]) for _ in range(n_windows)]
-        live = list(range(n_windows))
-        rules = TimestampRules(v, n_windows, logits.device)
+        unfinished = list(range(n_windows))
+        rules = TimestampRules(special, n_windows, logits.device)
         for step in range(self.max_new_tokens(prompt_length)):
-            self._forbid(logits, rules, is_first=step == 0)
+            self._suppress(logits, rules, is_first=step == 0)
             scores = logits.log_softmax(dim=-1)
             values, choices = (part.tolist() for part in scores.topk(beam_size + 1, dim=-1))
             parents: list[int] = []
-            newest: list[int] = []
-            still: list[int] = []
+            last_tokens: list[int] = []
+            still_unfinished: list[int] = []
             first_row = 0
-            for index in live:
+            for index in unfinished:
                 window = windows[index]
-                options = sorted(
+                candidates = sorted(
                     (
                         (total + value, row, choice)
                         for row, (_, total) in enumerate(window.active)
@@ -164,48 +173,53 @@ class Search:
                         )
                         if value > -torch.inf
                     ),
-                    key=lambda option: -option[0],
+                    key=lambda candidate: -candidate[0],
                 )
-                active, came_from = [], []
-                for total, row, choice in options:
-                    so_far = window.active[row][0]
-                    if choice == v.end:
-                        if len(window.finished) < wanted:
-                            window.finished.append((so_far, total))
+                active, active_parents = [], []
+                for total, row, choice in candidates:
+                    prefix = window.active[row][0]
+                    if choice == special.end:
+                        if len(window.finished) < max_finished:
+                            window.finished.append((prefix, total))
                     else:
-                        active.append(([*so_far, choice], total))
-                        came_from.append(first_row + row)
+                        active.append(([*prefix, choice], total))
+                        active_parents.append(first_row + row)
                     if len(active) == beam_size:
                         break
                 first_row += len(window.active)
                 window.active = active
-                if len(window.finished) < wanted and active:
-                    still.append(index)
-                    parents += came_from
-                    newest += [tokens[-1] for tokens, _ in active]
-            if not still:
+                if len(window.finished) < max_finished and active:
+                    still_unfinished.append(index)
+                    parents += active_parents
+                    last_tokens += [tokens[-1] for tokens, _ in active]
+            if not still_unfinished:
                 break
-            same_rows = len(still) == len(live) and len(parents) == len(logits)
-            live = still
+            within_windows = len(still_unfinished) == len(unfinished) and len(parents) == len(
+                logits
+            )
+            unfinished = still_unfinished
             rows = torch.tensor(parents, device=logits.device)
-            chosen = torch.tensor(newest, device=logits.device)
-            cache.keep(rows, within_windows=same_rows)
+            chosen = torch.tensor(last_tokens, device=logits.device)
+            cache.keep(rows, within_windows=within_windows)
             rules.keep(rows)
             rules.push(chosen)
             logits = self._steps.step(chosen[:, None], cache)
-        return [_best(window, wanted, length_penalty) for window in windows]
+        return [_select_best(window, max_finished, length_penalty) for window in windows]
 
 
-def _sample_token(logits: Tensor, temperature: float, at: Tensor) -> Tensor:
-    """The token at which the probabilities, added up, reach `at` of their sum."""
-    reached = torch.softmax(logits / temperature, dim=-1).double().cumsum(dim=-1)
-    return (reached < at[:, None].double() * reached[:, -1:]).sum(dim=-1)
+def _sample_token(logits: Tensor, temperature: float, draws: Tensor) -> Tensor:
+    """Sample a token per row by inverting the cumulative distribution at `draws`, shape (n_rows,)."""
+    cumulative = torch.softmax(logits / temperature, dim=-1).double().cumsum(dim=-1)
+    return (cumulative < draws[:, None].double() * cumulative[:, -1:]).sum(dim=-1)
 
 
-def _best(window: _Beams, wanted: int, length_penalty: float | None) -> Decoded:
-    """The best hypothesis that ended; where too few did, those that were cut off count too."""
+def _select_best(window: _Beams, max_finished: int, length_penalty: float | None) -> Decoded:
+    """Return the finished hypothesis with the best score.
+
+    If fewer than `max_finished` have finished, the likeliest unfinished ones count too.
+    """
     finished = window.finished + sorted(window.active, key=lambda beam: -beam[1])
-    finished = finished[: max(wanted, len(window.finished))]
+    finished = finished[: max(max_finished, len(window.finished))]
 
     def score(beam: tuple[list[int], float]) -> float:
         tokens, total = beam
