@@ -1,4 +1,4 @@
-"""Generates docs/reference/ and man pages from the code: `python docs/make_reference.py [--man FOLDER]`.
+"""Generate docs/reference/ and man pages from the code: `python docs/make_reference.py [--man FOLDER]`.
 
 A test fails if the pages differ from the code, or if a column has no description.
 """
@@ -50,7 +50,7 @@ def commands_page() -> str:
     """Render every command with its options and examples."""
     parts = [
         HEAD,
-        "# Commands\n\nOptions that openai/whisper also has may be spelled with `-` or `_`.\n",
+        "# Commands\n\nOptions that openai/whisper also has can be spelled with `-` or `_`.\n",
     ]
     for name, command, ctx in commands():
         parts.append(f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n")

@@ -1,4 +1,4 @@
-"""The command line, run in this process."""
+"""A fixture that runs the command line in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CommandResult(NamedTuple):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """The command line in this process, in a folder of its own."""
+    """Return a function that runs the command line in this process, in its own folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("THOTH_WATCH_CONFIG", raising=False)
 
@@ -27,9 +27,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.setattr(sys, "argv", ["thoth-watch", *arguments])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(SystemExit) as exit_request:
             main()
         out, err = capsys.readouterr()
-        return CommandResult(int(end.value.code or 0), out, err)
+        return CommandResult(int(exit_request.value.code or 0), out, err)
 
     return run

@@ -1,4 +1,4 @@
-"""`bench`, with the engines that come with the program."""
+"""`bench` with the real engines and the bundled model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thoth_watch.domain.engine_comparison import STAGES
 
 
 @pytest.mark.words
-def test_an_engine_is_held_against_the_standard_one_and_nothing_is_left_behind(run, tmp_path: Path):
+def test_an_engine_is_compared_with_the_standard_one_and_no_files_are_left(run, tmp_path: Path):
     shutil.copy(SAMPLES / "00.wav", tmp_path)
 
     done = run("bench", "00.wav", "--engine", "batch", "--rounds", "1", "--json")
@@ -31,8 +31,8 @@ def test_an_engine_is_held_against_the_standard_one_and_nothing_is_left_behind(r
     assert [path.name for path in tmp_path.iterdir()] == ["00.wav"]
 
 
-def test_a_file_that_is_not_there_is_a_mistake_of_usage(run):
-    done = run("bench", "nowhere.wav")
+def test_a_missing_file_is_a_usage_error(run):
+    done = run("bench", "missing.wav")
 
     assert done.returncode == errors.EXIT_USAGE
-    assert "nowhere.wav" in done.stderr
+    assert "missing.wav" in done.stderr

@@ -1,4 +1,4 @@
-"""The command line, where no engine is needed."""
+"""Commands that need no engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thoth_watch.domain import errors
 ROOT = Path(__file__).parents[2]
 
 
-def test_help_is_quick_because_it_loads_nothing_heavy():
+def test_help_imports_no_heavy_library():
     code = (
         "import sys; sys.argv = ['thoth-watch', '--help']\n"
         "from thoth_watch.__main__ import main\n"
@@ -46,16 +46,16 @@ NO_CONFIGURATION = {
     "service",
     "init",
     "model",
-}  # or only in the commands below it
+}  # or only their subcommands do
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in NO_CONFIGURATION])
-def test_every_command_takes_a_configuration(command: str, run, tmp_path: Path):
+def test_every_command_accepts_a_configuration_file(command: str, run, tmp_path: Path):
     (tmp_path / "x.yaml").write_text("engine: {presicion: fp16}\n")
 
-    part = {"db": ["check"]}.get(command, [])
-    rest = {"retry": ["--all"], "metrics": ["-o", "x"]}.get(command, [])
-    done = run(command, *part, "-c", "x.yaml", *rest)
+    subcommand = {"db": ["check"]}.get(command, [])
+    options = {"retry": ["--all"], "metrics": ["-o", "x"]}.get(command, [])
+    done = run(command, *subcommand, "-c", "x.yaml", *options)
 
     assert done.returncode == errors.EXIT_CONFIG
     assert "x.yaml:1" in done.stderr
@@ -63,25 +63,25 @@ def test_every_command_takes_a_configuration(command: str, run, tmp_path: Path):
     assert list(tmp_path.iterdir()) == [tmp_path / "x.yaml"]
 
 
-def test_without_any_configuration_the_daemon_says_what_to_do(run):
+def test_without_a_configuration_the_error_suggests_an_option(run):
     done = run("run")
 
     assert done.returncode == errors.EXIT_CONFIG
     assert "-c FILE" in done.stderr
 
 
-def test_a_wrong_option_is_wrong_usage(run):
+def test_an_unknown_option_is_a_usage_error(run):
     assert run("run", "--fast").returncode == errors.EXIT_USAGE
     assert run("retry", THOTH_WATCH_CONFIG="x").returncode == errors.EXIT_USAGE
 
 
-def test_a_ledger_that_is_not_there_yet_is_for_later(run, tmp_path: Path):
+def test_a_ledger_that_does_not_exist_yet_means_retry_later(run, tmp_path: Path):
     (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
 
     done = run("runs")
 
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "none yet" in done.stderr
+    assert "does not exist yet" in done.stderr
 
 
 def test_check_prints_where_each_value_comes_from(run, tmp_path: Path):
@@ -109,7 +109,7 @@ def test_check_prints_where_each_value_comes_from(run, tmp_path: Path):
     assert "demonstration" in document["note"]
 
 
-def test_the_readme_names_every_command_and_exit_code():
+def test_the_readme_lists_every_command_and_exit_code():
     readme = (ROOT / "README.md").read_text()
 
     for command in COMMANDS:
@@ -122,7 +122,7 @@ def test_the_readme_names_every_command_and_exit_code():
     } == codes
 
 
-def test_the_states_in_the_readme_are_all_there_are():
+def test_the_readme_lists_every_state():
     from thoth_watch.domain.states import State
 
     readme = (ROOT / "README.md").read_text()
@@ -130,15 +130,15 @@ def test_the_states_in_the_readme_are_all_there_are():
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"), [("thoth-watch fi", "files"), ("thoth-watch files --b", "--by")]
+    ("line", "completion"), [("thoth-watch fi", "files"), ("thoth-watch files --b", "--by")]
 )
-def test_a_shell_can_complete_commands_and_options(words: str, answer: str):
+def test_a_shell_can_complete_commands_and_options(line: str, completion: str):
     environment = {
         **os.environ,
         "_THOTH_WATCH_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split()) - 1),
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
     }
     command = [sys.executable, "-c", "from thoth_watch.cli import main; main()"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert f"plain,{answer}" in done.stdout.splitlines()
+    assert f"plain,{completion}" in done.stdout.splitlines()

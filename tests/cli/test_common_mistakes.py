@@ -1,4 +1,4 @@
-"""Twelve mistakes of the first day, each answered by a line that says what to do."""
+"""Twelve mistakes of new users; the message for each of them suggests a fix."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def line_containing(text: str, part: str) -> str:
-    """The one line that speaks of it, with the cure that may follow on a line of its own."""
+    """Return the only line that contains `part`, with the fix if that is on the next line."""
     lines = text.splitlines()
-    found = [n for n, line in enumerate(lines) if part in line]
-    assert len(found) == 1, text
-    cure = lines[found[0] + 1] if len(lines) > found[0] + 1 else ""
-    return lines[found[0]] + (cure if cure.strip().startswith("->") else "")
+    numbers = [n for n, line in enumerate(lines) if part in line]
+    assert len(numbers) == 1, text
+    fix = lines[numbers[0] + 1] if len(lines) > numbers[0] + 1 else ""
+    return lines[numbers[0]] + (fix if fix.strip().startswith("->") else "")
 
 
-def test_1_a_wrong_key(run, config: Path):
+def test_1_an_unknown_key(run, config: Path):
     config.write_text("inbox:\n  pth: ./inbox\n")
     done = run("run")
     assert done.returncode == errors.EXIT_CONFIG
@@ -47,7 +47,7 @@ def test_1_a_wrong_key(run, config: Path):
 
 
 def test_2_a_wrong_path(run, config: Path, tmp_path: Path):
-    assert "name the file with --config" in line_containing(
+    assert "name a readable file with --config" in line_containing(
         run("run", "-c", "conf.yaml").stderr, "conf.yaml"
     )
     (tmp_path / "inbox").rmdir()
@@ -57,50 +57,52 @@ def test_2_a_wrong_path(run, config: Path, tmp_path: Path):
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv"
 )
-def test_3_no_rights(config: Path, tmp_path: Path):
+def test_3_missing_permissions(config: Path, tmp_path: Path):
     (tmp_path / "inbox").chmod(0o555)
-    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
-    command = [*powerless, sys.executable, "-m", "thoth_watch", "check", "--no-engine"]
+    without_capabilities = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*without_capabilities, sys.executable, "-m", "thoth_watch", "check", "--no-engine"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "give this user the right to write" in line_containing(done.stdout, "not writable")
+    assert "give this user write permission" in line_containing(done.stdout, "not writable")
 
 
 @pytest.mark.parametrize("output", [".", "./inbox/texts"])
-def test_4_the_inbox_inside_the_output_or_the_other_way_round(run, config: Path, output: str):
+def test_4_the_inbox_inside_the_output_folder_or_the_reverse(run, config: Path, output: str):
     config.write_text(f"inbox: {{path: ./inbox}}\ntranscript: {{output_dir: {output}}}\n")
-    said = line_containing(run("check", "--no-engine").stdout, "the inbox")
-    assert "a folder apart from every inbox" in said
+    line = line_containing(run("check", "--no-engine").stdout, "the inbox")
+    assert "a folder outside every inbox" in line
 
 
-def test_5_a_model_misspelt(run, config: Path):
+def test_5_a_misspelled_model(run, config: Path):
     done = run("check", "--model", "openai/whisper-smal")
     assert done.returncode == errors.EXIT_UNAVAILABLE
     assert "did you mean openai/whisper-small?" in line_containing(done.stdout, "fail  engine")
 
 
-def test_6_a_port_that_is_busy(run, config: Path, tmp_path: Path):
+def test_6_a_port_in_use(run, config: Path, tmp_path: Path):
     fill_ledger(tmp_path / "thoth-watch.db", n_runs=1)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        done = run("metrics", "--port", str(other.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = run("metrics", "--port", str(server.getsockname()[1]))
     assert done.returncode == errors.EXIT_CONFIG
-    assert "take another with --port" in line_containing(done.stderr, "Address already in use")
+    assert "choose another one with --port" in line_containing(done.stderr, "Address already in use")
 
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+        pytest.skip("needs permission to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_7_a_full_disk(run, config: Path, full_disk: Path):
     config.write_text(f"inbox: {{path: ./inbox}}\nledger: {{url: 'sqlite:///{full_disk}/l.db'}}\n")
-    assert "make room" in line_containing(run("check", "--no-engine").stdout, "room for ledger")
+    assert "free some space" in line_containing(
+        run("check", "--no-engine").stdout, "room for ledger"
+    )
     done = run("once")
     assert done.returncode == errors.EXIT_RETRY_LATER
     assert "the disk is full; free some space" in line_containing(done.stderr, f"{full_disk}/l.db")
@@ -110,7 +112,7 @@ def test_8_no_gpu(run, config: Path):
     import torch
 
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("this machine has a GPU")
     done = run("check", "--device", "cuda")
     assert done.returncode == errors.EXIT_UNAVAILABLE
     assert "this machine has cpu; set engine.device: auto" in line_containing(
@@ -130,12 +132,12 @@ def test_10_two_daemons(run, config: Path, tmp_path: Path):
     with ProcessLock(lock_path(f"sqlite:///{tmp_path}/thoth-watch.db")):
         done: CommandResult = run("run")
     assert done.returncode == errors.EXIT_RETRY_LATER
-    said = line_containing(done.stderr, "works on this ledger")
-    assert f"process {os.getpid()}" in said
-    assert "stop it" in said
+    line = line_containing(done.stderr, "works on this ledger")
+    assert f"process {os.getpid()}" in line
+    assert "stop it" in line
 
 
-def test_11_a_clock_that_is_wrong(run, config: Path, tmp_path: Path):
+def test_11_a_wrong_clock(run, config: Path, tmp_path: Path):
     recording = tmp_path / "inbox/from-tomorrow.wav"
     recording.write_bytes(b"RIFF")
     tomorrow = time.time() + 86_400
@@ -171,6 +173,6 @@ def test_12_a_file_that_is_still_being_copied(run, config: Path, tmp_path: Path)
         for _ in range(3):
             watch.scan()
         decoder.close()
-        said = line_containing(run("status").stdout, "talk.wav")
-    assert "SEEN" in said
-    assert REASON_WRITER in said
+        line = line_containing(run("status").stdout, "talk.wav")
+    assert "SEEN" in line
+    assert REASON_WRITER in line

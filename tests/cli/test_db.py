@@ -1,4 +1,4 @@
-"""`db check`, `db backup`, `db rebuild`, on ledgers that the program itself made."""
+"""`db check`, `db backup` and `db rebuild` on ledgers that the program itself created."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from thoth_watch.infrastructure.service.lock import ProcessLock
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    made = Workspace(
-        tmp_path / "place",
+    workspace = Workspace(
+        tmp_path / "workspace",
         transcript={"formats": ["txt", "json"], "name": "{stem}.{language}.{format}"},
     )
     for n in range(3):
-        made.drop(f"{n}.wav", seed=n)
-    assert made.run("once") == 0, made.log()
-    return made
+        workspace.drop(f"{n}.wav", seed=n)
+    assert workspace.run("once") == 0, workspace.log()
+    return workspace
 
 
 def corrupt(database: Path) -> None:
@@ -32,9 +32,9 @@ def corrupt(database: Path) -> None:
         file.write(b"\xa5" * 3 * 4096)
 
 
-def test_a_ledger_is_checked_copied_and_made_anew(workspace: Workspace, run):
+def test_a_ledger_is_checked_and_copied_unless_it_is_damaged(workspace: Workspace, run):
     config = ("-c", str(workspace.config))
-    assert run("db", "check", *config).stdout == f"{workspace.database}: sound\n"
+    assert run("db", "check", *config).stdout == f"{workspace.database}: ok\n"
 
     copy = workspace.folder / "copy.db"
     assert run("db", "backup", str(copy), *config).stdout == f"{copy}\n"
@@ -42,8 +42,8 @@ def test_a_ledger_is_checked_copied_and_made_anew(workspace: Workspace, run):
         assert connection.execute("SELECT count(*) FROM files WHERE state='DONE'").fetchone() == (
             3,
         )
-    again = run("db", "backup", str(copy), *config)
-    assert (again.returncode, "left alone" in again.stderr) == (EXIT_RETRY_LATER, True)
+    second = run("db", "backup", str(copy), *config)
+    assert (second.returncode, "left alone" in second.stderr) == (EXIT_RETRY_LATER, True)
     assert run("db", "backup", *config).stdout.strip().endswith(".backup")
     assert not list(workspace.database.parent.glob(".*.tmp"))
 
@@ -55,30 +55,32 @@ def test_a_ledger_is_checked_copied_and_made_anew(workspace: Workspace, run):
     assert not (workspace.folder / "bad.db").exists()
 
 
-def test_a_rebuilt_ledger_knows_its_transcripts_and_computes_nothing_again(
+def test_a_rebuilt_ledger_adopts_transcripts_and_transcribes_nothing_again(
     workspace: Workspace, run
 ):
     config = ("-c", str(workspace.config))
     corrupt(workspace.database)
-    (workspace.inbox / "1.en.json").unlink()  # what cannot be told to be ours is nobody's
-    (workspace.inbox / "1.en.txt").write_text("a person's own words\n")
+    (
+        workspace.inbox / "1.en.json"
+    ).unlink()  # without the json file, a transcript cannot be recognized as ours
+    (workspace.inbox / "1.en.txt").write_text("edited by a user\n")
     texts = {path: path.read_bytes() for path in workspace.inbox.iterdir()}
     rebuilt = run("db", "rebuild", *config)
 
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert "2 recordings have their transcript; 1 wait" in rebuilt.stdout
+    assert "recordings with a transcript: 2; waiting for `run`: 1" in rebuilt.stdout
     assert list(workspace.database.parent.glob("thoth-watch.db.aside-*"))
     assert {path: path.read_bytes() for path in workspace.inbox.iterdir()} == texts
     assert workspace.query("SELECT count(*) FROM publications") == [(4,)]
 
-    assert workspace.run("once") == 1  # the person's words stay: a CONFLICT
+    assert workspace.run("once") == 1  # the edited file is kept: a CONFLICT
     rows = dict(workspace.query("SELECT path, state FROM files"))
     assert sorted(rows.values()) == ["CONFLICT", "DONE", "DONE"]
     assert workspace.query("SELECT count(*) FROM run_files") == [(1,)]
     assert {path: path.read_bytes() for path in texts} == texts
 
 
-def test_a_ledger_is_not_rebuilt_under_a_daemon(workspace: Workspace, run):
+def test_a_ledger_is_not_rebuilt_while_a_daemon_is_running(workspace: Workspace, run):
     with ProcessLock(workspace.database.with_name("thoth-watch.db.lock")):
         refused = run("db", "rebuild", "-c", str(workspace.config))
 

@@ -1,4 +1,4 @@
-"""Speakers by the command line, with a stand-in for pyannote.audio on the path, and without it."""
+"""Diarization from the command line, with a fake pyannote.audio on the path, and without it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def thoth_watch(folder: Path, line: str, *, site: Path) -> subprocess.CompletedP
 
 
 @pytest.mark.words
-def test_whisperx_flags_name_who_speaks_in_every_format(tmp_path: Path) -> None:
+def test_whisperx_flags_label_the_speakers_in_every_format(tmp_path: Path) -> None:
     shutil.copy(SAMPLES / "00.wav", tmp_path / "talk.wav")
     make_pipeline(tmp_path / "pipeline")
 
@@ -49,20 +49,20 @@ def test_whisperx_flags_name_who_speaks_in_every_format(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert "not used" not in done.stderr
-    said = json.loads((tmp_path / "talk.json").read_text())
-    (speaker,) = {segment["speaker"] for segment in said["segments"]}
+    assert "no effect" not in done.stderr
+    transcript = json.loads((tmp_path / "talk.json").read_text())
+    (speaker,) = {segment["speaker"] for segment in transcript["segments"]}
     assert speaker in {"SPEAKER_00", "SPEAKER_01"}
-    assert any("speaker" in word for segment in said["segments"] for word in segment["words"])
-    assert said["thoth_watch"]["diarization"].startswith(f"{tmp_path}/pipeline@sha256:")
+    assert any("speaker" in word for segment in transcript["segments"] for word in segment["words"])
+    assert transcript["thoth_watch"]["diarization"].startswith(f"{tmp_path}/pipeline@sha256:")
     for name in ("txt", "srt", "vtt"):
         assert f"[{speaker}]: " in (tmp_path / f"talk.{name}").read_text()
 
 
-def test_without_the_package_nothing_is_begun(tmp_path: Path, tiny: Path) -> None:
-    nothing = tmp_path / "site/pyannote"  # hides the package where it is installed
-    nothing.mkdir(parents=True)
-    (nothing / "__init__.py").touch()
+def test_without_the_package_nothing_is_transcribed(tmp_path: Path, tiny: Path) -> None:
+    empty = tmp_path / "site/pyannote"  # hides the package if it is installed
+    empty.mkdir(parents=True)
+    (empty / "__init__.py").touch()
     write_recording(tmp_path / "inbox/talk.wav", seed=1)
     (tmp_path / "config.yaml").write_text(
         f"engine: {{model: '{tiny}', device: cpu}}\ninbox: {{settle_s: 0}}\n"
@@ -72,7 +72,7 @@ def test_without_the_package_nothing_is_begun(tmp_path: Path, tiny: Path) -> Non
         done = thoth_watch(tmp_path, command, site=tmp_path / "site")
 
         assert done.returncode == errors.EXIT_CONFIG, command
-        said = done.stderr + done.stdout
-        assert "pip install 'thoth-watch[diarize]'" in said
-        assert "pyannote.audio" in said
+        output = done.stderr + done.stdout
+        assert "pip install 'thoth-watch[diarize]'" in output
+        assert "pyannote.audio" in output
         assert {path.name for path in (tmp_path / "inbox").iterdir()} == {"talk.wav"}

@@ -28,14 +28,14 @@ def test_a_csv_file_has_every_run_and_every_column(run, filled_ledger: Path, tmp
     assert (done.returncode, done.stdout) == (0, "wrote 30 runs to runs.csv\n")
     with (tmp_path / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    told = json.loads(run("runs", "--json", "-n", "30").stdout)
-    assert [row["id"] for row in rows] == [str(row["id"]) for row in told]
-    assert [row["started_at"] for row in rows] == [row["started_at"] for row in told]
-    assert [json.loads(row["versions"]) for row in rows] == [row["versions"] for row in told]
-    assert rows[0].keys() == told[0].keys()
+    listed = json.loads(run("runs", "--json", "-n", "30").stdout)
+    assert [row["id"] for row in rows] == [str(row["id"]) for row in listed]
+    assert [row["started_at"] for row in rows] == [row["started_at"] for row in listed]
+    assert [json.loads(row["versions"]) for row in rows] == [row["versions"] for row in listed]
+    assert rows[0].keys() == listed[0].keys()
 
 
-def test_a_parquet_file_has_types(run, filled_ledger: Path, tmp_path: Path):
+def test_a_parquet_file_has_typed_columns(run, filled_ledger: Path, tmp_path: Path):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert run("runs", "--export", "runs.parquet", "-n", "7").returncode == 0
 
@@ -47,31 +47,33 @@ def test_a_parquet_file_has_types(run, filled_ledger: Path, tmp_path: Path):
     assert table.column("started_at")[0].as_py().utcoffset() == timedelta(0)
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_no_runs_are_a_file_with_columns(run, filled_ledger: Path, tmp_path: Path, ending: str):
-    if ending == "parquet":
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_without_runs_the_file_has_only_column_names(
+    run, filled_ledger: Path, tmp_path: Path, suffix: str
+):
+    if suffix == "parquet":
         pytest.importorskip("pyarrow")
-    done = run("runs", "--since", "2099-01-01", "--export", f"none.{ending}")
+    done = run("runs", "--since", "2099-01-01", "--export", f"none.{suffix}")
 
-    assert done.stdout == f"wrote 0 runs to none.{ending}\n"
-    assert b"started_at" in (tmp_path / f"none.{ending}").read_bytes()
+    assert done.stdout == f"wrote 0 runs to none.{suffix}\n"
+    assert b"started_at" in (tmp_path / f"none.{suffix}").read_bytes()
 
 
-def test_a_file_that_is_there_is_left_alone_and_another_ending_is_refused(
+def test_an_existing_file_is_kept_and_an_unknown_file_type_is_rejected(
     run, filled_ledger: Path, tmp_path: Path
 ):
     (tmp_path / "mine.csv").write_text("mine")
     done = run("runs", "--export", "mine.csv")
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "mine.csv: is there already and was left alone" in done.stderr
+    assert "mine.csv: already exists and was not changed" in done.stderr
     assert (tmp_path / "mine.csv").read_text() == "mine"
 
     done = run("runs", "--export", "runs.xls")
     assert done.returncode == errors.EXIT_USAGE
-    assert "end it in .csv or .parquet" in done.stderr
+    assert "must end in .csv or .parquet" in done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(filled_ledger: Path):
+def test_without_the_extra_the_error_names_it(filled_ledger: Path):
     code = (
         "import sys; sys.modules['pyarrow'] = None\nfrom thoth_watch.__main__ import main; main()"
     )

@@ -1,4 +1,4 @@
-"""`init`, `model` and `check`: from nothing to a service that could start."""
+"""`init`, `model` and `check`: from an empty folder to a service that could start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def test_init_writes_a_configuration_that_is_right_and_makes_the_inbox(run, tmp_path: Path):
+def test_init_writes_a_valid_configuration_and_creates_the_inbox(run, tmp_path: Path):
     done = run("init", "--yes", "--inbox", "./a: b", "--language", "no", "--formats", "srt, txt")
 
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def test_init_writes_a_configuration_that_is_right_and_makes_the_inbox(run, tmp_
     assert settings.engine.language == "no"
     assert settings.file_options.formats == ("srt", "txt")
     assert settings.engine.model in {model.name for model in MODELS}
-    assert f"{settings.engine.model} (" in done.stderr, "says what is proposed"
+    assert f"{settings.engine.model} (" in done.stderr, "prints the proposed model"
     assert "MB to download" in done.stderr
     assert "next: thoth-watch check" in done.stdout
     values = yaml.safe_load((tmp_path / "config.yaml").read_text())
@@ -44,27 +44,30 @@ def test_init_writes_a_configuration_that_is_right_and_makes_the_inbox(run, tmp_
     for section in values.values():
         for key in section:
             line = next(line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
-            assert "  # " in line, f"{key} is explained"
+            assert "  # " in line, f"{key} has a comment"
 
 
-def test_init_asks_for_what_it_is_not_told(run, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("here\ntiny\n"))
+def test_init_prompts_for_missing_options(run, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("recordings\ntiny\n"))
 
     assert run("init").returncode == 0
     settings = load(tmp_path / "config.yaml", {}, {})
-    assert (settings.inboxes[0].path, settings.engine.model) == (tmp_path / "here", "tiny")
+    assert (settings.inboxes[0].path, settings.engine.model) == (
+        tmp_path / "recordings",
+        "tiny",
+    )
 
 
-def test_init_replaces_nothing_and_leaves_nothing_wrong_behind(run, tmp_path: Path):
+def test_init_replaces_no_file_and_removes_an_invalid_one(run, tmp_path: Path):
     (tmp_path / "config.yaml").write_text("mine")
     done = run("init", "--yes")
     assert done.returncode == errors.EXIT_CONFIG
     assert "--output" in done.stderr
     assert (tmp_path / "config.yaml").read_text() == "mine"
 
-    wrong = run("init", "--yes", "--formats", "doc", "--output", "new.yaml")
-    assert wrong.returncode == errors.EXIT_CONFIG
-    assert "allowed: txt" in wrong.stderr
+    invalid = run("init", "--yes", "--formats", "doc", "--output", "new.yaml")
+    assert invalid.returncode == errors.EXIT_CONFIG
+    assert "allowed: txt" in invalid.stderr
     assert not (tmp_path / "new.yaml").exists()
 
 
@@ -79,18 +82,18 @@ def test_init_replaces_nothing_and_leaves_nothing_wrong_behind(run, tmp_path: Pa
         (0, 2, 4, "tiny"),
     ],
 )
-def test_a_model_is_proposed_that_the_machine_can_carry(gpu, memory, cores, name):
+def test_the_proposed_model_suits_the_machine(gpu, memory, cores, name):
     assert recommend_model(Machine(gpu, memory, cores)).name == name
 
 
-def test_a_misspelt_model_has_a_neighbour():
+def test_a_similar_name_is_suggested_for_a_misspelled_model():
     assert suggest_name("openai/whisper-smal") == "openai/whisper-small"
     assert suggest_name("trubo") == "turbo"
     assert suggest_name("openai/whisper-small") is None
-    assert suggest_name("somebody/whisper-norwegian") is None
+    assert suggest_name("someone/whisper-norwegian") is None
 
 
-def test_models_are_listed_with_what_they_cost(run, tmp_path: Path):
+def test_models_are_listed_with_their_size_and_memory(run, tmp_path: Path):
     cache = tmp_path / "cache"
     weights = cache / "models--openai--whisper-tiny/snapshots/1/model.safetensors"
     weights.parent.mkdir(parents=True)
@@ -107,7 +110,7 @@ def test_models_are_listed_with_what_they_cost(run, tmp_path: Path):
     assert str(cache) in text
 
 
-def test_a_model_that_cannot_be_fetched_is_named_with_its_neighbour(run):
+def test_a_failed_download_suggests_a_similar_name(run):
     done = run("model", "pull", "openai/whisper-smal")
 
     assert done.returncode == errors.EXIT_UNAVAILABLE
@@ -123,20 +126,20 @@ def test_a_model_is_checked_by_loading_it(run, tiny: Path):
     assert (facts["device"], facts["model"]) == ("cpu", str(tiny))
     assert facts["revision"].startswith("sha256:")
     assert facts["revision"].endswith(facts["weights_sha256"])
-    said = run("model", "check", "--model", str(tiny)).stdout
-    assert "loads in" in said
-    assert f"engine.weights_sha256: {facts['weights_sha256']}" in said
+    text = run("model", "check", "--model", str(tiny)).stdout
+    assert "loaded in" in text
+    assert f"engine.weights_sha256: {facts['weights_sha256']}" in text
     assert run("model", "check", "--model", "./nothing").returncode == errors.EXIT_UNAVAILABLE
 
 
-def test_check_finds_nothing_wrong_with_a_good_place(run, tmp_path: Path, tiny: Path):
+def test_check_finds_no_problem_in_a_good_setup(run, tmp_path: Path, tiny: Path):
     run("init", "--yes", "--model", str(tiny))
     done = run("check", "--json", THOTH_WATCH_ENGINE_DEVICE="cpu")
 
     assert done.returncode == 0, done.stdout
     checks = {check["what"]: check for check in json.loads(done.stdout)["checks"]}
     assert {check["level"] for check in checks.values()} == {"ok"}, checks
-    looked_at = {
+    expected = {
         "versions",
         "ledger",
         "formats",
@@ -144,32 +147,32 @@ def test_check_finds_nothing_wrong_with_a_good_place(run, tmp_path: Path, tiny: 
         "room for ledger",
         f"inbox {tmp_path / 'inbox'}",
     }
-    assert looked_at <= set(checks)
+    assert expected <= set(checks)
     assert "torch" in checks["versions"]["said"]
     assert "cpu" in checks["engine"]["said"]
 
 
-@pytest.mark.parametrize("memory", [False, True])
-def test_check_says_how_finished_recordings_are_moved(run, tmp_path: Path, memory: bool):
-    folder = Path("/dev/shm") if memory else tmp_path
-    if memory and (not folder.is_dir() or folder.stat().st_dev == tmp_path.stat().st_dev):
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_check_shows_how_finished_recordings_are_moved(run, tmp_path: Path, in_memory: bool):
+    folder = Path("/dev/shm") if in_memory else tmp_path
+    if in_memory and (not folder.is_dir() or folder.stat().st_dev == tmp_path.stat().st_dev):
         pytest.skip("needs two file systems")
     (tmp_path / "inbox").mkdir()
     (tmp_path / "config.yaml").write_text(f"inbox: {{path: ./inbox, after: {folder}/thoth/old}}\n")
     done = run("check", "--no-engine")
 
-    how = "another file system: they are copied" if memory else "renamed"
-    assert f"finished recordings go to {folder}/thoth/old: {how}" in done.stdout
+    method = "another file system: they are copied" if in_memory else "renamed"
+    assert f"finished recordings go to {folder}/thoth/old: {method}" in done.stdout
     assert not (folder / "thoth").exists()
 
 
-def test_check_names_a_cure_for_each_thing_it_finds(run, tmp_path: Path):
+def test_check_suggests_a_fix_for_each_problem(run, tmp_path: Path):
     run("init", "--yes")
     (tmp_path / "inbox").rmdir()
     done = run("check", "--no-engine")
 
     assert done.returncode == errors.EXIT_RETRY_LATER
     lines = done.stdout.splitlines()
-    at = next(n for n, line in enumerate(lines) if line.startswith("fail"))
-    assert f"-> mkdir -p {tmp_path / 'inbox'}" in lines[at + 1]
+    number = next(n for n, line in enumerate(lines) if line.startswith("fail"))
+    assert f"-> mkdir -p {tmp_path / 'inbox'}" in lines[number + 1]
     assert os.linesep.join(lines).count("->") == 1

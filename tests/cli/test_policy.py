@@ -1,4 +1,4 @@
-"""What people ask of one configuration: several inboxes, each with rules, places and names of its own."""
+"""One configuration with several inboxes, each with its own rules, folders and names."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from tests.reliability.workspace import Workspace, write_recording
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    made = Workspace(tmp_path)
+    workspace = Workspace(tmp_path)
     document = {
         "inboxes": [
             {"path": "calls", "settle_s": 0.1, "after": "archive"},
             {"path": "uploads", "settle_s": 0.1, "sentinel": ".ready"},
         ],
-        "engine": {"vad": "off"},  # what is dropped here is noise
-        "ledger": {"url": f"sqlite:///{made.database}"},
+        "engine": {"vad": "off"},  # the test recordings are noise
+        "ledger": {"url": f"sqlite:///{workspace.database}"},
         "rules": [
             {"match": "fr/**", "language": "fr", "name": "{stem}.{language}.{format}"},
             {"match": "*.wav", "formats": ["srt"], "output_dir": "texts"},
         ],
         "transcript": {"formats": ["txt"]},
     }
-    made.config.write_text(json.dumps(document))
-    return made
+    workspace.config.write_text(json.dumps(document))
+    return workspace
 
 
 def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_each_recording_is_treated_as_its_inbox_and_its_rules_say(workspace: Workspace):
+def test_each_recording_follows_its_inbox_and_its_rules(workspace: Workspace):
     for number, name in enumerate(
         ("calls/a.wav", "calls/fr/b.wav", "uploads/c.wav", "uploads/fr/d.wav", "uploads/late.wav")
     ):
@@ -50,9 +50,9 @@ def test_each_recording_is_treated_as_its_inbox_and_its_rules_say(workspace: Wor
     assert files(workspace.folder / "uploads") == {
         *("c.wav", "c.wav.ready", "fr/d.wav", "fr/d.ready", "fr/d.en.txt", "late.wav"),
     }
-    (waits,) = workspace.query("SELECT path, state, reason FROM failures")
-    assert waits[:2] == (str(workspace.folder / "uploads/late.wav"), "SEEN")
-    assert ".ready" in waits[2]
+    (waiting,) = workspace.query("SELECT path, state, reason FROM failures")
+    assert waiting[:2] == (str(workspace.folder / "uploads/late.wav"), "SEEN")
+    assert ".ready" in waiting[2]
 
     (workspace.folder / "uploads/late.ready").touch()
     assert workspace.run("once") == 0, workspace.log()

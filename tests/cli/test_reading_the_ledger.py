@@ -1,4 +1,4 @@
-"""`status`, `runs`, `files` and `tail` over a ledger with a past."""
+"""`status`, `runs`, `files` and `tail` with a ledger that has a history."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from thoth_watch.domain import errors
 
 @pytest.fixture
 def filled_ledger(tmp_path: Path) -> Path:
-    """A place with 30 runs, of which two left a file behind, and six files that wait."""
+    """Return a ledger with 30 runs, two of them with an unfinished file, and six waiting files."""
     (tmp_path / "inbox").mkdir()
     (tmp_path / "config.yaml").write_text("inbox: {path: ./inbox}\n")
     return fill_ledger(tmp_path / "thoth-watch.db", n_runs=30)
 
 
-def test_status_says_what_waits_and_how_long_that_may_take(run, filled_ledger: Path):
+def test_status_shows_the_backlog_and_an_estimate(run, filled_ledger: Path):
     document = json.loads(run("status", "--json").stdout)
 
     assert document["counts"]["READY"] == 6
-    assert document["backlog"]["files"] == 7, "six that wait and one to be tried again"
+    assert document["backlog"]["files"] == 7, "six waiting files and one to be retried"
     assert document["backlog"]["files_of_unknown_length"] == 1
     speed = document["backlog"]["realtime_factor"]
     assert document["backlog"]["finish_s"] == pytest.approx(document["backlog"]["audio_s"] / speed)
@@ -47,17 +47,15 @@ def test_status_says_what_waits_and_how_long_that_may_take(run, filled_ledger: P
     assert "thoth-watch retry --all" in text
 
 
-def test_status_promises_no_time_for_files_of_unknown_length(run, filled_ledger: Path):
+def test_status_has_no_estimate_for_files_of_unknown_length(run, filled_ledger: Path):
     with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         ledger.execute("UPDATE files SET duration_s = NULL WHERE state IN ('READY', 'RETRY')")
 
     assert json.loads(run("status", "--json").stdout)["backlog"]["finish_s"] is None
-    assert re.search(
-        r"^backlog: +7 files of a length not known yet$", run("status").stdout, re.MULTILINE
-    )
+    assert re.search(r"^backlog: +7 files of unknown length$", run("status").stdout, re.MULTILINE)
 
 
-def test_status_shows_a_run_that_goes_on(run, filled_ledger: Path):
+def test_status_shows_a_run_in_progress(run, filled_ledger: Path):
     with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         ledger.execute("UPDATE runs SET status = 'RUNNING', finished_at = NULL WHERE id = 30")
 
@@ -65,17 +63,17 @@ def test_status_shows_a_run_that_goes_on(run, filled_ledger: Path):
     assert [row["id"] for row in json.loads(run("status", "--json").stdout)["running"]] == [30]
 
 
-def test_an_empty_ledger_has_a_status_too(run, tmp_path: Path):
+def test_commands_work_with_an_empty_ledger(run, tmp_path: Path):
     (tmp_path / "config.yaml").write_text("inbox: {path: .}\n")
     fill_ledger(tmp_path / "thoth-watch.db", n_runs=0)
 
-    assert "nothing waits" in run("status").stdout
+    assert re.search(r"^backlog: +empty$", run("status").stdout, re.MULTILINE)
     assert run("runs").stdout == "no runs yet\n"
     assert run("files").stdout == "no files\n"
     assert run("tail").stdout == ""
 
 
-def test_files_can_be_asked_for_by_state_reason_folder_and_age(run, filled_ledger: Path):
+def test_files_can_be_filtered_by_state_reason_folder_and_age(run, filled_ledger: Path):
     def paths(*options: str) -> list[str]:
         return [
             Path(row["path"]).name for row in json.loads(run("files", "--json", *options).stdout)
@@ -85,10 +83,10 @@ def test_files_can_be_asked_for_by_state_reason_folder_and_age(run, filled_ledge
     assert paths("--reason", "DISK IS") == ["talk 13-0.wav"]
     assert len(paths("--match", "new/*")) == 6
     assert len(paths("--state", "DONE", "--limit", "5")) == 5
-    everything = len(paths())
+    n_files = len(paths())
     middle = "2026-11-23T09:00+00:00"
-    assert 0 < len(paths("--since", middle)) < everything
-    assert len(paths("--since", middle)) + len(paths("--before", middle)) == everything
+    assert 0 < len(paths("--since", middle)) < n_files
+    assert len(paths("--since", middle)) + len(paths("--before", middle)) == n_files
 
 
 @pytest.mark.parametrize(
@@ -104,8 +102,8 @@ def test_files_can_be_counted(run, filled_ledger: Path, by: str, first: dict[str
 
     assert groups[0] | first == groups[0]
     assert sum(group["files"] for group in groups) == 126
-    head, line, *_ = run("files", "--by", by).stdout.splitlines()
-    assert head.split()[-1] == by
+    header, line, *_ = run("files", "--by", by).stdout.splitlines()
+    assert header.split()[-1] == by
     assert line.split()[0] == str(first["files"])
 
 
@@ -125,10 +123,10 @@ def test_files_are_counted_by_age(run, filled_ledger: Path):
     }
 
 
-def test_a_run_is_shown_with_what_was_asked_and_got(run, filled_ledger: Path):
+def test_a_run_is_shown_with_requested_and_used_settings(run, filled_ledger: Path):
     text = run("runs", "show", "17").stdout
 
-    assert re.search(r"^engine: +standard \(asked: batch\)$", text, re.MULTILINE)
+    assert re.search(r"^engine: +standard \(requested: batch\)$", text, re.MULTILINE)
     assert re.search(r"^generate +\d+\.\d\d$", text, re.MULTILINE)
     assert "standard on cpu in float32 instead of batch on cuda in auto" in text
     assert "/srv/in/2026-11/talk 17-0.wav" in text
@@ -139,26 +137,26 @@ def test_a_run_is_shown_with_what_was_asked_and_got(run, filled_ledger: Path):
     assert "thoth-watch runs" in missing.stderr
 
 
-def test_a_run_says_what_told_its_speakers_apart(run, filled_ledger: Path):
+def test_a_run_shows_its_diarization_pipeline(run, filled_ledger: Path):
     with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         ledger.execute(
             """UPDATE runs SET versions = '{"diarization": "a/pipeline@1"}' WHERE id = 5"""
         )
 
-    assert "speakers by:  a/pipeline@1\n" in run("runs", "show", "5").stdout
-    assert "speakers by" not in run("runs", "show", "6").stdout
+    assert "diarization:  a/pipeline@1\n" in run("runs", "show", "5").stdout
+    assert "diarization" not in run("runs", "show", "6").stdout
 
 
-def test_runs_can_be_limited_in_number_and_time(run, filled_ledger: Path):
+def test_runs_can_be_limited_by_number_and_time(run, filled_ledger: Path):
     assert [row["id"] for row in json.loads(run("runs", "-n", "2", "--json").stdout)] == [30, 29]
     since = run("runs", "--since", "2026-11-23T11:00+00:00", "--json")
     assert [row["id"] for row in json.loads(since.stdout)] == [30, 29, 28, 27, 26, 25]
-    wrong = run("runs", "--since", "yesterday")
-    assert wrong.returncode == errors.EXIT_USAGE
-    assert "7d" in wrong.stderr
+    invalid = run("runs", "--since", "yesterday")
+    assert invalid.returncode == errors.EXIT_USAGE
+    assert "7d" in invalid.stderr
 
 
-def test_tail_tells_what_happened_in_order(run, filled_ledger: Path):
+def test_tail_prints_events_in_order(run, filled_ledger: Path):
     with closing(sqlite3.connect(filled_ledger)) as ledger, ledger:
         for number, (before, after) in enumerate([("SEEN", "READY"), ("READY", "CLAIMED")]):
             ledger.execute(
@@ -168,15 +166,15 @@ def test_tail_tells_what_happened_in_order(run, filled_ledger: Path):
 
     events = [json.loads(line) for line in run("tail", "--json", "-n", "9").stdout.splitlines()]
 
-    told = [event.get("run_id", event.get("after")) for event in events]
-    assert told[-2:] == ["READY", "CLAIMED"]
-    assert 30 in told
+    subjects = [event.get("run_id", event.get("after")) for event in events]
+    assert subjects[-2:] == ["READY", "CLAIMED"]
+    assert 30 in subjects
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
     last = run("tail", "-n", "1").stdout
     assert re.search(r"CLAIMED +/srv/in/2026-11/talk 30-0.wav +because$", last)
 
 
-def test_tail_follows_what_comes(filled_ledger: Path):
+def test_tail_follows_new_events(filled_ledger: Path):
     command = [sys.executable, "-m", "thoth_watch", "tail", "-f", "--json", "-n", "1"]
     with subprocess.Popen(
         command, cwd=filled_ledger.parent, stdout=subprocess.PIPE, text=True
@@ -194,29 +192,29 @@ def test_tail_follows_what_comes(filled_ledger: Path):
             process.kill()
 
 
-def test_a_pipe_gets_one_plain_line_a_row_and_a_terminal_gets_colours(run, filled_ledger: Path):
+def test_a_pipe_gets_one_plain_line_per_row_and_a_terminal_gets_colors(run, filled_ledger: Path):
     plain = run("files", "--state", "failed").stdout
     assert "\x1b" not in plain
-    assert len(plain.splitlines()) == 2, "a head, and one line however long the reason"
+    assert len(plain.splitlines()) == 2, "a header, and one line even for a long reason"
 
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "thoth_watch", "files", "--state", "failed"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60"}
     environment.pop("NO_COLOR", None)
-    subprocess.run(command, cwd=filled_ledger.parent, stdout=theirs, env=environment, check=True)
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
+    subprocess.run(command, cwd=filled_ledger.parent, stdout=terminal, env=environment, check=True)
+    os.close(terminal)
+    shown = os.read(controller, 100_000).decode()
     assert "\x1b[31mFAILED" in shown
     assert len(shown.splitlines()) > 2, "long text is folded, not cut"
 
 
 def add_results(filled_ledger: Path) -> None:
-    """Two recordings of the past get transcripts: a good one of one model, a doubtful one of another."""
+    """Add results to two DONE recordings: a good one of one model, a suspect one of another model."""
     with closing(sqlite3.connect(filled_ledger)) as connection, connection:
-        names = connection.execute("SELECT id FROM files WHERE state = 'DONE' LIMIT 2").fetchall()
+        ids = connection.execute("SELECT id FROM files WHERE state = 'DONE' LIMIT 2").fetchall()
         for (file_id,), model, verdict, reasons in (
-            (names[0], "tiny", "ok", []),
-            (names[1], "base", "suspect", ["5.0 s of speech and no words"]),
+            (ids[0], "tiny", "ok", []),
+            (ids[1], "base", "suspect", ["5.0 s of speech and no words"]),
         ):
             connection.execute(
                 "UPDATE files SET sha256 = ?, fingerprint = 'f' WHERE id = ?", (model, file_id)
@@ -233,7 +231,7 @@ def add_results(filled_ledger: Path) -> None:
             )
 
 
-def test_files_in_doubt_are_listed_with_why(run, filled_ledger: Path):
+def test_suspect_files_are_listed_with_reasons(run, filled_ledger: Path):
     add_results(filled_ledger)
 
     (row,) = json.loads(run("files", "--suspect", "--json").stdout)
@@ -242,22 +240,24 @@ def test_files_in_doubt_are_listed_with_why(run, filled_ledger: Path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("model", "count"),
     [("tiny", 1), ("tiny@sha256:t", 1), ("tiny@sha256:x", 0), ("tin", 0), ("base", 1)],
 )
-def test_files_can_be_asked_for_by_the_model_that_made_them(run, filled_ledger: Path, asked, found):
+def test_files_can_be_filtered_by_the_model_that_transcribed_them(
+    run, filled_ledger: Path, model, count
+):
     add_results(filled_ledger)
 
-    rows = json.loads(run("files", "--made-by", asked, "--json").stdout)
+    rows = json.loads(run("files", "--made-by", model, "--json").stdout)
 
-    assert [row["model"] for row in rows] == [asked.partition("@")[0]] * found
+    assert [row["model"] for row in rows] == [model.partition("@")[0]] * count
 
 
-def test_what_a_model_made_can_be_made_anew(run, filled_ledger: Path):
+def test_files_of_a_model_can_be_transcribed_again(run, filled_ledger: Path):
     add_results(filled_ledger)
 
-    assert run("retry", "--made-by", "tiny").stdout == "1 file will be tried again\n"
-    assert run("retry", "--made-by", "tiny").stdout == "0 files will be tried again\n"
+    assert run("retry", "--made-by", "tiny").stdout == "1 file will be retried\n"
+    assert run("retry", "--made-by", "tiny").stdout == "0 files will be retried\n"
     (row,) = json.loads(run("files", "--made-by", "tiny", "--json").stdout)
     assert (row["state"], row["attempts"]) == ("READY", 0)
     assert run("retry").returncode == errors.EXIT_USAGE

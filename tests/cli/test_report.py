@@ -1,4 +1,4 @@
-"""`report`."""
+"""`report`: the page is written, opened in a browser, or an error names the cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def filled_ledger(tmp_path: Path) -> Path:
     return fill_ledger(tmp_path / "thoth-watch.db", n_runs=20)
 
 
-def test_a_page_is_written_where_it_is_wanted(run, filled_ledger: Path, tmp_path: Path):
+def test_the_page_is_written_to_the_given_path(run, filled_ledger: Path, tmp_path: Path):
     done = run("report")
     assert (done.returncode, done.stdout) == (0, "wrote thoth-watch-report.html\n")
     page = (tmp_path / "thoth-watch-report.html").read_text()
@@ -30,14 +30,14 @@ def test_a_page_is_written_where_it_is_wanted(run, filled_ledger: Path, tmp_path
     assert "6 runs" in (tmp_path / "all.html").read_text()
 
 
-def test_a_page_that_cannot_be_written_is_named(run, filled_ledger: Path):
-    done = run("report", "-o", "nowhere/page.html")
+def test_the_error_names_a_path_that_cannot_be_written(run, filled_ledger: Path):
+    done = run("report", "-o", "missing/page.html")
 
     assert done.returncode == errors.EXIT_RETRY_LATER
-    assert "nowhere/page.html" in done.stderr
+    assert "missing/page.html" in done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(filled_ledger: Path):
+def test_without_the_extra_the_error_names_it(filled_ledger: Path):
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from thoth_watch.__main__ import main; main()"

@@ -1,4 +1,4 @@
-"""`service install` and `service uninstall`."""
+"""`service install` and `service uninstall` with a scratch root folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = Path("etc/systemd/system")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    folder = tmp_path / "a place"
+    folder = tmp_path / "a folder"
     (folder / "in box").mkdir(parents=True)
     path = folder / "config.yaml"
     path.write_text(
@@ -29,20 +29,20 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines()
 
 
-def test_units_for_a_package_have_the_packages_paths(run, tmp_path: Path):
+def test_units_for_a_package_have_the_paths_of_the_package(run, tmp_path: Path):
     done = run("service", "install", "--system", "--destdir", "root", "--program", "/usr/bin/tw")
 
     assert done.returncode == 0, done.stderr
     unit = lines_of(tmp_path / "root" / UNITS / "thoth-watch.service")
     assert "ExecStart=/usr/bin/tw run -c /etc/thoth-watch/config.yaml" in unit
-    for said in re.findall(r"^wrote (.*)$", done.stdout, re.MULTILINE):
-        assert Path(said).is_file()
-        assert Path(said).is_relative_to(tmp_path / "root")
+    for written in re.findall(r"^wrote (.*)$", done.stdout, re.MULTILINE):
+        assert Path(written).is_file()
+        assert Path(written).is_relative_to(tmp_path / "root")
     if shutil.which("systemd-analyze"):
-        assert "systemd has verified them" in done.stdout
+        assert "verified by systemd" in done.stdout
 
 
-def test_what_the_configuration_names_is_opened_to_the_service(run, tmp_path: Path, config: Path):
+def test_the_service_may_write_to_the_configured_folders(run, tmp_path: Path, config: Path):
     done = run("service", "install", "--system", "--destdir", "root", "-c", str(config), "--gpu")
 
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_what_the_configuration_names_is_opened_to_the_service(run, tmp_path: Pa
 
 
 @pytest.mark.parametrize("scope", ["--user", "--system"])
-def test_a_configuration_with_hooks_gets_a_unit_that_tells_them(
+def test_a_configuration_with_hooks_gets_a_hooks_unit(
     run, tmp_path: Path, config: Path, scope: str
 ):
     plain = run("service", "install", scope, "--destdir", "plain", "-c", str(config))
@@ -77,7 +77,7 @@ def test_a_configuration_with_hooks_gets_a_unit_that_tells_them(
     assert not list((tmp_path / "root").rglob("*hooks*"))
 
 
-def test_an_instance_has_a_daemon_of_its_own(run, tmp_path: Path, config: Path):
+def test_an_instance_has_its_own_daemon(run, tmp_path: Path, config: Path):
     options = ("--destdir", "root", "-c", str(config), "--instance", "talks", "--downloads")
     done = run("service", "install", "--system", *options)
 
@@ -92,32 +92,32 @@ def test_uninstall_takes_back_all_that_install_wrote_and_nothing_else(
     run, tmp_path: Path, config: Path
 ):
     run("service", "install", "--system", "--destdir", "root", "-c", str(config), "--gpu")
-    theirs = tmp_path / "root" / UNITS / "thoth-watch.service.d/mine.conf"
-    theirs.write_text("[Service]\nNice=19\n")
+    foreign = tmp_path / "root" / UNITS / "thoth-watch.service.d/mine.conf"
+    foreign.write_text("[Service]\nNice=19\n")
 
     done = run("service", "uninstall", "--system", "--destdir", "root")
 
     assert done.returncode == 0, done.stderr
-    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file()] == [theirs]
+    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file()] == [foreign]
     assert config.exists()
-    again = run("service", "uninstall", "--system", "--destdir", "root")
-    assert "nothing of" in again.stdout
+    second = run("service", "uninstall", "--system", "--destdir", "root")
+    assert "nothing written by" in second.stdout
 
 
-def test_a_unit_of_somebody_else_is_left_alone(run, tmp_path: Path):
-    theirs = tmp_path / "root" / UNITS / "thoth-watch.service"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_text("[Service]\nExecStart=/bin/true\n")
+def test_a_unit_that_install_did_not_write_is_kept(run, tmp_path: Path):
+    foreign = tmp_path / "root" / UNITS / "thoth-watch.service"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("[Service]\nExecStart=/bin/true\n")
 
     done = run("service", "install", "--system", "--destdir", "root")
 
     assert done.returncode == errors.EXIT_CONFIG
-    assert str(theirs) in done.stderr
+    assert str(foreign) in done.stderr
     assert "move it aside" in done.stderr
-    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file()] == [theirs]
+    assert [path for path in (tmp_path / "root").rglob("*") if path.is_file()] == [foreign]
 
 
-def test_a_person_without_root_gets_units_of_their_own(run, tmp_path: Path, config: Path):
+def test_a_user_without_root_gets_user_units(run, tmp_path: Path, config: Path):
     home = str(tmp_path / "settings")
     done = run("service", "install", "--user", "-c", str(config), XDG_CONFIG_HOME=home)
 
@@ -129,7 +129,7 @@ def test_a_person_without_root_gets_units_of_their_own(run, tmp_path: Path, conf
     assert not any(path.is_file() for path in Path(home).rglob("*"))
 
 
-def test_it_says_what_is_missing(run, tmp_path: Path):
+def test_errors_name_the_missing_option_or_file(run, tmp_path: Path):
     assert "--user" in run("service", "install").stderr
     done = run("service", "install", "--user", XDG_CONFIG_HOME=str(tmp_path))
     assert done.returncode == errors.EXIT_CONFIG

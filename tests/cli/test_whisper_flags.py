@@ -1,4 +1,4 @@
-"""A whisper user's command line, with nothing but the program's name changed."""
+"""Command lines of openai/whisper with only the program's name changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def whisper(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_twelve_common_flags_give_files_of_the_same_names_and_formats(tmp_path: Path, tiny: Path):
+def test_twelve_common_flags_produce_files_with_the_same_names_and_formats(
+    tmp_path: Path, tiny: Path
+):
     for number, name in enumerate(("talk.wav", "two words.mp3")):
         write_recording(tmp_path / name.replace(" ", "-"), seed=number)
     line = (
@@ -45,15 +47,15 @@ def test_twelve_common_flags_give_files_of_the_same_names_and_formats(tmp_path: 
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"{stem}.{f}" for stem in ("talk", "two-words") for f in FORMATS}
-    said = json.loads((tmp_path / "out/talk.json").read_text())
-    assert {"text", "segments", "language"} <= set(said)
+    transcript = json.loads((tmp_path / "out/talk.json").read_text())
+    assert {"text", "segments", "language"} <= set(transcript)
     assert (tmp_path / "out/talk.vtt").read_text().startswith("WEBVTT\n")
     assert (tmp_path / "out/talk.tsv").read_text().startswith("start\tend\ttext\n")
-    assert "not used" not in done.stderr
-    assert any(segment.get("words") for segment in said["segments"])
+    assert "no effect" not in done.stderr
+    assert any(segment.get("words") for segment in transcript["segments"])
 
 
-def test_hyphens_do_as_well(tmp_path: Path, tiny: Path):
+def test_flags_can_be_spelled_with_hyphens(tmp_path: Path, tiny: Path):
     write_recording(tmp_path / "talk.wav", seed=1)
     line = (
         f"talk.wav --model {tiny} --output-dir out --output-format srt --compute-type int8_float32"
@@ -65,17 +67,17 @@ def test_hyphens_do_as_well(tmp_path: Path, tiny: Path):
 
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.srt"]
-    assert "--num_workers: not used here" in done.stderr
+    assert "--num_workers: no effect here" in done.stderr
 
 
-def test_what_nobody_in_the_family_has_is_wrong_usage(tmp_path: Path):
+def test_an_unknown_flag_is_a_usage_error(tmp_path: Path):
     done = whisper(tmp_path, "talk.wav --no_such_flag 1")
     assert done.returncode == errors.EXIT_USAGE
     assert "--no_such_flag" in done.stderr
 
 
-def test_a_file_that_fails_is_no_success(tmp_path: Path, tiny: Path):
-    (tmp_path / "bad.wav").write_bytes(b"no sound")
+def test_a_failed_file_sets_the_exit_code(tmp_path: Path, tiny: Path):
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
     done = whisper(tmp_path, f"bad.wav --model {tiny} --device cpu --fp16 False")
     assert done.returncode == errors.EXIT_SOME_FAILED
     assert "bad.wav" in done.stderr

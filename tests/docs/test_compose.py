@@ -1,4 +1,4 @@
-"""compose.yaml names only what there is."""
+"""compose.yaml uses only commands, keys, services and extras that exist."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def services() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
 
-def test_dispatcher_and_workers_have_one_configuration_that_is_right(
+def test_dispatcher_and_workers_share_a_valid_configuration(
     services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())  # in the image they are
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())  # the image has the extras
     environment = services["dispatcher"]["environment"]
     assert services["worker"]["environment"] == environment
     assert set(environment) <= set(environment_names())
@@ -37,7 +37,7 @@ def test_dispatcher_and_workers_have_one_configuration_that_is_right(
     assert {host[1], broker[1]} < set(services)
 
 
-def test_its_commands_and_extras_are_ours(services: dict[str, Any]) -> None:
+def test_its_commands_and_extras_exist(services: dict[str, Any]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]

@@ -1,4 +1,4 @@
-"""The reference says what the code does: every command, key, exit code, table and column."""
+"""The reference matches the code: every command, key, exit code, table and column."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def reference() -> ModuleType:
     return module
 
 
-def test_the_pages_are_those_that_the_code_gives(reference: ModuleType):
+def test_the_pages_are_up_to_date(reference: ModuleType):
     for name, content in reference.pages().items():
         written = (DOCS / "reference" / name).read_text()
-        assert written == content, f"docs/reference/{name} is old: make reference"
+        assert written == content, f"docs/reference/{name} is out of date; run `make reference`"
 
 
-def test_every_command_and_option_is_in_it(reference: ModuleType):
+def test_every_command_and_option_is_in_the_reference(reference: ModuleType):
     page = (DOCS / "reference/commands.md").read_text()
     for name, command, ctx in reference.commands():
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
@@ -44,22 +44,24 @@ def test_every_command_and_option_is_in_it(reference: ModuleType):
                 assert any(flag in section for flag in option.opts), f"{name} {option.opts}"
 
 
-def test_every_key_and_its_environment_name_is_in_it():
+def test_every_key_and_its_environment_variable_is_in_the_reference():
     page = (DOCS / "reference/configuration.md").read_text()
     for name, key in environment_names().items():
         assert f"`{name}`" in page
         assert f"`{key.partition('.')[2]}`" in page or f"## {key}" in page
 
 
-def test_every_exit_code_is_in_it():
+def test_every_exit_code_is_in_the_reference():
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     page = (DOCS / "reference/exit-codes.md").read_text()
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == codes
 
 
-def test_every_table_and_column_has_a_sentence_and_every_sentence_a_column(reference: ModuleType):
-    said = tomllib.loads((DOCS / "columns.toml").read_text())
-    assert {table: set(names) - {""} for table, names in said.items()} == {
+def test_every_table_and_column_has_a_description_and_every_description_a_column(
+    reference: ModuleType,
+):
+    descriptions = tomllib.loads((DOCS / "columns.toml").read_text())
+    assert {table: set(names) - {""} for table, names in descriptions.items()} == {
         table: set(names) for table, names in reference.columns().items()
     }
 

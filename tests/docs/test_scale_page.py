@@ -1,4 +1,4 @@
-"""docs/scale.md shows what `python -m benchmarks.scale` prints."""
+"""docs/scale.md matches the output of `python -m benchmarks.scale`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.scale_model import Measured, gpus_needed, load_of
 PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
 
 
-def test_the_table_is_the_commands() -> None:
+def test_the_table_matches_the_output_of_the_command() -> None:
     for row in table(Measured()).splitlines():
         assert row in PAGE
     for part in ("5 at 30 s", "10 at 1 min", "48 at 5 min", "289 at 30 min"):
@@ -24,7 +24,7 @@ def test_the_table_is_the_commands() -> None:
     assert text in " ".join(PAGE.split())
 
 
-def test_what_the_page_says_of_limits_follows_from_the_model() -> None:
+def test_the_limits_on_the_page_follow_from_the_model() -> None:
     measured = Measured()
     for gpus, is_over in ((47, False), (48, True)):
         load = load_of(gpus, audio_s=300, measured=measured)

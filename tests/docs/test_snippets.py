@@ -1,4 +1,4 @@
-"""What the documentation shows is executed: `sh`, `sql` and `yaml` blocks, page by page."""
+"""The `sh`, `sql` and `yaml` blocks of every documentation page are executed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ PAGES = sorted(
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of that language; those in lists without their indent."""
-    found = re.findall(
+    """Return the fenced blocks of a language, without the indent of blocks in lists."""
+    matches = re.findall(
         rf"^( *)```{language}\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL
     )
-    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in matches]
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path, tiny: Path):
+def test_the_commands_of_a_page_succeed_in_order(page: Path, tmp_path: Path, tiny: Path):
     script = "\n".join(blocks(page, "sh"))
     if "sqlite3" in script + page.name and shutil.which("sqlite3") is None:
         pytest.skip("sqlite3 is not installed")
     assert script
     write_recording(tmp_path / "talk.wav", seed=3)
-    if "thoth-watch init" not in script:  # the page begins where something has happened already
+    if "thoth-watch init" not in script:  # the page assumes an existing ledger
         (tmp_path / "config.yaml").write_text("inbox: {path: ./inbox}\n")
         (tmp_path / "inbox").mkdir()
         fill_ledger(tmp_path / "thoth-watch.db", n_runs=20)
@@ -70,7 +70,7 @@ def test_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("query", blocks(ROOT / "docs/how-to/query-with-sql.md", "sql"))
-def test_a_query_answers(query: str, tmp_path: Path):
+def test_a_query_returns_rows(query: str, tmp_path: Path):
     ledger = fill_ledger(tmp_path / "ledger.db", n_runs=40)
     with closing(sqlite3.connect(ledger)) as connection:
         rows = connection.execute(query).fetchall()
@@ -83,7 +83,7 @@ def test_there_are_five_queries():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_configurations_of_a_page_are_right(page: Path, tmp_path: Path):
+def test_the_configurations_of_a_page_are_valid(page: Path, tmp_path: Path):
     for text in blocks(page, "yaml"):
         assert yaml.safe_load(text)
         config = tmp_path / "config.yaml"
@@ -91,13 +91,13 @@ def test_configurations_of_a_page_are_right(page: Path, tmp_path: Path):
         load(config, {}, {})
 
 
-def test_the_tutorial_takes_less_than_ten_commands():
+def test_the_tutorial_has_at_most_ten_commands():
     page = ROOT / "docs/tutorial/first-transcript.md"
     commands = [line for text in blocks(page, "(?:sh|console)") for line in text.splitlines()]
     assert 5 < len(commands) <= 10
 
 
-def test_links_lead_somewhere():
+def test_relative_links_exist():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"

@@ -1,4 +1,4 @@
-"""What a person sees and does while a fleet works."""
+"""Status, checks and conflicting processes while a fleet runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.scale
 @pytest.fixture
 def fleet(tmp_path: Path, redis: Redis, new_postgres_ledger: Callable[[], str]) -> Iterator[Fleet]:
     require(modules=("celery", "psycopg"))
-    made = Fleet(tmp_path / "fleet", redis.url, new_postgres_ledger())
-    made.configure()
-    yield made
-    made.close()
+    created = Fleet(tmp_path / "fleet", redis.url, new_postgres_ledger())
+    created.configure()
+    yield created
+    created.close()
 
 
 def run(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,19 +37,19 @@ def run(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_status_shows_who_works_on_what_and_what_waits(fleet: Fleet) -> None:
+def test_status_shows_the_batch_of_each_worker_and_the_queue(fleet: Fleet) -> None:
     fleet.seconds = 1000.0
     fleet.put(*(f"recording {number}" for number in range(40)))
     text = run(fleet, "status").stdout
-    assert "nobody dispatches now" in text
-    assert "none; start some with `thoth-watch worker`" in text
+    assert "no dispatcher is running" in text
+    assert "none; start one with `thoth-watch worker`" in text
     fleet.workers()
     fleet.start("run")
-    fleet.wait(lambda: len(fleet.log_entries("start")) == 2, "both to work")
+    fleet.wait(lambda: len(fleet.log_entries("start")) == 2, "both workers to start")
     text = run(fleet, "status").stdout
-    assert re.search(r"^service: +dispatches \(thoth-watch \S+:\d+\)$", text, re.MULTILINE)
+    assert re.search(r"^service: +dispatching \(thoth-watch \S+:\d+\)$", text, re.MULTILINE)
     assert re.search(
-        r"^queue: +\d+ batches sent, 2 worked on; the oldest file waits", text, re.MULTILINE
+        r"^queue: +\d+ batches sent, 2 leased; the oldest file has been waiting", text, re.MULTILINE
     )
     assert re.search(r"^workers: +w0@\S+ on auto: batch \d+, \d+ files? left$", text, re.MULTILINE)
     assert re.search(r"^ +w1@\S+ on auto: batch \d+", text, re.MULTILINE)
@@ -58,9 +58,9 @@ def test_status_shows_who_works_on_what_and_what_waits(fleet: Fleet) -> None:
     assert document["leased"] == 2
 
 
-def test_a_second_dispatcher_ends_and_comes_when_the_first_has_gone(fleet: Fleet) -> None:
+def test_a_second_dispatcher_exits_and_can_start_after_the_first_has_ended(fleet: Fleet) -> None:
     first = fleet.start("run")
-    fleet.wait(lambda: "dispatches (" in run(fleet, "status").stdout, "the first one")
+    fleet.wait(lambda: "dispatching (" in run(fleet, "status").stdout, "the first dispatcher")
     second = run(fleet, "run")
     assert second.returncode == 75
     assert "in use by another process" in second.stderr
@@ -69,7 +69,7 @@ def test_a_second_dispatcher_ends_and_comes_when_the_first_has_gone(fleet: Fleet
     assert run(fleet, "once").returncode == 0
 
 
-def test_a_worker_without_an_engine_ends_and_takes_no_batch(fleet: Fleet) -> None:
+def test_a_worker_without_an_engine_exits_and_claims_no_batch(fleet: Fleet) -> None:
     fleet.put("one", "two")
     broken = fleet.start("worker", "--name", "broken", "--model", "missing")
     fleet.start("run")
@@ -80,7 +80,7 @@ def test_a_worker_without_an_engine_ends_and_takes_no_batch(fleet: Fleet) -> Non
     assert fleet.query("SELECT max(attempts), max(deaths) FROM files") == [(1, 0)]
 
 
-def test_check_says_whether_the_broker_answers(fleet: Fleet, redis: Redis) -> None:
+def test_check_reports_whether_the_broker_answers(fleet: Fleet, redis: Redis) -> None:
     done = run(fleet, "check", "--no-engine")
     assert re.search(r"broker: redis://127.0.0.1:\d+/0, \d+ batches wait there", done.stdout)
     fleet.configure(broker=f"redis://:secret@127.0.0.1:{free_port()}/0")

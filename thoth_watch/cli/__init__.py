@@ -1,4 +1,4 @@
-"""The command line: the only place that prints. One module per group of commands; heavy imports inside them."""
+"""The command line, the only code that prints. One module per group of commands, each with its heavy imports inside."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ COMMANDS = {
 
 EPILOG = """\b
 Examples:
-  thoth-watch demo                          see it work on the recordings that come with it
-  thoth-watch init                          a configuration for this machine
-  thoth-watch transcribe talk.mp3           transcripts beside talk.mp3, nothing else kept
+  thoth-watch demo                          transcribe the bundled sample recordings
+  thoth-watch init                          write a configuration for this machine
+  thoth-watch transcribe talk.mp3           transcribe only this file, without a ledger
   thoth-watch run -c config.yaml            watch the inbox until stopped
   thoth-watch once -c config.yaml           drain the inbox and exit (for cron and timers)
-  thoth-watch status -c config.yaml         what waits, what failed and why
+  thoth-watch status -c config.yaml         show what is waiting, what failed and why
 \b
 Exit codes: 0 done or nothing to do, 1 some file failed, 2 wrong usage,
-69 engine unavailable, 75 try later (lock held, disk full), 78 configuration."""
+69 engine unavailable, 75 try later (lock held, disk full), 78 configuration error."""
 
 
 class Commands(click.Group):
-    """Imports a command's module only when it is needed."""
+    """A group that imports a command's module only when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order in which a person meets them."""
+        """Return all commands, in the order in which a new user needs them."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
+        """Return the command with this name, or None."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -70,15 +70,15 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="thoth-watch")
 def program() -> None:
-    """Drop recordings into a folder, find transcripts beside them and a row per run in SQLite."""
+    """Transcribe audio files dropped into a folder; write transcripts next to them and one row per run to SQLite."""
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with a code that a timer can act on."""
+    """Run the command line and exit with a code that timers and scripts can act on."""
     try:
         program.main(prog_name="thoth-watch", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+    except click.exceptions.Exit as exit_request:
+        sys.exit(exit_request.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)

@@ -1,4 +1,4 @@
-"""`bench`: the three engines on the same files, in turn, so that a machine's own figures choose."""
+"""`bench`: time the three engines on the same files, to choose the fastest one for this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NUMBER_COLUMNS = ("s/file", "cpu s/file", "x standard", "MB", "words", "load", *
 @click.command(
     epilog="""\b
 Examples:
-  thoth-watch bench                         the sample recordings, the builtin model
+  thoth-watch bench                         with the sample recordings and the builtin model
   thoth-watch bench --model small talk.mp3 meeting.m4a
   thoth-watch bench -c config.yaml --engine batch --rounds 5 --json"""
 )
@@ -50,43 +50,42 @@ Examples:
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Passes of each engine; medians are shown.",
+    help="Number of passes per engine; the medians are shown.",
 )
 @json_option
 def bench(
     *, files: tuple[Path, ...], config: Path | None, rounds: int, as_json: bool, **flags: Any
 ) -> None:
-    """Time the engines on FILES, or on the sample recordings, and say what they agree on.
+    """Time the engines on FILES and compare their transcripts.
 
-    Each engine does all that `transcribe` does, in a process of its own, in turn, round after round;
-    transcripts are thrown away. With --engine only that one is held against the standard engine.
-    One pass over the first file goes before, uncounted. Ratios are of wall seconds on a GPU and of
-    processor seconds on a CPU, which other programs disturb less.
+    Without FILES, the sample recordings are used. Each engine does everything that `transcribe` does,
+    in its own process, and the transcripts are discarded. The engines take turns in every round. With
+    --engine, only that engine is compared with the standard engine. First, each engine transcribes
+    the first file once as a warm-up that is not counted. Ratios compare wall-clock time on a GPU and
+    CPU time on a CPU, because CPU time depends less on other programs.
     """
     from thoth_watch.bootstrap import build_settings
     from thoth_watch.cli.tables import Column, print_json, print_table
 
     overrides = overrides_of(flags)
-    build_settings(
-        config, overrides, required=False
-    )  # what is wrong is said before anything starts
-    asked = overrides.pop("engine.engine_type", None)
-    others = [asked] if asked else [EngineType.ACCELERATED, EngineType.BATCH]
-    engines = list(dict.fromkeys([EngineType.STANDARD.value, *map(str, others)]))
+    build_settings(config, overrides, required=False)  # report errors before anything starts
+    requested = overrides.pop("engine.engine_type", None)
+    compared = [requested] if requested else [EngineType.ACCELERATED, EngineType.BATCH]
+    engines = list(dict.fromkeys([EngineType.STANDARD.value, *map(str, compared)]))
     recordings = list(files) or _sample_recordings()
-    timed: dict[str, TargetProcess] = {}
+    targets: dict[str, TargetProcess] = {}
     try:
         for engine in engines:
-            timed[engine] = _start(engine, config, overrides)
-            timed[engine].run(recordings[:1])
+            targets[engine] = _start(engine, config, overrides)
+            targets[engine].run(recordings[:1])
         passes: dict[str, list[BenchmarkPass]] = {engine: [] for engine in engines}
         for _ in range(rounds):
             for engine in engines:
-                passes[engine].append(timed[engine].run(recordings))
+                passes[engine].append(targets[engine].run(recordings))
     finally:
-        peaks = {engine: one.close() for engine, one in timed.items()}
+        peaks = {engine: target.close() for engine, target in targets.items()}
     rows = _rows(
-        {e: BenchmarkSummary.of(p) for e, p in passes.items()}, timed, peaks, len(recordings)
+        {e: BenchmarkSummary.of(p) for e, p in passes.items()}, targets, peaks, len(recordings)
     )
     if as_json:
         print_json({"files": [str(path) for path in recordings], "rounds": rounds, "rows": rows})
@@ -94,7 +93,7 @@ def bench(
         columns = [
             Column(n, is_number=n in NUMBER_COLUMNS) for n in (*TEXT_COLUMNS, *NUMBER_COLUMNS)
         ]
-        print_table(columns, [_cells(row) for row in rows], empty="nothing was timed")
+        print_table(columns, [_cells(row) for row in rows], empty="no measurements")
 
 
 def _start(engine: str, config: Path | None, overrides: dict[str, Any]) -> TargetProcess:
@@ -102,50 +101,50 @@ def _start(engine: str, config: Path | None, overrides: dict[str, Any]) -> Targe
 
     from thoth_watch.bootstrap import TargetProcess, ThothTarget
 
-    asked = {**overrides, "engine.engine_type": engine}
-    if engine == EngineType.STANDARD:  # it computes in float32, and sees whole windows
-        asked |= {"engine.precision": "auto", "engine.audio_context": "full"}
-    return TargetProcess(partial(ThothTarget, config, asked))
+    requested = {**overrides, "engine.engine_type": engine}
+    if engine == EngineType.STANDARD:  # supports only float32 and full 30 s windows
+        requested |= {"engine.precision": "auto", "engine.audio_context": "full"}
+    return TargetProcess(partial(ThothTarget, config, requested))
 
 
 def _sample_recordings() -> list[Path]:
     from thoth_watch.bootstrap import SAMPLES
 
     try:
-        listed = json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8"))
+        samples = json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EngineUnavailable(
-            "this copy of the program has no sample recordings; name some: thoth-watch bench FILE..."
+            "this copy of the program has no sample recordings; name your own: thoth-watch bench FILE..."
         ) from None
-    return [SAMPLES / sample["file"] for sample in listed]
+    return [SAMPLES / sample["file"] for sample in samples]
 
 
 def _rows(
-    figures: dict[str, BenchmarkSummary],
-    timed: dict[str, TargetProcess],
+    summaries: dict[str, BenchmarkSummary],
+    targets: dict[str, TargetProcess],
     peaks: dict[str, int],
     n_files: int,
 ) -> Sequence[dict[str, Any]]:
-    standard = figures[EngineType.STANDARD]
-    on_gpu = any(one.facts["on_gpu"] for one in timed.values())
+    standard = summaries[EngineType.STANDARD]
+    on_gpu = any(target.facts["on_gpu"] for target in targets.values())
 
-    def cost_s(of: BenchmarkSummary) -> float:
-        return of.wall_s if on_gpu else of.cpu_s
+    def cost_s(summary: BenchmarkSummary) -> float:
+        return summary.wall_s if on_gpu else summary.cpu_s
 
     return [
         {
             "engine": engine,
-            "device": timed[engine].facts["device"],
-            "precision": timed[engine].facts["precision"],
-            "wall_s_per_file": found.wall_s / n_files,
-            "cpu_s_per_file": found.cpu_s / n_files,
-            "ratio_to_standard": cost_s(standard) / max(cost_s(found), 1e-9),
+            "device": targets[engine].facts["device"],
+            "precision": targets[engine].facts["precision"],
+            "wall_s_per_file": summary.wall_s / n_files,
+            "cpu_s_per_file": summary.cpu_s / n_files,
+            "ratio_to_standard": cost_s(standard) / max(cost_s(summary), 1e-9),
             "peak_rss_bytes": peaks[engine],
-            "words_agreed": word_agreement(standard.words, found.words),
-            "load_s": timed[engine].facts["load_s"],
-            "stages": found.stages,
+            "words_agreed": word_agreement(standard.words, summary.words),
+            "load_s": targets[engine].facts["load_s"],
+            "stages": summary.stages,
         }
-        for engine, found in figures.items()
+        for engine, summary in summaries.items()
     ]
 
 

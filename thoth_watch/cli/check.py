@@ -1,4 +1,4 @@
-"""`check`: whether the configuration is right, where each value comes from, and whether all could start."""
+"""`check`: show the configuration with the source of each value, and test everything that a start needs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ Examples:
 @json_option
 @click.option("--no-engine", is_flag=True, help="Do not load the engine.")
 def check(config: Path | None, as_json: bool, no_engine: bool, **flags: Any) -> None:
-    """Print every setting with its origin, then look at all that a start needs, each with its cure.
+    """Show every setting, and test everything that a start needs.
 
-    Exits 0 if the service could start, 69 if the engine cannot be had, 75 if a folder is in the
-    way, 78 if the configuration or the ledger is wrong.
+    Prints the source of each setting and a fix for each problem. Exits with 0 if the service could
+    start, 69 if the engine is unavailable, 75 if a folder or the broker is unavailable, 78 if the
+    configuration or the ledger is invalid.
     """
     from thoth_watch.bootstrap import build_settings, builtin_note
     from thoth_watch.cli.doctor import run_checks
@@ -65,7 +66,7 @@ def _print_settings(values: Sequence[dict[str, Any]]) -> None:
         value = row["value"]
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         rows.append((row["key"], shown, str(row["source"])))
-    columns = [Column("setting"), Column("value", is_wrapped=True), Column("from")]
+    columns = [Column("setting"), Column("value", is_wrapped=True), Column("source")]
     print_table(columns, rows, empty="")
     click.echo()
 

@@ -1,4 +1,4 @@
-"""`db check`, `db backup` and `db rebuild`: looking after the ledger's file."""
+"""`db check`, `db backup` and `db rebuild`: maintenance of the ledger file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Examples:
   thoth-watch db shell"""
 )
 def db() -> None:
-    """Look after the ledger: is it sound, copy it, make it anew; where it lies, and a shell on it."""
+    """Check, back up, rebuild, locate or open the ledger."""
 
 
 db.add_command(path)
@@ -31,21 +31,25 @@ db.add_command(shell)
 @db.command()
 @config_option
 def check(config: Path | None) -> None:
-    """Read every page of the ledger; also while a daemon works on it. Ends with 78 if it is damaged."""
+    """Read every page of the ledger and check its integrity.
+
+    This is safe while a daemon is running. Exits with 78 if the ledger is damaged.
+    """
     from thoth_watch.infrastructure.ledger import maintenance
 
     url = settings_of(config).ledger_url
     maintenance.check_integrity(url)
-    click.echo(f"{maintenance.ledger_file(url)}: sound")
+    click.echo(f"{maintenance.ledger_file(url)}: ok")
 
 
 @db.command()
 @config_option
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def backup(config: Path | None, file: Path | None) -> None:
-    """Copy the ledger, whole, while a daemon works on it.
+    """Write a consistent copy of the ledger to FILE.
 
-    FILE must not be there; by default it lies beside the ledger and has the time in its name.
+    This is safe while a daemon is running. FILE must not exist; by default it is in the ledger's
+    folder, with the time in its name.
     """
     from thoth_watch.infrastructure.ledger import maintenance
 
@@ -59,13 +63,16 @@ def backup(config: Path | None, file: Path | None) -> None:
 @db.command()
 @config_option
 def rebuild(config: Path | None) -> None:
-    """Make the ledger anew from the inboxes: what has a json transcript of ours is DONE, the rest waits.
+    """Rebuild the ledger from the inboxes and their transcripts.
 
-    The old ledger is kept under another name. Nothing in an inbox is written.
+    Recordings with a json transcript written by thoth-watch become DONE; `run` transcribes the
+    others. The old ledger is kept under another name. Nothing is written to an inbox.
     """
     from thoth_watch.bootstrap import rebuild_ledger
 
     rebuilt = rebuild_ledger(settings_of(config))
     if rebuilt.old is not None:
-        click.echo(f"the old ledger is {rebuilt.old}")
-    click.echo(f"{rebuilt.adopted} recordings have their transcript; {rebuilt.left} wait for `run`")
+        click.echo(f"old ledger kept as {rebuilt.old}")
+    click.echo(
+        f"recordings with a transcript: {rebuilt.adopted}; waiting for `run`: {rebuilt.left}"
+    )

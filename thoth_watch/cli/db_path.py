@@ -1,4 +1,4 @@
-"""`db path` and `db shell`: the ledger for people who speak SQL."""
+"""`db path` and `db shell`: access to the ledger with SQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ Examples:
 @config_option
 @click.argument("arguments", nargs=-1)
 def shell(config: Path | None, arguments: tuple[str, ...]) -> None:
-    """Start sqlite3 on the ledger, which it can only read; ARGUMENTS go to it."""
+    """Open the ledger read-only in sqlite3.
+
+    ARGUMENTS are passed to sqlite3.
+    """
     file = _ledger_path(config)
     program = shutil.which("sqlite3")
     if program is None:
@@ -48,6 +51,8 @@ def _ledger_path(config: Path | None) -> Path:
 
     url = settings_of(config).ledger_url
     if not url.startswith("sqlite"):
-        raise ConfigError("the ledger is on a server: use its own client, such as psql")
-    LedgerReader.open(url).close()  # says what is wrong with it
+        raise ConfigError(
+            "ledger.url: the ledger is on a database server; use its own client, such as psql"
+        )
+    LedgerReader.open(url).close()  # raises if the ledger is missing or damaged
     return Path(str(lock_path(url)).removesuffix(".lock"))

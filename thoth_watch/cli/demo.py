@@ -1,4 +1,4 @@
-"""`demo`: the daemon's own path over the recordings that come with the program."""
+"""`demo`: transcribe the bundled sample recordings with the same code as the daemon."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ RUN_TABLE = (
 Examples:
   thoth-watch demo
   thoth-watch demo --dir /tmp/thoth-demo
-  thoth-watch demo -c config.yaml      # with that file's engine section"""
+  thoth-watch demo -c config.yaml      # with the engine section of config.yaml"""
 )
 @click.option(
     "-c",
     "--config",
     "config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Take the engine from this configuration; nothing else of it is used.",
+    help="Configuration file; only its engine section is used.",
 )
 @click.option(
     "--dir",
@@ -51,10 +51,14 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Where the demonstration's inbox and ledger go.",
+    help="Folder for the inbox and the ledger of the demonstration.",
 )
 def demo(config: Path | None, folder: Path) -> None:
-    """Put the sample recordings into an inbox, drain it, print transcripts and run table."""
+    """Transcribe the sample recordings and show the results.
+
+    Copies the sample recordings into an inbox, drains it as the daemon would, and prints the
+    transcripts and the table of runs.
+    """
     from thoth_watch.bootstrap import SAMPLES, build_service, build_settings, builtin_note
     from thoth_watch.cli.progress import progress_display
     from thoth_watch.cli.text import display_path
@@ -82,7 +86,7 @@ def demo(config: Path | None, folder: Path) -> None:
     if note := builtin_note(settings):
         click.echo(f"{note}\n")
     click.echo(
-        f"{len(truth)} recordings are dropped into {display_path(inbox)}; the daemon's path takes them."
+        f"{len(truth)} recordings copied to {display_path(inbox)}; transcribing them as the daemon would."
     )
     with (
         progress_display() as progress,
@@ -90,35 +94,35 @@ def demo(config: Path | None, folder: Path) -> None:
     ):
         serve()
     right = _show_transcripts(inbox, truth)
-    click.echo(f"\n{right} of {len(truth)} transcripts say exactly what was said.")
+    click.echo(f"\n{right} of {len(truth)} transcripts are exactly right.")
     database = place / "thoth-watch.db"
     click.echo(f'\n$ sqlite3 -header -column {display_path(database)} "{RUN_TABLE}"')
     _show_table(database, RUN_TABLE)
     click.echo(
-        f"\nLook around: ls {display_path(inbox)}; thoth-watch status -c {display_path(place / 'config.yaml')}"
+        f"\nTo see more: ls {display_path(inbox)}; thoth-watch status -c {display_path(place / 'config.yaml')}"
     )
     done = sum(1 for sample in truth if _read_transcript(inbox, sample["file"]) is not None)
     sys.exit(EXIT_OK if done == len(truth) else EXIT_SOME_FAILED)
 
 
 def _engine_keys(engine: TranscriptionEngineConfig) -> dict[str, Any]:
-    """The `engine:` section that asks for the same."""
+    """Return the `engine:` section that requests the same engine."""
     return {
         field.name: getattr(engine, field.name)
         for field in fields(engine)
-        if field.name not in ("device_is_binding", "decoding")  # said elsewhere
+        if field.name not in ("device_is_binding", "decoding")  # not keys of `engine:`
     }
 
 
 def _unused_folder(folder: Path) -> Path:
-    """The folder itself, or a new one inside it when a demonstration ran there before."""
+    """Return the folder itself, or a new subfolder if an earlier demonstration used the folder."""
     if not (folder / "inbox").exists():
         return folder
     return folder / datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
 
 
 def _read_transcript(inbox: Path, name: str) -> str | None:
-    """The transcript that lies beside a sample."""
+    """Return the text of the transcript next to a sample, or None if there is none."""
     for candidate in (Path(name).with_suffix(".txt").name, f"{name}.txt"):
         path = inbox / candidate
         if path.exists():
@@ -127,7 +131,7 @@ def _read_transcript(inbox: Path, name: str) -> str | None:
 
 
 def normalize_words(text: str) -> list[str]:
-    """Words as they are compared: lower case, no punctuation, hyphens as spaces."""
+    """Return the words in the form used for comparison: lower case, no punctuation, hyphens as spaces."""
     kept = (c for c in text.lower().replace("-", " ") if c.isalnum() or c.isspace() or c == "'")
     return "".join(kept).split()
 
@@ -135,18 +139,20 @@ def normalize_words(text: str) -> list[str]:
 def _show_transcripts(inbox: Path, truth: list[dict[str, str]]) -> int:
     right = 0
     for sample in truth:
-        heard = _read_transcript(inbox, sample["file"])
-        is_right = heard is not None and normalize_words(heard) == normalize_words(sample["text"])
+        transcript = _read_transcript(inbox, sample["file"])
+        is_right = transcript is not None and normalize_words(transcript) == normalize_words(
+            sample["text"]
+        )
         right += is_right
         click.echo(f"\n{click.style(sample['file'], bold=True)} ({sample['voice']})")
-        click.echo(f"  {heard if heard is not None else 'no transcript'}")
+        click.echo(f"  {transcript if transcript is not None else 'no transcript'}")
         if not is_right:
-            click.echo(f"  said was: {sample['text']}")
+            click.echo(f"  expected: {sample['text']}")
     return right
 
 
 def _show_table(database: Path, query: str) -> None:
-    """What `sqlite3 -header -column` would print, for machines without that program."""
+    """Print a query's rows as `sqlite3 -header -column` does; works without that program."""
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
         cursor = connection.execute(query)

@@ -1,4 +1,4 @@
-"""What `check` looks at, and the cure for each thing that it finds."""
+"""The tests that `check` runs, with a fix for each problem that they find."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import Settings
 
 LIBRARIES = ("torch", "transformers", "accelerate", "soundfile", "av", "sqlalchemy")
-LOW_DISK_SPACE_BYTES = 2 * 2**30  # an hour of sound is 230 MB of samples
+LOW_DISK_SPACE_BYTES = 2 * 2**30  # one hour of audio is 230 MB of samples
 MAX_CLOCK_SKEW = timedelta(minutes=5)  # between machines that share a folder
 WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. With a cure it is not as it should be; with a code nothing can start."""
+    """The result of one test.
+
+    A fix means that something should be changed; an exit code means that the service cannot start.
+    """
 
     what: str
     detail: str
@@ -43,11 +46,11 @@ class Finding:
 
     @property
     def level(self) -> str:
-        """`ok`, `warn` (it works, but) or `fail`."""
+        """`ok`, `warn` (a problem that does not prevent a start) or `fail`."""
         return "fail" if self.exit_code else "warn" if self.fix else "ok"
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of `--json`."""
+        """Return the finding as printed with `--json`."""
         return {
             "what": self.what,
             "ok": not self.exit_code,
@@ -58,7 +61,7 @@ class Finding:
 
 
 def run_checks(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
-    """Look at everything that a start needs, cheap things first."""
+    """Yield a finding for everything that a start needs, cheap tests first."""
     yield _check_versions()
     for inbox in settings.inboxes:
         yield from _check_inbox(inbox, settings)
@@ -87,45 +90,47 @@ def _check_inbox(inbox: Any, settings: Settings) -> Iterator[Finding]:
     scan = build_inbox(inbox).scan()
     if not path.is_dir():
         fix = f"mkdir -p {path}, mount it, or set inbox.path"
-        yield Finding(what, scan.problem or "is no folder", fix, EXIT_RETRY_LATER)
+        yield Finding(what, scan.problem or "not a folder", fix, EXIT_RETRY_LATER)
         return
     if scan.problem:
-        fix = "give this user (see `id`) the right to read there"
+        fix = "give this user (see `id`) read permission there"
         yield Finding(what, scan.problem, fix, EXIT_RETRY_LATER)
         return
     if settings.file_options.output_dir == NEXT_TO_SOURCE and not os.access(path, os.W_OK):
-        detail = "not writable: transcripts cannot be put beside the recordings"
-        fix = "give this user the right to write there, or set transcript.output_dir"
+        detail = "not writable: transcripts cannot be written next to the recordings"
+        fix = "give this user write permission there, or set transcript.output_dir"
         yield Finding(what, detail, fix, EXIT_RETRY_LATER)
         return
     is_polling = must_poll(path, inbox.watcher)
-    how = "looked at by the clock" if is_polling else "watched by inotify"
-    kind = file_system_of(path) or "an unknown file system"
-    yield Finding(what, f"{len(scan.files)} recordings on {kind}, {how}")
+    watcher = "scanned at intervals" if is_polling else "watched with inotify"
+    file_system = file_system_of(path) or "an unknown file system"
+    yield Finding(what, f"{len(scan.files)} recordings on {file_system}, {watcher}")
     if not is_polling:
         yield from _check_inotify_limit(inbox)
-    yield from _check_clock(f"clock, beside {path}", [f.signature.modified_ns for f in scan.files])
+    yield from _check_clock(
+        f"clock, files in {path}", [f.signature.modified_ns for f in scan.files]
+    )
 
 
 def _check_inotify_limit(inbox: Any) -> Iterator[Finding]:
-    """Inotify needs a watch per folder."""
+    """Yield a finding on the number of inotify watches; each folder needs one."""
     try:
         allowed = int(WATCH_LIMIT.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return
     folders = 1 + (sum(len(names) for _, names, _ in os.walk(inbox.path)) if inbox.recursive else 0)
-    detail = f"{folders} of the {allowed} folders that this user may watch"
+    detail = f"needs {folders} of the {allowed} watches that this user may have"
     fix = f"sysctl fs.inotify.max_user_watches={4 * folders}, or set inbox.watcher: polling"
     yield Finding("inotify", detail, fix if folders > allowed // 2 else "")
 
 
 def _check_clock(what: str, modified_ns: list[int]) -> Iterator[Finding]:
-    """Times in the future mean that a clock is wrong, here or where the files were written."""
+    """Yield a finding if a time is in the future: then a clock is wrong, here or where the files were written."""
     newest_ns = max(modified_ns, default=0)
     ahead = timedelta(seconds=newest_ns / 1e9 - datetime.now(UTC).timestamp())
     if ahead > MAX_CLOCK_SKEW:
-        detail = f"something is {ahead // timedelta(minutes=1)} minutes in the future"
-        fix = "set this machine's clock (timedatectl set-ntp true), or that of who wrote it"
+        detail = f"the newest time is {ahead // timedelta(minutes=1)} minutes in the future"
+        fix = "set the clock of this machine (timedatectl set-ntp true) or of the machine that wrote the files"
         yield Finding(what, detail, fix)
 
 
@@ -135,16 +140,16 @@ def _check_outputs(settings: Settings) -> Iterator[Finding]:
         folder, what = Path(name), f"output {name}"
         nearest = _nearest_existing(folder)
         if not os.access(nearest, os.W_OK):
-            fix = "give this user the right, or set transcript.output_dir"
+            fix = "give this user write permission, or set transcript.output_dir"
             yield Finding(what, f"{nearest} is not writable for this user", fix, EXIT_RETRY_LATER)
             continue
         inside = [i.path for i in settings.inboxes if i.path.is_relative_to(folder)]
         around = [i.path for i in settings.inboxes if folder.is_relative_to(i.path)]
         if inside or around:
             detail = (
-                f"the inbox {inside[0]} lies in it" if inside else f"lies in the inbox {around[0]}"
+                f"contains the inbox {inside[0]}" if inside else f"is inside the inbox {around[0]}"
             )
-            fix = "set transcript.output_dir: source, or a folder apart from every inbox"
+            fix = "set transcript.output_dir: source, or a folder outside every inbox"
             yield Finding(what, detail, fix)
         else:
             yield Finding(what, "writable")
@@ -159,10 +164,10 @@ def _check_archives(settings: Settings) -> Iterator[Finding]:
         locked = [folder for folder in (nearest, inbox.path) if not os.access(folder, os.W_OK)]
         if locked:
             detail = f"{locked[0]} is not writable for this user"
-            fix = "give this user the right in both folders, or set inbox.after: leave"
+            fix = "give this user write permission in both folders, or set inbox.after: leave"
             yield Finding(what, detail, fix, EXIT_RETRY_LATER)
         elif inbox.path.exists() and nearest.stat().st_dev != inbox.path.stat().st_dev:
-            yield Finding(what, "another file system: they are copied, then removed here")
+            yield Finding(what, "another file system: they are copied, then removed from the inbox")
         else:
             yield Finding(what, "renamed")
 
@@ -176,7 +181,7 @@ def _check_ledger(settings: Settings) -> Iterator[Finding]:
     lock = lock_path(settings.ledger_url)
     nearest = _nearest_existing(lock.parent)
     if not os.access(nearest, os.W_OK):
-        fix = "give this user the right, or set ledger.url"
+        fix = "give this user write permission, or set ledger.url"
         yield Finding("ledger", f"{nearest} is not writable for this user", fix, EXIT_RETRY_LATER)
         return
     yield from check_ledger_file_system(url, file_system=file_system_of(nearest))
@@ -184,18 +189,18 @@ def _check_ledger(settings: Settings) -> Iterator[Finding]:
         with LedgerReader.open(settings.ledger_url) as reader:
             run = reader.last_run()
     except RetryLater:
-        yield Finding("ledger", f"{url}, none there yet: the first run makes it")
+        yield Finding("ledger", f"{url} does not exist yet; the first run creates it")
         return
     except ThothError as error:
-        yield Finding("ledger", str(error), "see the line above", error.exit_code)
+        yield Finding("ledger", str(error), "follow the message above", error.exit_code)
         return
     yield Finding("ledger", url)
     if run is not None:
         started_ns = int(run["started_at"].timestamp() * 1e9)
         yield from _check_clock("clock, in the ledger", [started_ns])
     if (process := lock_holder_pid(lock)) is not None:
-        fix = "stop it before another is started; they would not work at the same time"
-        yield Finding("service", f"process {process} works on this ledger", fix)
+        fix = "stop it before you start another one; only one process at a time can use a ledger"
+        yield Finding("service", f"process {process} is using this ledger", fix)
 
 
 def _check_broker(settings: Settings) -> Iterator[Finding]:
@@ -209,15 +214,18 @@ def _check_broker(settings: Settings) -> Iterator[Finding]:
         fix = "start it, let this machine reach it, or set dispatch.broker"
         yield Finding("broker", f"{url} does not answer", fix, EXIT_RETRY_LATER)
     else:
-        yield Finding("broker", f"{url}, {depth} batches wait there")
+        yield Finding("broker", f"{url}, {depth} batches queued")
 
 
 def check_ledger_file_system(url: str, *, file_system: str) -> Iterator[Finding]:
-    """SQLite's locks do not hold where other machines write, too. Source: sqlite.org/wal.html."""
+    """Yield a finding if SQLite is on a network share, where its locks are unreliable.
+
+    Source: sqlite.org/wal.html.
+    """
     from thoth_watch.infrastructure.inbox.filesystem import is_network_or_fuse
 
     if url.startswith("sqlite") and is_network_or_fuse(file_system):
-        detail = f"{url} lies on {file_system}: SQLite's locks cannot be trusted on a network share"
+        detail = f"{url} is on {file_system}: SQLite's locks are unreliable on a network share"
         yield Finding("ledger", detail, "set ledger.url to a file on a local disk")
 
 
@@ -234,7 +242,7 @@ def _check_disk_space(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             f"room for {name}",
             detail,
-            "make room, or name another place" if free < LOW_DISK_SPACE_BYTES else "",
+            "free some space, or configure another folder" if free < LOW_DISK_SPACE_BYTES else "",
         )
 
 
@@ -251,7 +259,7 @@ def _check_formats() -> Finding:
 def _is_audio_decoder(av: Any, name: str) -> bool:
     try:
         return bool(av.Codec(name, "r").type == "audio")
-    except ValueError:  # it can only write that format
+    except ValueError:  # this codec has no decoder
         return False
 
 
@@ -262,15 +270,13 @@ def _check_engine(settings: Settings) -> Iterator[Finding]:
     decoder = build_decoder(settings.audio)
     try:
         engine = build_engine(settings.engine, decoder=decoder)
-        got = engine.placement
-        detail = (
-            f"{got.engine} with {got.model} on {got.device} ({got.device_name}) in {got.precision}"
-        )
+        used = engine.placement
+        detail = f"{used.engine} with {used.model} on {used.device} ({used.device_name}) in {used.precision}"
         fix = "; ".join(f"instead of {f.requested}: {f.reason}" for f in engine.fallbacks)
         yield Finding("engine", detail, fix)
     except ThothError as error:
         near = suggest_name(settings.engine.model)
-        fix = f"did you mean {near}?" if near else "`thoth-watch model list` shows what there is"
+        fix = f"did you mean {near}?" if near else "`thoth-watch model list` shows the known models"
         yield Finding("engine", str(error), fix, EXIT_UNAVAILABLE)
     finally:
         decoder.close()
@@ -282,13 +288,13 @@ def _check_diarization(settings: Settings) -> Iterator[Finding]:
     try:
         diarization = build_diarization(settings)
     except ThothError as error:
-        fix = "or go on without names of speakers: diarize.enabled: false, and no rule with diarize"
+        fix = "or turn diarization off: diarize.enabled: false, and no rule with diarize"
         yield Finding("speakers", str(error), fix, error.exit_code)
         return
     if diarization is not None:
-        yield Finding("speakers", f"told apart by {diarization.name}")
+        yield Finding("speakers", f"labeled by {diarization.name}")
 
 
 def _nearest_existing(folder: Path) -> Path:
-    """The folder, or the one above it that is there."""
+    """Return the folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,4 +1,4 @@
-"""`files` and `retry`: every recording, by state, reason, folder and age; and the failed ones again."""
+"""`files` and `retry`: list recordings by state, reason, folder and age, and retry failed ones."""
 
 from __future__ import annotations
 
@@ -37,26 +37,28 @@ Examples:
 @config_option
 @json_option
 @click.option("--state", "states", multiple=True, help="Only files in this state; may be repeated.")
-@click.option("--match", help="Only paths that hold this text, or match this glob.")
-@click.option("--reason", help="Only files whose reason holds this text.")
+@click.option("--match", help="Only paths that contain this text or match this glob.")
+@click.option("--reason", help="Only files whose reason contains this text.")
 @click.option(
-    "--since", type=TimeParam(), help="Only files whose state changed since: 7d, 12h, a date."
+    "--since", type=TimeParam(), help="Only files whose state changed since then: 7d, 12h, a date."
 )
 @click.option(
     "--before", type=TimeParam(), help="Only files whose state has not changed since then."
 )
-@click.option("--suspect", is_flag=True, help="Only files whose transcript is in doubt, and why.")
+@click.option(
+    "--suspect", is_flag=True, help="Only files with a suspect transcript, with the reasons."
+)
 @click.option(
     *option_spellings("--made_by"),
     "made_by",
-    help="Only those transcribed by this model, or MODEL@REVISION.",
+    help="Only files transcribed by this model, or by MODEL@REVISION.",
 )
 @click.option(
     "--by",
     type=click.Choice(["state", "reason", "folder", "age"]),
-    help="Count files instead of listing them.",
+    help="Count files by this property instead of listing them.",
 )
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Maximum number of files.")
 def files(
     *,
     config: Path | None,
@@ -64,15 +66,15 @@ def files(
     states: tuple[str, ...],
     by: str | None,
     suspect: bool,
-    **asked: Any,
+    **filters: Any,
 ) -> None:
-    """Every recording that was ever seen, its state and the reason for it."""
+    """List all recordings ever seen, with state and reason."""
     from thoth_watch.cli.tables import print_json
 
-    wanted = _parse_states(states)
+    selected_states = _parse_states(states)
     with open_reader(config) as reader:
         verdicts = ("suspect",) if suspect else ()
-        rows = reader.files(states=wanted, verdicts=verdicts, **asked)
+        rows = reader.files(states=selected_states, verdicts=verdicts, **filters)
     if by is not None:
         groups = _group(rows, by)
         print_json(groups) if as_json else _print_groups(groups, by)
@@ -81,15 +83,15 @@ def files(
 
 
 def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
-    """One line per file: state, length, tries, age, path and reason."""
+    """Print one line per file: state, length, attempts, age of the state, path and reason."""
     from thoth_watch.cli.tables import Column, print_table
 
     print_table(
         [
             Column("state"),
             Column("audio", is_number=True),
-            Column("tries", is_number=True),
-            Column("since"),
+            Column("attempts", is_number=True),
+            Column("changed"),
             Column("path", is_wrapped=True),
             Column("reason", is_wrapped=True),
         ],
@@ -109,7 +111,7 @@ def print_files(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _group(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
-    """Counts of files, most first."""
+    """Return the number of files in each group, the largest group first."""
     from thoth_watch.domain.reasons import normalize_reason
 
     now = datetime.now(UTC)
@@ -122,7 +124,7 @@ def _group(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[keys[by](row)].append(row)
-    found = [
+    counts = [
         {
             by: name,
             "files": len(members),
@@ -131,13 +133,13 @@ def _group(rows: Iterable[Mapping[str, Any]], by: str) -> list[dict[str, Any]]:
         }
         for name, members in groups.items()
     ]
-    return sorted(found, key=lambda group: (-group["files"], group[by]))
+    return sorted(counts, key=lambda group: (-group["files"], group[by]))
 
 
 def _age_group(seconds: float) -> str:
-    for limit_s, words in AGES:
+    for limit_s, age in AGES:
         if seconds < limit_s:
-            return f"less than {words}"
+            return f"less than {age}"
     return "older"
 
 
@@ -171,12 +173,19 @@ Examples:
 )
 @config_option
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--state", "states", multiple=True, help="All files in this state; may be repeated.")
-@click.option("--all", "everything", is_flag=True, help="All that failed or wait for a retry.")
+@click.option(
+    "--state", "states", multiple=True, help="Retry all files in this state; may be repeated."
+)
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Retry all files that failed or are waiting for a retry.",
+)
 @click.option(
     *option_spellings("--made_by"),
     "made_by",
-    help="Files that this model transcribed, or MODEL@REVISION: they are transcribed anew.",
+    help="Transcribe again all files transcribed by this model, or by MODEL@REVISION.",
 )
 def retry(
     config: Path | None,
@@ -185,33 +194,36 @@ def retry(
     everything: bool,
     made_by: str | None,
 ) -> None:
-    """Try failed files again, or transcribe anew what another model made.
+    """Retry failed files, or transcribe a model's files again.
 
-    Attempts start from nothing. A transcript of ours is replaced if it is as we wrote it; one that
-    somebody has edited is left alone, and the new one gets a name of its own (CONFLICT).
+    The number of attempts starts again at zero. A transcript that thoth-watch wrote is replaced if
+    it is unchanged. A transcript that was edited is kept, and the new one gets a different name
+    (CONFLICT).
     """
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     if not (paths or states or everything or made_by):
-        raise click.UsageError("name the files, or give --state STATE, --made-by MODEL or --all")
-    wanted = _parse_states(states) or (None if paths or made_by else RETRIABLE)
+        raise click.UsageError(
+            "no files selected; name files, or use --state STATE, --made-by MODEL or --all"
+        )
+    selected_states = _parse_states(states) or (None if paths or made_by else RETRIABLE)
     ledger = SqlLedger.open(settings_of(config).ledger_url, create=False)
     try:
         n = ledger.retry(
-            states=wanted,
+            states=selected_states,
             paths=[path.parent.resolve() / path.name for path in paths] or None,
             made_by=made_by,
         )
     finally:
         ledger.close()
-    click.echo(f"{n} file{'' if n == 1 else 's'} will be tried again")
+    click.echo(f"{n} file{'' if n == 1 else 's'} will be retried")
 
 
 def _parse_states(states: tuple[str, ...]) -> tuple[str, ...] | None:
     from thoth_watch.domain.states import State
 
-    wanted = tuple(state.upper() for state in states)
-    for state in wanted:
+    selected_states = tuple(state.upper() for state in states)
+    for state in selected_states:
         if state not in tuple(State):
-            raise click.UsageError(f"no state {state}; there are {', '.join(State)}")
-    return wanted or None
+            raise click.UsageError(f"unknown state {state}; use one of {', '.join(State)}")
+    return selected_states or None

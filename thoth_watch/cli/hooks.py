@@ -1,4 +1,4 @@
-"""`hooks`: tells a command or a webhook what happened, beside the service and never in its way."""
+"""`hooks`: notify a command or a webhook of events, in a process that never blocks the service."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from thoth_watch.domain.errors import EXIT_SOME_FAILED, ConfigError
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.settings import HookSettings
 
-POLL_INTERVAL_S = 1.0  # between looks into the ledger
-MAX_EVENTS = 100  # events of each kind per look
-FIRST_RETRY_DELAY_S = 1.0  # before the second try; then twice as long each time
+POLL_INTERVAL_S = 1.0  # between reads of the ledger
+MAX_EVENTS = 100  # of each kind per read
+FIRST_RETRY_DELAY_S = 1.0  # before the second attempt; doubled for each further attempt
 
 Deliver = Callable[[Mapping[str, Any]], None]
 
@@ -30,43 +30,45 @@ Examples:
   thoth-watch once; thoth-watch hooks --once"""
 )
 @config_option
-@click.option("--once", "is_once", is_flag=True, help="Tell what is new and end (for timers).")
+@click.option("--once", "is_once", is_flag=True, help="Send new events and exit (for timers).")
 def hooks(config: Path | None, is_once: bool) -> None:
-    """Tell the configured hooks of every file and run that ended, well or not.
+    """Notify a command or webhook when files and runs end.
 
-    A process of its own that reads the ledger: a slow or broken hook never holds up transcription.
-    Where it goes on is kept beside the ledger; at the very first start only what comes then is told.
-    With --once it exits 1 if a hook did not take an event.
+    Sends an event for every file and run that ended, successfully or not. This is a separate process
+    that reads the ledger, so a slow or broken hook never delays transcription. Its position is stored
+    in a file next to the ledger; the very first start sends only later events. With --once the exit
+    code is 1 if an event could not be delivered.
     """
     from thoth_watch.infrastructure.hooks import CursorFile
     from thoth_watch.infrastructure.ledger import EventCursor, LedgerReader, lock_path
 
     settings = settings_of(config)
     if not (settings.hooks.command or settings.hooks.webhook):
-        raise ConfigError("no hook: set hooks.command or hooks.webhook")
+        raise ConfigError("hooks: nothing to notify; set hooks.command or hooks.webhook")
     bookmark = CursorFile(
         Path(str(lock_path(settings.ledger_url)).removesuffix(".lock") + ".hooks")
     )
     deliver = _build_delivery(settings.hooks)
-    n_lost = 0
+    n_undelivered = 0
     with LedgerReader.open(settings.ledger_url) as reader:
-        place = bookmark.read()
-        if place is None:
+        position = bookmark.read()
+        if position is None:
             _, cursor = reader.events(None, limit=1)
             bookmark.write(cursor.transition_id, cursor.run_finished_at)
         else:
-            cursor = EventCursor(*place)
+            cursor = EventCursor(*position)
         while True:
             events, after = reader.events(cursor, limit=MAX_EVENTS)
             for event in events:
-                told = _hook_event(event, reader.outputs)
-                if told is not None and told["event"].split(".")[1] in settings.hooks.ends:
-                    n_lost += not _deliver_with_retries(deliver, told, tries=settings.hooks.tries)
+                payload = _hook_event(event, reader.outputs)
+                if payload is not None and payload["event"].split(".")[1] in settings.hooks.ends:
+                    delivered = _deliver_with_retries(deliver, payload, tries=settings.hooks.tries)
+                    n_undelivered += not delivered
             if after != cursor:
                 cursor = after
                 bookmark.write(cursor.transition_id, cursor.run_finished_at)
             elif is_once:
-                sys.exit(EXIT_SOME_FAILED if n_lost else 0)
+                sys.exit(EXIT_SOME_FAILED if n_undelivered else 0)
             else:
                 time.sleep(POLL_INTERVAL_S)
 
@@ -74,7 +76,7 @@ def hooks(config: Path | None, is_once: bool) -> None:
 def _hook_event(
     event: Mapping[str, Any], outputs: Callable[[str], list[str]]
 ) -> dict[str, Any] | None:
-    """What a hook is told; None for a move that is no end."""
+    """Return the event to send to a hook; None if the file's new state is not final."""
     from thoth_watch.domain.states import NEEDS_ATTENTION, State
 
     at = event["at"].isoformat()
@@ -87,29 +89,31 @@ def _hook_event(
             **facts,
         }
     if event["after"] == State.DONE:
-        name, written = "file.done", outputs(event["path"])
+        name, paths = "file.done", outputs(event["path"])
     elif event["after"] in NEEDS_ATTENTION:
-        name, written = "file.failed", outputs(event["path"])
+        name, paths = "file.failed", outputs(event["path"])
     else:
         return None
     facts = {"path": event["path"], "state": event["after"], "reason": event["reason"]}
-    return {"event": name, "at": at, **facts, "outputs": written}
+    return {"event": name, "at": at, **facts, "outputs": paths}
 
 
-def _build_delivery(wanted: HookSettings) -> Deliver:
+def _build_delivery(settings: HookSettings) -> Deliver:
     from thoth_watch.infrastructure.hooks import post_webhook, run_command
 
     def deliver(event: Mapping[str, Any]) -> None:
-        if wanted.command:
-            run_command(wanted.command, event, timeout_s=wanted.timeout_s)
-        if wanted.webhook:
-            post_webhook(wanted.webhook, event, secret=wanted.secret, timeout_s=wanted.timeout_s)
+        if settings.command:
+            run_command(settings.command, event, timeout_s=settings.timeout_s)
+        if settings.webhook:
+            post_webhook(
+                settings.webhook, event, secret=settings.secret, timeout_s=settings.timeout_s
+            )
 
     return deliver
 
 
 def _deliver_with_retries(deliver: Deliver, event: Mapping[str, Any], *, tries: int) -> bool:
-    """Whether the event was taken, at the latest at the last try."""
+    """Return True if the event was delivered within the given number of attempts."""
     from thoth_watch.infrastructure.hooks import DeliveryError
 
     for number in range(tries):
@@ -119,7 +123,7 @@ def _deliver_with_retries(deliver: Deliver, event: Mapping[str, Any], *, tries: 
             subject = event.get("path") or f"run {event['run_id']}"
             if number + 1 == tries:
                 click.echo(
-                    f"thoth-watch: {event['event']} of {subject} not told: {error}", err=True
+                    f"thoth-watch: {event['event']} of {subject} not delivered: {error}", err=True
                 )
             else:
                 time.sleep(FIRST_RETRY_DELAY_S * 2**number)

@@ -1,4 +1,4 @@
-"""`init`: a commented config.yaml for this machine."""
+"""`init`: write a commented config.yaml for this machine."""
 
 from __future__ import annotations
 
@@ -47,15 +47,20 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("config.yaml"),
     show_default=True,
-    help="The file to write; one that is there is never replaced.",
+    help="File to write; an existing file is never replaced.",
 )
-@click.option("--inbox", help="The folder to watch; asked for if not given.")
-@click.option("--model", help="builtin, a short name, a Hugging Face id, or a local folder.")
+@click.option("--inbox", help="Folder to watch; without this option, a prompt asks for it.")
+@click.option("--model", help="Model: builtin, a short name, a Hugging Face id, or a local folder.")
 @click.option(
-    "--language", help="Language code or English name; heard from each file if not given."
+    "--language", help="Language code or English name; by default it is detected for each file."
 )
-@click.option("--formats", default="txt, json", show_default=True, help="Joined by commas, or all.")
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing; take what is proposed.")
+@click.option(
+    "--formats",
+    default="txt, json",
+    show_default=True,
+    help="Transcript formats, separated by commas, or all.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Accept all proposals without asking.")
 def init(
     *,
     output: Path,
@@ -65,14 +70,16 @@ def init(
     formats: str,
     yes: bool,
 ) -> None:
-    """Write a commented config.yaml for this machine, and make the inbox.
+    """Write a commented config.yaml and create the inbox.
 
-    The model that is proposed depends on the GPU's memory, or on memory and cores without one.
+    The proposed model depends on the memory of the GPU; without a GPU, on main memory and cores.
     """
     from thoth_watch.bootstrap import build_settings, this_machine
 
     if output.exists():
-        raise ConfigError(f"{output}: is there already; move it aside or name another (--output)")
+        raise ConfigError(
+            f"{output}: already exists; move it away or choose another path with --output"
+        )
     machine = this_machine()
     about = _explain_proposal(machine)
     inbox = inbox or (
@@ -101,12 +108,12 @@ def init(
         try:
             settings = build_settings(output, {}, required=True)
         except ConfigError:
-            output.unlink()  # what was asked is wrong; nothing of it stays
+            output.unlink()  # an option is invalid: leave nothing behind
             raise
         settings.inboxes[0].path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RetryLater(f"{error.filename}: {error.strerror}; as root (sudo)?") from error
-    click.echo(f"wrote {output}; recordings go to {settings.inboxes[0].path}")
+        raise RetryLater(f"{error.filename}: {error.strerror}; try again as root (sudo)") from error
+    click.echo(f"wrote {output}; the inbox for recordings is {settings.inboxes[0].path}")
     option = "" if output == Path("config.yaml") else f" -c {output}"
     click.echo(f"next: thoth-watch check{option}, then thoth-watch run{option}")
 
@@ -118,16 +125,16 @@ def _propose_model(machine: Machine) -> str:
 
 
 def _explain_proposal(machine: Machine) -> str:
-    """Why which model is proposed, what it weighs and where it will be kept."""
+    """Return a sentence with the proposed model, the reason, its size and its cache folder."""
     from thoth_watch.infrastructure.models import cache_folder, is_cached, recommend_model
 
     best = recommend_model(machine)
     memory, cores = f"{machine.memory_gib:.0f} GiB of memory", f"{machine.cores} cores"
-    here = f"a GPU with {machine.gpu_memory_gib:.0f} GiB" if machine.gpu_memory_gib else "no GPU"
-    state = "is here already" if is_cached(best.hub_id) else f"{best.download_mb} MB to download"
+    gpu = f"a GPU with {machine.gpu_memory_gib:.0f} GiB" if machine.gpu_memory_gib else "no GPU"
+    state = "already downloaded" if is_cached(best.hub_id) else f"{best.download_mb} MB to download"
     return (
-        f"This machine has {here}, {memory}, {cores}: {best.name} ({best.remark}; {state},"
-        f" kept in {cache_folder()}) is proposed."
+        f"This machine has {gpu}, {memory}, {cores}. Proposed model: {best.name} ({best.remark};"
+        f" {state}; cache folder {cache_folder()})."
     )
 
 
@@ -137,7 +144,7 @@ def _describe_model(model: str) -> str:
     for known in MODELS:
         if model in (known.name, known.hub_id):
             return f"{known.hub_id}, {known.download_mb} MB, {known.remark}"
-    return "builtin (a demonstration), a Hugging Face id, or ./a/folder"
+    return "builtin (for demonstration only), a Hugging Face id, or ./a/folder"
 
 
 def _is_system_config(output: Path) -> bool:
@@ -145,7 +152,7 @@ def _is_system_config(output: Path) -> bool:
 
 
 def _yaml(text: str) -> str:
-    """A value as YAML has it, in quotes where it needs them."""
+    """Return a string as a YAML scalar, quoted if necessary."""
     import yaml
 
     dumped: str = yaml.safe_dump(text, allow_unicode=True, width=10_000)
@@ -153,9 +160,9 @@ def _yaml(text: str) -> str:
 
 
 def _align_comments(text: str) -> str:
-    """The comments behind values in one column where they fit."""
+    """Align the comments after values in one column, except after long values."""
     lines = []
     for line in text.splitlines():
-        value, mark, comment = line.partition("  #")
-        lines.append(f"{value.rstrip():<32} #{comment}" if mark and value.strip() else line)
+        value, separator, comment = line.partition("  #")
+        lines.append(f"{value.rstrip():<32} #{comment}" if separator and value.strip() else line)
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""`metrics`: the ledger's numbers for Prometheus."""
+"""`metrics`: export the ledger's figures to Prometheus."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ Examples:
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a file for the node exporter's textfile collector, and end (for timers).",
+    help="Write a file for the node exporter's textfile collector and exit (for timers).",
 )
-@click.option("--port", type=click.IntRange(1, 65_535), help="Answer /metrics there until stopped.")
-@click.option("--address", default="127.0.0.1", show_default=True, help="Of which interface.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), help="Port on which to serve /metrics until stopped."
+)
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def metrics(config: Path | None, output: Path | None, port: int | None, address: str) -> None:
-    """Files by state, runs, audio, time by stage, fallbacks and backlog, as Prometheus reads them.
+    """Export figures from the ledger as Prometheus metrics.
 
-    Reads the ledger only, so it never gets in the way of the service. Needs
-    `pip install 'thoth-watch[metrics]'`.
+    The metrics are files by state, runs, audio, time per stage, fallbacks and backlog. The command
+    only reads the ledger, so it never blocks the service. Needs `pip install 'thoth-watch[metrics]'`.
     """
     from thoth_watch.bootstrap import ledger_stats_reader
 
     if (output is None) == (port is None):
-        raise click.UsageError("say where: --output FILE or --port PORT")
-    look = ledger_stats_reader(settings_of(config))
+        raise click.UsageError("use either --output FILE or --port PORT")
+    read_stats = ledger_stats_reader(settings_of(config))
     try:
         from thoth_watch.infrastructure.metrics import serve_metrics, write_textfile
     except ModuleNotFoundError as error:
@@ -43,12 +45,12 @@ def metrics(config: Path | None, output: Path | None, port: int | None, address:
             f"metrics needs {error.name}: pip install 'thoth-watch[metrics]'"
         ) from error
     if output is not None:
-        write_textfile(output, look)
+        write_textfile(output, read_stats)
         return
     assert port is not None  # noqa: S101 - one of the two is given
-    look()  # a ledger that cannot be read is said at once
-    server, thread = serve_metrics(address, port, look)
-    click.echo(f"metrics at http://{address}:{port}/metrics; Ctrl-C stops", err=True)
+    read_stats()  # raises immediately if the ledger cannot be read
+    server, thread = serve_metrics(address, port, read_stats)
+    click.echo(f"serving http://{address}:{port}/metrics; press Ctrl-C to stop", err=True)
     try:
         thread.join()
     finally:

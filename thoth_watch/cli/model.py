@@ -1,4 +1,4 @@
-"""`model list`, `model pull` and `model check`."""
+"""`model list`, `model pull` and `model check`: list, download and load Whisper models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from thoth_watch.cli.options import (
     config_option,
     engine_options,
     json_option,
+    optional_config_option,
     overrides_of,
     settings_of,
 )
@@ -24,7 +25,7 @@ Examples:
   thoth-watch model check --model small"""
 )
 def model() -> None:
-    """Which Whisper models there are, which are on this machine, and fetching one."""
+    """List, download and check Whisper models."""
 
 
 @model.command(
@@ -36,7 +37,10 @@ Examples:
 )
 @json_option
 def list_(as_json: bool) -> None:
-    """Known models with size and need of memory; any other Whisper of the hub works too."""
+    """List known models with their size and memory requirement.
+
+    Other Whisper models on the Hugging Face Hub work, too.
+    """
     from thoth_watch.bootstrap import BUILTIN_MODEL
     from thoth_watch.cli.tables import Column, print_json, print_table
     from thoth_watch.infrastructure.models import MODELS, cache_folder, is_cached
@@ -56,7 +60,11 @@ def list_(as_json: bool) -> None:
         print_json(rows)
         return
     columns = [Column("name"), Column("id"), Column("MB", is_number=True)]
-    columns += [Column("memory", is_number=True), Column("here"), Column("remark", is_wrapped=True)]
+    columns += [
+        Column("memory", is_number=True),
+        Column("cached"),
+        Column("remark", is_wrapped=True),
+    ]
     print_table(
         columns,
         [
@@ -72,9 +80,9 @@ def list_(as_json: bool) -> None:
         ],
         empty="",
     )
-    there = "comes with the program" if BUILTIN_MODEL.is_dir() else "is not in this version"
-    click.echo(f"\nbuiltin (a demonstration of 159 English words) {there}")
-    click.echo(f"models are kept in {cache_folder()}")
+    bundled = "is bundled with the program" if BUILTIN_MODEL.is_dir() else "is not bundled"
+    click.echo(f"\nbuiltin (for demonstration only, 159 English words) {bundled}")
+    click.echo(f"model cache: {cache_folder()}")
 
 
 @model.command(
@@ -86,9 +94,12 @@ Examples:
 )
 @click.argument("name", required=False)
 @config_option
-@click.option("--revision", help="Commit, tag or branch.")
+@click.option("--revision", help="Commit, tag or branch of the model.")
 def pull(name: str | None, config: Path | None, revision: str | None) -> None:
-    """Fetch a model (the configured one if not named), so that a service needs no network."""
+    """Download a model, so that a service needs no network.
+
+    Without NAME, this downloads the configured model.
+    """
     from thoth_watch.infrastructure.models import MODELS, suggest_name
     from thoth_watch.infrastructure.models import pull as fetch
 
@@ -96,14 +107,14 @@ def pull(name: str | None, config: Path | None, revision: str | None) -> None:
         engine = settings_of(config).engine
         name, revision = engine.model, revision or engine.revision
     if name == "builtin" or Path(name).is_dir():
-        click.echo(f"{name}: nothing to fetch")
+        click.echo(f"{name}: nothing to download")
         return
     known = {model.name: model for model in MODELS}
     hub_id = known[name].hub_id if name in known else name
     if near := suggest_name(name):
         click.echo(f"thoth-watch: {name}: did you mean {near}?", err=True)
     size = f", about {known[name].download_mb} MB" if name in known else ""
-    click.echo(f"fetching {hub_id}{size}", err=True)
+    click.echo(f"downloading {hub_id}{size}", err=True)
     click.echo(fetch(hub_id, revision=revision))
 
 
@@ -113,13 +124,13 @@ Examples:
   thoth-watch model check
   thoth-watch model check --model ./my-whisper --device cpu --json"""
 )
-@config_option
+@optional_config_option
 @engine_options
 @json_option
 def check(config: Path | None, as_json: bool, **flags: Any) -> None:
-    """Load a model as a run would, and say where it computes and how long loading took.
+    """Load a model and show its device and loading time.
 
-    Exits 69 if it cannot be had.
+    The model is loaded as a run would load it. Exits with 69 if it is unavailable.
     """
     from thoth_watch.bootstrap import BUILTIN_MODEL, build_decoder, build_engine, build_settings
     from thoth_watch.cli.tables import print_json
@@ -132,11 +143,13 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
     finally:
         decoder.close()
     used, requested = engine.placement, settings.engine
-    found = find_checkpoint(requested.model, revision=requested.revision, builtin=BUILTIN_MODEL)
+    checkpoint = find_checkpoint(
+        requested.model, revision=requested.revision, builtin=BUILTIN_MODEL
+    )
     facts = {
         "model": used.model,
         "revision": used.model_revision,
-        "weights_sha256": hash_weights(found.folder),
+        "weights_sha256": hash_weights(checkpoint.folder),
         "engine": used.engine,
         "device": used.device,
         "precision": used.precision,
@@ -146,8 +159,8 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
     if as_json:
         print_json(facts)
         return
-    click.echo(f"{used.model} ({used.model_revision}) loads in {engine.load_s:.1f} s")
+    click.echo(f"{used.model} ({used.model_revision}) loaded in {engine.load_s:.1f} s")
     click.echo(f"{used.engine} on {used.device} ({used.device_name}) in {used.precision}")
-    click.echo(f"to take no other weights: engine.weights_sha256: {facts['weights_sha256']}")
+    click.echo(f"to reject any other weights: engine.weights_sha256: {facts['weights_sha256']}")
     for fallback in engine.fallbacks:
         click.echo(f"{fallback.used} instead of {fallback.requested}: {fallback.reason}", err=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-CONFIG_HELP = "The configuration file; else THOTH_WATCH_CONFIG"
+CONFIG_HELP = "Configuration file; default: THOTH_WATCH_CONFIG"
 
 
 def _config_option(text: str) -> Command:
@@ -28,7 +28,8 @@ def _config_option(text: str) -> Command:
 
 
 config_option = _config_option(f"{CONFIG_HELP}, else ./config.yaml.")
-optional_config_option = _config_option(f"{CONFIG_HELP}, else the defaults.")
+optional_config_option = _config_option(f"{CONFIG_HELP}, else none.")
+unit_config_option = _config_option("Configuration file that the units use; default: see above.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 ENGINE_FLAGS = {
@@ -47,47 +48,56 @@ ENGINE_FLAGS = {
 
 
 def option_spellings(*names: str) -> tuple[str, ...]:
-    """Each long option with underscores, as the whisper family writes it, and with hyphens."""
-    both = [n for name in names for n in dict.fromkeys((name, "--" + name[2:].replace("_", "-")))]
-    return tuple(both)
+    """Return each long option with underscores, as in openai/whisper, and with hyphens."""
+    return tuple(
+        spelling
+        for name in names
+        for spelling in dict.fromkeys((name, "--" + name[2:].replace("_", "-")))
+    )
 
 
 def engine_options(command: Command) -> Command:
-    """`--engine --model --device --language ...`: what the whisper family calls them."""
+    """Add `--engine --model --device --language ...`, named as in openai/whisper and related tools."""
     for option in reversed(
         (
             click.option(
                 *option_spellings("--engine", "--engine_type"),
                 "engine_type",
                 type=click.Choice(["standard", "accelerated", "batch"]),
-                help="Which engine.",
+                help="Engine to use.",
             ),
-            click.option("--model", help="builtin, a Hugging Face id, or a local folder."),
-            click.option("--revision", help="Commit, tag or branch of a Hugging Face id."),
             click.option(
-                "--device", help="auto, cpu, cuda, cuda:1, mps; never replaced when named here."
+                "--model",
+                help="Model: builtin, a short name, a Hugging Face id, or a local folder.",
+            ),
+            click.option("--revision", help="Commit, tag or branch of a Hugging Face model."),
+            click.option(
+                "--device",
+                help="auto, cpu, cuda, cuda:1 or mps; there is no fallback from a device given here.",
             ),
             click.option(
                 *option_spellings("--precision", "--compute_type"),
                 "precision",
-                help="auto, float32, float16, bfloat16, int8; two joined by + for encoder and decoder.",
+                help="auto, float32, float16, bfloat16 or int8, or ENCODER+DECODER such as bfloat16+int8.",
             ),
             click.option(
                 *option_spellings("--batch_size"),
                 "batch_size",
                 type=click.IntRange(min=1),
-                help="Windows that share a forward pass; by model and memory if not given.",
+                help="Windows per forward pass; default: depends on model and memory.",
             ),
             click.option(
-                "--language", help="Language code or English name; detected if not given."
+                "--language", help="Language code or English name; by default it is detected."
             ),
             click.option(
-                "--task", type=click.Choice(["transcribe", "translate"]), help="Whisper's task."
+                "--task",
+                type=click.Choice(["transcribe", "translate"]),
+                help="Transcribe in the spoken language, or translate into English.",
             ),
             click.option(
                 "--fallback",
                 type=click.Choice(["never", "warn"]),
-                help="Whether the standard engine on the CPU may stand in.",
+                help="warn: use the standard engine on the CPU if the requested engine is unavailable.",
             ),
         )
     ):
@@ -96,20 +106,20 @@ def engine_options(command: Command) -> Command:
 
 
 def log_options(command: Command) -> Command:
-    """`--log-format` and `--log-level`."""
+    """Add `--log-format` and `--log-level`."""
     for option in reversed(
         (
             click.option(
                 *option_spellings("--log_format"),
                 "log_format",
                 type=click.Choice(["text", "json"]),
-                help="Log lines.",
+                help="Format of log lines.",
             ),
             click.option(
                 *option_spellings("--log_level"),
                 "log_level",
                 type=click.Choice(["debug", "info", "warning", "error"]),
-                help="How much is logged.",
+                help="Minimum level of log lines.",
             ),
         )
     ):
@@ -118,19 +128,19 @@ def log_options(command: Command) -> Command:
 
 
 def overrides_of(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given, by the configuration's dotted keys."""
+    """Return the flags that were given, by dotted configuration key."""
     return {ENGINE_FLAGS[name]: value for name, value in flags.items() if value is not None}
 
 
 def settings_of(config: Path | None) -> Settings:
-    """The configuration of a command that only asks. Raises ConfigError where there is none."""
+    """Return the settings for a command that only reads. Raises ConfigError if there is no configuration."""
     from thoth_watch.bootstrap import build_settings
 
     return build_settings(config, {}, required=True)
 
 
 def open_reader(config: Path | None) -> LedgerReader:
-    """The ledger of that configuration, to be read."""
+    """Open the configured ledger for reading."""
     from thoth_watch.infrastructure.ledger import LedgerReader
 
     return LedgerReader.open(settings_of(config).ledger_url)

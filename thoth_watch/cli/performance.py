@@ -1,4 +1,4 @@
-"""`performance`: the engine's device information as one JSON document."""
+"""`performance`: print the engine's device information as one JSON document."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ Examples:
 )
 @optional_config_option
 @engine_options
-@click.option("--json", "as_json", is_flag=True, help="JSON, which it always is.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Accepted for consistency; the output is always JSON."
+)
 def performance(config: Path | None, as_json: bool, **flags: Any) -> None:
-    """Load the engine and print where and how it computes, as JSON."""
+    """Load the engine and print its device information as JSON."""
     from thoth_watch.bootstrap import build_decoder, build_engine, build_settings
     from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 

@@ -1,4 +1,4 @@
-"""Progress for people: a live display on a terminal, plain lines elsewhere."""
+"""Progress output: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from thoth_watch.domain.states import State
 
 
 class TerminalProgress:
-    """Media time done / total of the batch at hand, and a line per finished file."""
+    """A bar with done and total audio time of the current batch, and a line per finished file."""
 
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
@@ -35,7 +35,7 @@ class TerminalProgress:
         self._done_s = self._total_s = 0.0
 
     def begin(self, *, files: int, audio_s: float) -> None:
-        """Show a bar for a batch of so many files and declared seconds."""
+        """Show a bar for a batch with this number of files and declared seconds of audio."""
         self._done_s, self._total_s = 0.0, audio_s
         self._bar.start()
         self._task = self._bar.add_task(
@@ -46,10 +46,10 @@ class TerminalProgress:
         )
 
     def advance(self, audio_s: float) -> None:
-        """So many more seconds of audio are transcribed."""
+        """Move the bar forward by this many seconds of transcribed audio."""
         self._done_s += audio_s
         if self._task is not None:
-            whole_s = max(self._total_s, self._done_s)  # a header may have promised less
+            whole_s = max(self._total_s, self._done_s)  # a header may declare too little
             self._bar.update(
                 self._task,
                 completed=self._done_s,
@@ -59,7 +59,7 @@ class TerminalProgress:
             )
 
     def finished(self, path: Path, state: State, reason: str) -> None:
-        """Print what became of a file."""
+        """Print the state that a file reached, and the reason."""
         color = COLORS.get(str(state), "white")
         tail = f"  {escape(printable(reason))}" if reason else ""
         self._bar.console.print(
@@ -69,7 +69,7 @@ class TerminalProgress:
         )
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
@@ -77,29 +77,32 @@ class TerminalProgress:
 
 
 class LineProgress:
-    """A plain line for each file that did not come out well; the log says the rest."""
+    """A plain line for each file without a transcript; the log has everything else."""
 
     def __init__(self, *, has_file_names: bool) -> None:
         self._has_file_names = has_file_names
 
     def begin(self, *, files: int, audio_s: float) -> None:
-        """Nothing: the log has a line per batch."""
+        """Do nothing: the log has a line per batch."""
 
     def advance(self, audio_s: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finished(self, path: Path, state: State, reason: str) -> None:
-        """Name a file that did not come out well."""
+        """Print the state, path and reason of a file that has a reason."""
         if reason and self._has_file_names:
             print(f"{state} {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @contextmanager
 def progress_display(*, has_file_names: bool = True) -> Iterator[ProgressPort]:
-    """A live display on a terminal, plain lines elsewhere; without names where they are said later."""
+    """Yield a live display on a terminal, plain lines elsewhere.
+
+    has_file_names: whether plain lines are printed for files; False if the command lists them at the end.
+    """
     if not sys.stderr.isatty():
         yield LineProgress(has_file_names=has_file_names)
         return
@@ -107,7 +110,7 @@ def progress_display(*, has_file_names: bool = True) -> Iterator[ProgressPort]:
 
 
 def print_unfinished(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Name every file that was left without a transcript, and why."""
+    """Print every file that has no transcript, with its state and reason."""
     for row in rows:
         print(
             f"{row['state']} {printable(row['path'])}: {printable(row['reason'])}", file=sys.stderr

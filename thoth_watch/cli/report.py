@@ -1,4 +1,4 @@
-"""`report`: the ledger's past as one page that opens anywhere."""
+"""`report`: write the ledger's history as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("thoth-watch-report.html"),
     show_default=True,
-    help="The page; an older one there is replaced.",
+    help="HTML file to write; an existing file is replaced.",
 )
-@click.option("--since", type=TimeParam(), help="Only what began since then: 7d, 12h, a date.")
-@click.option("--open", "opens", is_flag=True, help="Show it in the browser.")
-def report(config: Path | None, output: Path, since: datetime | None, opens: bool) -> None:
-    """Write one self-contained HTML page: throughput, speed, stages, backlog, fallbacks, failures.
+@click.option("--since", type=TimeParam(), help="Only runs that began since then: 7d, 12h, a date.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+def report(config: Path | None, output: Path, since: datetime | None, open_browser: bool) -> None:
+    """Write an HTML report on speed, backlog and failures.
 
-    It holds all it shows and fetches nothing. Needs `pip install 'thoth-watch[report]'`.
+    One self-contained page shows throughput, speed, time per stage, backlog, fallbacks and failures.
+    It loads nothing from the network. Needs `pip install 'thoth-watch[report]'`.
     """
     from thoth_watch.bootstrap import build_report
 
@@ -47,7 +48,9 @@ def report(config: Path | None, output: Path, since: datetime | None, opens: boo
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise RetryLater(f"{output}: {error.strerror}; name another with --output") from error
+        raise RetryLater(
+            f"{output}: {error.strerror}; choose another path with --output"
+        ) from error
     click.echo(f"wrote {output}")
-    if opens:
+    if open_browser:
         webbrowser.open(output.absolute().as_uri())

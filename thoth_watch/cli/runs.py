@@ -1,4 +1,4 @@
-"""`runs` and `runs show`: what was done, by which engine, and how fast."""
+"""`runs` and `runs show`: list runs, with engine, device and speed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ Examples:
 )
 @config_option
 @json_option
-@click.option("-n", "--limit", type=int, help="How many, newest first. [20; all of them in a file]")
+@click.option(
+    "-n",
+    "--limit",
+    type=int,
+    help="Maximum number of runs, newest first; default: 20, or all with --export.",
+)
 @click.option("--since", type=TimeParam(), help="Only runs that began since then: 7d, 12h, a date.")
 @click.option(
     "--export",
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write every column to a new file instead: NAME.csv, or NAME.parquet (extra parquet).",
+    help="Write all columns to a new file NAME.csv or NAME.parquet (extra parquet).",
 )
 @click.pass_context
 def runs(
@@ -46,7 +51,7 @@ def runs(
     since: datetime | None,
     target: Path | None,
 ) -> None:
-    """The runs: device, precision, files, audio and time."""
+    """List runs with device, precision, files, audio and time."""
     ctx.obj = config
     if ctx.invoked_subcommand is not None:
         return
@@ -54,15 +59,15 @@ def runs(
 
     with open_reader(config) as reader:
         rows = reader.runs(limit=limit or (None if target else DEFAULT_LIMIT), since=since)
-        columns_of_all = reader.run_columns
+        all_columns = reader.run_columns
     if target is not None:
-        _export(rows, columns_of_all, target)
+        _export(rows, all_columns, target)
         return
     if as_json:
         print_json(rows)
         return
     columns = [Column("run", is_number=True)]
-    columns += [Column(name) for name in ("started", "status", "engine", "computed on")]
+    columns += [Column(name) for name in ("started", "status", "engine", "device")]
     columns += [Column(name, is_number=True) for name in ("files", "audio", "wall s", "speed")]
     print_table(columns, [_table_row(row) for row in rows], empty="no runs yet")
     for row in rows:
@@ -81,14 +86,14 @@ Examples:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, *, run_id: int, config: Path | None, as_json: bool) -> None:
-    """One run: what was asked and got, where the time went, and its files."""
+    """Show one run: requested and used settings, time per stage, files."""
     from thoth_watch.cli.tables import print_json
     from thoth_watch.domain.errors import RetryLater
 
     with open_reader(config or ctx.obj) as reader:
         run = reader.run(run_id)
     if run is None:
-        raise RetryLater(f"there is no run {run_id}; `thoth-watch runs` lists them")
+        raise RetryLater(f"run {run_id} does not exist; `thoth-watch runs` lists the runs")
     if as_json:
         print_json(run)
     else:
@@ -100,7 +105,9 @@ def _export(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], target: P
     from thoth_watch.infrastructure.exporting import WRITERS, export
 
     if target.suffix.lower() not in WRITERS:
-        raise click.UsageError(f"{target}: end it in {' or '.join(WRITERS)}")
+        raise click.UsageError(
+            f"{target}: unknown file type; the name must end in {' or '.join(WRITERS)}"
+        )
     try:
         export(rows, columns, target)
     except ModuleNotFoundError as error:
@@ -108,9 +115,11 @@ def _export(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], target: P
             f"Parquet needs {error.name}: pip install 'thoth-watch[parquet]'"
         ) from error
     except FileExistsError as error:
-        raise RetryLater(f"{target}: is there already and was left alone; name another") from error
+        raise RetryLater(
+            f"{target}: already exists and was not changed; choose another name"
+        ) from error
     except OSError as error:
-        raise RetryLater(f"{target}: {error.strerror}; name another place") from error
+        raise RetryLater(f"{target}: {error.strerror}; choose another path") from error
     click.echo(f"wrote {len(rows)} runs to {target}")
 
 
@@ -122,12 +131,12 @@ def _print_run(run: Mapping[str, Any]) -> None:
         ("started", format_time(run["started_at"])),
         ("finished", format_time(run["finished_at"])),
         *(
-            (what, _used_and_requested(run, what))
-            for what in ("engine", "model", "device", "precision")
+            (key, _used_and_requested(run, key))
+            for key in ("engine", "model", "device", "precision")
         ),
         ("device name", run["device_name"] or "-"),
         ("batch size", str(run["batch_size"] or "-")),
-        *(("speakers by", who) for who in [(run["versions"] or {}).get("diarization")] if who),
+        *(("diarization", name) for name in [(run["versions"] or {}).get("diarization")] if name),
         ("files", _count_files(run)),
         ("audio", format_media_time(run["audio_s"])),
         ("wall", f"{run['wall_s'] or 0:.1f} s, {run['realtime_factor'] or 0:.1f} times real time"),
@@ -168,12 +177,12 @@ def _print_run(run: Mapping[str, Any]) -> None:
     )
 
 
-def _used_and_requested(run: Mapping[str, Any], what: str) -> str:
-    """What was got, beside what was asked where that is something else."""
-    got, asked = run[what], run[f"{what}_asked"]
-    if got is None:
-        return f"- (asked: {asked})"
-    return str(got) if asked in (got, "auto") else f"{got} (asked: {asked})"
+def _used_and_requested(run: Mapping[str, Any], key: str) -> str:
+    """Return the value used, followed by the requested value if that was different."""
+    used, requested = run[key], run[f"{key}_asked"]
+    if used is None:
+        return f"- (requested: {requested})"
+    return str(used) if requested in (used, "auto") else f"{used} (requested: {requested})"
 
 
 def _gib(n_bytes: int | None) -> str:
@@ -200,7 +209,7 @@ def _table_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _count_files(row: Mapping[str, Any]) -> str:
     failed = row["files_failed"] or 0
-    return f"{row['files_ok'] or 0}" + (f" +{failed} bad" if failed else "")
+    return f"{row['files_ok'] or 0}" + (f" +{failed} failed" if failed else "")
 
 
 def _notes(row: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`run` and `once`: the daemon, and the oneshot for timers."""
+"""`run` and `once`: the daemon, and the drain for timers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ Examples:
 @engine_options
 @log_options
 def run(config: Path | None, **flags: Any) -> None:
-    """Watch the inbox until stopped (SIGTERM, Ctrl-C)."""
+    """Watch the inbox and transcribe new files until stopped.
+
+    SIGTERM or Ctrl-C stops the program.
+    """
     _serve(config, flags, drain=False)
 
 
@@ -43,15 +46,19 @@ Examples:
 @engine_options
 @log_options
 def once(config: Path | None, **flags: Any) -> None:
-    """Drain the inbox and exit; 1 if some file failed or was left waiting."""
+    """Drain the inbox and exit.
+
+    The exit code is 1 if some file failed or is still waiting.
+    """
     settings = _serve(config, flags, drain=True)
     sys.exit(_report_unfinished(settings.ledger_url))
 
 
 def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settings:
-    """Serve until the end; under another configuration from each accepted SIGHUP on.
+    """Serve until stopped, with a new configuration after each accepted SIGHUP. Return the last settings.
 
-    One that cannot be served (its model is missing, its ledger damaged) gives way to the one before.
+    If the new configuration cannot be served (a missing model, a damaged ledger), the previous one is
+    used again.
     """
     from thoth_watch.application.serve import StopReason
     from thoth_watch.bootstrap import Engines, build_service, build_settings, builtin_note
@@ -61,16 +68,16 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
 
     settings = build_settings(config, overrides_of(flags), required=True)
     engines = Engines(settings.engine)
-    before: Settings | None = None  # until the one that took its place is ready
+    previous: Settings | None = None  # set from a reload until the new configuration is ready
 
     def reread() -> None:
-        nonlocal settings, before
-        again = build_settings(config, overrides_of(flags), required=True)
-        settings, before = again, settings
+        nonlocal settings, previous
+        reloaded = build_settings(config, overrides_of(flags), required=True)
+        settings, previous = reloaded, settings
 
-    def forget_before() -> None:
-        nonlocal before
-        before = None
+    def forget_previous() -> None:
+        nonlocal previous
+        previous = None
 
     while True:
         set_up_logging(level=settings.log_level, log_format=settings.log_format)
@@ -79,7 +86,7 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
             click.echo(f"thoth-watch: {note}", err=True)
         if not drain:
             folders = ", ".join(str(inbox.path) for inbox in settings.inboxes)
-            click.echo(f"thoth-watch: watching {folders}; Ctrl-C stops", err=True)
+            click.echo(f"thoth-watch: watching {folders}; press Ctrl-C to stop", err=True)
         try:
             with (
                 progress_display(has_file_names=not drain) as progress,
@@ -89,32 +96,32 @@ def _serve(config: Path | None, flags: dict[str, Any], *, drain: bool) -> Settin
                     progress=progress,
                     engines=engines,
                     reread=None if drain else reread,
-                    on_ready=forget_before,
+                    on_ready=forget_previous,
                 ) as serve,
             ):
-                ending = serve()
-                if ending is StopReason.ABANDONED:
+                stop_reason = serve()
+                if stop_reason is StopReason.ABANDONED:
                     exit_now(EXIT_RETRY_LATER if drain else EXIT_OK)
         except ThothError as error:
-            if before is None:
+            if previous is None:
                 raise
             log.warning(
-                "the new configuration is refused, the old one stays",
+                "new configuration rejected; the old one stays in effect",
                 extra={"event": "reload_refused", "error": str(error)},
             )
-            settings, before = before, None
+            settings, previous = previous, None
             continue
-        if ending is not StopReason.RELOAD:
+        if stop_reason is not StopReason.RELOAD:
             return settings
 
 
 def _report_unfinished(ledger_url: str) -> int:
-    """Name the files that were left without a transcript; the exit code that they ask for."""
+    """Print the files that have no transcript. Return the exit code for them."""
     from thoth_watch.cli.progress import print_unfinished
     from thoth_watch.domain.states import UNFINISHED
     from thoth_watch.infrastructure.ledger import LedgerReader
 
     with LedgerReader.open(ledger_url) as reader:
-        left = reader.files(states=UNFINISHED)
-    print_unfinished(left)
-    return EXIT_SOME_FAILED if left else EXIT_OK
+        unfinished = reader.files(states=UNFINISHED)
+    print_unfinished(unfinished)
+    return EXIT_SOME_FAILED if unfinished else EXIT_OK

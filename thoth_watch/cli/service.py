@@ -1,4 +1,4 @@
-"""`service install` and `service uninstall`: systemd units with the paths of this machine."""
+"""`service install` and `service uninstall`: manage systemd units with the paths of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from thoth_watch.cli.options import config_option
+from thoth_watch.cli.options import unit_config_option
 from thoth_watch.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ scope_options = (
         "--user/--system",
         "for_user",
         default=None,
-        help="For you alone, without root; or for the machine.",
+        help="User units for you, without root, or system units for the machine.",
     ),
     click.option(
         "--destdir",
         type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
-        help="Write below this folder and leave the running system alone (for packagers).",
+        help="Work below this folder and do not change the running system (for packagers).",
     ),
 )
 
@@ -47,7 +47,10 @@ Examples:
   sudo thoth-watch service uninstall --system"""
 )
 def service() -> None:
-    """Let systemd run it: a daemon, or a drain every ten minutes."""
+    """Install or remove systemd units.
+
+    The units run a daemon, or a timer that drains the inbox every ten minutes.
+    """
 
 
 @service.command(
@@ -58,16 +61,24 @@ Examples:
   sudo thoth-watch service install --system --instance interviews
   thoth-watch service install --system --destdir ./package --program /usr/bin/thoth-watch"""
 )
-@config_option
+@unit_config_option
 @_with_scope
 @click.option(
     "--program",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The program that the units start; this one if not given.",
+    help="Program that the units start; default: this one.",
 )
-@click.option("--instance", help="A daemon of its own beside others: thoth-watch@NAME.")
-@click.option("--gpu/--no-gpu", default=None, help="Open NVIDIA devices to it; found by itself.")
-@click.option("--downloads", is_flag=True, help="Let it fetch models and reach a server.")
+@click.option("--instance", help="Install an additional daemon, thoth-watch@NAME.")
+@click.option(
+    "--gpu/--no-gpu",
+    default=None,
+    help="Give the service access to NVIDIA devices; default: if this machine has any.",
+)
+@click.option(
+    "--downloads",
+    is_flag=True,
+    help="Give the service network access, to download models or reach a server.",
+)
 def install(
     *,
     config: Path | None,
@@ -78,22 +89,25 @@ def install(
     gpu: bool | None,
     downloads: bool,
 ) -> None:
-    """Write the units, verified, and say what to do next. Nothing is started.
+    """Write and verify systemd units, and print the next steps.
 
-    The configuration is the one given, else ~/.config/thoth-watch/config.yaml with --user and
+    Nothing is started. The default configuration is ~/.config/thoth-watch/config.yaml with --user and
     /etc/thoth-watch/config.yaml (NAME.yaml for an instance) with --system.
     """
     from thoth_watch.infrastructure.systemd import Installation, render, verify_units
 
     if for_user is None:
-        raise click.UsageError("say for whom: --user (you, without root) or --system (the machine)")
+        raise click.UsageError(
+            "choose --user (for you, without root) or --system (for the machine)"
+        )
     if instance is not None and for_user:
-        raise click.UsageError("--instance goes with --system")
+        raise click.UsageError("--instance requires --system")
     place = Installation.at(for_user=for_user, destdir=destdir)
     path = config or (place.root / "thoth-watch/config.yaml" if for_user else None)
     path = path or ETC / f"{instance or 'config'}.yaml"
-    is_packed = destdir is not None and config is None  # the configuration comes later
-    wanted = _wanted(
+    # the configuration of a package is written after its installation
+    is_packed = destdir is not None and config is None
+    options = _unit_options(
         program=_find_program(program),
         config=None if is_packed else path.absolute(),
         for_user=for_user,
@@ -101,16 +115,18 @@ def install(
         has_gpu=GPU_DEVICE.exists() if gpu is None else gpu,
         downloads=downloads,
     )
-    files = render(wanted)
-    found = verify_units(files, program=wanted.program)
-    if found:
-        raise ConfigError(f"systemd does not like the units, nothing was written:\n{found}")
+    files = render(options)
+    problems = verify_units(files, program=options.program)
+    if problems:
+        raise ConfigError(f"systemd rejected the units; nothing was written:\n{problems}")
     for written in place.write(files):
         click.echo(f"wrote {written}")
-    click.echo("systemd has verified them" if found == "" else "not verified: no systemd here")
+    click.echo(
+        "verified by systemd" if problems == "" else "not verified: systemd is not installed"
+    )
     for line in place.run_commands(*_setup_commands(place)):
         click.echo(line)
-    for line in _next_steps(wanted):
+    for line in _next_steps(options):
         click.echo(line)
 
 
@@ -122,34 +138,41 @@ Examples:
 )
 @_with_scope
 def uninstall(for_user: bool | None, destdir: Path | None) -> None:
-    """Stop the service and remove what `install` wrote. Ledger, models and recordings stay."""
+    """Stop the service and remove its units.
+
+    This removes the files that `install` wrote. The ledger, models and recordings stay.
+    """
     from thoth_watch.infrastructure.systemd import Installation
 
     if for_user is None:
-        raise click.UsageError("say whose: --user or --system")
+        raise click.UsageError("choose --user or --system")
     place = Installation.at(for_user=for_user, destdir=destdir)
     systemctl = _systemctl(for_user=for_user)
     units = [
         *("thoth-watch.service", "thoth-watch-once.timer", "thoth-watch@*.service"),
         "thoth-watch-hooks.service",
     ]
-    said = (
+    messages = (
         place.run_commands([*systemctl, "disable", "--now", *units])
         if _has_service_manager(place)
         else []
     )
     removed = place.remove()
-    said += place.run_commands([*systemctl, "daemon-reload"]) if _has_service_manager(place) else []
+    messages += (
+        place.run_commands([*systemctl, "daemon-reload"]) if _has_service_manager(place) else []
+    )
     for path in removed:
         click.echo(f"removed {path}")
-    for line in said:
+    for line in messages:
         click.echo(line)
     if not removed:
-        click.echo(f"nothing of `thoth-watch service install` lies below {place.root}")
+        click.echo(f"nothing written by `thoth-watch service install` found below {place.root}")
 
 
-def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) -> UnitOptions:
-    """What is to be rendered, with the folders that the configuration names."""
+def _unit_options(
+    *, program: Path, config: Path | None, for_user: bool, **more: Any
+) -> UnitOptions:
+    """Return the options for the units, with the folders that the configuration names."""
     from thoth_watch.bootstrap import build_settings
     from thoth_watch.domain.file_options import NEXT_TO_SOURCE
     from thoth_watch.infrastructure.ledger import lock_path
@@ -158,33 +181,35 @@ def _wanted(*, program: Path, config: Path | None, for_user: bool, **more: Any) 
     if config is None:
         return UnitOptions(program, None, for_user, **more)
     if not config.exists():
-        raise ConfigError(f"{config}: is not there; `thoth-watch init --output {config}` makes it")
+        raise ConfigError(
+            f"{config}: not found; create it with `thoth-watch init --output {config}`"
+        )
     settings = build_settings(config, {}, required=True)
     changed = {dict(rule.changes).get("output_dir") for rule in settings.rules}
     outputs = {settings.file_options.output_dir, *changed} - {None, NEXT_TO_SOURCE}
     writable = {inbox.path for inbox in settings.inboxes} | {Path(str(name)) for name in outputs}
     writable |= {inbox.after for inbox in settings.inboxes if inbox.after is not None}
-    says_ledger = settings.origins["ledger.url"].source.startswith("file")
-    if says_ledger and settings.ledger_url.startswith("sqlite"):
+    is_ledger_in_file = settings.origins["ledger.url"].source.startswith("file")
+    if is_ledger_in_file and settings.ledger_url.startswith("sqlite"):
         writable.add(lock_path(settings.ledger_url).parent)
     return UnitOptions(
         program,
         config,
         for_user,
         writable=tuple(sorted(writable)),
-        ledger_url=settings.ledger_url if says_ledger else None,
+        ledger_url=settings.ledger_url if is_ledger_in_file else None,
         has_hooks=bool(settings.hooks.command or settings.hooks.webhook),
         **more,
     )
 
 
 def _find_program(given: Path | None) -> Path:
-    """The program that systemd is to start, absolute."""
-    beside = Path(sys.executable).with_name("thoth-watch")
-    found = given or (beside if beside.exists() else shutil.which("thoth-watch"))
-    if found is None:
-        raise ConfigError("thoth-watch is not installed as a program; name it with --program")
-    return Path(found).absolute()
+    """Return the absolute path of the program that systemd starts."""
+    sibling = Path(sys.executable).with_name("thoth-watch")
+    program = given or (sibling if sibling.exists() else shutil.which("thoth-watch"))
+    if program is None:
+        raise ConfigError("thoth-watch is not on the PATH; give its path with --program")
+    return Path(program).absolute()
 
 
 def _systemctl(*, for_user: bool) -> list[str]:
@@ -192,12 +217,12 @@ def _systemctl(*, for_user: bool) -> list[str]:
 
 
 def _has_service_manager(place: Any) -> bool:
-    """Whether a service manager is there to be told. Source: sd_booted(3)."""
+    """Return True if systemd is running and the units are for this system. Source: sd_booted(3)."""
     return bool(place.is_live) and Path("/run/systemd/system").is_dir()
 
 
 def _setup_commands(place: Any) -> list[list[str]]:
-    """What makes the running system notice."""
+    """Return the commands that make the running system load the units."""
     commands = []
     if not place.for_user:
         commands += [
@@ -209,25 +234,27 @@ def _setup_commands(place: Any) -> list[list[str]]:
     return commands
 
 
-def _next_steps(wanted: UnitOptions) -> list[str]:
-    systemctl = " ".join(_systemctl(for_user=wanted.for_user))
-    if wanted.instance:
-        steps = [f"next: {systemctl} enable --now thoth-watch@{wanted.instance}"]
+def _next_steps(options: UnitOptions) -> list[str]:
+    systemctl = " ".join(_systemctl(for_user=options.for_user))
+    if options.instance:
+        steps = [f"next: {systemctl} enable --now thoth-watch@{options.instance}"]
     else:
         steps = [
-            f"next: {systemctl} enable --now thoth-watch               (a daemon)",
-            f"  or: {systemctl} enable --now thoth-watch-once.timer    (a drain every ten minutes)",
+            f"next: {systemctl} enable --now thoth-watch               (the daemon)",
+            f"  or: {systemctl} enable --now thoth-watch-once.timer    (drains the inbox every ten minutes)",
         ]
-    if wanted.has_hooks and not wanted.instance:
-        steps.append(f" and: {systemctl} enable --now thoth-watch-hooks         (tells your hooks)")
-    if wanted.for_user:
-        steps.append("to let it run while you are logged out: loginctl enable-linger")
-    elif not wanted.downloads:
+    if options.has_hooks and not options.instance:
         steps.append(
-            "the service has no network: fetch its model first, or install with --downloads"
+            f" and: {systemctl} enable --now thoth-watch-hooks         (sends events to your hooks)"
         )
-    if not wanted.for_user and wanted.ledger_url is None:
+    if options.for_user:
+        steps.append("to keep it running while you are logged out: loginctl enable-linger")
+    elif not options.downloads:
         steps.append(
-            "its ledger: /var/lib/thoth-watch/; say so in ledger.url for `status` to find it"
+            "the service has no network access: download its model first, or install with --downloads"
+        )
+    if not options.for_user and options.ledger_url is None:
+        steps.append(
+            "its ledger is in /var/lib/thoth-watch/; set ledger.url so that `status` finds it"
         )
     return steps

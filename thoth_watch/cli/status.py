@@ -1,4 +1,4 @@
-"""`status`: how things stand, in one look."""
+"""`status`: show the state of the service, its files and its last run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from thoth_watch.cli.times import format_age, format_duration, format_media_time
 
 OTHER_COUNTS = {
     "refused": "refused",
-    "ignored": "hidden or partial ignored",
+    "ignored": "hidden or partial files ignored",
     "other": "other files",
 }
-UNRESPONSIVE_AFTER_S = 60.0  # a worker that was not heard of for so long is pointed out
-MAX_FILES_SHOWN = 20  # files that are named; the rest is counted
+UNRESPONSIVE_AFTER_S = 60.0  # a worker without a heartbeat for longer is highlighted
+MAX_FILES_SHOWN = 20  # further files are only counted
 
 
 @click.command(
@@ -33,7 +33,10 @@ Examples:
 @config_option
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
-    """What waits, runs and failed, how long the backlog may take, and the last run."""
+    """Show what is waiting, running and failed, and the last run.
+
+    This includes an estimate of the time that the backlog will take.
+    """
     from thoth_watch.bootstrap import build_inbox
     from thoth_watch.cli.tables import print_json
     from thoth_watch.domain.states import State
@@ -78,8 +81,8 @@ def _print(document: Mapping[str, Any]) -> None:
     for inbox in document["inboxes"]:
         count = inbox["audio_files"]
         text = f"{display_path(inbox['path'])}: {count} recording{'' if count == 1 else 's'}"
-        for what, words in OTHER_COUNTS.items():
-            text += f", {inbox[what]} {words}" if inbox[what] else ""
+        for key, label in OTHER_COUNTS.items():
+            text += f", {inbox[key]} {label}" if inbox[key] else ""
         print_line("inbox", text)
         if inbox["problem"]:
             print_line("", inbox["problem"], "red")
@@ -91,7 +94,7 @@ def _print(document: Mapping[str, Any]) -> None:
     for run in document["running"]:
         print_line(
             "running",
-            f"run {run['id']} on {run['device'] or '-'}, began {format_age(run['started_at'])}",
+            f"run {run['id']} on {run['device'] or '-'}, started {format_age(run['started_at'])}",
         )
     last = document["last_run"]
     if last:
@@ -114,53 +117,57 @@ def _print_unfinished(unfinished: list[Mapping[str, Any]]) -> None:
 
 def _format_service(document: Mapping[str, Any]) -> str:
     process, quiet_until = document["working_process"], document["quiet_until"]
-    text = f"works (process {process})" if process else "does not work now"
+    text = f"running (pid {process})" if process else "not running"
     if document["fleet"] is not None:
         dispatcher = document["fleet"]["dispatcher"]
-        text = f"dispatches ({dispatcher})" if dispatcher else "nobody dispatches now"
-    return f"{text}; nothing is begun until {quiet_until:%H:%M}" if quiet_until else text
+        text = f"dispatching ({dispatcher})" if dispatcher else "no dispatcher is running"
+    return f"{text}; quiet hours, no new work until {quiet_until:%H:%M}" if quiet_until else text
 
 
 def _format_fleet(fleet: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str | None]]:
-    """Lines on workers elsewhere: what they do, and what waits for them."""
+    """Yield lines about the queue and the workers: name, text and color."""
     if fleet is None:
         return
     waits_s = fleet["oldest_wait_s"]
-    text = f"{fleet['sent']} batches sent, {fleet['leased']} worked on"
+    text = f"{fleet['sent']} batches sent, {fleet['leased']} leased"
     yield (
         "queue",
-        text + (f"; the oldest file waits for {format_duration(waits_s)}" if waits_s else ""),
+        text
+        + (f"; the oldest file has been waiting for {format_duration(waits_s)}" if waits_s else ""),
         None,
     )
     if not fleet["workers"]:
-        yield "workers", "none; start some with `thoth-watch worker`", "red"
+        yield "workers", "none; start one with `thoth-watch worker`", "red"
     for number, row in enumerate(fleet["workers"]):
-        does = f"batch {row['batch_id']}, {row['files']} files left" if row["batch_id"] else "waits"
-        is_silent = row["silent_s"] > UNRESPONSIVE_AFTER_S
-        does = f"not heard of for {format_duration(row['silent_s'])}" if is_silent else does
-        text = f"{row['name']} on {row['device']}: {does}"
-        yield "workers" if number == 0 else "", text, "yellow" if is_silent else None
+        activity = (
+            f"batch {row['batch_id']}, {row['files']} files left" if row["batch_id"] else "idle"
+        )
+        is_unresponsive = row["silent_s"] > UNRESPONSIVE_AFTER_S
+        if is_unresponsive:
+            activity = f"no heartbeat for {format_duration(row['silent_s'])}"
+        text = f"{row['name']} on {row['device']}: {activity}"
+        yield "workers" if number == 0 else "", text, "yellow" if is_unresponsive else None
 
 
 def _print_retry_hint(unfinished: list[Mapping[str, Any]]) -> None:
     from thoth_watch.domain.states import NEEDS_ATTENTION
 
     if any(row["state"] in NEEDS_ATTENTION for row in unfinished):
-        click.secho("`thoth-watch retry --all` tries again what failed", dim=True)
+        click.secho("`thoth-watch retry --all` retries the failed files", dim=True)
 
 
 def _format_backlog(backlog: Mapping[str, Any]) -> str:
     if not backlog["files"]:
-        return "nothing waits"
+        return "empty"
     files = backlog["files"]
     unknown = backlog["files_of_unknown_length"]
     text = f"{files} file{'' if files == 1 else 's'}"
     if unknown == files:
-        return f"{text} of a length not known yet"
+        return f"{text} of unknown length"
     text += f", {format_media_time(backlog['audio_s'])} of audio"
     text += f" ({unknown} of unknown length)" if unknown else ""
     if backlog["finish_s"] is None:
-        return f"{text}; no run yet to tell how long that takes"
+        return f"{text}; no estimate before the first run"
     speed = backlog["realtime_factor"]
     return f"{text}, about {format_duration(backlog['finish_s'])} at {speed:.1f} times real time"
 

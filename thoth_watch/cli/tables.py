@@ -1,4 +1,4 @@
-"""Tables: for people on a terminal, and one plain line a row where the output goes elsewhere."""
+"""Tables: colored on a terminal, one plain line per row if the output is redirected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Column:
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """Print rows; where there are none, say so in a word."""
+    """Print rows as a table; without rows, print the text `empty`."""
     cells = [[printable(cell) for cell in row] for row in rows]
     if not cells:
         print(empty)
@@ -44,12 +44,12 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, emp
 
 
 def print_json(document: Any) -> None:
-    """One JSON document; times in ISO 8601, UTC."""
+    """Print one JSON document; times in ISO 8601, UTC."""
     print(json.dumps(document, indent=2, default=_to_json))
 
 
 def print_json_line(document: Any) -> None:
-    """One JSON document in one line."""
+    """Print one JSON document in one line."""
     print(json.dumps(document, default=_to_json), flush=True)
 
 
@@ -77,12 +77,12 @@ def _colored(cell: str) -> str:
 
 
 def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:
-    """Columns two spaces apart, nothing cut: for grep, awk and less."""
-    head = [column.name for column in columns]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    """Print columns two spaces apart without truncation: for grep, awk and less."""
+    header = [column.name for column in columns]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     adjust: list[Callable[..., str]] = [
         str.rjust if column.is_number else str.ljust for column in columns
     ]
-    for row in (head, *cells):
+    for row in (header, *cells):
         line = "  ".join(a(v, w) for a, v, w in zip(adjust, row, widths, strict=True))
         print(line.rstrip())

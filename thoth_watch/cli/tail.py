@@ -1,4 +1,4 @@
-"""`tail`: what happens, as the ledger learns of it."""
+"""`tail`: print events from the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thoth_watch.cli.options import config_option, json_option, open_reader
 from thoth_watch.cli.text import display_path, printable
 from thoth_watch.cli.times import format_media_time, format_time
 
-POLL_INTERVAL_S = 0.5  # between looks into the ledger
+POLL_INTERVAL_S = 0.5  # between reads of the ledger
 
 
 @click.command(
@@ -25,12 +25,13 @@ Examples:
 )
 @config_option
 @json_option
-@click.option("-n", "--limit", default=20, show_default=True, help="How many of the past.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until stopped.")
+@click.option("-n", "--limit", default=20, show_default=True, help="Number of past events.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events until stopped.")
 def tail(config: Path | None, as_json: bool, limit: int, follow: bool) -> None:
-    """Every move of a file and every end of a run, oldest first; JSON is one event a line.
+    """Print events: state changes of files, and ends of runs.
 
-    The service's own log is elsewhere: `journalctl -u thoth-watch`.
+    Events are printed oldest first; with --json, one JSON object per line. The service's log is
+    separate: `journalctl -u thoth-watch`.
     """
     from thoth_watch.cli.tables import print_json_line
 

@@ -1,4 +1,4 @@
-"""Names and messages as a terminal may safely have them."""
+"""Names and messages escaped for output on a terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def printable(path: object) -> str:
-    """Text that is safe on a terminal: control and undecodable characters are escaped."""
+    """Return text that is safe on a terminal: control and undecodable characters are escaped."""
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def display_path(path: object) -> str:
-    """A path relative to the current folder where it lies below it, safe to print."""
+    """Return a printable path, relative to the current folder if it is below that folder."""
     try:
         return printable(Path(str(path)).relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Times as people write and read them."""
+"""Times and durations in the forms that users write and read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _UNITS_S = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class TimeParam(click.ParamType[datetime]):
-    """`7d`, `12h`, `30min` (so long ago), or a date with or without a time of day."""
+    """A time in the past: `7d`, `12h` or `30min` ago, or a date with or without a time of day."""
 
     name = "when"
 
     def convert(
         self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """An aware time; a date or time without zone is this machine's."""
+        """Return an aware time; a value without a zone is in this machine's time zone."""
         if isinstance(value, datetime):
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|min|m|h|d|w)", value.strip())
@@ -28,12 +28,14 @@ class TimeParam(click.ParamType[datetime]):
             return datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r}: write 7d, 12h, 30min, 2026-11-23 or 2026-11-23T18:00", param, ctx
+                f"{value!r} is not a time; use 7d, 12h, 30min, 2026-11-23 or 2026-11-23T18:00",
+                param,
+                ctx,
             )
 
 
 def format_media_time(seconds: float | None) -> str:
-    """Media time: 0:07, 12:30, 1:02:03."""
+    """Return a media time such as 0:07, 12:30 or 1:02:03."""
     if seconds is None:
         return "-"
     total = int(seconds)
@@ -42,7 +44,7 @@ def format_media_time(seconds: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A span in one unit: 40 s, 3 min, 2.5 h, 4 days."""
+    """Return a duration in one unit: 40 s, 3 min, 2.5 h, 4 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -53,11 +55,11 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(moment: datetime) -> str:
-    """How long ago that was; of the future, how long until then (a clock was wrong)."""
+    """Return how long ago a time was; for a future time (a clock was wrong), how long until then."""
     seconds = (datetime.now(UTC) - moment).total_seconds()
     return f"{format_duration(seconds)} ago" if seconds >= 0 else f"in {format_duration(-seconds)}"
 
 
 def format_time(moment: datetime | None) -> str:
-    """A time on this machine's clock, to the second."""
+    """Return a time in this machine's time zone, to the second; "-" for None."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "-"

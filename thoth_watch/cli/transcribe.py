@@ -1,4 +1,4 @@
-"""`transcribe FILE...`: transcripts of the named files, without inbox and ledger."""
+"""`transcribe FILE...`: transcribe the given files without inbox and ledger."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Examples:
     *option_spellings("--output_dir"),
     "output_dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where transcripts go; beside each recording if not given.",
+    help="Folder for transcripts; default: next to each recording.",
 )
 @click.option(
     "-f",
     *option_spellings("--output_format"),
     "output_format",
-    help="txt, srt, vtt, tsv, json or all; several joined by commas.",
+    help="txt, srt, vtt, tsv, json or all; several separated by commas.",
 )
 @whisper_options
 def transcribe(
@@ -55,11 +55,12 @@ def transcribe(
     verbose: bool | None,
     **flags: Any,
 ) -> None:
-    """Transcribe the named files now. Keeps no ledger and reuses nothing.
+    """Transcribe the given files without inbox or ledger.
 
-    A transcript of an earlier run that would come out otherwise now is left alone; the new one
-    then gets a name of its own, and the exit code is 1. Flags of openai/whisper and its relatives
-    are taken, with - or _; one that is of no use here is named in a note.
+    The command keeps no record and reuses no earlier result. If an earlier run wrote a different
+    transcript, it is kept, the new one gets a different name, and the exit code is 1. Flags of
+    openai/whisper and related tools are accepted, spelled with - or _; a note names the flags that
+    have no effect here.
     """
     from thoth_watch.bootstrap import build_settings, build_transcribe_files, builtin_note
     from thoth_watch.cli.text import display_path, printable
@@ -68,7 +69,7 @@ def transcribe(
     overrides, unused = translate_flags(flags)
     overrides |= overrides_of(flags)
     if output_format:
-        overrides["transcript.formats"] = [word.strip() for word in output_format.split(",")]
+        overrides["transcript.formats"] = [name.strip() for name in output_format.split(",")]
     if output_dir is not None:
         overrides["transcript.output_dir"] = str(output_dir)
     settings = build_settings(config, overrides, required=False)

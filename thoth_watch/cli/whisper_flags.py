@@ -1,4 +1,4 @@
-"""Flags of the whisper family, so that its users' command lines work here by changing the program's name."""
+"""Flags of openai/whisper and related tools: their command lines work here after changing the program's name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from thoth_watch.cli.options import option_spellings
 
-# Flags by another name in the configuration's `decoding:`, with their types.
+# Flags for keys of `decoding:` in the configuration, with their types.
 DECODING_FLAGS: dict[str, Any] = {
     "word_timestamps": bool,
     "chunk_length": float,
@@ -34,14 +34,14 @@ TRANSCRIPT_FLAGS: dict[str, Any] = {
     "max_words_per_line": int,
     "highlight_words": bool,
 }
-# The same for `diarize:`, by the flag's name.
+# Keys of `diarize:`, by the name of the flag.
 DIARIZE_KEYS: dict[str, str] = {
     "diarize": "enabled",
     "diarize_model": "model",
     "min_speakers": "min_speakers",
     "max_speakers": "max_speakers",
 }
-# What this program has no use for.
+# Flags that are accepted but have no effect.
 UNUSED_FLAGS: dict[str, Any] = {
     "num_workers": int,
     "hallucination_silence_threshold": float,
@@ -55,83 +55,87 @@ USED_OPTIONS = (
         *option_spellings("--model_dir"),
         "model_dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Where models of the hub are kept.",
+        help="Cache folder for models from the Hugging Face Hub.",
     ),
     click.option(
-        "--fp16", type=bool, help="True: half precision where the device can; False: float32."
+        "--fp16", type=bool, help="True: half precision if the device supports it; False: float32."
     ),
     click.option(
-        "--threads", type=click.IntRange(min=0), help="CPU threads; 0 leaves it to torch."
+        "--threads",
+        type=click.IntRange(min=0),
+        help="Number of CPU threads; 0: the default of torch.",
     ),
-    click.option("--verbose", type=bool, help="False: neither progress nor text."),
+    click.option("--verbose", type=bool, help="False: print neither progress nor text."),
     click.option(
         *option_spellings("--device_index"),
         "device_index",
         type=click.IntRange(min=0),
-        help="Which GPU.",
+        help="Index of the GPU.",
     ),
     click.option(
         *option_spellings("--local_files_only"),
         "local_files_only",
         type=bool,
-        help="True: ask no hub.",
+        help="True: never contact the Hugging Face Hub.",
     ),
     click.option(
         *option_spellings("--vad_filter"),
         "vad_filter",
         type=bool,
-        help="True: skip what is likely no speech; False: hear everything.",
+        help="True: skip audio without speech; False: transcribe everything.",
     ),
-    click.option("--diarize", is_flag=True, default=None, help="Name who speaks (extra diarize)."),
+    click.option(
+        "--diarize", is_flag=True, default=None, help="Label the speakers (extra diarize)."
+    ),
     click.option(
         *option_spellings("--diarize_model"),
         "diarize_model",
-        help="The pipeline that tells speakers apart: a Hugging Face id, or a local folder.",
+        help="Diarization pipeline: a Hugging Face id, or a local folder.",
     ),
     click.option(
         *option_spellings("--min_speakers"),
         "min_speakers",
         type=click.IntRange(min=1),
-        help="At least so many.",
+        help="Minimum number of speakers.",
     ),
     click.option(
         *option_spellings("--max_speakers"),
         "max_speakers",
         type=click.IntRange(min=1),
-        help="At most so many.",
+        help="Maximum number of speakers.",
     ),
     click.option(
         *option_spellings("--speaker_num"),
         "speaker_num",
         type=click.IntRange(min=1),
-        help="Just so many speakers.",
+        help="Exact number of speakers.",
     ),
     click.option(
-        *option_spellings("--hf_token"), "hf_token", help="For models of the hub that are gated."
+        *option_spellings("--hf_token"), "hf_token", help="Hugging Face token for gated models."
     ),
-    click.option("--temperature", type=float, help="The first that is tried."),
+    click.option("--temperature", type=float, help="Sampling temperature of the first attempt."),
     click.option(
         *option_spellings("--temperature_increment_on_fallback"),
         "temperature_increment_on_fallback",
         type=float,
-        help="The next one is so much higher, up to 1.",
+        help="Increase of the temperature for each fallback, up to 1.",
     ),
     click.option(
         *option_spellings("--suppress_tokens"),
         "suppress_tokens",
-        help="Ids that are never written, joined by commas; -1: those that the model names.",
+        help="Token ids that are never generated, separated by commas; -1: the model's own list.",
     ),
     click.option(
         *option_spellings("--long_form"),
         "long_form",
         type=click.Choice(["windowed", "sequential"]),
-        help="The way through a recording over 30 s.",
+        help="Decoding method for recordings longer than 30 s.",
     ),
 )
 
 
 def whisper_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the family's flags: those that are used, and, hidden, those that are only named in a note."""
+    """Add the flags of openai/whisper and related tools; those without effect are hidden."""
     for name, kind in reversed(UNUSED_FLAGS.items()):
         command = click.option(*option_spellings(f"--{name}"), name, type=kind, hidden=True)(
             command
@@ -148,9 +152,10 @@ def whisper_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def translate_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Remove the family's flags; what they mean for the configuration, and a note on what was not used.
+    """Remove these flags from `flags`. Return configuration overrides, and a note on flags without effect.
 
-    Some are for libraries that read the environment when they are imported, which is still to come.
+    Some flags are passed on as environment variables to libraries, which read them at import; so
+    this function must run before those libraries are imported.
     """
     given = {
         name: flags.pop(name)
@@ -181,17 +186,17 @@ def translate_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], str]:
             value = given["speaker_num"]
         if value is not None:
             overrides[f"diarize.{key}"] = value
-    asked = {name: flags.pop(name) for name in UNUSED_FLAGS}
-    unused = [name for name, value in asked.items() if value is not None]
+    given_unused = {name: flags.pop(name) for name in UNUSED_FLAGS}
+    unused = [name for name, value in given_unused.items() if value is not None]
     note = ""
     if unused:
         names = ", ".join(f"--{name}" for name in unused)
-        note = f"{names}: not used here"
+        note = f"{names}: no effect here"
     return overrides, note
 
 
 def _translate_decoding(flags: dict[str, Any]) -> dict[str, Any]:
-    """What the flags say of decoding and subtitles; whisper steps from its temperature to 1 by 0.2."""
+    """Return overrides for decoding and subtitles. Whisper raises its temperature to 1 in steps of 0.2."""
     names = (*DECODING_FLAGS, "long_form")
     overrides: dict[str, Any] = {f"decoding.{name}": flags.pop(name) for name in names}
     overrides |= {f"transcript.{name}": flags.pop(name) for name in TRANSCRIPT_FLAGS}
@@ -209,8 +214,8 @@ def _translate_decoding(flags: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value is not None}
 
 
-def _translate_precision(word: str) -> str:
-    """ctranslate2's words: the format of weights, then that of what is computed."""
-    if word == "default":
+def _translate_precision(name: str) -> str:
+    """Translate a precision of CTranslate2: the format of weights, then that of computations."""
+    if name == "default":
         return "auto"
-    return "int8" if word.startswith("int8_") else word
+    return "int8" if name.startswith("int8_") else name

@@ -1,4 +1,4 @@
-"""`worker`: carries out batches for a dispatcher, on this machine or another."""
+"""`worker`: run batches for a dispatcher, on this machine or another."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ Examples:
 @config_option
 @engine_options
 @log_options
-@click.option("--name", help="Of this worker on this machine; unique there.")
+@click.option("--name", help="Worker name, unique on this host.")
 def worker(config: Path | None, name: str | None, **flags: Any) -> None:
-    """Carry out batches that `run` of another process sends, until stopped (SIGTERM, Ctrl-C).
+    """Run batches sent by a dispatcher until stopped.
 
-    One worker for each device: with several GPUs, neither --name nor --device, and engine.device:
-    auto, one is started for each. It needs dispatch.kind: celery in the same configuration, the
-    recordings under the same path, and the ledger on PostgreSQL. SIGTERM lets the files under way
-    end; the rest of the batch goes to others.
+    The dispatcher is a `run` process, on this machine or another. Both need the same configuration
+    with dispatch.kind: celery, the recordings under the same path, and a ledger on PostgreSQL. Start
+    one worker per device. With several GPUs, engine.device: auto, and neither --name nor --device,
+    one worker is started for each GPU. SIGTERM or Ctrl-C stops the worker: it finishes the files in
+    progress and releases the rest of the batch to other workers.
     """
     from thoth_watch.bootstrap import build_settings, run_worker
     from thoth_watch.infrastructure.service.gpu_workers import run_worker_per_gpu, visible_gpus
