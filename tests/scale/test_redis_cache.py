@@ -1,4 +1,4 @@
-"""Transcripts on a Redis server, and without one."""
+"""The transcript cache with a Redis server and without one."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def open_cache() -> Callable[..., object]:
     return open_
 
 
-def test_a_transcript_comes_back_whole_by_content_and_engine(redis: Redis, open_cache) -> None:
+def test_a_transcript_is_found_by_content_and_fingerprint(redis: Redis, open_cache) -> None:
     open_cache(redis.url).store("s1", "f1", RESULT)
-    other = open_cache(redis.url)  # another machine's
+    other = open_cache(redis.url)  # as on another machine
     assert other.find("s1", "f1") == RESULT
     assert other.find("s1", "f2") is None
     assert other.find("s2", "f1") is None
 
 
-def test_what_is_in_it_expires(redis: Redis, open_cache) -> None:
+def test_entries_expire(redis: Redis, open_cache) -> None:
     cache = open_cache(redis.url, lifetime_s=2.0)
     cache.store("s3", "f1", RESULT)
     assert cache.find("s3", "f1") == RESULT
-    wait_until(lambda: cache.find("s3", "f1") is None, lambda: "it is there for ever")
+    wait_until(lambda: cache.find("s3", "f1") is None, lambda: "the entry did not expire")
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", '{"transcript": 1}', '{"a": null}'])
-def test_nonsense_in_it_is_no_transcript(redis: Redis, open_cache, text: str) -> None:
+def test_an_invalid_entry_is_ignored(redis: Redis, open_cache, text: str) -> None:
     import redis as client
 
     cache = open_cache(redis.url)
@@ -59,24 +59,24 @@ def test_nonsense_in_it_is_no_transcript(redis: Redis, open_cache, text: str) ->
     assert cache.find("s4", "f1") is None
 
 
-def test_one_that_is_away_is_asked_once_a_minute(open_cache) -> None:
+def test_an_unreachable_cache_is_tried_once_a_minute(open_cache) -> None:
     clock = FakeClock()
     cache = open_cache(f"redis://127.0.0.1:{free_port()}/0", clock=clock)
-    asked = []
-    ask = cache._redis.get
-    cache._redis.get = lambda key: asked.append(key) or ask(key)
+    requested = []
+    get = cache._redis.get
+    cache._redis.get = lambda key: requested.append(key) or get(key)
     for _ in range(100):
         assert cache.find("s", "f") is None
         cache.store("s", "f", RESULT)
-    assert len(asked) == 1
+    assert len(requested) == 1
     clock.advance(60.0)
     assert cache.find("s", "f") is None
-    assert len(asked) == 2
+    assert len(requested) == 2
 
 
-def test_one_that_takes_questions_and_never_answers_is_not_waited_for(open_cache) -> None:
-    """Without a time limit this would never end."""
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        cache = open_cache(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+def test_a_server_that_never_answers_is_not_waited_for(open_cache) -> None:
+    """Without a timeout this test would never end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        cache = open_cache(f"redis://127.0.0.1:{silent_server.getsockname()[1]}/0")
         assert cache.find("s", "f") is None
         cache.store("s", "f", RESULT)

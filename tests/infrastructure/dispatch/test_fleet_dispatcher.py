@@ -1,4 +1,4 @@
-"""Back-pressure, what was lost, and what died, with a fake ledger and a fake broker."""
+"""Back-pressure, lost messages and dead workers, with a fake ledger and a fake broker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEASE_S = 90.0
 
 @dataclass
 class FakeBackend:
-    """Ledger and broker at once."""
+    """Ledger and broker in one."""
 
     open: OpenBatches = field(default_factory=OpenBatches)
     workers: int = 2
@@ -29,7 +29,7 @@ class FakeBackend:
 
     def open_batches(self) -> OpenBatches:
         if self.is_unreachable:
-            raise RetryLater("away")
+            raise RetryLater("unreachable")
         return self.open
 
     def count_live_workers(self, *, within_s: float) -> int:
@@ -82,14 +82,16 @@ def claim(batch_id: int) -> Claim:
     return Claim(batch_id, 1, Batch(()))
 
 
-def test_nothing_is_sent_while_nobody_lives(backend: FakeBackend, fleet: FleetDispatcher) -> None:
+def test_nothing_is_sent_while_no_worker_is_live(
+    backend: FakeBackend, fleet: FleetDispatcher
+) -> None:
     backend.workers = 0
     fleet.monitor_workers()
     assert fleet.is_busy
     assert fleet.is_idle
 
 
-def test_as_much_is_sent_as_the_workers_can_use(
+def test_only_as_many_batches_are_sent_as_the_workers_can_use(
     backend: FakeBackend, fleet: FleetDispatcher
 ) -> None:
     backend.open = OpenBatches(leased=2)
@@ -101,8 +103,10 @@ def test_as_much_is_sent_as_the_workers_can_use(
     assert backend.marked_sent == backend.queued == [1, 2]
 
 
-def test_a_batch_is_marked_before_it_leaves(backend: FakeBackend, fleet: FleetDispatcher) -> None:
-    """Else a worker could find it before it is there."""
+def test_a_batch_is_marked_as_sent_before_its_message_is_sent(
+    backend: FakeBackend, fleet: FleetDispatcher
+) -> None:
+    """Otherwise a worker could receive the message before the ledger has the batch as sent."""
     backend.queued = [-1]
     order: list[str] = []
     fleet._leases.send = lambda _: order.append("ledger")  # type: ignore[method-assign]
@@ -114,7 +118,7 @@ def test_a_batch_is_marked_before_it_leaves(backend: FakeBackend, fleet: FleetDi
 @pytest.mark.parametrize(
     ("depth", "resent"), [(0, [1, 2]), (1, [1, 2]), (2, [1]), (3, []), (None, [])]
 )
-def test_as_many_are_sent_again_as_the_broker_has_lost(
+def test_only_as_many_batches_are_resent_as_the_broker_has_lost(
     backend: FakeBackend, fleet: FleetDispatcher, depth: int | None, resent: list[int]
 ) -> None:
     old, new = RESEND_AFTER_S, RESEND_AFTER_S - 1
@@ -124,7 +128,7 @@ def test_as_many_are_sent_again_as_the_broker_has_lost(
     assert backend.marked_sent == backend.queued == resent
 
 
-def test_the_dead_are_looked_for_now_and_then_and_when_a_lease_is_over(
+def test_claims_are_recovered_periodically_and_when_a_lease_expires(
     backend: FakeBackend, fleet: FleetDispatcher, clock: FakeClock
 ) -> None:
     fleet.monitor_workers()
@@ -138,10 +142,10 @@ def test_the_dead_are_looked_for_now_and_then_and_when_a_lease_is_over(
     assert backend.recoveries == 3
 
 
-def test_leases_are_not_judged_right_after_the_ledger_was_away(
+def test_no_claims_are_recovered_right_after_an_outage_of_the_ledger(
     backend: FakeBackend, fleet: FleetDispatcher, clock: FakeClock
 ) -> None:
-    """Nobody could renew them."""
+    """The workers could not renew their leases during the outage."""
     backend.is_unreachable = True
     with pytest.raises(RetryLater):
         fleet.monitor_workers()
@@ -153,7 +157,7 @@ def test_leases_are_not_judged_right_after_the_ledger_was_away(
     assert backend.recoveries == 1
 
 
-def test_a_stop_waits_for_nobody(backend: FakeBackend, fleet: FleetDispatcher) -> None:
+def test_a_stop_does_not_wait_for_workers(backend: FakeBackend, fleet: FleetDispatcher) -> None:
     backend.open = OpenBatches(leased=2)
     fleet.monitor_workers()
     assert not fleet.is_idle

@@ -15,20 +15,20 @@ WORKER = WorkerInfo("w", "here", 7, "cpu")
 
 
 class FakeLeases:
-    """Notes who was seen with which batch; may be away, and may have given a batch to another."""
+    """Records heartbeats and renewals; can simulate an outage and a lost lease."""
 
     def __init__(self) -> None:
         self.seen: list[int | None] = []
         self.renewed: list[tuple[int, str]] = []
         self.is_held = True
         self.n_failures = 0
-        self.gone = threading.Event()
+        self.removed = threading.Event()
         self.heartbeats = threading.Semaphore(0)
 
     def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
         if self.n_failures > 0:
             self.n_failures -= 1
-            raise RetryLater("away")
+            raise RetryLater("unreachable")
         self.seen.append(batch_id)
         self.heartbeats.release()
 
@@ -37,7 +37,7 @@ class FakeLeases:
         return self.is_held
 
     def remove_worker(self, name: str) -> None:
-        self.gone.set()
+        self.removed.set()
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def leases() -> FakeLeases:
 @pytest.fixture
 def keeper(leases: FakeLeases, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(lease_keeper, "RETRY_DELAY_S", 0.01)
-    made = LeaseKeeperThread(lambda: leases, WORKER, owner="w 1", lease_s=0.04)  # type: ignore[arg-type, return-value]
-    made.start()
-    yield made
-    made.stop()
+    keeper = LeaseKeeperThread(lambda: leases, WORKER, owner="w 1", lease_s=0.04)  # type: ignore[arg-type, return-value]
+    keeper.start()
+    yield keeper
+    keeper.stop()
 
 
 def wait_for_heartbeats(leases: FakeLeases, n: int) -> None:
@@ -59,17 +59,17 @@ def wait_for_heartbeats(leases: FakeLeases, n: int) -> None:
         assert leases.heartbeats.acquire(timeout=TIMEOUT_S)
 
 
-def test_a_worker_is_seen_from_its_start_and_says_when_it_ends(
+def test_a_worker_sends_heartbeats_until_it_is_removed_at_its_end(
     keeper: Any, leases: FakeLeases
 ) -> None:
     wait_for_heartbeats(leases, 2)
     assert set(leases.seen) == {None}
     assert leases.renewed == []
     keeper.stop()
-    assert leases.gone.is_set()
+    assert leases.removed.is_set()
 
 
-def test_the_lease_of_what_it_works_on_is_renewed_until_it_ends(
+def test_the_lease_of_the_current_batch_is_renewed_until_it_ends(
     keeper: Any, leases: FakeLeases
 ) -> None:
     with keeper.hold(5) as is_lost:
@@ -80,7 +80,7 @@ def test_the_lease_of_what_it_works_on_is_renewed_until_it_ends(
     assert 5 in leases.seen
 
 
-def test_a_lost_lease_is_noticed(keeper: Any, leases: FakeLeases) -> None:
+def test_a_lost_lease_is_reported(keeper: Any, leases: FakeLeases) -> None:
     leases.is_held = False
     with keeper.hold(5) as is_lost:
         assert is_lost.__self__.wait(TIMEOUT_S)
@@ -90,7 +90,9 @@ def test_a_lost_lease_is_noticed(keeper: Any, leases: FakeLeases) -> None:
         assert not is_lost()
 
 
-def test_a_ledger_that_is_away_is_asked_again(keeper: Any, leases: FakeLeases) -> None:
+def test_heartbeats_are_retried_after_an_outage_of_the_ledger(
+    keeper: Any, leases: FakeLeases
+) -> None:
     leases.n_failures = 3
     with keeper.hold(5) as is_lost:
         while not leases.renewed:

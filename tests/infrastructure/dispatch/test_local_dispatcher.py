@@ -1,4 +1,4 @@
-"""One batch in a thread of its own, and whether it gets on."""
+"""A batch in its own thread, and the time since its last progress."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ CLAIM = Claim(batch_id=1, claim_no=1, batch=Batch(()))
 
 
 class SteppedBatch:
-    """A batch that loads, asks, computes and ends when it is told to."""
+    """A batch that checks whether to stop, and ends, when the test allows it."""
 
     def __init__(self) -> None:
-        self.may_ask, self.has_asked, self.may_end = (threading.Event() for _ in range(3))
+        self.may_check, self.has_checked, self.may_end = (threading.Event() for _ in range(3))
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> Any:
-        self.may_ask.wait(20)
+        self.may_check.wait(20)
         should_stop()
-        self.has_asked.set()
+        self.has_checked.set()
         self.may_end.wait(20)
 
 
-def test_a_batch_is_silent_from_when_it_last_asked_whether_to_stop():
+def test_silence_is_counted_from_the_last_check_whether_to_stop():
     clock, stepped_batch = FakeClock(), SteppedBatch()
     dispatcher = LocalDispatcher(
         stepped_batch,
@@ -39,9 +39,9 @@ def test_a_batch_is_silent_from_when_it_last_asked_whether_to_stop():
 
     dispatcher.dispatch(CLAIM)
     clock.advance(100)
-    assert dispatcher.silent_s == 0  # a model may take its time to load
-    stepped_batch.may_ask.set()
-    stepped_batch.has_asked.wait(20)
+    assert dispatcher.silent_s == 0  # loading a model may take long
+    stepped_batch.may_check.set()
+    stepped_batch.has_checked.wait(20)
     clock.advance(7)
     assert dispatcher.silent_s == 7
 

@@ -1,4 +1,4 @@
-"""Batches in processes of their own: nothing is lost when one dies, and all of them stop when they are told to."""
+"""Batches in engine processes: nothing is lost when one is killed, and all of them stop on request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TIMEOUT_S = 300.0
 
 
 class SlowEngine(FakeEngine):
-    """Notes its process and what it hears; waits there until a file says that it may go on."""
+    """Records its process ID and each file it transcribes; waits while the file `wait` exists."""
 
     def __init__(self, folder: Path, is_stopping: Callable[[], bool]) -> None:
         super().__init__()
@@ -55,8 +55,8 @@ class SlowEngine(FakeEngine):
 
     def transcribe_one(self, recording: Recording) -> str:
         text = super().transcribe_one(recording)
-        with (self._folder / "heard.txt").open("a") as transcribed:
-            transcribed.write(f"{os.getpid()} {text}\n")
+        with (self._folder / "transcribed.txt").open("a") as lines:
+            lines.write(f"{os.getpid()} {text}\n")
         end = time.monotonic() + TIMEOUT_S
         while (self._folder / "wait").exists() and time.monotonic() < end:
             if self._is_stopping():
@@ -90,7 +90,7 @@ def build(folder: Path, device: str, parent: ParentConnection) -> Any:
 
 
 class RealTimeWatcher(FakeFolderWatcher):
-    """Waits for real, as the processes do; the settling of files is the fake clock's."""
+    """Waits in real time, as the processes do; files settle by the fake clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
@@ -107,7 +107,7 @@ class RealTimeWatcher(FakeFolderWatcher):
 
 
 class ServiceHarness:
-    """A folder with a ledger, an inbox of names, and the loop over two engine processes."""
+    """A ledger, a fake inbox, and the main loop with engine processes."""
 
     def __init__(self, folder: Path, ledger: SqlLedger) -> None:
         self.folder, self.ledger = folder, ledger
@@ -171,12 +171,12 @@ class ServiceHarness:
             self.inbox.put(f"{number:02}.wav")
 
     def transcribed(self) -> list[tuple[int, str]]:
-        path = self.folder / "heard.txt"
+        path = self.folder / "transcribed.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(int(line.split()[0]), line.split()[1]) for line in lines]
 
     def query(self, sql: str) -> list[Any]:
-        """Through the open ledger: who opens and closes its file takes the locks of this process away."""
+        """Query the open ledger; closing another handle of its file would drop this process's locks."""
         with self.ledger.engine.connect() as connection:
             return list(connection.exec_driver_sql(sql).all())
 
@@ -202,9 +202,9 @@ def test_two_engines_share_the_work_and_a_killed_one_loses_nothing(harness: Serv
     killed: list[int] = []
 
     def kill_one_of_two() -> None:
-        at_work = {process for process, _ in harness.transcribed()}
-        if len(at_work) == 2 and not killed:
-            killed.append(min(at_work))
+        active = {process for process, _ in harness.transcribed()}
+        if len(active) == 2 and not killed:
+            killed.append(min(active))
             os.kill(killed[0], signal.SIGKILL)
         if killed and harness.dispatcher is not None and len(harness.dispatcher.active_claims) == 1:
             (harness.folder / "wait").unlink(missing_ok=True)
@@ -217,25 +217,27 @@ def test_two_engines_share_the_work_and_a_killed_one_loses_nothing(harness: Serv
     assert sorted(row.deaths for row in rows.values()) == [0] * 8 + [1] * 4
     assert len(harness.query("SELECT 1 FROM runs WHERE status = 'INTERRUPTED'")) == 1
     assert sorted(harness.finished_names) == sorted(rows)
-    twice = [name for name in rows if [text for _, text in harness.transcribed()].count(name) > 1]
-    assert len(twice) == 1  # the one that it was at
+    repeated = [
+        name for name in rows if [text for _, text in harness.transcribed()].count(name) > 1
+    ]
+    assert len(repeated) == 1  # the file that the killed process was transcribing
 
 
-def test_a_stop_ends_all_engines_at_their_next_window_and_leaves_their_files_for_later(
+def test_a_stop_ends_all_engines_at_their_next_window_and_releases_their_files(
     harness: ServiceHarness,
 ):
     harness.put(12)
     (harness.folder / "wait").touch()
 
-    def stop_when_two_work() -> None:
+    def stop_when_two_are_active() -> None:
         harness.is_stopping = harness.is_stopping or len({p for p, _ in harness.transcribed()}) == 2
 
-    harness.on_each_step = stop_when_two_work
+    harness.on_each_step = stop_when_two_are_active
     assert harness.serve("a", "b", drain=False) is StopReason.STOPPED
 
     states = [row.state for row in harness.rows().values()]
     assert set(states) == {State.READY, State.DONE}
-    assert states.count(State.DONE) == 2  # each had heard its file when it was told
+    assert states.count(State.DONE) == 2  # each had transcribed its file when it was stopped
     assert {row.deaths for row in harness.rows().values()} == {0}
 
     harness.is_stopping, harness.on_each_step = False, lambda: None
@@ -244,7 +246,7 @@ def test_a_stop_ends_all_engines_at_their_next_window_and_leaves_their_files_for
     harness.check_all_done(12)
 
 
-def test_an_engine_that_cannot_be_had_is_told_by_name(harness: ServiceHarness):
+def test_the_error_names_an_unavailable_engine(harness: ServiceHarness):
     harness.put(1)
 
     with pytest.raises(EngineUnavailable, match="missing: no such device"):

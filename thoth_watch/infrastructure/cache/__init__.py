@@ -1,4 +1,4 @@
-"""Transcripts shared by machines that share no ledger."""
+"""Transcript cache for machines that do not share a ledger."""
 
 from thoth_watch.infrastructure.cache.redis_cache import RedisCache
 

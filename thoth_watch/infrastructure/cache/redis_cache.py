@@ -1,4 +1,4 @@
-"""A transcript cache on Redis: asked with little patience, and left alone for a while when it is away."""
+"""A transcript cache on Redis with a short timeout; it is skipped for a minute after it was unreachable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from thoth_watch.application.ports import StoredResult
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 0.25  # against seconds of computing
-RETRY_AFTER_S = 60.0  # after it did not answer
+TIMEOUT_S = 0.25  # short compared with seconds of transcription
+RETRY_AFTER_S = 60.0  # after it was unreachable
 KEY_PREFIX = "thoth-watch:result:1"
 
 
 class RedisCache:
-    """Keyed by the recording's bytes and all that decides the words; what is in it expires."""
+    """A cache keyed by the recording's hash and the fingerprint of all options; entries expire."""
 
     def __init__(
         self,
@@ -32,7 +32,11 @@ class RedisCache:
         lifetime_s: float,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """to_text and from_text: a result as text and back; ValueError, KeyError and the like for nonsense."""
+        """Use the Redis server at `url`; serialize and deserialize convert a result to text and back.
+
+        deserialize raises ValueError, KeyError, TypeError or AttributeError for invalid text.
+        lifetime_s: seconds until an entry expires.
+        """
         self._redis = redis.Redis.from_url(
             url,
             socket_timeout=TIMEOUT_S,
@@ -46,7 +50,7 @@ class RedisCache:
         self._next_attempt_s = 0.0
 
     def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
-        """What another machine has put there; None also where the cache is away, or holds nonsense."""
+        """Return a cached result; None if there is none, or it is invalid, or the cache is unreachable."""
         text = self._call(lambda: self._redis.get(_key(sha256, fingerprint)))
         if text is None:
             return None
@@ -54,13 +58,13 @@ class RedisCache:
             return self._deserialize(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning(
-                "the cache holds what is no transcript",
-                extra={"event": "cache_nonsense", "error": str(error)},
+                "ignoring invalid cache entry; transcribing the recording",
+                extra={"event": "cache_entry_invalid", "error": str(error)},
             )
             return None
 
     def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
-        """Put it there for its lifetime, if the cache answers."""
+        """Store a result for the lifetime of an entry, if the cache is reachable."""
         text = self._serialize(result)
         lifetime_ms = max(1, round(self._lifetime_s * 1000))
         self._call(lambda: self._redis.set(_key(sha256, fingerprint), text, px=lifetime_ms))
@@ -74,8 +78,8 @@ class RedisCache:
         except (redis.RedisError, OSError, UnicodeError) as error:
             self._next_attempt_s = now_s + RETRY_AFTER_S
             log.warning(
-                "the transcript cache does not answer and is left alone for a minute",
-                extra={"event": "cache_away", "error": str(error)},
+                "transcript cache unreachable; continuing without it for a minute",
+                extra={"event": "cache_unreachable", "error": str(error)},
             )
             return None
 

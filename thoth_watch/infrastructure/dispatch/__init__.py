@@ -1,1 +1,1 @@
-"""Where claimed batches are carried out."""
+"""Dispatchers: run claimed batches in a thread, in processes, or on remote workers."""

@@ -1,6 +1,6 @@
-"""Celery as the wire between dispatcher and workers: the message is a batch's number, the ledger the truth.
+"""Celery as transport between dispatcher and workers: messages carry batch IDs, the ledger all state.
 
-The settings were probed with kill -9 of workers and children, stopped workers, lost and repeated
+The settings were tested with kill -9 of workers and children, suspended workers, lost and repeated
 messages on Redis 7.0 and RabbitMQ 3.10.
 """
 
@@ -14,27 +14,26 @@ from kombu import Queue
 QUEUE = "thoth"
 RUN_BATCH = "thoth.run_batch"
 CONNECT_TIMEOUT_S = 5.0
-VISIBILITY_TIMEOUT_S = (
-    43_200  # Redis gives a message that nobody acknowledged out again: after any batch
-)
-DELIVERY_LIMIT = 20  # of a RabbitMQ quorum queue
+# Redis redelivers an unacknowledged message after this time: longer than any batch takes
+VISIBILITY_TIMEOUT_S = 43_200
+DELIVERY_LIMIT = 20  # deliveries of a message by a RabbitMQ quorum queue
 
 
 def create_app(broker: str) -> Celery:
-    """A Celery application on that broker, Redis or RabbitMQ, that knows no task yet."""
+    """Return a Celery application without tasks on a broker, Redis or RabbitMQ."""
     is_redis = broker.startswith("redis")
     app = Celery("thoth_watch", broker=broker, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,  # the ledger has the results
-        task_acks_late=True,  # fairness: exactly one message per worker
-        task_reject_on_worker_lost=False,  # taking back and counting deaths is the ledger's
+        task_acks_late=True,  # with the prefetch of 1: at most one message per worker
+        task_reject_on_worker_lost=False,  # the ledger recovers batches and counts deaths
         task_acks_on_failure_or_timeout=True,
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=300,
         worker_max_tasks_per_child=None,  # the model stays loaded
-        worker_cancel_long_running_tasks_on_connection_loss=False,  # late words are fenced off
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # the ledger rejects stale results
         worker_hijack_root_logger=False,
         worker_send_task_events=True,  # for Flower
         task_send_sent_event=True,

@@ -1,4 +1,4 @@
-"""Sends batches' numbers to a Celery queue, and counts those that nobody has taken."""
+"""Send batch IDs to a Celery queue, and count the messages that no worker has taken."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 
 class CeleryQueue:
-    """The broker may be away, and may forget: neither is an error, since the ledger knows."""
+    """A queue of batch IDs; an unreachable broker and lost messages are no errors, as the ledger has all state."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._is_unreachable = False
 
     def send(self, batch_id: int) -> None:
-        """Put the number on the queue; where that fails it is sent again some other time."""
+        """Put the batch ID on the queue; if that fails, the dispatcher sends it again later."""
         try:
             self._app.send_task(RUN_BATCH, args=[batch_id], retry=False, ignore_result=True)
         except (OSError, KombuError) as error:
@@ -29,7 +29,7 @@ class CeleryQueue:
             self._is_unreachable = False
 
     def depth(self) -> int | None:
-        """Messages that no worker has taken; None where the broker does not say."""
+        """Return the number of messages that no worker has taken; None if the broker does not answer."""
         try:
             with self._app.connection_for_read() as connection:
                 connection.ensure_connection(max_retries=1, timeout=1)
@@ -37,14 +37,14 @@ class CeleryQueue:
                 try:
                     return int(channel.queue_declare(QUEUE, passive=True).message_count)
                 except connection.channel_errors:
-                    return 0  # there is no such queue (any more)
+                    return 0  # the queue does not exist (any more)
         except (OSError, KombuError) as error:
             self._warn_once(error)
             return None
 
     def _warn_once(self, error: Exception) -> None:
-        """Said once until it answers again."""
+        """Log a warning once per outage."""
         if not self._is_unreachable:
-            text = "the broker does not answer; batches wait in the ledger"
-            log.warning(text, extra={"event": "broker_away", "error": str(error)})
+            text = "broker unreachable; batches wait in the ledger until it answers"
+            log.warning(text, extra={"event": "broker_unreachable", "error": str(error)})
         self._is_unreachable = True

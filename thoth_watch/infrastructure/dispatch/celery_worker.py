@@ -1,7 +1,7 @@
-"""A Celery worker for one device: a parent that listens, and one child that transcribes.
+"""A Celery worker for one device: a parent that receives messages, and one child that transcribes.
 
-The parent imports nothing that touches a GPU, since the child is forked from it; a child that dies
-is replaced, and what it held comes back by its lease.
+The parent imports nothing that touches a GPU, since the child is forked from it. A child that dies
+is replaced, and its batch is recovered when its lease expires.
 """
 
 from __future__ import annotations
@@ -23,22 +23,26 @@ log = logging.getLogger(__name__)
 
 
 class BatchRunner(Protocol):
-    """What the child does."""
+    """Runs leased batches in the child process."""
 
     def run_leased_batch(self, batch_id: int) -> None:
-        """One batch. Raises EngineUnavailable where it cannot go on, TryLater for the ledger."""
+        """Lease and run one batch.
+
+        Raises EngineUnavailable if the worker cannot continue, RetryLater if the ledger is unavailable.
+        """
 
     def close(self) -> None:
-        """The child ends."""
+        """Release the engine and the lease before the child ends."""
 
 
 def run_celery_worker(
     broker: str, *, name: str, create_child: Callable[[str, Callable[[], bool]], BatchRunner]
 ) -> int:
-    """Work off the queue until SIGTERM, which lets the file under way end; the exit code.
+    """Run batches from the queue until SIGTERM, which lets the current file finish; return the exit code.
 
-    name: of this worker on this machine. begin(node, is_stopping) is called in each child at its
-    start and must be quick. Exits 69 where the engine cannot be had: others take the batches.
+    name: worker name, unique on this machine. create_child(node, is_stopping) is called at the start
+    of each child and must be fast. Returns 69 if the engine is unavailable: other workers take the
+    batches.
     """
     app = create_app(broker)
     is_stopping, is_broken = multiprocessing.Event(), multiprocessing.Event()  # shared by the fork
@@ -49,20 +53,20 @@ def run_celery_worker(
         try:
             children[0].run_leased_batch(batch_id)
         except EngineUnavailable as error:
-            text = "this worker has no engine and ends; its batch is sent to others"
-            log.warning(text, extra={"event": "no_engine", "error": str(error)})
+            text = "engine unavailable; stopping this worker, another one takes the batch"
+            log.warning(text, extra={"event": "engine_unavailable", "error": str(error)})
             is_broken.set()
             os.kill(os.getppid(), signal.SIGTERM)
         except RetryLater as error:
-            text = "the batch is left to others"
-            log.warning(text, extra={"event": "batch_left", "error": str(error)})
+            text = "ledger unavailable; skipping the batch, another worker takes it"
+            log.warning(text, extra={"event": "batch_skipped", "error": str(error)})
 
     def on_child_start(**_: Any) -> None:
         children[:] = [create_child(node, is_stopping.is_set)]
 
     def on_child_shutdown(**_: Any) -> None:
-        for each in children:
-            each.close()
+        for child in children:
+            child.close()
 
     def on_worker_shutting_down(**_: Any) -> None:
         is_stopping.set()
@@ -76,7 +80,7 @@ def run_celery_worker(
         pool_cls="prefork",
         concurrency=1,
         queues=QUEUE,
-        without_gossip=True,  # with hundreds of workers they would talk of nothing else
+        without_gossip=True,  # gossip among hundreds of workers would outweigh all other messages
         without_mingle=True,
         quiet=True,
     )

@@ -1,4 +1,4 @@
-"""An engine's process from the inside: takes batches over a pipe, says how it gets on, ends with its parent."""
+"""The engine process: receives batches over a pipe, reports its progress, and ends with its parent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from thoth_watch.domain.errors import EngineUnavailable, ThothError
 from thoth_watch.domain.states import State
 
 HEARTBEAT_INTERVAL_S = 1.0
-EXIT_PARENT_GONE = 1  # exit code of one whose parent is gone
+EXIT_PARENT_GONE = 1  # exit code of a process whose parent has died
 
 Transcribe = Callable[..., Any]
 
 
 class ParentConnection:
-    """Who sent the batches; any thread may tell it something."""
+    """The pipe to the parent process; any thread may send messages."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -32,16 +32,16 @@ class ParentConnection:
         self._is_stopping = False
         self.claims: Queue[Claim | None] = Queue()
 
-    def send(self, what: str, *facts: Any) -> None:
-        """Send a message; one that finds nobody ends the process, as the batch is another's now."""
+    def send(self, kind: str, *values: Any) -> None:
+        """Send a message; if the parent has died, exit, since another process takes the batch."""
         try:
             with self._lock:
-                self._connection.send((what, *facts))
+                self._connection.send((kind, *values))
         except OSError:
             os._exit(EXIT_PARENT_GONE)
 
     def should_stop(self) -> bool:
-        """Whether the parent wants the batch to end; a sign of life."""
+        """Return True if the batch should stop, and report that this process is alive."""
         now_s = time.monotonic()
         if now_s - self._last_alive_s >= HEARTBEAT_INTERVAL_S:
             self._last_alive_s = now_s
@@ -49,48 +49,48 @@ class ParentConnection:
         return self._is_stopping
 
     def receive_messages(self) -> None:
-        """Take what it sends, until it ends: then so does this process, whatever is under way."""
+        """Receive the parent's messages; exit the process, also within a batch, when the parent ends."""
         while True:
             try:
-                what, *facts = self._connection.recv()
+                kind, *values = self._connection.recv()
             except (EOFError, OSError):
                 os._exit(EXIT_PARENT_GONE)
-            if what == "stop":
+            if kind == "stop":
                 self._is_stopping = True
-            elif what == "leave":
+            elif kind == "leave":
                 self.claims.put(None)
             else:
-                self.claims.put(*facts)
+                self.claims.put(*values)
 
 
 class ParentProgress:
-    """What became of files is told to the parent, who shows it."""
+    """Sends the outcome of each file to the parent, which displays it."""
 
     def __init__(self, parent: ParentConnection) -> None:
         self._parent = parent
 
     def begin(self, *, files: int, audio_s: float) -> None:
-        """Nothing: several batches are under way at a time."""
+        """Do nothing: several batches run at the same time."""
 
     def advance(self, audio_s: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finished(self, path: Path, state: State, reason: str) -> None:
-        """One file has come to its end."""
+        """Send the outcome of one file to the parent."""
         self._parent.send("finished", path, state, reason)
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def serve_batches(connection: Connection, build: Callable[[ParentConnection], Transcribe]) -> None:
-    """Build what carries out batches, then carry out what comes until the parent lets go.
+    """Build the function that transcribes batches, then run batches until the parent ends this process.
 
-    build raises EngineUnavailable where its engine cannot be had; a device that fails later ends the
-    process after its batch is recorded, and the parent starts another one.
+    build raises EngineUnavailable if its engine is unavailable. If the device fails later, the
+    process ends after recording its batch, and the parent starts another one.
     """
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it has finished
+        signal.signal(ignored, signal.SIG_IGN)  # the parent ends this process when it has finished
     parent = ParentConnection(connection)
     threading.Thread(target=parent.receive_messages, name="parent", daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""Batches carried out by workers elsewhere: as many under way as the workers that live can use."""
+"""Dispatch of batches to remote workers: as many at a time as the live workers can use."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from thoth_watch.domain.errors import RetryLater
 
 log = logging.getLogger(__name__)
 
-RESEND_AFTER_S = 30.0  # a batch that nobody took for so long may have been lost by the broker
-CHECKS_PER_LEASE = 4  # how often what died is looked for
+RESEND_AFTER_S = 30.0  # the broker may have lost a message that no worker has taken by then
+CHECKS_PER_LEASE = 4  # checks for dead workers during one lease
 
 
 class BatchQueue(Protocol):
-    """Carries batches' numbers to workers; may lose them and deliver them twice."""
+    """Carries batch IDs to workers; may lose them and deliver them twice."""
 
     def send(self, batch_id: int) -> None:
-        """Put a number on its way; never raises."""
+        """Send a batch ID; never raises."""
 
     def depth(self) -> int | None:
-        """How many nobody has taken yet; None where that cannot be told."""
+        """Return the number of messages that no worker has taken; None if it is unknown."""
 
 
 class FleetDispatcher:
-    """Sends batches to workers that share the ledger, and takes back what dead ones held."""
+    """Sends batches to workers that share the ledger, and recovers the batches of dead ones."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class FleetDispatcher:
         lease_s: float,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """recover: takes back what nobody works on any more; how many files."""
+        """recover_claims releases the files of dead workers and returns how many."""
         self._leases = leases
         self._queue = queue
         self._recover = recover_claims
@@ -47,32 +47,32 @@ class FleetDispatcher:
         self._lease_s = lease_s
         self._monotonic_s = monotonic_s
         self._open = OpenBatches()
-        self._sent_since_check = 0  # since that was looked up
+        self._sent_since_check = 0  # since `_open` was read
         self._n_workers = 0
         self._next_check_s = 0.0
         self._recovery_allowed_at_s = 0.0
 
     @property
     def engines(self) -> int:
-        """Workers that live."""
+        """Number of live workers, at least 1."""
         return max(1, self._n_workers)
 
     @property
     def is_busy(self) -> bool:
-        """Whether as many batches are under way as the workers that live can use."""
+        """True if as many batches are open as the live workers can use."""
         window = self._window_per_worker * self._n_workers
         return self._open.count + self._sent_since_check >= window
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way anywhere."""
+        """True if no batch is open."""
         return self._open.count + self._sent_since_check == 0
 
     def monitor_workers(self) -> None:
-        """Look after what is elsewhere: who lives, what died, what the broker has lost.
+        """Count live workers, recover the files of dead ones, and resend batches that the broker lost.
 
-        Raises TryLater where the ledger does not answer; leases are not judged for a while after
-        that, since nobody could renew them.
+        Raises RetryLater if the ledger does not answer. Claims are then recovered only after one
+        lease time, since no worker could renew its lease during the outage.
         """
         try:
             self._monitor_workers()
@@ -86,16 +86,16 @@ class FleetDispatcher:
         is_due = now_s >= self._next_check_s or self._open.expired > 0
         if is_due and now_s >= self._recovery_allowed_at_s:
             self._next_check_s = now_s + self._lease_s / CHECKS_PER_LEASE
-            taken_back = self._recover()
-            if taken_back:
-                text = "files that a dead worker held are taken back"
-                log.warning(text, extra={"event": "recovered", "files": taken_back})
+            n_files = self._recover()
+            if n_files:
+                text = "lease of a dead worker expired; its files wait for another batch"
+                log.warning(text, extra={"event": "recovered", "files": n_files})
                 self._open = self._leases.open_batches()
         self._resend_lost()
         self._n_workers = self._leases.count_live_workers(within_s=self._lease_s)
 
     def _resend_lost(self) -> None:
-        """Send again as many of the oldest as the broker has lost; one sent twice is skipped."""
+        """Resend as many of the oldest batches as the broker has lost; workers skip duplicates."""
         overdue = [batch_id for batch_id, age_s in self._open.sent if age_s >= RESEND_AFTER_S]
         if not overdue:
             return
@@ -107,24 +107,24 @@ class FleetDispatcher:
             self._leases.send(lost)
             for batch_id in lost:
                 self._queue.send(batch_id)
-            text = "batches that the broker has lost are sent again"
-            log.warning(text, extra={"event": "resent", "batches": len(lost)})
+            text = "batches lost by the broker; sent them again"
+            log.warning(text, extra={"event": "batches_resent", "batches": len(lost)})
 
     def dispatch(self, claim: Claim) -> None:
-        """Send a batch; from now on it is a worker's."""
+        """Send a batch to the workers."""
         self._leases.send([claim.batch_id])
         self._sent_since_check += 1
         self._queue.send(claim.batch_id)
 
     @property
     def active_claims(self) -> tuple[Claim, ...]:
-        """No batch is this process's own."""
+        """Always empty: no batch runs in this process."""
         return ()
 
     def ended_batches(self) -> tuple[()]:
-        """Nor does one end here."""
+        """Return no batches: none runs in this process."""
         return ()
 
     def wait(self, timeout_s: float) -> bool:  # noqa: ARG002
-        """There is nothing here to wait for: workers go on without us."""
+        """Return True immediately: the workers continue without this process."""
         return True

@@ -1,4 +1,4 @@
-"""A worker's sign of life: a thread that says who lives, and renews the lease of what it works on."""
+"""Heartbeat of a worker: a thread that records it in the ledger and renews the lease of its batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RETRY_DELAY_S = 1.0  # after the ledger did not answer
 
 
 class LeaseKeeperThread:
-    """Beats from `start` to `stop`, on a connection of its own."""
+    """Sends heartbeats from `start` to `stop`, on its own ledger connection."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class LeaseKeeperThread:
         owner: str,
         lease_s: float,
     ) -> None:
-        """open_leases is called in the thread, again and again where it raises TryLater.
+        """open_leases is called in the thread, repeatedly while it raises RetryLater.
 
-        owner: whose leases are renewed.
+        owner: the owner of the leases to renew.
         """
         self._open_leases = open_leases
         self._worker = worker
@@ -38,22 +38,22 @@ class LeaseKeeperThread:
         self._batch_id: int | None = None
         self._lost_event = threading.Event()
         self._stop_event = threading.Event()
-        self._wake_event = threading.Event()  # beat at once: a batch begins or ends
+        self._wake_event = threading.Event()  # send a heartbeat now: a batch starts or ends
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start sending heartbeats."""
         self._thread.start()
 
     def stop(self) -> None:
-        """The worker ends on purpose: nobody waits for it."""
+        """Stop, and remove the worker from the ledger, so that no dispatcher counts on it."""
         self._stop_event.set()
         self._wake_event.set()
         self._thread.join(timeout=5.0)
 
     @contextmanager
     def hold(self, batch_id: int) -> Iterator[Callable[[], bool]]:
-        """Renew the lease of a batch that was just taken; gives whether it is lost."""
+        """Renew the lease of a batch; yield a function that returns True if the lease is lost."""
         self._lost_event.clear()
         self._batch_id = batch_id
         self._wake_event.set()
@@ -71,10 +71,8 @@ class LeaseKeeperThread:
                 leases = leases or self._open_leases()
                 self._send_heartbeat(leases)
             except ThothError as error:
-                log.warning(
-                    "cannot say that this worker lives",
-                    extra={"event": "beat_failed", "error": str(error)},
-                )
+                text = "heartbeat failed; retrying it"
+                log.warning(text, extra={"event": "heartbeat_failed", "error": str(error)})
                 wait_s = min(wait_s, RETRY_DELAY_S)
             self._wake_event.wait(wait_s)
             self._wake_event.clear()
@@ -89,7 +87,7 @@ class LeaseKeeperThread:
             return
         if self._batch_id == held:  # and not ended in the meantime
             self._lost_event.set()
-            text = "the lease is lost: the batch is somebody else's"
+            text = "lease lost; leaving the batch to another worker"
             log.warning(text, extra={"event": "lease_lost", "batch": held})
 
     def _deregister(self, leases: Leases | None) -> None:
@@ -97,4 +95,5 @@ class LeaseKeeperThread:
             if leases is not None:
                 leases.remove_worker(self._worker.name)
         except ThothError:
-            log.debug("nobody was told that this worker ends", extra={"event": "beat_failed"})
+            text = "cannot remove this worker from the ledger; its row expires"
+            log.debug(text, extra={"event": "heartbeat_failed"})

@@ -1,4 +1,4 @@
-"""Batches carried out in this process, by one thread, while the main thread goes on watching."""
+"""Run batches in one thread of this process while the main thread keeps watching."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalDispatcher:
-    """One batch at a time on one engine; files that wait meanwhile make the next batch fuller."""
+    """Runs one batch at a time on one engine; files that arrive meanwhile join the next batch."""
 
     def __init__(
         self,
@@ -30,46 +30,45 @@ class LocalDispatcher:
         self._should_stop = should_stop
         self._on_finished = on_finished
         self._monotonic_s = monotonic_s
-        self._last_alive_s: float | None = (
-            None  # when the batch under way last asked whether to stop
-        )
+        # when the current batch last checked whether to stop
+        self._last_alive_s: float | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._running: Future[Any] | None = None
         self._claim: Claim | None = None
 
     @property
     def engines(self) -> int:
-        """One."""
+        """Number of engines: 1."""
         return 1
 
     @property
     def active_claims(self) -> Sequence[Claim]:
-        """The batch in the engine's thread, until `ended_batches` has told of its end."""
+        """The batch in the engine's thread, until `ended_batches` has returned it."""
         return () if self._claim is None else (self._claim,)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a batch is under way: there is room for one."""
+        """True while a batch is running."""
         return self._running is not None and not self._running.done()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way."""
+        """True if no batch is running."""
         return not self.is_busy
 
     @property
     def silent_s(self) -> float:
-        """How long ago the batch under way asked whether to stop, which it does before each forward pass.
+        """Seconds since the current batch last checked whether to stop, as before each forward pass.
 
-        0 where there is none, or where it has not asked yet: a model may take its time to load.
+        0 without a batch and before its first check, since loading a model may take long.
         """
-        asked_s = self._last_alive_s
-        if self.is_idle or asked_s is None:
+        last_alive_s = self._last_alive_s
+        if self.is_idle or last_alive_s is None:
             return 0.0
-        return self._monotonic_s() - asked_s
+        return self._monotonic_s() - last_alive_s
 
     def dispatch(self, claim: Claim) -> None:
-        """Start on a batch in the engine's thread."""
+        """Start a batch in the engine's thread."""
         self._last_alive_s, self._claim = None, claim
         self._running = self._pool.submit(self._transcribe, claim, should_stop=self._report_alive)
         self._running.add_done_callback(lambda _: self._on_finished())
@@ -79,7 +78,7 @@ class LocalDispatcher:
         return self._should_stop()
 
     def ended_batches(self) -> Sequence[EndedBatch]:
-        """The batch that has ended, told once, with what it could not record in the ledger."""
+        """Return the batch that has ended, once, with the error that kept it from recording its result."""
         running, claim = self._running, self._claim
         if running is None or claim is None or not running.done():
             return ()
@@ -90,13 +89,13 @@ class LocalDispatcher:
         return (EndedBatch(claim, error),)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether the batch that is under way came to its end within that time, or there was none."""
+        """Wait up to that time for the current batch; return True if none is running any more."""
         if self._running is not None:
             concurrent.futures.wait([self._running], timeout=timeout_s)
         return self.is_idle
 
     def close(self) -> None:
-        """Wait for the batch that is under way (should_stop makes it short)."""
+        """Wait for the current batch (should_stop shortens it) and raise its error, if any."""
         self._pool.shutdown(wait=True)
         for batch in self.ended_batches():
             if batch.error is not None:

@@ -1,4 +1,4 @@
-"""Batches carried out by several processes of this machine, each with an engine on a device of its own."""
+"""Run batches in several processes of this machine, each with an engine on its own device."""
 
 from __future__ import annotations
 
@@ -20,34 +20,37 @@ from thoth_watch.domain.states import State
 
 log = logging.getLogger(__name__)
 
-RESTART_DELAYS_S = (1.0, 5.0, 30.0)  # after so many deaths in a row; one more gives the device up
+RESTART_DELAYS_S = (
+    1.0,
+    5.0,
+    30.0,
+)  # after 1, 2, 3 consecutive deaths; after 4 the device is abandoned
 SHUTDOWN_TIMEOUT_S = 2.0
 
-Target = Callable[
-    ..., None
-]  # gets its end of the pipe and then the arguments; see engine_process.work
+# called with its end of the pipe and then the arguments; see engine_process.serve_batches
+Target = Callable[..., None]
 
 
 @dataclass(eq=False)
 class _EngineProcess:
-    """One device, and the process that works on it now."""
+    """A device and its current process."""
 
     device: str
     arguments: tuple[Any, ...]
     process: BaseProcess | None = None
     pipe: Connection | None = None
     claim: Claim | None = None
-    last_alive_s: float | None = None  # when its batch last asked whether to stop
+    last_alive_s: float | None = None  # when its batch last checked whether to stop
     is_ready: bool = False
-    deaths: int = 0  # in a row, without a batch between them
-    problem: ThothError | None = None  # why it is given up
+    deaths: int = 0  # consecutive ones, without a finished batch between them
+    problem: ThothError | None = None  # why the device is abandoned
     changed: threading.Event = field(default_factory=threading.Event)
 
 
 class ProcessDispatcher:
-    """A process for each device, which gets the next batch when it is free, and another one when it dies.
+    """Runs one process per device, gives each free one the next batch, and restarts dead ones.
 
-    A batch dies with its process: `ended_batches` says so, and whoever asks gives its files back.
+    A batch ends with its process: `ended_batches` reports it, and the caller releases its files.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ class ProcessDispatcher:
         on_file: Callable[[Path, State, str], None] = lambda *_: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """target: what a process runs, as spawn can find it again. devices: names, and its arguments for each."""
+        """target: the function a process runs; spawn must be able to import it.
+
+        devices: name of each device with the arguments of its process.
+        """
         self._target = target
         self._should_stop = should_stop
         self._on_finished = on_finished
@@ -72,13 +78,13 @@ class ProcessDispatcher:
         self._is_closed = False
 
     def start(self) -> None:
-        """Start all processes and wait until each has its engine. Raises what is in the way of one."""
+        """Start all processes and wait until each has its engine. Raises the error of the first that fails."""
         with self._lock:
-            idle = [engine for engine in self._engines if engine.process is None]
-            for engine in idle:
+            stopped = [engine for engine in self._engines if engine.process is None]
+            for engine in stopped:
                 engine.deaths, engine.problem = 0, None
                 self._start(engine)
-        for engine in idle:
+        for engine in stopped:
             while not engine.is_ready and engine.problem is None and not self._should_stop():
                 engine.changed.wait(1.0)
                 engine.changed.clear()
@@ -88,37 +94,37 @@ class ProcessDispatcher:
 
     @property
     def engines(self) -> int:
-        """How many there are, but for those whose device failed for good."""
+        """Number of engines, without those whose device was abandoned; at least 1."""
         return sum(engine.problem is None for engine in self._engines) or 1
 
     @property
     def active_claims(self) -> Sequence[Claim]:
-        """The batches that some process has."""
+        """The batches that are running."""
         with self._lock:
             return [engine.claim for engine in self._engines if engine.claim is not None]
 
     @property
     def is_busy(self) -> bool:
-        """Whether no process is free (one that was sent to sleep is)."""
+        """True if no engine is free; an unloaded one is free."""
         with self._lock:
             return not any(_is_free(engine) for engine in self._engines)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way."""
+        """True if no batch is running."""
         return not self.active_claims
 
     @property
     def silent_s(self) -> float:
-        """How long ago the batch that says least asked whether to stop; 0 where none has asked yet."""
+        """Longest time in seconds since a running batch checked whether to stop; 0 before the first check."""
         with self._lock:
-            last_alive_s = [
+            alive_times_s = [
                 e.last_alive_s for e in self._engines if e.claim is not None and e.last_alive_s
             ]
-        return self._monotonic_s() - min(last_alive_s) if last_alive_s else 0.0
+        return self._monotonic_s() - min(alive_times_s) if alive_times_s else 0.0
 
     def dispatch(self, claim: Claim) -> None:
-        """Give a batch to a process that is free; one that died meanwhile takes it along."""
+        """Give a batch to a free process; if that has just died, the batch ends with it."""
         with self._lock:
             engine = next(engine for engine in self._engines if _is_free(engine))
             engine.claim, engine.last_alive_s = claim, None
@@ -127,7 +133,7 @@ class ProcessDispatcher:
             _send(engine, "batch", claim)
 
     def ended_batches(self) -> Sequence[EndedBatch]:
-        """The batches that ended since this was asked last. Raises what keeps every device from working."""
+        """Return the batches that ended since the last call. Raises if every device was abandoned."""
         with self._lock:
             ended_batches, self._ended = self._ended, []
             problems = [engine.problem for engine in self._engines if engine.problem is not None]
@@ -136,7 +142,7 @@ class ProcessDispatcher:
         return ended_batches
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether all batches came to their end within that time; they are told to, where that is wanted."""
+        """Wait up to that time for all batches, after stopping them if should_stop; return True if none runs."""
         until_s = self._monotonic_s() + timeout_s
         if self._should_stop():
             self._send_all("stop")
@@ -148,21 +154,21 @@ class ProcessDispatcher:
         return self.is_idle
 
     def unload(self) -> None:
-        """End the processes that have nothing to do: that gives all of their memory back."""
+        """End the idle processes, which frees all of their memory."""
         with self._lock:
-            resting = [e for e in self._engines if e.claim is None and e.process is not None]
-            if not resting:
+            idle = [e for e in self._engines if e.claim is None and e.process is not None]
+            if not idle:
                 return
-            for engine in resting:
+            for engine in idle:
                 _send(engine, "leave")
                 engine.process, engine.pipe, engine.is_ready = None, None, False
         log.info(
-            "engines unloaded, as nothing was to be done; the next batch starts one again",
-            extra={"event": "engine_unloaded", "engines": len(resting)},
+            "engines unloaded after being idle; they reload with the next batch",
+            extra={"event": "engine_unloaded", "engines": len(idle)},
         )
 
     def close(self) -> None:
-        """End all processes; what is under way is not waited for."""
+        """End all processes without waiting for their batches."""
         with self._lock:
             self._is_closed = True
             processes = [e.process for e in self._engines if e.process is not None]
@@ -174,10 +180,10 @@ class ProcessDispatcher:
                 process.kill()
                 process.join()
 
-    def _send_all(self, what: str) -> None:
+    def _send_all(self, kind: str) -> None:
         with self._lock:
             for engine in self._engines:
-                _send(engine, what)
+                _send(engine, kind)
 
     def _start(self, engine: _EngineProcess) -> None:
         context = multiprocessing.get_context("spawn")
@@ -191,22 +197,22 @@ class ProcessDispatcher:
         engine.process.start()
         theirs.close()
         engine.pipe, engine.is_ready = ours, False
-        listener = (engine, engine.process, ours)
-        threading.Thread(target=self._receive_messages, args=listener, daemon=True).start()
+        arguments = (engine, engine.process, ours)
+        threading.Thread(target=self._receive_messages, args=arguments, daemon=True).start()
 
     def _receive_messages(
         self, engine: _EngineProcess, process: BaseProcess, pipe: Connection
     ) -> None:
-        """Take what one process says, until it ends."""
+        """Handle the messages of one process until it ends."""
         while True:
             try:
-                what, *facts = pipe.recv()
+                kind, *values = pipe.recv()
             except (EOFError, OSError):
                 break
-            self._handle_message(engine, what, facts)
+            self._handle_message(engine, kind, values)
         process.join()
         with self._lock:
-            is_current = engine.process is process  # else it was sent to sleep
+            is_current = engine.process is process  # otherwise it was unloaded
             if is_current:
                 engine.process, engine.pipe, engine.is_ready = None, None, False
                 self._end_batch(engine, error=None, has_died=True)
@@ -215,21 +221,21 @@ class ProcessDispatcher:
         engine.changed.set()
         self._on_finished()
 
-    def _handle_message(self, engine: _EngineProcess, what: str, facts: Sequence[Any]) -> None:
-        """One message of a process."""
+    def _handle_message(self, engine: _EngineProcess, kind: str, values: Sequence[Any]) -> None:
+        """Handle one message of a process."""
         with self._lock:
-            if what == "alive":
+            if kind == "alive":
                 engine.last_alive_s = self._monotonic_s()
-            elif what == "ready":
+            elif kind == "ready":
                 engine.is_ready = True
-            elif what == "unavailable":
-                engine.problem = facts[0]
-            elif what == "ended":
+            elif kind == "unavailable":
+                engine.problem = values[0]
+            elif kind == "ended":
                 engine.deaths = 0
-                self._end_batch(engine, error=facts[0])
-        if what == "finished":
-            self._on_file(*facts)
-        elif what != "alive":
+                self._end_batch(engine, error=values[0])
+        if kind == "finished":
+            self._on_file(*values)
+        elif kind != "alive":
             engine.changed.set()
             self._on_finished()
 
@@ -239,22 +245,21 @@ class ProcessDispatcher:
         claim, engine.claim = engine.claim, None
         if claim is not None:
             unavailable = engine.problem if has_died else None
-            is_death = (
-                has_died and unavailable is None
-            )  # an engine that cannot be had is no file's fault
+            # an unavailable engine is not the fault of a file
+            is_death = has_died and unavailable is None
             self._ended.append(EndedBatch(claim, error or unavailable, has_died=is_death))
 
     def _restart(self, engine: _EngineProcess, process: BaseProcess) -> None:
         engine.deaths += 1
         log.warning(
-            "an engine's process ended; another one takes its place",
+            "engine process ended; restarting it",
             extra={"event": "engine_died", "device": engine.device, "exit_code": process.exitcode},
         )
         if engine.deaths > len(RESTART_DELAYS_S):
-            text = f"{engine.device}: its process died {engine.deaths} times in a row; given up"
+            text = f"{engine.device}: its process died {engine.deaths} times in a row; device abandoned"
             engine.problem = EngineUnavailable(text)
             return
-        self._on_finished()  # its batch need not wait for this
+        self._on_finished()  # its batch need not wait for the delay
         time.sleep(RESTART_DELAYS_S[engine.deaths - 1])
         with self._lock:
             if not self._is_closed and engine.process is None:
@@ -262,13 +267,13 @@ class ProcessDispatcher:
 
 
 def _is_free(engine: _EngineProcess) -> bool:
-    is_asleep = engine.process is None and engine.deaths == 0
-    return engine.claim is None and engine.problem is None and (engine.is_ready or is_asleep)
+    is_unloaded = engine.process is None and engine.deaths == 0
+    return engine.claim is None and engine.problem is None and (engine.is_ready or is_unloaded)
 
 
-def _send(engine: _EngineProcess, what: str, *facts: Any) -> None:
+def _send(engine: _EngineProcess, kind: str, *values: Any) -> None:
     if engine.pipe is not None:
         try:
-            engine.pipe.send((what, *facts))
+            engine.pipe.send((kind, *values))
         except OSError:
-            return  # it has died: whoever listens to it says so
+            return  # it has died; `_receive_messages` handles that

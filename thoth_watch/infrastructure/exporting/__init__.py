@@ -1,4 +1,4 @@
-"""Rows of the ledger as files for a spreadsheet or a data frame."""
+"""Export of ledger rows to files for spreadsheets and data frames."""
 
 from thoth_watch.infrastructure.exporting.files import WRITERS, Rows, export
 

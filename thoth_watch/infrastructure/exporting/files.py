@@ -1,4 +1,4 @@
-"""CSV by the standard library, Parquet by pyarrow (extra `parquet`)."""
+"""Write rows as CSV (standard library) or Parquet (pyarrow, extra `parquet`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def export(rows: Rows, columns: Sequence[str], path: Path) -> None:
-    """Write all rows to a new file whose ending says how: one of `WRITERS`.
+    """Write all rows to a new file in the format of its extension, one of `WRITERS`.
 
     Lists and mappings become JSON text. Times are UTC: ISO 8601 in CSV, microseconds in Parquet.
-    Raises FileExistsError where there is a file, ModuleNotFoundError without the extra, KeyError for
-    another ending.
+    Raises FileExistsError if the file exists, ModuleNotFoundError without the extra, KeyError for
+    another extension.
     """
     content = WRITERS[path.suffix.lower()](rows, columns)
     with path.open("xb") as file:

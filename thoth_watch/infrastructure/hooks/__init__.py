@@ -1,4 +1,4 @@
-"""Tells others what happened: a command, or a webhook with a signature."""
+"""Delivery of events to hooks: a command, or a signed webhook."""
 
 from __future__ import annotations
 

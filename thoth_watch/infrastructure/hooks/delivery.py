@@ -1,4 +1,4 @@
-"""One event to one command or URL, within a time limit."""
+"""Deliver one event to one command or URL, within a time limit."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 
 
 class DeliveryError(Exception):
-    """A hook did not take an event; the message says why."""
+    """A hook rejected an event; the message gives the reason."""
 
 
 def run_command(command: Sequence[str], event: Mapping[str, Any], *, timeout_s: float) -> None:
-    """Run a program, the event as JSON on its standard input and as THOTH_* in its environment.
+    """Run a program with the event as JSON on standard input and as THOTH_* environment variables.
 
-    No shell is involved: a file name can do nothing. Raises Undelivered.
+    No shell is involved, so that a file name cannot inject commands. Raises DeliveryError.
     """
-    facts = {f"THOTH_{key.upper()}": _environment_value(value) for key, value in event.items()}
+    variables = {f"THOTH_{key.upper()}": _environment_value(value) for key, value in event.items()}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             list(command),
             input=json.dumps(event),
-            env={**os.environ, **facts},
+            env={**os.environ, **variables},
             text=True,
             timeout=timeout_s,
             check=False,
@@ -36,15 +36,16 @@ def run_command(command: Sequence[str], event: Mapping[str, Any], *, timeout_s: 
         raise DeliveryError(f"{command[0]}: stopped after {timeout_s:g} s") from error
     except OSError as error:
         raise DeliveryError(f"{command[0]}: {error.strerror}") from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [""])[-1]
-        raise DeliveryError(f"{command[0]}: ended with {done.returncode} {last}".rstrip())
+    if process.returncode:
+        last_line = (process.stderr.strip().splitlines() or [""])[-1]
+        message = f"{command[0]}: exit status {process.returncode} {last_line}"
+        raise DeliveryError(message.rstrip())
 
 
 def post_webhook(
     url: str, event: Mapping[str, Any], *, secret: str | None, timeout_s: float
 ) -> None:
-    """POST the event as JSON, signed where there is a secret. Raises Undelivered."""
+    """POST the event as JSON, signed if there is a secret. Raises DeliveryError."""
     body = json.dumps(event).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "thoth-watch"}
     if secret is not None:
@@ -53,12 +54,12 @@ def post_webhook(
     try:
         with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310
             pass
-    except OSError as error:  # refused, timed out, or an answer that is no success
+    except OSError as error:  # refused, timed out, or an error status
         raise DeliveryError(f"{url}: {error}") from error
 
 
 def sign(body: bytes, secret: str) -> str:
-    """`sha256=` and the HMAC of the body, as GitHub's webhooks have it."""
+    """Return `sha256=` and the HMAC-SHA256 of the body, as in GitHub's webhooks."""
     return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""The ledger's numbers in the words of Prometheus."""
+"""The ledger's numbers as Prometheus metrics."""
 
 from thoth_watch.infrastructure.metrics.prometheus import serve_metrics, write_textfile
 
