@@ -1,4 +1,4 @@
-"""A history as one self-contained HTML page: no script, no server, no request."""
+"""Report of a history as one self-contained HTML page, without scripts or external resources."""
 
 from thoth_watch.infrastructure.reporting.page import render_report
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader takes them in at once."""
+"""Formatting of numbers, durations and times for readers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 def format_number(value: float) -> str:
-    """Three figures that count: 0.42, 7.3, 51, 1,204."""
+    """Format a number with the digits that matter: 0.42, 7.3, 51, 1,204."""
     if value == 0:
         return "0"
     if abs(value) < 1:
@@ -15,7 +15,7 @@ def format_number(value: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time in its largest sensible unit."""
+    """Format a duration in days, hours, minutes or seconds, whichever fits best."""
     for size_s, unit in ((86_400 * 3, "days"), (5400, "hours"), (90, "minutes")):
         if seconds >= size_s:
             divisor = {"days": 86_400, "hours": 3600, "minutes": 60}[unit]
@@ -24,17 +24,17 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(n: int, noun: str) -> str:
-    """`1 file`, `1,204 files`."""
+    """Format a count with its noun: `1 file`, `1,204 files`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def format_time(at: datetime) -> str:
-    """A time in UTC, to the minute."""
+    """Format a time in UTC, to the minute."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def format_bucket_width(width: timedelta) -> str:
-    """`1 day`, `6 hours`, `2 weeks`: what one bar stands for."""
+    """Format the time span of one bar: `1 day`, `6 hours`, `2 weeks`."""
     minutes = width // timedelta(minutes=1)
     sizes = ((365 * 1440, "year"), (7 * 1440, "week"), (1440, "day"), (60, "hour"), (1, "minute"))
     size, unit = next((size, unit) for size, unit in sizes if minutes % size == 0)

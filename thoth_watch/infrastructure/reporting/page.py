@@ -1,4 +1,4 @@
-"""Fills the template with a history."""
+"""Rendering of the report's template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from thoth_watch.infrastructure.reporting import number_format, plots
 
 
 def render_report(history: History, *, ledger: str) -> str:
-    """The whole page. ledger: what was read, as people call it."""
+    """Return the report as an HTML page. ledger: name of the ledger to display."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -25,13 +25,16 @@ def render_report(history: History, *, ledger: str) -> str:
         count=number_format.format_count,
         moment=number_format.format_time,
     )
-    drawn = {}
+    drawn_plots = {}
     if history.buckets:
-        drawn = {"throughput": plots.throughput(history), "backlog": plots.backlog(history)}
+        drawn_plots = {"throughput": plots.throughput(history), "backlog": plots.backlog(history)}
     if history.engines:
-        drawn |= {"speed": plots.speed(history), "engines": plots.engines(history)}
+        drawn_plots |= {"speed": plots.speed(history), "engines": plots.engines(history)}
     if sum(history.stages.values()) > 0:
-        drawn["stages"] = plots.stages(history)
+        drawn_plots["stages"] = plots.stages(history)
     return environment.get_template("report.html.j2").render(
-        h=history, plots=drawn, ledger=ledger, per=number_format.format_bucket_width(history.width)
+        h=history,
+        plots=drawn_plots,
+        ledger=ledger,
+        per=number_format.format_bucket_width(history.width),
     )

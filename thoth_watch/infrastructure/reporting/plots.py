@@ -1,4 +1,4 @@
-"""Plots as inline SVG that takes its colours and its type from the page, in a wide and a narrow cut."""
+"""Plots as inline SVG with the page's colors and fonts, in a wide and a narrow version."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from thoth_watch.domain.history import History
 from thoth_watch.infrastructure.reporting.number_format import format_duration, format_number
 
-WIDE_PX, NARROW_PX = 760, 340  # drawn at the size they are seen in, so that text keeps its size
-TEXT_COLOR, MUTED_COLOR, LINE_COLOR = (
-    "#010101",
-    "#010102",
-    "#010103",
-)  # stand for the page's own colours
+WIDE_PX, NARROW_PX = 760, 340  # drawn at display size, so that text keeps its size
+# placeholders, replaced by the page's CSS variables
+TEXT_COLOR, MUTED_COLOR, LINE_COLOR = "#010101", "#010102", "#010103"
 SERIES_COLORS = tuple(f"#0102{n:02x}" for n in range(6))
 MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 _VARIABLES = {TEXT_COLOR: "ink", MUTED_COLOR: "quiet", LINE_COLOR: "line"} | {
@@ -33,7 +30,7 @@ _VARIABLES = {TEXT_COLOR: "ink", MUTED_COLOR: "quiet", LINE_COLOR: "line"} | {
 }
 
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text
+    "svg.fonttype": "none",  # keeps text as text
     "svg.hashsalt": "thoth-watch",
     "font.size": 12.5,
     "axes.edgecolor": LINE_COLOR,
@@ -58,7 +55,7 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing in two cuts, and the sentence that says what is seen."""
+    """A plot as SVG, in a wide and a narrow version."""
 
     wide: str
     narrow: str
@@ -68,34 +65,34 @@ Draw = Callable[[Axes, History, bool], None]
 
 
 def throughput(history: History) -> Plot:
-    """Audio transcribed, a bar per part of the time."""
+    """Plot the audio transcribed, one bar per bucket."""
     return _plot(history, "throughput", _draw_throughput)
 
 
 def speed(history: History) -> Plot:
-    """Real-time factor over time, a line per engine and device."""
+    """Plot the real-time factor over time, one line per engine and device."""
     return _plot(history, "speed", _draw_speed)
 
 
 def backlog(history: History) -> Plot:
-    """Files that waited at the end of each part of the time."""
+    """Plot the files waiting at the end of each bucket."""
     return _plot(history, "backlog", _draw_backlog)
 
 
 def stages(history: History) -> Plot:
-    """Where the time of all runs went."""
+    """Plot the time spent in each stage, over all runs."""
     return _plot(history, "stages", _draw_stages, height_px=42 * len(history.stages))
 
 
 def engines(history: History) -> Plot:
-    """Real-time factor of each engine and device over all."""
+    """Plot the overall real-time factor of each engine and device."""
     shown = min(len(history.engines), len(SERIES_COLORS))
     return _plot(history, "engines", _draw_engines, height_px=30 + 52 * shown)
 
 
 def _draw_throughput(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa: FBT001
-    most_s = max(bucket.audio_s for bucket in history.buckets)
-    per, unit = (3600.0, "hours") if most_s > 7200 else (60.0, "minutes")
+    max_s = max(bucket.audio_s for bucket in history.buckets)
+    per, unit = (3600.0, "hours") if max_s > 7200 else (60.0, "minutes")
     width_days = history.width / timedelta(days=1)
     axes.bar(
         [date2num(bucket.start) for bucket in history.buckets],
@@ -154,13 +151,13 @@ def _draw_backlog(axes: Axes, history: History, is_narrow: bool) -> None:  # noq
     axes.fill_between(x, y, step="post", color=SERIES_COLORS[1], alpha=0.25, linewidth=0)
     axes.step(x, y, where="post", color=SERIES_COLORS[1], linewidth=1.8)
     _time_axis(axes, history, is_narrow=is_narrow)
-    _value_axis(axes, "files that wait")
+    _value_axis(axes, "files waiting")
 
 
 def _draw_stages(axes: Axes, history: History, is_narrow: bool) -> None:  # noqa: FBT001
-    whole_s = sum(history.stages.values()) or 1.0
+    total_s = sum(history.stages.values()) or 1.0
     named = [
-        (stage, seconds, f"{format_duration(seconds)}, {seconds / whole_s:.0%}")
+        (stage, seconds, f"{format_duration(seconds)}, {seconds / total_s:.0%}")
         for stage, seconds in history.stages.items()
     ]
     _horizontal_bars(axes, named, colors=[SERIES_COLORS[0]] * len(named), is_narrow=is_narrow)
@@ -184,7 +181,7 @@ def _draw_engines(axes: Axes, history: History, is_narrow: bool) -> None:  # noq
 def _horizontal_bars(
     axes: Axes, named: list[tuple[str, float, str]], *, colors: list[str], is_narrow: bool
 ) -> None:
-    """Bars with their names at the left and their values behind them: no axis to look up."""
+    """Draw horizontal bars with their names on the left and values at their ends, without an axis."""
     values = [value for _, value, _ in named]
     axes.barh(range(len(named)), values, height=0.6, color=colors, linewidth=0)
     axes.set_yticks(range(len(named)), [name for name, _, _ in named])
@@ -219,8 +216,8 @@ def _value_axis(axes: Axes, name: str) -> None:
 def _plot(history: History, name: str, draw: Draw, *, height_px: int = 250) -> Plot:
     return Plot(
         *(
-            _svg(history, f"{name}-{cut}", draw, width_px=width_px, height_px=height_px)
-            for cut, width_px in (("wide", WIDE_PX), ("narrow", NARROW_PX))
+            _svg(history, f"{name}-{version}", draw, width_px=width_px, height_px=height_px)
+            for version, width_px in (("wide", WIDE_PX), ("narrow", NARROW_PX))
         )
     )
 
@@ -239,7 +236,7 @@ def _svg(history: History, name: str, draw: Draw, *, width_px: int, height_px: i
 
 
 def _adapt_to_page(svg: str, name: str) -> str:
-    """Without what a page of several drawings must not have twice, in the page's colours and type."""
+    """Return the SVG with unique ids, without metadata and styles, in the page's colors and fonts."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     prefix = f"{escape(name)}-"
@@ -247,10 +244,10 @@ def _adapt_to_page(svg: str, name: str) -> str:
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"font: (?:\w+ )?([\d.]+px) [^;\"]+", r"font-size: \1", svg)
     svg = re.sub(r"font-family: [^;\"]+;?", "", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var(--{variable})")
     head = re.search(r'viewBox="[^"]+"', svg)
     assert head is not None  # noqa: S101  # matplotlib always writes one
     body = svg[svg.index(">") + 1 :]
-    # hidden from readers of screens: the sentence above and the table below say the same
+    # hidden from screen readers: the label of the plot and the table have the same content
     return f'<svg {head[0]} aria-hidden="true" focusable="false">{body}'.strip()
