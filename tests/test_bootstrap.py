@@ -27,8 +27,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[WorkerDecoder]:
-    with WorkerDecoder() as made:
-        yield made
+    with WorkerDecoder() as worker_decoder:
+        yield worker_decoder
 
 
 @pytest.fixture

@@ -24,25 +24,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "--wheel-dir", folder, ROOT], check=True, cwd=folder)
-    (made,) = folder.glob("*.whl")
-    return made
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 def test_the_wheel_contains_the_data_files(wheel: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
     package = ROOT / "thoth_watch"
-    wanted = {
+    expected = {
         f"thoth_watch/{path.relative_to(package)}"
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     units = ROOT / "systemd"
-    wanted |= {
+    expected |= {
         f"thoth_watch/infrastructure/systemd/units/{path.relative_to(units)}"
         for path in units.rglob("*")
         if path.is_file()
     }
-    assert wanted <= names
+    assert expected <= names
     assert not any(name.startswith(("tests/", "docs/")) for name in names)
 
 
@@ -69,13 +69,13 @@ def test_the_readme_leads_from_a_wheel_to_a_report_in_under_ten_commands(
     else:
         constraints = ["-c", ROOT / "constraints.txt"]
         subprocess.run([*install, *constraints, f"{wheel}[report]"], check=True)
-    place = tmp_path / "place"
-    place.mkdir()
-    shutil.copy(SAMPLES / "00.wav", place / "talk.wav")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(SAMPLES / "00.wav", folder / "talk.wav")
 
     done = subprocess.run(
         ["sh", "-eu", "-c", script],
-        cwd=place,
+        cwd=folder,
         env={
             "PATH": f"{home}/bin{os.pathsep}{os.environ['PATH']}",
             "HOME": str(tmp_path),
@@ -88,14 +88,14 @@ def test_the_readme_leads_from_a_wheel_to_a_report_in_under_ten_commands(
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (place / "inbox/talk.txt").read_text().strip() in done.stdout
-    assert len((place / "inbox/talk.txt").read_text().split()) > 1
-    assert "<svg" in (place / "thoth-watch-report.html").read_text()
-    shown = subprocess.run(
+    assert (folder / "inbox/talk.txt").read_text().strip() in done.stdout
+    assert len((folder / "inbox/talk.txt").read_text().split()) > 1
+    assert "<svg" in (folder / "thoth-watch-report.html").read_text()
+    printed = subprocess.run(
         [home / "bin/python", "-c", "import thoth_watch; print(thoth_watch.__file__)"],
         capture_output=True,
         text=True,
         check=True,
-        cwd=place,
+        cwd=folder,
     )
-    assert shown.stdout.startswith(str(home)), "the wheel's own code was run"
+    assert printed.stdout.startswith(str(home)), "the wheel's own code was run"

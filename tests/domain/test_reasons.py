@@ -9,7 +9,7 @@ from thoth_watch.domain.reasons import normalize_reason
     ("one", "other"),
     [
         ("the disk is full (tried again in 60 s)", "the disk is full (tried again alone)"),
-        ("the disk is full (retry in 60 s)", "the disk is full (tried again in 60 s)"),
+        ("the disk is full (retrying in 60 s)", "the disk is full (tried again in 60 s)"),
         ("/in/a.wav: Permission denied", "/in/b/c.wav: Permission denied"),
         ("decoding hung: stopped after 90 s", "decoding hung: stopped after 1,200 s"),
         ("a.txt is not ours; it is a.thoth-1.txt", "b.txt is not ours; it is b.thoth-2.txt"),

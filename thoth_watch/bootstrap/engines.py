@@ -63,9 +63,9 @@ def build_engine(
     from thoth_watch.infrastructure.whisper import ENGINES
     from thoth_watch.infrastructure.whisper.checkpoint import ModelUnavailable, hub_id
 
-    wanted = hub_id(config.model)
-    if wanted is not None and not is_cached(wanted):
-        check_hub(wanted)
+    repository = hub_id(config.model)
+    if repository is not None and not is_cached(repository):
+        check_hub(repository)
     engine_class = ENGINES[EngineType(config.engine_type)]
     try:
         return engine_class(config, decoder=decoder, voice=voice, builtin=BUILTIN_MODEL)
@@ -110,9 +110,9 @@ def build_diarization(settings: Settings) -> SpeakerDiarization | None:
     from thoth_watch.infrastructure.speakers import CONFIG, PyannoteDiarization, require_package
 
     require_package()
-    wanted = settings.diarization.model
-    if not wanted.startswith("/") and not is_cached(wanted, pattern=CONFIG):
-        check_hub(wanted)
+    model = settings.diarization.model
+    if not model.startswith("/") and not is_cached(model, pattern=CONFIG):
+        check_hub(model)
     return PyannoteDiarization(settings.diarization, device=settings.engine.device)
 
 

@@ -47,11 +47,9 @@ def builtin_note(settings: Settings) -> str | None:
     if settings.engine.model != "builtin":
         return None
     origin = settings.origins.get("engine.model")
-    where = origin.source if origin is not None and origin.source != "default" else "config.yaml"
-    where = where.removeprefix("file ")
-    return (
-        f"{DEMO_NOTICE}; for real use set engine.model ({where}), for example openai/whisper-small"
-    )
+    location = origin.source if origin is not None and origin.source != "default" else "config.yaml"
+    location = location.removeprefix("file ")
+    return f"{DEMO_NOTICE}; for real use set engine.model ({location}), for example openai/whisper-small"
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

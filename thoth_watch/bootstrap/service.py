@@ -108,7 +108,7 @@ def build_service(
         )
         stop = stack.enter_context(stop_on_signals(folder_watcher.wake))
         publish = build_publish(settings, ledger, clock)
-        devices, shown = devices_of(settings), progress or NullProgress()
+        devices, display = devices_of(settings), progress or NullProgress()
         dispatcher: LocalDispatcher | ProcessDispatcher
         if len(devices) > 1:
             dispatcher = ProcessDispatcher(
@@ -116,7 +116,7 @@ def build_service(
                 engine_processes(settings, devices),
                 should_stop=stop,
                 on_finished=folder_watcher.wake,
-                on_file=shown.finished,
+                on_file=display.finished,
             )
             load, unload = dispatcher.start, dispatcher.unload
         else:
@@ -129,7 +129,7 @@ def build_service(
                 engines=engines,
                 publish=publish,
                 clock=clock,
-                progress=shown,
+                progress=display,
             )
             dispatcher = LocalDispatcher(
                 transcribe, should_stop=stop, on_finished=folder_watcher.wake

@@ -60,11 +60,11 @@ def _longest_common_subsequence(words: Sequence[str], others: Sequence[str]) -> 
     Crochemore et al. 2001, "A fast and practical bit-vector algorithm for the longest common
     subsequence problem".
     """
-    places: dict[str, int] = {}
-    for number, word in enumerate(words):
-        places[word] = places.get(word, 0) | 1 << number
+    positions: dict[str, int] = {}
+    for position, word in enumerate(words):
+        positions[word] = positions.get(word, 0) | 1 << position
     row = whole = (1 << len(words)) - 1
     for word in others:
-        found = row & places.get(word, 0)
-        row = (row + found | row - found) & whole
+        matches = row & positions.get(word, 0)
+        row = (row + matches | row - matches) & whole
     return len(words) - row.bit_count()

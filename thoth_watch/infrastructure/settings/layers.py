@@ -70,8 +70,8 @@ class MergedSettings:
     def add_problem(self, at: Location, text: str) -> None:
         """Record a problem at the location of the key, or of the nearest key that contains it."""
         key_source = self._nearest(at)
-        where = key_source.source.removeprefix("file ")
-        self.problems.append((key_source.line, f"{where}: {dotted_key(at)}: {text}"))
+        location = key_source.source.removeprefix("file ")
+        self.problems.append((key_source.line, f"{location}: {dotted_key(at)}: {text}"))
 
     def raise_problems(self) -> None:
         """Raise ConfigError if there are problems: those of the file by line, then the others."""

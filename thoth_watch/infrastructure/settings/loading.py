@@ -309,16 +309,16 @@ class _SettingsBuilder:
             if key == "inboxes" or (section == "inbox" and listed is not None):
                 continue
             if key == "rules":
-                shown: Any = [
+                value: Any = [
                     {name: getattr(rule, name) for name in sorted(rule.model_fields_set)}
                     for rule in self._document.rules
                 ]
             else:
-                shown = getattr(getattr(self._document, section), name)
-            if key in KEYS_WITH_AUTO and shown is None:
-                shown = "auto"
+                value = getattr(getattr(self._document, section), name)
+            if key in KEYS_WITH_AUTO and value is None:
+                value = "auto"
             at: Location = tuple(key.split("."))
-            origins[key] = Origin(self._values.get(at, shown), self._merged.source_of(at).source)
+            origins[key] = Origin(self._values.get(at, value), self._merged.source_of(at).source)
         for index, inbox in enumerate(listed or ()):
             for name in ListedInbox.model_fields:
                 at = ("inboxes", index, name)

@@ -46,7 +46,7 @@ class HookSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole configuration, checked, with paths made absolute."""
+    """The validated configuration, with absolute paths."""
 
     inboxes: tuple[InboxSettings, ...]
     audio: AudioConfig
@@ -66,4 +66,4 @@ class Settings:
     log_format: str  # text or json
     hooks: HookSettings
     origins: Mapping[str, Origin]  # dotted key, in the file's order; passwords are masked
-    file: Path | None  # absolute; None where no file was read
+    file: Path | None  # absolute; None: no file was read
