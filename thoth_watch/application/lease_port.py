@@ -1,4 +1,4 @@
-"""The ledger's port for workers elsewhere, who take batches under a lease; its times are the database's."""
+"""The ledger's port for remote workers, which lease batches. All times are those of the database's clock."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from thoth_watch.domain.audio import AudioFile
 
 @dataclass(frozen=True, slots=True)
 class OpenBatches:
-    """What is under way elsewhere."""
+    """The batches that were sent to remote workers and have not ended."""
 
-    sent: tuple[tuple[int, float], ...] = ()  # batch id and seconds since it was sent, oldest first
+    sent: tuple[tuple[int, float], ...] = ()  # batch id, seconds since it was sent; oldest first
     leased: int = 0
-    expired: int = 0  # of those leased; nobody has taken them back yet
+    expired: int = 0  # leased batches whose lease has expired and that were not recovered yet
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Return the number of open batches."""
         return len(self.sent) + self.leased
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Who a worker is."""
+    """The identity of a worker process."""
 
     name: str
     host: str
     process_id: int
-    device: str  # as asked: auto, cuda:1...
+    device: str  # as requested: auto, cuda:1...
 
 
 class Leases(Protocol):
     """Every method is one durable transaction.
 
-    A batch is taken by one worker at most, and once. Its claim number fences late writers off: when
-    a lease has expired, `Ledger.recover_claims` gives its files to whoever claims them next, under another one.
+    A batch is leased by at most one worker, and once. When a lease has expired,
+    `Ledger.recover_claims` makes its files READY; the next claim has a higher claim number, so that
+    writes of the old worker are rejected (fencing).
     """
 
     def send(self, batch_ids: Collection[int]) -> None:
-        """These claimed batches are on their way to a worker (again) from now on."""
+        """Mark these claimed batches as sent to a worker now, for the first time or again."""
 
     def open_batches(self) -> OpenBatches:
-        """What is on its way, and what is worked on."""
+        """Return the batches that were sent and those that are leased."""
 
     def lease(
         self,
@@ -55,19 +56,19 @@ class Leases(Protocol):
         lease_s: float,
         resolve_file_options: Callable[[AudioFile], Any],
     ) -> Claim | None:
-        """Take a batch that was sent; None if another worker took it, or it is over."""
+        """Lease a batch that was sent; None if another worker leased it or it has ended."""
 
     def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
-        """Hold it for so long from now on; False if it is no longer ours."""
+        """Extend the lease to `lease_s` from now; False if this owner no longer holds it."""
 
     def may_transcribe(self, claim: Claim, sha256: str, fingerprint: str) -> bool:
-        """Whether no other batch that is open, nor another file of this one, transcribes that sound."""
+        """Return True unless another open batch, or another file of this one, is transcribing the same audio."""
 
     def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
-        """A worker lives, and works on that batch or waits."""
+        """Record that a worker is alive, with its current batch or None if it is idle."""
 
     def remove_worker(self, name: str) -> None:
-        """A worker has ended on purpose."""
+        """Remove the record of a worker that shut down normally."""
 
     def count_live_workers(self, *, within_s: float) -> int:
-        """How many were seen within that time."""
+        """Return the number of workers that reported within the last `within_s`."""

@@ -18,7 +18,7 @@ from thoth_watch.domain.transcript import PartialTranscript, Transcript
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """What the ledger knows of one path."""
+    """The ledger's record of one path."""
 
     file_id: int
     state: State
@@ -27,7 +27,7 @@ class KnownFile:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A batch taken by us: nobody else works on it, and late writers are fenced off by the number."""
+    """A batch that this process has claimed. The claim number rejects writes of earlier claims (fencing)."""
 
     batch_id: int
     claim_no: int
@@ -44,7 +44,7 @@ class StoredResult:
 
 @dataclass(frozen=True, slots=True)
 class NewResult:
-    """A new result of one file, and the output names that it is to have."""
+    """A new result of one file, and the output names to reserve for it."""
 
     file_id: int
     sha256: str
@@ -56,7 +56,7 @@ class NewResult:
 
 @dataclass(frozen=True, slots=True)
 class UnpublishedResult:
-    """A file whose transcript is durable in the ledger but not yet beside it, with the planned names."""
+    """A file whose transcript is durable in the ledger but not yet on disk, with the planned names."""
 
     waiting: WaitingFile
     claim_no: int
@@ -68,7 +68,7 @@ class UnpublishedResult:
 
 @dataclass(frozen=True, slots=True)
 class FinishedFile:
-    """A recording that is DONE, as it lay when it was transcribed."""
+    """A recording that is DONE, with the path and signature that it had when it was transcribed."""
 
     file_id: int
     file: AudioFile
@@ -77,16 +77,16 @@ class FinishedFile:
 
 
 class Ledger(Protocol):
-    """Remembers every audio-named entry, every batch, run and result. All its moves are legal or fail.
+    """Stores every entry with an audio name, every batch, run and result. An illegal transition raises.
 
     Every method is one durable transaction. `now` is aware UTC.
     """
 
     def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
-        """All entries of an inbox that are not GONE, by absolute path."""
+        """Return all entries of an inbox that are not GONE, by absolute path."""
 
     def settling(self, inbox: Path) -> set[Path]:
-        """The paths of an inbox in state SEEN."""
+        """Return the paths of an inbox in state SEEN."""
 
     def record_listing(
         self,
@@ -97,7 +97,7 @@ class Ledger(Protocol):
         gone: Sequence[Path],
         now: datetime,
     ) -> None:
-        """Record what one look changed.
+        """Record the changes that one scan found.
 
         seen: new or changed files, each with its reason; a new row, or SEEN again with attempts and
         crashes set back when the signature changed (same signature: only the reason is updated).
@@ -106,26 +106,26 @@ class Ledger(Protocol):
         """
 
     def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
-        """Give up on zero-byte files that stayed so (SEEN becomes FAILED)."""
+        """Mark files that are still empty as FAILED (from SEEN)."""
 
     def requeue_due_retries(self, *, now: datetime) -> int:
-        """RETRY files whose time has come become READY; how many.
+        """Make RETRY files whose time has come READY; return their number.
 
-        One whose time is further away than any wait was planned before the clock was set back: its
-        time has come, too.
+        A file whose time is later than the longest possible wait also counts as due: it was planned
+        before the clock was set back.
         """
 
     def next_retry_at(self) -> datetime | None:
-        """When the next RETRY is due."""
+        """Return the time of the next RETRY; None if there is none."""
 
     def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
-        """All READY files."""
+        """Return all READY files."""
 
     def realtime_factor(self) -> float | None:
-        """Seconds of audio per second that the newest runs came to; None before the first."""
+        """Return the speed of the newest runs in seconds of audio per second; None before the first run."""
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
-        """Take all files of the batch or none (None: some file is no longer READY); attempts are counted."""
+        """Claim all files of the batch and count an attempt of each; None if any is no longer READY."""
 
     def open_run(
         self,
@@ -135,42 +135,43 @@ class Ledger(Protocol):
         placement: Placement,
         now: datetime,
     ) -> int:
-        """Start a run row (RUNNING) for the batch; its id."""
+        """Insert a run row (RUNNING) for the batch; return its id."""
 
     def record_failed_start(
         self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
     ) -> int:
-        """A FAILED run row without files: the engine could not be had. Its id."""
+        """Insert a FAILED run row without files, because the engine was unavailable; return its id."""
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
-        """An earlier transcript of the same bytes by the same engine and options."""
+        """Return an earlier transcript of the same bytes by the same engine and options."""
 
     def find_existing_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those (sha256, fingerprint) of many that `find_result` finds something for."""
+        """Return those (sha256, fingerprint) keys that `find_result` has a result for."""
 
     def find_partial_transcript(self, sha256: str, fingerprint: str) -> PartialTranscript | None:
-        """What a cut-off attempt heard of the same bytes by the same engine and options."""
+        """Return the progress of an interrupted attempt on the same bytes, engine and options."""
 
     def save_partial_transcript(
         self, sha256: str, fingerprint: str, partial: PartialTranscript, *, now: datetime
     ) -> None:
-        """Remember it instead of what was kept before.
+        """Store the progress of an unfinished transcript, replacing earlier progress.
 
-        `record_result` of that key forgets it, and what is kept of parts: `{fingerprint}/{part}`.
+        `record_result` of that key deletes it, and that of its parts (`{fingerprint}/{part}`).
         """
 
     def owner_of(self, path: Path) -> tuple[int, str | None] | None:
-        """(file id, sha256 of the content written there) of the recording that has that output name."""
+        """Return the owner of an output name: file id, and sha256 of the written content or None."""
 
     def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
-        """As `owner_of`, of many paths; those that nobody has are left out."""
+        """Return `owner_of` of many paths; paths without an owner are left out."""
 
     def record_results(
         self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
     ) -> dict[int, dict[Path, str]]:
-        """As `record_result`, of those that are CLAIMED by us and whose names no other recording has.
+        """Do `record_result` for all files that this claim still holds and whose names are free.
 
-        By file id: what we have written under its names before, by path. The others are left out.
+        Returns by file id the sha256 of what was published under its names before, by path. Files
+        that were not recorded are left out.
         """
 
     def record_result(
@@ -186,9 +187,9 @@ class Ledger(Protocol):
         name_kind: str,
         now: datetime,
     ) -> bool:
-        """CLAIMED becomes RESULT: transcript durable, output names reserved, before anything is written.
+        """Make a CLAIMED file RESULT: store its transcript and reserve its names before anything is written.
 
-        False if the claim is no longer ours or the file changed meanwhile: throw the work away.
+        Returns False if the claim no longer holds the file or the file changed; discard the work then.
         """
 
     def record_published(
@@ -201,7 +202,7 @@ class Ledger(Protocol):
         published: Sequence[tuple[Path, str]],
         now: datetime,
     ) -> bool:
-        """RESULT becomes DONE (or CONFLICT): (path, sha256 of content) of each file that lies there now."""
+        """Make a RESULT file DONE or CONFLICT. published: path and content sha256 of each file on disk."""
 
     def record_all_published(
         self,
@@ -210,20 +211,21 @@ class Ledger(Protocol):
         claim_no: int,
         now: datetime,
     ) -> None:
-        """As `record_published` in DONE, of many files by id; those that are no longer ours are left out."""
+        """Make many RESULT files DONE, by file id; files that the claim no longer holds are left out."""
 
     def record_failure(
         self, claim: Claim, *, outcome: FileOutcome, run_id: int, now: datetime
     ) -> bool:
-        """CLAIMED or RESULT becomes RETRY, FAILED, QUARANTINED, SEEN or GONE, with the reason."""
+        """Make a CLAIMED or RESULT file RETRY, FAILED, QUARANTINED, SEEN or GONE, with the reason."""
 
     def release(self, claim: Claim, *, now: datetime) -> int:
-        """What is still CLAIMED of the batch becomes READY again, its attempt not counted; how many."""
+        """Make the batch's CLAIMED files READY again without counting the attempt; return their number."""
 
     def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
-        """A batch has ended without a word: what is CLAIMED of it is READY, its run INTERRUPTED; how many.
+        """Release a batch whose worker reported no result; return the number of files made READY.
 
-        died: with the process that worked on it: counted as in `recover_claims`. Else the attempt is not counted.
+        Its run becomes INTERRUPTED. has_died: the worker process died, which counts as in
+        `recover_claims`; otherwise the attempt is not counted.
         """
 
     def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
@@ -232,24 +234,25 @@ class Ledger(Protocol):
     def unpublished(
         self, resolve_file_options: Callable[[AudioFile], Any]
     ) -> list[UnpublishedResult]:
-        """Files in RESULT: published from the ledger, without the engine."""
+        """Return the RESULT files, which are published from the ledger without an engine."""
 
     def finished(self, inbox: Path) -> list[FinishedFile]:
-        """The DONE recordings that lie in an inbox, oldest first."""
+        """Return the DONE recordings of an inbox, oldest first."""
 
     def has_path(self, path: Path) -> bool:
-        """Whether some entry, here or GONE, has that path."""
+        """Return True if any entry has that path, GONE ones included."""
 
     def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
-        """A DONE recording lies elsewhere now; its row and the names of its transcripts go with it.
+        """Record the new path of a DONE recording in its row; its transcripts' names stay its own.
 
-        False if it is no longer DONE.
+        Returns False if it is no longer DONE.
         """
 
     def recover_claims(self, *, now: datetime) -> int:
-        """Take back what dead processes held, by the only process that forms batches on this ledger.
+        """Release the claims of dead processes; return the number of files.
 
-        CLAIMED files become READY with one death more, and travel alone from then on; the tenth death (or
-        another, as configured) makes them QUARANTINED. RUNNING runs become INTERRUPTED. How many files.
-        What workers elsewhere have under a lease that holds, or are sent, is left alone.
+        Only the process that forms batches on this ledger may call this. CLAIMED files become READY
+        with one more death and run in a batch of their own from then on; at the configured number of
+        deaths (10 by default) they become QUARANTINED. RUNNING runs become INTERRUPTED. Batches that
+        were sent to remote workers, or that they hold under a valid lease, are not touched.
         """

@@ -1,6 +1,6 @@
-"""Every port, each method documented once; the ledger's is in `ledger_port.py`.
+"""The ports, with the only documentation of their methods; the ledger's port is in `ledger_port.py`.
 
-Adapters in `infrastructure/` fit them by shape.
+Adapters in `infrastructure/` implement them structurally, without inheriting.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ __all__ = [
 
 
 class Clock(Protocol):
-    """Time, so that tests need not sleep."""
+    """Wall-clock and monotonic time; a port so that tests need not sleep."""
 
     def now(self) -> datetime:
-        """The time of day, aware, UTC."""
+        """Return the current time as an aware datetime in UTC."""
 
     def monotonic_s(self) -> float:
-        """Seconds that never run backwards."""
+        """Return monotonic seconds."""
 
 
 class Inbox(Protocol):
@@ -78,17 +78,17 @@ class Inbox(Protocol):
 
     @property
     def root(self) -> Path:
-        """Its absolute path."""
+        """Return the absolute path of the folder."""
 
     def scan(self) -> Listing:
-        """List the folder now; never raises for what it finds in it (see Listing.problem)."""
+        """List the folder now. Problems with its content are reported in Listing.problem, never raised."""
 
     def scan_paths(self, paths: Collection[Path]) -> Listing:
-        """As `scan`, of these paths below `root` alone; what else lies there is not told."""
+        """List only these paths below `root`; the listing contains no other entries."""
 
 
 class FileStatus(StrEnum):
-    """What became of a file since it was seen."""
+    """How a file differs from the version that was seen."""
 
     SAME = "same"
     CHANGED = "changed"
@@ -96,113 +96,111 @@ class FileStatus(StrEnum):
 
 
 class AudioFiles(Protocol):
-    """Answers about single recordings, without reading them."""
+    """Checks single recordings without reading them."""
 
     def is_being_written(self, file: AudioFile) -> bool:
-        """Whether a process has it open for writing, or wrote since; False where that cannot be told."""
+        """Return True if a process has the file open for writing or wrote to it since; False if unknown."""
 
     def file_status(self, file: AudioFile) -> FileStatus:
-        """Whether it is still the version that was seen. Raises TryLater where its inbox is away."""
+        """Compare the file with the version that was seen. Raises RetryLater if its inbox is unavailable."""
 
 
 class FolderWatcher(Protocol):
-    """Says that it may be worth looking; may ring too often, may miss a ring."""
+    """Notifies of changes in the inboxes; notifications may be spurious or missing."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until something may have changed, `wake` was called, or the time is over."""
+        """Block until something may have changed or `wake` is called; False if `timeout_s` passed instead."""
 
     def changed_paths(self) -> Collection[Path] | None:
-        """The paths named as changed since this was asked last; None: anything may have changed."""
+        """Return the paths that changed since the last call; None: anything may have changed."""
 
     def wake(self) -> None:
-        """End the wait from another thread."""
+        """End `wait` from another thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A decoded recording: 16 kHz mono float32 in [-1, 1], shape (n_samples,), and where it came from."""
+    """A decoded recording (16 kHz mono float32 in [-1, 1], shape (n_samples,)) with its metadata."""
 
-    key: int  # the caller's own number for it
+    key: int  # the caller's number for this recording
     samples: Any  # numpy array or memory map
     sha256: str  # of the file's bytes
     info: AudioInfo
     language: str | None = None
     task: str = "transcribe"
-    prompt: str | None = None  # text that it is to be understood by; None: the configuration's
-    speech: SpeechSpans | None = None  # where somebody speaks; None: not looked for
-    turns: tuple[Turn, ...] | None = None  # who speaks when; None: not asked
-    channels: tuple[tuple[str, Recording], ...] = ()  # each to be heard by itself, by name
-    close: Callable[[], None] = field(default=lambda: None)  # frees the samples, of channels too
-    partial: PartialTranscript | None = (
-        None  # heard by an attempt that was cut off: go on behind it
-    )
-    save_partial: Callable[[PartialTranscript], None] | None = (
-        None  # is told what has been heard so far
-    )
+    prompt: str | None = None  # initial prompt; None: the configured one
+    speech: SpeechSpans | None = None  # None: speech was not detected
+    turns: tuple[Turn, ...] | None = None  # None: not diarized
+    channels: tuple[tuple[str, Recording], ...] = ()  # name and recording; transcribed separately
+    close: Callable[[], None] = field(
+        default=lambda: None
+    )  # frees the samples, also of the channels
+    partial: PartialTranscript | None = None  # of an interrupted attempt: resume behind it
+    save_partial: Callable[[PartialTranscript], None] | None = None  # called with the progress
 
     @property
     def duration_s(self) -> float:
-        """Decoded seconds."""
+        """Return the decoded duration in seconds."""
         return self.info.decoded_s
 
 
 class AudioDecoder(Protocol):
-    """Turns a file into samples, in a process of its own that may crash without harm."""
+    """Decodes a file to samples in a separate process, so that a crash does no harm."""
 
     def probe(self, file: AudioFile) -> float | None:
-        """Seconds that the file declares; None where it does not say or cannot be read. Never raises."""
+        """Return the declared seconds of a file; None if it declares none or is unreadable. Never raises."""
 
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
         """Read and decode one file to its end.
 
-        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable or FileGone, and TryLater where
-        there is no room for samples. The file that is decoded is exactly the one that was seen
-        (`file.signature`), through no symlink.
+        Raises NotAudio, FileChanged, DecoderCrashed, FileUnreadable or FileGone, and RetryLater if
+        there is no space for the samples. The decoded file is exactly the version that was seen
+        (`file.signature`); symlinks are not followed.
         """
 
     def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
-        """As `decode`, but each channel by itself, under `Recording.channels`.
+        """Decode like `decode`, but with each channel separately in `Recording.channels`.
 
-        Silent channels and those that repeat another are left out. Where one alone is left over, it
-        is the recording; one that has too many channels is as `decode` gives it, with a warning.
+        Silent channels and copies of another channel are left out. If only one channel remains, it
+        is the recording. A file with too many channels is mixed as in `decode`, with a warning.
         """
 
     def close(self) -> None:
-        """End the worker process."""
+        """Stop the decode worker."""
 
 
 class VoiceActivityDetector(Protocol):
-    """Tells speech from all else."""
+    """Voice activity detection (VAD)."""
 
     def detect(self, samples: Any, *, vad: Vad) -> SpeechSpans:
-        """Where somebody speaks, in seconds; empty where nobody does.
+        """Return the spans of speech in seconds; empty if there is none.
 
-        samples: float32, shape (n_samples,), 16 kHz mono; a memory map is not read at once.
-        vad: AUTO leaves out only what is certainly no speech, ON all that is more likely none.
+        samples: float32, shape (n_samples,), 16 kHz mono; a memory map is read piecewise.
+        vad: AUTO skips only what is certainly not speech, ON everything that is more likely not speech.
         """
 
 
 class SpeakerDiarization(Protocol):
-    """Tells the people who speak in a recording from each other."""
+    """Speaker diarization: assigns the speech of a recording to speakers."""
 
     @property
     def name(self) -> str:
-        """What does it: model, its revision and the library, for people."""
+        """Return a readable name: model, its revision and the library."""
 
     @property
     def fingerprint(self) -> str:
-        """What decides the names: all of `name`, and how many speakers are looked for."""
+        """Return a string of everything that influences the turns: `name` and the number of speakers."""
 
     def diarize(self, samples: Any) -> tuple[Turn, ...]:
-        """Who speaks when, in time order; people may speak at the same time.
+        """Return the speaker turns in time order; turns may overlap.
 
-        samples: float32, shape (n_samples,), 16 kHz mono. Raises SpeakersUnknown.
+        samples: float32, shape (n_samples,), 16 kHz mono. Raises DiarizationFailed.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionResult:
-    """One finished recording, as the engine hands it over: its transcript, or what went wrong."""
+    """The engine's result for one recording: its transcript, or an error."""
 
     key: int
     transcript: Transcript | None
@@ -211,7 +209,7 @@ class TranscriptionResult:
 
 @dataclass(slots=True)
 class EngineSeconds:
-    """Where the engine's time went, and what it cost; the engine adds to it while it works."""
+    """Time per stage and resource use; the engine adds to it during `transcribe`."""
 
     features_s: float = 0.0
     encode_s: float = 0.0
@@ -221,23 +219,23 @@ class EngineSeconds:
 
 
 class TranscriptionEngine(Protocol):
-    """A loaded Whisper."""
+    """A loaded Whisper model."""
 
     @property
     def placement(self) -> Placement:
-        """Where and how it computes, read back from the model."""
+        """Return the device, precision and model in use, read back from the model."""
 
     @property
     def load_s(self) -> float:
-        """Seconds that loading took."""
+        """Return the seconds that loading took."""
 
     @property
     def fallbacks(self) -> Sequence[Fallback]:
-        """Everything that was not done as asked so far (a list that may grow: out of memory)."""
+        """Return all deviations from the request so far; the list may grow, e.g. when memory runs out."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides the words: engine, weights, precision, options, versions."""
+        """Return a hash of everything that influences the text: engine, weights, precision, options, versions."""
 
     def transcribe(
         self,
@@ -249,103 +247,103 @@ class TranscriptionEngine(Protocol):
     ) -> Iterator[TranscriptionResult]:
         """Yield each recording's transcript as soon as its last window is decoded.
 
-        recordings are pulled when there is room, so that decoding files and computing overlap.
-        on_progress gets the seconds of audio that were just finished. should_stop is asked before
-        each forward pass, by which one can tell that the engine is alive. When it turns true the
-        engine ends after the present forward pass, leaving unfinished recordings out.
+        recordings is consumed as the engine has capacity, so that decoding and computing overlap.
+        on_progress receives the seconds of audio that were just finished. should_stop is called
+        before each forward pass, which also shows that the engine is alive. When it returns True,
+        the engine stops after the current forward pass and yields no unfinished recordings.
         """
 
 
 class Progress(Protocol):
-    """Shows how far a batch has come, as seconds of audio done."""
+    """Displays the progress of a batch in seconds of audio."""
 
     def begin(self, *, files: int, audio_s: float) -> None:
-        """A batch of so many files and declared seconds begins."""
+        """Start a batch with this number of files and declared seconds of audio."""
 
     def advance(self, audio_s: float) -> None:
-        """So many more seconds of audio are transcribed."""
+        """Add transcribed seconds of audio."""
 
     def finished(self, path: Path, state: State, reason: str) -> None:
-        """One file of the batch has come to its end."""
+        """Report the final state of one file of the batch."""
 
     def end(self) -> None:
-        """The batch is over."""
+        """End the batch."""
 
 
 class EnginePool(Protocol):
-    """Gives the loaded engine of a model, loading it if it is not there."""
+    """Provides the engine of a model, loading it if necessary."""
 
     def engine(self, model: str) -> TranscriptionEngine:
-        """The engine for that model. Raises EngineUnavailable."""
+        """Return the engine for that model. Raises EngineUnavailable."""
 
     def pop_load_s(self, engine: TranscriptionEngine) -> float:
-        """Seconds that loading it took, the first time it is asked; 0 afterwards."""
+        """Return the load time in seconds on the first call for an engine, 0 afterwards."""
 
     @property
     def requested(self) -> TranscriptionEngineConfig:
-        """The engine as configured."""
+        """Return the configured engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One transcript file to be written: its whole path and its whole content."""
+    """One transcript file to write: its absolute path and its complete content."""
 
     path: Path
     content: bytes
-    below: Path | None = (
-        None  # no link is followed between this folder and the path's; None: its own
+    below: Path | None = None  # no symlink is followed below this folder; None: the file's own
+    replaces_sha256: str | None = (
+        None  # of our earlier transcript, which may be replaced if unedited
     )
-    replaces_sha256: str | None = None  # our own older transcript of that name, if it is untouched
-    creates_folder: bool = False  # an output folder is made; one beside a recording is not
+    creates_folder: bool = False  # True for output folders, False next to a recording
 
 
 class TranscriptPublisher(Protocol):
-    """Puts transcripts on disk, whole or not at all, never over a file that is not ours."""
+    """Writes transcripts atomically and never over a file that thoth-watch did not write."""
 
     def publish(self, output: Output) -> None:
-        """Write one file durably. A file of the same bytes is adopted.
+        """Write one file durably. An existing file with equal bytes is adopted.
 
-        Raises NameTaken if a file that is not ours has the name, TryLater for a full or read-only disk.
+        Raises NameTaken if a foreign file has the name, RetryLater for a full or read-only disk.
         """
 
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
-        """As `publish`, of many files side by side; what was in the way of each."""
+        """Publish many files concurrently; return the error of each, None if it was written."""
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
-        """Whether something lies at that path that is not ours (`ours_sha256`: what may lie there).
+        """Return True if a foreign file is at that path. ours_sha256: hashes of our possible contents.
 
-        No link is followed between `below` and the path.
-
-        Raises TryLater where the folder cannot be looked into.
+        No symlink is followed between `below` and the path. Raises RetryLater if the folder is
+        unreadable.
         """
 
 
 class TranscriptRenderer(Protocol):
-    """Turns a transcript into the bytes of one format."""
+    """Renders a transcript in one file format."""
 
     def __call__(
         self, transcript: Transcript, format_name: str, *, provenance: Mapping[str, Any]
     ) -> bytes:
-        """The whole content of the file. The same transcript and provenance give the same bytes."""
+        """Return the complete file content. Equal transcripts and provenance give equal bytes."""
 
 
 class TranscriptCache(Protocol):
-    """Transcripts that machines without a common ledger share. Never raises: it may forget, and be away."""
+    """Transcripts shared by machines without a common ledger. Never raises; entries may be lost."""
 
     def find(self, sha256: str, fingerprint: str) -> StoredResult | None:
-        """A transcript of the same bytes by the same engine and options."""
+        """Return a transcript of the same bytes by the same engine and options."""
 
     def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
-        """Let the others find it, for some time."""
+        """Make a result available to other machines for a limited time."""
 
 
 class RecordingMover(Protocol):
-    """Moves recordings, never over anything, and never another file than the one that was seen."""
+    """Moves recordings without overwriting, and only the version that was seen."""
 
     def move(self, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
-        """Move the very version that was seen, durably; what tells it at its new place.
+        """Move the version that was seen, durably; return its signature at the new path.
 
-        A move that a kill cut short is completed. No link is followed between `below` and the path.
-        Raises FileGone or FileChanged where it is not the one that was seen, NameTaken where something
-        else has the name, TryLater for a full disk and the like; then nothing was changed.
+        A move that was interrupted by a kill is completed. No symlink is followed between `below`
+        and the path. Raises FileGone or FileChanged if the file is not the version that was seen,
+        NameTaken if the name is in use, RetryLater for a full disk and the like; nothing has
+        changed then.
         """
