@@ -1,4 +1,4 @@
-"""How often what takes long may be done."""
+"""A pause after slow work, proportional to the time that the work took."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from thoth_watch.application.ports import Clock
 
-PAUSE_FACTOR = 4  # times as long as it took: it costs a fifth of the time at most
+PAUSE_FACTOR = 4  # pause this many times the duration: the work takes at most a fifth of the time
 
 
 class Backoff:
-    """Lets a thing be done again only so much later as it took long."""
+    """Delays repeated work by PAUSE_FACTOR times its last duration."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -20,16 +20,16 @@ class Backoff:
 
     @property
     def is_due(self) -> bool:
-        """Whether it may be done now."""
+        """Return True if the pause is over."""
         return self._clock.monotonic_s() >= self.next_s
 
     def pause_after(self, took_s: float) -> None:
-        """It was done just now."""
+        """Start the pause after work that took `took_s` and ended now."""
         self.next_s = self._clock.monotonic_s() + PAUSE_FACTOR * took_s
 
     @contextmanager
     def measure(self) -> Iterator[None]:
-        """Around the thing that is done."""
+        """Time the work in the `with` block, then start the pause."""
         began_s = self._clock.monotonic_s()
         yield
         self.pause_after(self._clock.monotonic_s() - began_s)

@@ -1,4 +1,4 @@
-"""What becomes of recordings whose transcript is there: moved to a folder, where that is asked."""
+"""Moves finished recordings to the folder configured as `inbox.after`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from thoth_watch.domain.naming import candidate_archive_paths
 
 log = logging.getLogger(__name__)
 
-MAX_MOVES_PER_CALL = 50  # recordings per call, so that the loop goes round
-RETRY_DELAY_S = 300.0  # after something was in the way of one
+MAX_MOVES_PER_CALL = 50  # recordings per call, so that the main loop is not blocked
+RETRY_DELAY_S = 300.0  # after a recording could not be moved
 
 
 class MoveFinished:
     """Moves the DONE recordings of one inbox to the same place below another folder.
 
-    It keeps nothing that a restart would miss: what is DONE in the ledger and lies in the inbox is to
-    be moved; what lies at its new place already was moved by a process that did not live to say so.
+    A restart needs no state of this object: every recording that is DONE and still in the inbox is
+    due. One that is already at its destination was moved by a process that was killed before recording it.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MoveFinished:
         self._not_before_s: dict[int, float] = {}  # file id, monotonic seconds
 
     def __call__(self) -> bool:
-        """Move what is DONE; whether there is more to do at once."""
+        """Move a portion of the DONE recordings; return True if more are due immediately."""
         now_s = self._clock.monotonic_s()
         due = [
             done
@@ -64,43 +64,45 @@ class MoveFinished:
         return len(due) > MAX_MOVES_PER_CALL
 
     def _move(self, done: FinishedFile) -> AudioFile | None:
-        """The recording at its new place; None if it is not the one that was seen: the next look says."""
+        """Return the moved recording; None if the file changed or is gone, which the next scan records."""
         is_absent = False
         for name in candidate_archive_paths(done.file.relative, done.sha256):
             to = self._folder / name
             if self._ledger.has_path(to):
-                continue  # another recording lies there, or lay
+                continue  # another recording is or was there
             try:
                 signature = self._mover.move(done.file, to, below=self._folder, sha256=done.sha256)
             except NameTaken:
                 continue
             except FileGone:
-                is_absent = True  # it may have arrived under a later name
+                is_absent = True  # it may have been moved under one of the next names
                 continue
             except FileChanged:
                 return None
             return AudioFile(self._folder, to, signature)
         if is_absent:
             return None
-        raise NameTaken(f"{self._folder}: every name that it could have there is taken")
+        raise NameTaken(
+            f"{self._folder}: every candidate name is taken; rename or remove the files there"
+        )
 
     def _record(self, done: FinishedFile, moved: AudioFile) -> None:
         self._ledger.record_moved(done, to=moved, now=self._clock.now())
         self._watch.forget(done.file.path)
         log.debug(
-            "a finished recording was moved",
+            "moved a finished recording",
             extra={"event": "file_moved", "path": str(done.file.path), "to": str(moved.path)},
         )
 
     def _log_results(self, n_moved: int, problems: list[str]) -> None:
-        """A line for all that were moved, and one for all that were not."""
+        """Log one line for the moved recordings and one for the failed moves."""
         if n_moved:
             log.info(
-                "finished recordings were moved",
+                "moved finished recordings",
                 extra={"event": "moved", "files": n_moved, "to": str(self._folder)},
             )
         if problems:
             log.warning(
-                "finished recordings cannot be moved and stay where they are",
+                "some finished recordings could not be moved; trying again later",
                 extra={"event": "move_failed", "files": len(problems), "first": problems[0]},
             )

@@ -1,4 +1,4 @@
-"""When to look at the inboxes, and at how much: at all of them by the clock, else at what an event names."""
+"""Decides when to scan the inboxes: completely at intervals, otherwise only the paths named by events."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from thoth_watch.application.watch_inbox import WatchInbox
 
 
 class ScanSchedule:
-    """Looks over all inboxes of a program, so that a huge one costs no more than it must.
+    """Schedules the scans of all inboxes, so that a huge inbox costs as little as possible.
 
-    What an event names, and what waits for its copy to finish, is looked at alone. The whole is
-    seen at least every `rescan_s`, and whenever an event cannot say what changed.
+    Paths named by events and files that are still settling are scanned individually. Full scans
+    run every `rescan_s`, and when an event does not name the changed paths.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class ScanSchedule:
         self._changed_paths: set[Path] = set()
 
     def scan(self) -> bool:
-        """Look at what is due; whether it was the whole of every inbox.
+        """Scan what is due; return True if it was a full scan of every inbox.
 
-        What could not be recorded is made up for by a look at the whole.
+        If the result cannot be recorded, the next scan is a full one.
         """
         try:
             return self._scan()
@@ -62,16 +62,16 @@ class ScanSchedule:
 
     @property
     def has_more(self) -> bool:
-        """Whether the last look found more settled files than were taken up at once."""
+        """Return True if the last scan left settled files to be recorded by the next one."""
         return any(inbox.has_more for inbox in self._inboxes)
 
     @property
     def n_recorded(self) -> int:
-        """How many looks had anything to tell the ledger."""
+        """Return the number of scans that changed the ledger."""
         return sum(inbox.n_recorded for inbox in self._inboxes)
 
     def request_full_scan(self) -> None:
-        """The next look is one at the whole, as soon as that may be: a drain ends after it."""
+        """Make the next scan a full one, as soon as the backoff allows; a drain ends after it."""
         self._needs_full_scan = True
 
     def _collect_changes(self) -> None:
@@ -90,8 +90,8 @@ class ScanSchedule:
     def _scan_changed(self) -> None:
         named, self._changed_paths = self._changed_paths, set()
         for inbox in self._inboxes:
-            here = {path for path in named if path.is_relative_to(inbox.root)}
-            if not inbox.scan_paths(here):
+            in_this_inbox = {path for path in named if path.is_relative_to(inbox.root)}
+            if not inbox.scan_paths(in_this_inbox):
                 self._needs_full_scan = True
         self._paths_backoff.pause_after(self._scan_duration_s())
 
@@ -99,7 +99,7 @@ class ScanSchedule:
         return sum(inbox.scan_s for inbox in self._inboxes)
 
     def next_s(self) -> float:
-        """Monotonic seconds at which the next look is due."""
+        """Return the monotonic seconds at which the next scan is due."""
         due = [self._rescan_at_s]
         if self._needs_full_scan:
             due.append(self._full_backoff.next_s)

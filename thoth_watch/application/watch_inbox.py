@@ -1,4 +1,4 @@
-"""Watching: look at the inbox or at some of it, tell the ledger what changed, and who is settled."""
+"""Scans an inbox, or some of its paths, and records changed and settled files in the ledger."""
 
 from __future__ import annotations
 
@@ -23,20 +23,18 @@ from thoth_watch.domain.states import State
 
 log = logging.getLogger(__name__)
 
-REASON_NEW = "new: waits until its copy is finished"
-REASON_CHANGED = "changed: waits until its copy is finished"
-REASON_WRITER = "a program still has it open for writing"
-REASON_AWAITING_SENTINEL = (
-    "its writer has not said that it is whole: no {sentinel} of its name beside it"
-)
-REASON_EMPTY = "empty: 0 bytes; given up after an hour if nothing is written to it"
+REASON_NEW = "new: waiting for the copy to finish"
+REASON_CHANGED = "changed: waiting for the copy to finish"
+REASON_WRITER = "still open for writing in another program"
+REASON_AWAITING_SENTINEL = "waiting for the {sentinel} file that marks the recording as complete"
+REASON_EMPTY = "empty: 0 bytes; marked FAILED if it is still empty after an hour"
 GONE_AFTER_SCANS = 2
-MAX_SETTLED_PER_SCAN = 1_000  # settled files whose headers are read before others may be begun
+MAX_SETTLED_PER_SCAN = 1_000  # settled files whose headers are read before batches are dispatched
 
 
 @dataclass(slots=True)
 class _Changes:
-    """What one look has to tell the ledger."""
+    """The changes of one scan, to be recorded in the ledger."""
 
     seen: dict[Path, tuple[AudioFile, str]] = field(default_factory=dict)
     ready: list[tuple[AudioFile, float | None]] = field(default_factory=list)
@@ -49,7 +47,7 @@ class _Changes:
 
 
 class WatchInbox:
-    """Watches one inbox: the whole by `scan`, what an event named and what settles by `scan_paths`."""
+    """Watches one inbox: `scan` covers all of it, `scan_paths` the given and the settling paths."""
 
     def __init__(
         self,
@@ -62,7 +60,7 @@ class WatchInbox:
         settle_s: float,
         sentinel: str | None = None,
     ) -> None:
-        """sentinel: the ending of the files by which writers say that a recording is whole."""
+        """sentinel: suffix of the files that mark a recording as complete."""
         self._inbox = inbox
         self._ledger = ledger
         self._files = files
@@ -72,21 +70,19 @@ class WatchInbox:
         self._reason_awaiting_sentinel = REASON_AWAITING_SENTINEL.format(sentinel=sentinel)
         self._known: dict[Path, KnownFile] = {}
         self._is_loaded = False
-        self._noted: dict[Path, str] = {}  # why a file still waits, as the ledger has it
-        self._pending: set[Path] = set()  # as of the last look they waited for their copy to finish
+        self._noted: dict[Path, str] = {}  # why a file still waits, as recorded in the ledger
+        self._pending: set[Path] = set()  # still settling as of the last scan
         self._settled: deque[AudioFile] = deque()
         self._missing: dict[Path, int] = {}
         self._identity: tuple[int, int] | None = None
-        self._seen_in_folder: set[Path] | None = (
-            None  # seen in this very folder; None: it never changed
-        )
-        self.unsettled = 0  # files with content that wait for their copy to finish
-        self.last = Listing(inbox.root)  # the last look at the whole, without what was found
-        self.n_recorded = 0  # looks that had anything to tell the ledger
-        self.scan_s = 0.0  # that the last look or glance took, without reading headers
+        self._seen_in_folder: set[Path] | None = None  # since the folder was replaced; None: never
+        self.unsettled = 0  # non-empty files that are still settling
+        self.last = Listing(inbox.root)  # the last full scan, without its entries
+        self.n_recorded = 0  # scans that changed the ledger
+        self.scan_s = 0.0  # duration of the last scan, without reading headers
 
     def scan(self) -> None:
-        """Look once and record all that changed; or, of the look before, more of what has settled."""
+        """Scan the inbox and record its changes; or record more settled files of the scan before."""
         if self._settled and not self.is_unavailable:
             changes = _Changes()
             self._take_settled(changes)
@@ -109,9 +105,9 @@ class WatchInbox:
         self._apply_listing(listing, began_s, settling=settling, gone=gone)
 
     def scan_paths(self, named: Collection[Path]) -> bool:
-        """Look at these paths and at what waits for its copy to finish; False: only `scan` can tell.
+        """Scan these paths and all files that are still settling; False: a full scan is needed.
 
-        What is missing is not GONE by this: that takes two looks at the whole.
+        Missing files do not become GONE: that takes two full scans.
         """
         self.scan_s, began_s = 0.0, self._clock.monotonic_s()
         if self.is_unavailable:
@@ -130,7 +126,7 @@ class WatchInbox:
     def _apply_listing(
         self, listing: Listing, began_s: float, *, settling: Collection[Path], gone: list[Path]
     ) -> None:
-        """Record what a look found new, changed, refused or settled, and who is gone."""
+        """Record the new, changed, refused, settled and gone files of a scan."""
         changes = _Changes(refused=self._new_refusals(listing), gone=gone)
         pending = []
         for file in listing.files:
@@ -169,38 +165,38 @@ class WatchInbox:
 
     @property
     def has_more(self) -> bool:
-        """Whether the last look found more settled files than were taken up at once."""
+        """Return True if the last scan left settled files to be recorded by the next one."""
         return bool(self._settled)
 
     def forget(self, path: Path) -> None:
-        """A recording was moved away by us: what lies at its path from now on is another one."""
-        for of in (self._known, self._noted, self._missing):
-            of.pop(path, None)
+        """Forget a path whose recording we have moved: a file found there later is a new one."""
+        for by_path in (self._known, self._noted, self._missing):
+            by_path.pop(path, None)
         self._pending.discard(path)
         if self._seen_in_folder is not None:
             self._seen_in_folder.discard(path)
 
     @property
     def root(self) -> Path:
-        """The inbox's path."""
+        """Return the inbox's path."""
         return self._inbox.root
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether the inbox is not there, or what lies at its path is not the inbox."""
+        """Return True if the inbox is missing or another folder is at its path."""
         return self.last.identity is None
 
     def next_s(self) -> float | None:
-        """When to look again for the sake of a file that settles, in monotonic seconds."""
+        """Return when the next file may have settled, in monotonic seconds; None if no file is settling."""
         return self._tracker.next_s()
 
     def _settle(self, pending: list[AudioFile], changes: _Changes) -> None:
-        give_up_before = self._clock.now() - timedelta(seconds=EMPTY_TIMEOUT_S)
+        expired_before = self._clock.now() - timedelta(seconds=EMPTY_TIMEOUT_S)
         for file in pending:
             if file.signature.size_bytes > 0:
                 continue
             self._note(file, REASON_EMPTY, changes)
-            if file.signature.modified_ns < give_up_before.timestamp() * 1e9:
+            if file.signature.modified_ns < expired_before.timestamp() * 1e9:
                 changes.expired_empty.append(file.path)
         settled = self._tracker.update(pending, now_s=self._clock.monotonic_s())
         self._pending -= {file.path for file in settled}
@@ -208,7 +204,7 @@ class WatchInbox:
         self._take_settled(changes)
 
     def _take_settled(self, changes: _Changes) -> None:
-        """Some of the settled files are READY; one that changed since is looked at again."""
+        """Mark a portion of the settled files as READY; files that are open for writing settle again."""
         for _ in range(min(MAX_SETTLED_PER_SCAN, len(self._settled))):
             file = self._settled.popleft()
             if self._files.is_being_written(file):
@@ -231,30 +227,29 @@ class WatchInbox:
         ]
 
     def _checked_mount(self, listing: Listing) -> Listing:
-        """The look, or an empty one with a problem where something else lies at the inbox's path.
+        """Return the listing, or an empty one with a problem if the inbox itself is not mounted.
 
-        That is an empty mount point, or something mounted over: another file system than that of
-        every recording we know, and none of them in it.
+        That is assumed if the folder is on another file system than all known recordings and
+        contains none of them: an empty mount point, or something mounted over the inbox.
         """
         if listing.identity is None:
             return listing
         known_files = {
             p: k.signature.device for p, k in self._known.items() if k.signature is not None
         }
-        is_theirs = not known_files or listing.identity[0] in known_files.values()
-        if is_theirs or any(file.path in known_files for file in listing.files):
+        is_same_file_system = not known_files or listing.identity[0] in known_files.values()
+        if is_same_file_system or any(file.path in known_files for file in listing.files):
             return listing
         problem = (
-            f"{listing.inbox}: another file system than its recordings were on, and none of them;"
-            " is it mounted? To begin with a new folder, give it another path or a new ledger"
+            f"{listing.inbox}: on another file system than its known recordings and without them;"
+            " check that it is mounted (for a new folder, use another path or a new ledger)"
         )
         return Listing(listing.inbox, problem=problem)
 
     def _gone_paths(self, listing: Listing) -> list[Path]:
-        """Paths not seen in two whole looks at the folder that they were seen in.
+        """Return the paths that were missing from two full scans of the folder they were seen in.
 
-        An incomplete look says nothing about what is missing, nor does one at another folder that
-        took the inbox's place.
+        Incomplete scans do not count, nor do scans of another folder that replaced the inbox.
         """
         present = _present(listing)
         if self._identity not in (None, listing.identity):
@@ -268,8 +263,8 @@ class WatchInbox:
         if self._seen_in_folder is not None:
             absent &= self._seen_in_folder
         missing = {p: self._missing.get(p, 0) + 1 for p in absent}
-        self._missing = {p: looks for p, looks in missing.items() if looks < GONE_AFTER_SCANS}
-        return [path for path, looks in missing.items() if looks >= GONE_AFTER_SCANS]
+        self._missing = {p: n_scans for p, n_scans in missing.items() if n_scans < GONE_AFTER_SCANS}
+        return [path for path, n_scans in missing.items() if n_scans >= GONE_AFTER_SCANS]
 
     def _remember(self, changes: _Changes) -> None:
         for file, _ in changes.seen.values():
@@ -286,11 +281,11 @@ class WatchInbox:
         before = self.last.problem
         if problem and problem != before:
             log.warning(
-                "the inbox cannot be read whole",
+                "inbox cannot be read completely; scanning it again later",
                 extra={"event": "inbox_problem", "problem": problem},
             )
         elif before and not problem:
-            log.info("the inbox can be read again", extra={"event": "inbox_back"})
+            log.info("inbox can be read again; scanning continues", extra={"event": "inbox_back"})
 
 
 def _present(listing: Listing) -> set[Path]:
