@@ -1,1 +1,1 @@
-"""What the program does, in terms of ports: look at the inbox, transcribe a batch. Imports the domain only."""
+"""The use cases, written against ports: scan the inbox, transcribe a batch, publish. Imports the domain only."""

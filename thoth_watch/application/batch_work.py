@@ -1,4 +1,4 @@
-"""What one batch has come to so far, and the run row that this makes."""
+"""Accumulate a batch's progress and build its run record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class BatchWork:
-    """A claimed batch while an engine has it."""
+    """A claimed batch that an engine is transcribing."""
 
     claim: Claim
     run_id: int
@@ -29,9 +29,9 @@ class BatchWork:
     outcomes: dict[int, FileOutcome] = field(default_factory=dict)
     partials: PartialTranscripts = field(kw_only=True)
     audio_s: float = 0.0
-    is_time_up: bool = False  # what is left of it waits for another batch, as configured
+    is_time_up: bool = False  # max_batch_s or quiet hours: the remaining files are released
     skipped_s: float = 0.0
-    diarization: str | None = None  # what told speakers apart, once it did
+    diarization: str | None = None  # name of the diarization model, once it was used
 
     def build_run(
         self,
@@ -44,10 +44,13 @@ class BatchWork:
         released: int,
         error: str | None,
     ) -> Run:
-        """The run row. released: files that were not reached and wait again."""
+        """Build the run row.
+
+        released: number of files that were not reached and were made READY again.
+        """
         outcomes = list(self.outcomes.values())
-        ok = sum(1 for o in outcomes if o.state in {State.DONE, State.CONFLICT})
-        failed = sum(1 for o in outcomes if o.state in NEEDS_ATTENTION | {State.RETRY})
+        ok = sum(1 for outcome in outcomes if outcome.state in {State.DONE, State.CONFLICT})
+        failed = sum(1 for outcome in outcomes if outcome.state in NEEDS_ATTENTION | {State.RETRY})
         stages = replace(
             self.stages,
             features_s=self.seconds.features_s,
@@ -80,7 +83,7 @@ class BatchWork:
 
 
 def log_run(run: Run, run_id: int) -> None:
-    """One line for the journal."""
+    """Log one line that summarizes the run."""
     log.info(
         "run recorded",
         extra={

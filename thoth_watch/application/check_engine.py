@@ -1,4 +1,4 @@
-"""Tries an engine before the service says that it is ready."""
+"""Tests an engine before the service reports that it is ready."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from thoth_watch.domain.errors import EngineUnavailable
 
 
 def check_engine(engine: TranscriptionEngine, recording: Recording) -> None:
-    """Transcribe one short recording. Raises EngineUnavailable where that does not work."""
-    heard = list(
+    """Transcribe one short recording. Raises EngineUnavailable if that fails."""
+    results = list(
         engine.transcribe(
             [recording],
             seconds=EngineSeconds(),
@@ -16,6 +16,8 @@ def check_engine(engine: TranscriptionEngine, recording: Recording) -> None:
             should_stop=lambda: False,
         )
     )
-    problem = next((one.error for one in heard if one.transcript is None), None)
-    if len(heard) != 1 or problem is not None:
-        raise EngineUnavailable(f"the engine failed its test: {problem or 'it gave no transcript'}")
+    problem = next((result.error for result in results if result.transcript is None), None)
+    if len(results) != 1 or problem is not None:
+        raise EngineUnavailable(
+            f"engine self-test failed: {problem or 'no transcript was returned'}"
+        )

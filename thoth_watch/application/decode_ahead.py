@@ -1,4 +1,4 @@
-"""Decodes the next recordings of a batch while the engine computes, so that it never waits for a file."""
+"""Decodes the next recordings of a batch while the engine computes, so that the engine never waits for a file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, RetryLater
 
 FILES_AHEAD = 32
-GROUP_FILES, GROUP_S = 8, 30.0  # of short files are handed over in the time of one
-STOP_CHECK_INTERVAL_S = 5.0  # should_stop is asked so often while a long file is decoded
-AUDIO_AHEAD_S = 600.0  # decoded recordings wait on disk or in memory: no more than so much of them
+GROUP_FILES, GROUP_S = 8, 30.0  # maximum files and audio of a group of short files
+STOP_CHECK_INTERVAL_S = 5.0  # between calls of should_stop while a long file is decoded
+AUDIO_AHEAD_S = 600.0  # limit on decoded audio that waits on disk or in memory
 
-Decoded = tuple[WaitingFile, Recording | AudioError | RetryLater, float]  # and the seconds it took
+Decoded = tuple[WaitingFile, Recording | AudioError | RetryLater, float]  # seconds of decoding
 
 
 def decode_ahead(
@@ -37,24 +37,24 @@ def decode_ahead(
     speakers: SpeakerDiarization | None = None,
     should_stop: Callable[[], bool],
 ) -> Iterator[list[Decoded]]:
-    """Yield files with their recordings, or why there is none, and the seconds of decoding, in order.
+    """Yield groups of files in order, each file with its recording or error and the decoding seconds.
 
-    Several short ones come at once, but the first comes alone: nobody waits for others before they
-    begin. Where a file's treatment asks for it, voice has been listened for and speakers told apart.
+    Short files form a group; the first file comes alone, so that the engine can start immediately.
+    Speech detection and diarization are applied if the file's options request them.
 
-    One file is decoded at a time. When should_stop turns true no other is begun; what was decoded
-    and not asked for is closed.
+    One file is decoded at a time. When should_stop returns True, no further file is started, and
+    recordings that were decoded but not yielded are closed.
     """
-    take = _GroupDecoder(decoder, clock=clock, voice=voice, speakers=speakers)
+    decode_group = _GroupDecoder(decoder, clock=clock, voice=voice, speakers=speakers)
     waiting = deque(items)
     ahead: deque[tuple[list[WaitingFile], Future[list[Decoded]]]] = deque()
-    some = _take_group(waiting, 1)
+    group = _take_group(waiting, 1)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as thread:
         try:
             while True:
-                while some and not should_stop() and _has_capacity(ahead, some):
-                    ahead.append((some, thread.submit(take, some)))
-                    some = _take_group(waiting, GROUP_FILES)
+                while group and not should_stop() and _has_capacity(ahead, group):
+                    ahead.append((group, thread.submit(decode_group, group)))
+                    group = _take_group(waiting, GROUP_FILES)
                 if not ahead or should_stop():
                     return
                 future = ahead[0][1]
@@ -64,14 +64,14 @@ def decode_ahead(
                 ahead.popleft()
                 yield future.result()
         finally:
-            take.is_over.set()
+            decode_group.is_over.set()
             for _, future in ahead:
                 if not future.cancel() and future.exception() is None:
                     _close(future.result())
 
 
 class _GroupDecoder:
-    """Decodes some files, one after the other, until it is over."""
+    """Decodes a group of files one after the other, until `is_over` is set."""
 
     def __init__(
         self,
@@ -87,21 +87,21 @@ class _GroupDecoder:
         self._speakers = speakers
         self.is_over = threading.Event()
 
-    def __call__(self, some: list[WaitingFile]) -> list[Decoded]:
+    def __call__(self, group: list[WaitingFile]) -> list[Decoded]:
         done: list[Decoded] = []
         try:
-            for item in some:
+            for item in group:
                 if self.is_over.is_set():
                     break
                 begun_s = self._clock.monotonic_s()
-                result = self._one(item)
+                result = self._decode_file(item)
                 done.append((item, result, self._clock.monotonic_s() - begun_s))
         except BaseException:
             _close(done)
             raise
         return done
 
-    def _one(self, item: WaitingFile) -> Recording | AudioError | RetryLater:
+    def _decode_file(self, item: WaitingFile) -> Recording | AudioError | RetryLater:
         try:
             is_split = item.file_options.channels == Channels.SPLIT
             decode = self._decoder.decode_channels if is_split else self._decoder.decode
@@ -113,26 +113,26 @@ class _GroupDecoder:
             return error
 
 
-def _take_group(waiting: deque[WaitingFile], most: int) -> list[WaitingFile]:
-    """Take the next file, and as many short ones behind it as may come with it."""
-    some: list[WaitingFile] = []
+def _take_group(waiting: deque[WaitingFile], max_files: int) -> list[WaitingFile]:
+    """Remove the next file from `waiting`, together with the short files behind it that fit its group."""
+    group: list[WaitingFile] = []
     audio_s = 0.0
-    while waiting and len(some) < most:
+    while waiting and len(group) < max_files:
         audio_s += _audio_s(waiting[0])
-        if some and audio_s > GROUP_S:
+        if group and audio_s > GROUP_S:
             break
-        some.append(waiting.popleft())
-    return some
+        group.append(waiting.popleft())
+    return group
 
 
-def _has_capacity(ahead: deque[tuple[list[WaitingFile], Any]], some: list[WaitingFile]) -> bool:
-    items = [item for ones, _ in ahead for item in ones] + some
+def _has_capacity(ahead: deque[tuple[list[WaitingFile], Any]], group: list[WaitingFile]) -> bool:
+    items = [item for files, _ in ahead for item in files] + group
     audio_s = sum(_audio_s(item) for item in items)
     return not ahead or (len(items) <= FILES_AHEAD and audio_s <= AUDIO_AHEAD_S)
 
 
 def _audio_s(item: WaitingFile) -> float:
-    """Declared seconds; a file that does not say is taken for a long one."""
+    """Return the declared seconds; a file without a declared duration counts as a long one."""
     return item.audio_s or AUDIO_AHEAD_S
 
 

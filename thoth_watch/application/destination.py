@@ -1,4 +1,4 @@
-"""Where a recording's transcripts go."""
+"""The folder and paths of a recording's transcripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A recording whose transcript is to be published, and the claim under which."""
+    """A recording whose transcript is to be published, and the number of its claim."""
 
     item: WaitingFile
     sha256: str
@@ -20,17 +20,17 @@ class Destination:
 
     @property
     def below(self) -> Path:
-        """The folder that nothing may be written outside of: the inbox, or `output_dir`."""
+        """Return the root that nothing may be written outside of: the inbox, or `output_dir`."""
         return destination_of(self.item.file, self.item.file_options)[1]
 
     @property
     def folder(self) -> Path:
-        """Where its transcripts go: beside it, or in the same place below `output_dir`."""
+        """Return the folder for the transcripts: the recording's own, or its mirror below `output_dir`."""
         return destination_of(self.item.file, self.item.file_options)[0]
 
 
 def destination_of(file: AudioFile, file_options: FileOptions) -> tuple[Path, Path]:
-    """The folder of a recording's transcripts, and the one that nothing may be written outside of."""
+    """Return the folder of a recording's transcripts and the root that nothing may be written outside of."""
     if file_options.output_dir == NEXT_TO_SOURCE:
         return file.path.parent, file.inbox
     output_dir = Path(file_options.output_dir)
@@ -38,7 +38,7 @@ def destination_of(file: AudioFile, file_options: FileOptions) -> tuple[Path, Pa
 
 
 def output_paths(to: Destination, base: str) -> dict[str, Path]:
-    """The path of each format."""
+    """Return the path of each format's file. base: a name that contains `{format}`."""
     return {
         name: to.folder / base.replace("{format}", name) for name in to.item.file_options.formats
     }

@@ -1,4 +1,4 @@
-"""Finds where somebody speaks in a decoded recording, and who, before the engine hears it."""
+"""Detects speech and speakers in a decoded recording before it is transcribed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def detect_speech(
     voice: VoiceActivityDetector | None,
     speakers: SpeakerDiarization | None,
 ) -> Recording:
-    """The recording with its stretches of speech and its turns, as far as its treatment asks for them.
+    """Return the recording with its speech spans and speaker turns, as far as its options request them.
 
-    Where each channel is heard by itself, channels are the speakers. Raises SpeakersUnknown; then
-    the recording is closed.
+    Recordings that are split by channel are not diarized: the channels are the speakers.
+    If diarization fails, closes the recording and raises DiarizationFailed.
     """
     recording = _with_speech(recording, voice, vad=file_options.vad)
     if speakers is None or not file_options.diarize or recording.channels:
@@ -41,6 +41,8 @@ def _with_speech(
         return recording
     if not recording.channels:
         return replace(recording, speech=voice.detect(recording.samples, vad=Vad(vad)))
-    channels = tuple((name, _with_speech(c, voice, vad=vad)) for name, c in recording.channels)
+    channels = tuple(
+        (name, _with_speech(part, voice, vad=vad)) for name, part in recording.channels
+    )
     speech = merge_spans([channel.speech or () for _, channel in channels])
     return replace(recording, channels=channels, speech=speech)

@@ -1,4 +1,4 @@
-"""What an error means for the file that met it: whose fault it is, and what comes next."""
+"""Maps the error of a failed attempt to its cause and to the file's next state."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
     (AudioError, Cause.ENVIRONMENT),
     (RetryLater, Cause.ENVIRONMENT),
     (EngineUnavailable, Cause.ENVIRONMENT),
-)  # the first that fits
+)  # the first match decides
 
 
 def outcome_of(
     error: Exception, item: WaitingFile, *, now: datetime, sha256: str | None = None
 ) -> FileOutcome:
-    """The state that a failed attempt leads to, with the reason that people read."""
+    """Return the state that follows a failed attempt, with a reason for the user."""
     reason = str(error) or type(error).__name__
     if isinstance(error, FileGone):
         return FileOutcome(item.file_id, State.GONE, reason)
-    cause = next((c for kind, c in _CAUSES if isinstance(error, kind)), Cause.UNKNOWN)
+    cause = next((cause for kind, cause in _CAUSES if isinstance(error, kind)), Cause.UNKNOWN)
     step = after_failure(
         cause,
         attempts=item.attempts + 1,
@@ -49,7 +49,7 @@ def outcome_of(
     if step.state is State.RETRY:
         next_try_at = now + timedelta(seconds=step.wait_s)
         when = f"in {step.wait_s:.0f} s" if step.wait_s else "alone"
-        reason += f" (tried again {when})"
+        reason += f" (retrying {when})"
     return FileOutcome(
         item.file_id,
         step.state,

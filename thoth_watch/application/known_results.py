@@ -1,4 +1,4 @@
-"""Whether a sound was transcribed before: here, by another machine, or by another worker just now."""
+"""Finds existing transcripts of the same audio: in the ledger, in the shared cache, or in progress elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Key = tuple[str, str]  # sha256 of the bytes, fingerprint of engine and options
 
 
 class KnownResults:
-    """One look-up: the ledger's own results first, then those of machines that share no ledger."""
+    """Looks up results: the ledger first, then the cache of machines that share no ledger."""
 
     def __init__(
         self,
@@ -20,20 +20,20 @@ class KnownResults:
         leases: Leases | None = None,
         cache: TranscriptCache | None = None,
     ) -> None:
-        """leases: of a ledger on which several workers work at once."""
+        """leases: required if several workers use the ledger at the same time."""
         self._ledger, self._leases, self._cache = ledger, leases, cache
 
     def find_missing(self, keys: Collection[Key]) -> set[Key]:
-        """Those of many (sha256, fingerprint) that the ledger has no transcript of, asked for at once."""
+        """Return those keys that the ledger has no transcript for, with a single query."""
         return set(keys) - self._ledger.find_existing_results(keys)
 
     def find(
         self, claim: Claim, sha256: str, fingerprint: str, *, is_new: bool = False
     ) -> StoredResult | None:
-        """An earlier transcript of the same bytes by the same engine and options; None: transcribe it.
+        """Return an earlier transcript of the same bytes, engine and options; None: transcribe the file.
 
-        is_new: the ledger had none a moment ago. Raises HeardElsewhere while another worker
-        transcribes it: there will be one soon.
+        is_new: the ledger was just queried and had none. Raises TranscribedElsewhere while another
+        worker transcribes the same audio.
         """
         found = None if is_new else self._ledger.find_result(sha256, fingerprint)
         if found is not None:
@@ -41,12 +41,14 @@ class KnownResults:
         if self._leases is not None:
             if not self._leases.may_transcribe(claim, sha256, fingerprint):
                 raise TranscribedElsewhere
-            found = self._ledger.find_result(sha256, fingerprint)  # it may have ended in between
+            found = self._ledger.find_result(
+                sha256, fingerprint
+            )  # the other worker may have finished since
         if found is None and self._cache is not None:
             found = self._cache.find(sha256, fingerprint)
         return found
 
     def store(self, sha256: str, fingerprint: str, result: StoredResult) -> None:
-        """A new one, which the ledger has already."""
+        """Share a new result, which is already in the ledger, through the cache."""
         if self._cache is not None:
             self._cache.store(sha256, fingerprint, result)

@@ -1,4 +1,4 @@
-"""Keeps what was heard of long recordings, so that a killed attempt is gone on with."""
+"""Saves the progress of long recordings, so that an interrupted transcription can resume."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import replace
 from thoth_watch.application.ports import Clock, Ledger, Recording
 from thoth_watch.domain.transcript import PartialTranscript
 
-LONG_S = 600.0  # shorter ones are simply transcribed again
-SAVE_INTERVAL_S = 60.0  # of computing: what a kill costs at most
+LONG_S = 600.0  # shorter recordings are transcribed again from the start
+SAVE_INTERVAL_S = 60.0  # of processing: the most that a kill can lose
 
-_Part = tuple[int, str]  # a recording by its key, and which of its channels; "": it has none
+_Part = tuple[int, str]  # key of the recording, name of the channel ("" if it is not split)
 
 
 class PartialTranscripts:
-    """One batch's long recordings: each is told where to go on, and tells how far it has come.
+    """Resumes a batch's long recordings from saved progress and saves their progress.
 
-    One that is heard by channels goes on with each of them where that one had come to.
+    A recording that is split by channel is resumed channel by channel.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
@@ -25,7 +25,7 @@ class PartialTranscripts:
         self._unsaved: dict[_Part, tuple[str, str, PartialTranscript]] = {}  # not written yet
 
     def resume(self, recording: Recording, fingerprint: str) -> Recording:
-        """The recording, or each of its channels, with what an earlier attempt heard of it."""
+        """Return the recording, or each of its channels, with the saved progress of an earlier attempt."""
         if recording.duration_s < LONG_S:
             return recording
         if not recording.channels:
@@ -51,12 +51,12 @@ class PartialTranscripts:
         return replace(part_recording, partial=partial, save_partial=save_partial)
 
     def discard(self, key: int) -> None:
-        """It has a whole transcript, or failed: nothing of it is to be written any more."""
+        """Drop the unsaved progress of a recording that was transcribed or has failed."""
         for part in [part for part in self._unsaved if part[0] == key]:
             del self._unsaved[part]
 
     def save_all(self) -> None:
-        """Write how far the unfinished ones have come: the work is about to stop."""
+        """Save the progress of all unfinished recordings before the batch stops."""
         for part in list(self._unsaved):
             self._save(part)
 

@@ -1,4 +1,4 @@
-"""What a transcript says of how it was made."""
+"""The provenance of a transcript: how it was made."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ def provenance_of(
     *,
     speakers: SpeakerDiarization | None,
 ) -> dict[str, Any]:
-    """Program, model, engine, device and precision got, and which sound it was.
+    """Return program, model, engine, device and precision used, and the hash of the audio.
 
-    Holds no time and no file name, so that the same sound gives the same bytes again.
+    Contains no time and no file name, so that equal audio gives equal bytes.
     """
-    got = engine.placement
-    who = {} if speakers is None or recording.turns is None else {"diarization": speakers.name}
+    used = engine.placement
+    diarization = (
+        {} if speakers is None or recording.turns is None else {"diarization": speakers.name}
+    )
     return {
         **program,
-        "model": got.model,
-        "model_revision": got.model_revision,
-        "engine": got.engine,
-        "device": got.device,
-        "device_name": got.device_name,
-        "precision": got.precision,
+        "model": used.model,
+        "model_revision": used.model_revision,
+        "engine": used.engine,
+        "device": used.device,
+        "device_name": used.device_name,
+        "precision": used.precision,
         "audio_sha256": recording.sha256,
         "duration": round(transcript.duration_s, 3),
         "speech": None if recording.speech is None else round(total_s(recording.speech), 3),
         "skipped": round(transcript.skipped_s, 3),
-        **who,
+        **diarization,
         "verdict": str(transcript.verdict),
         "reasons": list(transcript.reasons),
         "warnings": list(transcript.warnings),

@@ -1,4 +1,4 @@
-"""From a durable result to files beside the recording: choose names, reserve them, write, record."""
+"""Publishes transcripts: chooses output names, reserves them in the ledger, writes the files, records them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 
-ALTERNATE = "alternate"  # a foreign file has the name that it should have had
-ANOTHER = "another"  # other recordings of ours have the names before
+ALTERNATE = "alternate"  # a foreign file has the preferred name
+ANOTHER = "another"  # transcripts of other recordings have the preferred names
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class NewTranscript:
     to: Destination
     fingerprint: str
     result: StoredResult
-    reused: bool  # of an earlier recording of the same sound
+    reused: bool  # from an earlier recording with the same audio
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class NamePlan:
 
     names: tuple[tuple[str, Path], ...]  # format, path
     kind: str  # stem, full, alternate or another
-    foreign: Path | None  # the file that is not ours and has the name that it should have had
+    foreign: Path | None  # the foreign file that has the preferred name
 
 
 class PublishTranscript:
-    """Publishes under names that belong to nobody else, and says so in the ledger before and after."""
+    """Publishes transcripts under free names, which the ledger records before and after the write."""
 
     def __init__(
         self,
@@ -67,16 +67,16 @@ class PublishTranscript:
     def new(
         self, items: Sequence[NewTranscript], *, claim: Claim, run_id: int
     ) -> list[FileOutcome | RetryLater | None]:
-        """Store new results, reserve their names, write them; what became of each.
+        """Store new results, reserve their names and write them; return the outcome of each.
 
-        None where the claim is no longer ours, TryLater where the disk is full or a folder may not be
-        written. What goes as it mostly does goes together, in two transactions for all.
+        None if the claim no longer holds the file, RetryLater if the disk is full or a folder is not
+        writable. Items whose first choice of names is free share two transactions.
         """
         try:
             together = self._publish_together(items, claim=claim, run_id=run_id)
-        except RetryLater as error:  # of the ledger
+        except RetryLater as error:  # raised by the ledger
             return [error] * len(items)
-        except NameTaken:  # another worker was faster: nothing is recorded yet
+        except NameTaken:  # another worker reserved a name first: nothing was recorded
             together = [{} for _ in items]
         return [
             self._publish_one(item, claim=claim, run_id=run_id, written=outcome)
@@ -88,7 +88,7 @@ class PublishTranscript:
     def _publish_together(
         self, items: Sequence[NewTranscript], *, claim: Claim, run_id: int
     ) -> list[FileOutcome | RetryLater | dict[str, tuple[Path, str]]]:
-        """What became of each item whose first choice of names is free; of the others, what is written."""
+        """Publish the items whose first choice of names is free. Others get a dict of their written formats."""
         plans, contents = self._first_choices(items)
         reserved = self._ledger.record_results(
             claim,
@@ -126,19 +126,19 @@ class PublishTranscript:
                 written[n][name] = (path, _sha256(contents[n][name]))
             elif isinstance(problem, RetryLater):
                 failed[n] = problem
-        whole = [n for n in ours if len(written[n]) == len(plans[n].names)]
+        complete = [n for n in ours if len(written[n]) == len(plans[n].names)]
         self._ledger.record_all_published(
-            {items[n].to.item.file_id: list(written[n].values()) for n in whole},
+            {items[n].to.item.file_id: list(written[n].values()) for n in complete},
             claim_no=claim.claim_no,
             now=self._clock.now(),
         )
-        done = {n: _outcome(items[n], State.DONE, "") for n in whole}
+        done = {n: _outcome(items[n], State.DONE, "") for n in complete}
         return [done.get(n) or failed.get(n) or written[n] for n in range(len(items))]
 
     def _first_choices(
         self, items: Sequence[NewTranscript]
     ) -> tuple[dict[int, NamePlan], dict[int, dict[str, bytes]]]:
-        """The plans of those items whose first choice of names nobody has, and every item's content."""
+        """Return the plans of those items whose first choice of names is free, and every item's content."""
         contents = {n: self._contents(item.to, item.result) for n, item in enumerate(items)}
         wanted: dict[int, NamePlan] = {}
         taken: set[Path] = set()
@@ -169,7 +169,7 @@ class PublishTranscript:
         try:
             return not self._publisher.is_foreign(path, below=to.below, ours_sha256=ours)
         except RetryLater:
-            return False  # told by the longer way
+            return False  # `_publish_one` reports the problem
 
     def _publish_one(
         self,
@@ -179,7 +179,7 @@ class PublishTranscript:
         run_id: int,
         written: dict[str, tuple[Path, str]],
     ) -> FileOutcome | RetryLater | None:
-        """The longer way, plan by plan, for one whose first choice of names is not free."""
+        """Publish one item whose first choice of names is not free, trying plan by plan."""
         contents = self._contents(item.to, item.result)
         try:
             for plan in self._plans(item, contents, written):
@@ -199,14 +199,14 @@ class PublishTranscript:
                         return None
                     self._write(item.to, plan, contents, written)
                 except NameTaken:
-                    continue  # somebody was faster: the next name for what is not yet written
+                    continue  # taken meanwhile: try the next plan for the formats not written yet
                 return self._record_success(item, plan, written)
             return self._record_no_name(item, written)
         except RetryLater as error:
             return error
 
     def publish_stored(self, unpublished: UnpublishedResult) -> FileOutcome | None:
-        """Publish a result that a killed process left in the ledger; what it had written is adopted."""
+        """Publish a result that a killed process left in the ledger; files that it wrote are adopted."""
         to = Destination(unpublished.waiting, unpublished.sha256, unpublished.claim_no)
         item = NewTranscript(to, fingerprint="", result=unpublished.result, reused=True)
         plan = NamePlan(unpublished.names, unpublished.name_kind, foreign=None)
@@ -218,14 +218,14 @@ class PublishTranscript:
         return self._record_success(item, plan, written)
 
     def _contents(self, to: Destination, result: StoredResult) -> dict[str, bytes]:
-        """Each format's whole file."""
+        """Return the complete file content of each format."""
         return {
             name: self._render(result.transcript, name, provenance=result.provenance)
             for name in to.item.file_options.formats
         }
 
     def _candidates(self, item: NewTranscript) -> Iterator[tuple[str, str]]:
-        """Names without their format, and what kind each is, best first."""
+        """Return candidate names (with a placeholder for the format) and their kinds, best first."""
         file_options = item.to.item.file_options
         return candidate_names(
             item.to.item.file.path,
@@ -240,9 +240,9 @@ class PublishTranscript:
         contents: Mapping[str, bytes],
         written: Mapping[str, tuple[Path, str]],
     ) -> Iterator[NamePlan]:
-        """Name plans, best first, leaving out those that another recording or a foreign file has.
+        """Yield name plans, best first, without those whose names are taken.
 
-        A format that is written already keeps the name that it has.
+        A format that has been written keeps its name.
         """
         to = item.to
         foreign: Path | None = None
@@ -250,33 +250,37 @@ class PublishTranscript:
             if foreign is not None and kind != ALTERNATE:
                 continue
             wanted = output_paths(to, base) | {name: path for name, (path, _) in written.items()}
-            taken, alien = self._find_owners(to, wanted, contents)
+            taken, foreign_path = self._find_owners(to, wanted, contents)
             if taken:
                 continue
-            if alien is not None:
-                foreign = foreign or alien
+            if foreign_path is not None:
+                foreign = foreign or foreign_path
                 continue
             if kind == ALTERNATE and foreign is None:
-                kind = ANOTHER  # noqa: PLW2901 - said of this plan only
+                kind = ANOTHER  # noqa: PLW2901 - for this plan only
             yield NamePlan(tuple(wanted.items()), kind, foreign)
-            _, foreign = self._find_owners(to, wanted, contents)  # who was faster
+            _, foreign = self._find_owners(
+                to, wanted, contents
+            )  # a file that was created meanwhile
 
     def _find_owners(
         self, to: Destination, names: Mapping[str, Path], contents: Mapping[str, bytes]
     ) -> tuple[bool, Path | None]:
-        """Whether another recording of ours has one of the names, and which one a foreign file has.
+        """Return True if another recording owns one of the names, and the path of a foreign file.
 
-        What we would write there is not foreign: an attempt that failed halfway has left it.
+        A file with the content that we would write is not foreign: a failed attempt has left it.
         """
-        alien = None
+        foreign_path = None
         for name, path in names.items():
             owner = self._ledger.owner_of(path)
             if owner is not None and owner[0] != to.item.file_id:
                 return True, None
             ours = {_sha256(contents[name])} | ({owner[1]} if owner and owner[1] else set())
-            if alien is None and self._publisher.is_foreign(path, below=to.below, ours_sha256=ours):
-                alien = path
-        return False, alien
+            if foreign_path is None and self._publisher.is_foreign(
+                path, below=to.below, ours_sha256=ours
+            ):
+                foreign_path = path
+        return False, foreign_path
 
     def _write(
         self,
@@ -285,7 +289,7 @@ class PublishTranscript:
         contents: Mapping[str, bytes],
         written: dict[str, tuple[Path, str]],
     ) -> None:
-        """Write what is not written yet, noting each file that lies there. Raises NameTaken, TryLater."""
+        """Write the missing formats and add each to `written`. Raises NameTaken, RetryLater."""
         for format_name, path in plan.names:
             if format_name in written:
                 continue
@@ -316,21 +320,23 @@ class PublishTranscript:
         if plan.kind == ALTERNATE:
             state = State.CONFLICT
             alternate = plan.names[-1][1].name
-            reason = f"{self._describe_blocker(item.to, plan)} and was left alone; the transcript is {alternate}"
+            reason = f"{self._describe_blocker(item.to, plan)}; it was kept and the transcript is {alternate}"
         return self._record(item, state, reason, list(written.values()))
 
     def _describe_blocker(self, to: Destination, plan: NamePlan) -> str:
-        """What is in the way of the name that the transcript should have had."""
+        """Describe the file that has the transcript's preferred name."""
         if plan.foreign is None:
-            return "the name was taken by a file that is not ours"
+            return "the name was taken by a file that thoth-watch did not write"
         owner = self._ledger.owner_of(plan.foreign)
         is_edited = owner is not None and owner[0] == to.item.file_id and owner[1] is not None
-        return f"{plan.foreign.name} {'was edited' if is_edited else 'is not ours'}"
+        return (
+            f"{plan.foreign.name} {'was edited' if is_edited else 'was not written by thoth-watch'}"
+        )
 
     def _record_no_name(
         self, item: NewTranscript, written: Mapping[str, tuple[Path, str]]
     ) -> FileOutcome:
-        reason = "files that are not ours have every name this transcript could have; move them, then retry"
+        reason = "all names for this transcript are taken by files not written by thoth-watch; move them, then retry"
         return self._record(item, State.CONFLICT, reason, list(written.values()))
 
     def _record(

@@ -1,4 +1,4 @@
-"""What a worker does with a batch's number: take the batch under a lease, transcribe it, say so."""
+"""Runs a batch on a remote worker: leases it by its id, transcribes it and records the results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class LeaseKeeper(Protocol):
     """Renews a lease in the background."""
 
     def hold(self, batch_id: int) -> AbstractContextManager[Callable[[], bool]]:
-        """Keep the lease of a batch while this is open; what it gives says whether the lease is lost."""
+        """Renew the lease of a batch inside the `with`; yields a function that returns True once it is lost."""
 
 
 class RunLeasedBatch:
-    """Carries out batches that a dispatcher sent, one at a time."""
+    """Runs batches that a dispatcher sent, one at a time."""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class RunLeasedBatch:
         owner: str,
         lease_s: float,
     ) -> None:
-        """seen_from_here: a file as this machine sees it, where it is the version that was sent."""
+        """with_local_device_number: returns the file as this machine sees it, if it is the version that was sent."""
         self._ledger = ledger
         self._leases = leases
         self._keeper = keeper
         self._transcribe = transcribe
-        self._treatment_of = resolve_file_options
+        self._resolve_file_options = resolve_file_options
         self._with_local_device_number = with_local_device_number
         self._clock = clock
         self._sleep = sleep
@@ -54,18 +54,21 @@ class RunLeasedBatch:
         self._lease_s = lease_s
 
     def __call__(self, batch_id: int) -> bool:
-        """Carry out the batch; False where another worker has it, or it is over: the message came twice.
+        """Run the batch; False if another worker has it or it has ended (a message can arrive twice).
 
-        Raises EngineUnavailable where a device failed, TryLater where the ledger is out of reach.
+        Raises EngineUnavailable if a device failed, RetryLater if the ledger is unreachable.
         """
         claim = self._leases.lease(
             batch_id,
             owner=self._owner,
             lease_s=self._lease_s,
-            resolve_file_options=self._treatment_of,
+            resolve_file_options=self._resolve_file_options,
         )
         if claim is None:
-            log.info("batch is not to be had", extra={"event": "batch_skipped", "batch": batch_id})
+            log.info(
+                "batch already taken or finished; skipping",
+                extra={"event": "batch_skipped", "batch": batch_id},
+            )
             return False
         files = tuple(
             replace(item, file=self._with_local_device_number(item.file))
@@ -81,14 +84,17 @@ class RunLeasedBatch:
         return True
 
     def _release(self, claim: Claim) -> None:
-        """As soon as the ledger answers again, and while the lease may hold: nobody died."""
+        """Release the claim once the ledger is reachable again, unless the lease expires first.
+
+        Without this the files would count a death, although no process died.
+        """
         give_up_s = self._clock.monotonic_s() + self._lease_s
         while True:
             try:
                 self._ledger.release(claim, now=self._clock.now())
             except RetryLater:
                 if self._clock.monotonic_s() > give_up_s:
-                    return  # it expires, and is taken back then
+                    return  # the expired lease is recovered by the dispatcher
                 self._sleep(1.0)
             else:
                 return

@@ -1,4 +1,4 @@
-"""One batch, from claim to run row: decode, transcribe, publish, record."""
+"""Runs one batch from claim to run row: decode, transcribe, publish, record."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _PendingResult:
-    """A recording that has its transcript."""
+    """A transcribed recording whose result is not recorded yet."""
 
     item: WaitingFile
     recording: Recording
@@ -84,10 +84,10 @@ class TranscribeBatch:
         known: KnownResults | None = None,
         writes_synchronously: bool = False,
     ) -> None:
-        """may_begin_another: whether a batch that works since so many seconds may take up another file.
+        """may_start_file: returns True if a batch that runs for that many seconds may start another file.
 
-        writes_at_once: no other file is taken up before one is written, so that a kill costs only those
-        under way; else they are written beside the engine's work.
+        writes_synchronously: write each file before the next one starts, so that a kill loses only
+        files in progress; otherwise a thread writes them while the engine computes.
         """
         self._ledger = ledger
         self._decoder = decoder
@@ -106,10 +106,10 @@ class TranscribeBatch:
         self._writes_synchronously = writes_synchronously
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
-        """Transcribe one claimed batch; what became of each file that came to an end.
+        """Transcribe one claimed batch; return the outcome of each file that was processed.
 
-        Files that were not reached when should_stop turned true, or when no other might be begun, are
-        READY again; the first one always is begun.
+        Files that were not started when should_stop or may_start_file ended the batch become READY
+        again; the first file is always started.
         """
         started_s = self._clock.monotonic_s()
         started_at = self._clock.now()
@@ -131,10 +131,13 @@ class TranscribeBatch:
         try:
             self._transcribe(work, should_stop)
         except RetryLater:
-            raise  # the ledger itself is in the way: nothing more can be recorded now
+            raise  # the ledger is unavailable: nothing more can be recorded
         except Exception as error:
             error_text = f"{type(error).__name__}: {error}"
-            log.exception("a batch failed", extra={"event": "batch_failed", "run_id": run_id})
+            log.exception(
+                "batch failed; its remaining files are recorded as failed attempts",
+                extra={"event": "batch_failed", "run_id": run_id},
+            )
             self._fail_rest(work, error)
             broken = error if isinstance(error, EngineUnavailable) else None
         finally:
@@ -154,13 +157,13 @@ class TranscribeBatch:
         self._ledger.close_run(run_id, run, list(work.outcomes.values()))
         log_run(run, run_id)
         if broken is not None:
-            raise broken  # a device that failed takes the process with it; its manager starts anew
+            raise broken  # the process must exit after a device failure; its manager restarts it
         return list(work.outcomes.values())
 
     def _transcribe(self, work: BatchWork, should_stop: Callable[[], bool]) -> None:
         waiting = {item.file_id: item for item in work.claim.batch.files}
         with WriteBehind[_PendingResult](
-            lambda some: self._publish_results(work, some),
+            lambda results: self._publish_results(work, results),
             is_synchronous=self._writes_synchronously,
         ) as pending:
             done = transcribe_channels(
@@ -180,45 +183,47 @@ class TranscribeBatch:
     def _recordings(
         self, work: BatchWork, pending: WriteBehind[_PendingResult], should_stop: Callable[[], bool]
     ) -> Iterator[Recording]:
-        """Recording after recording as the engine asks for them; a bad one never reaches the engine."""
+        """Yield recordings as the engine consumes them; undecodable files are failed and left out."""
         files = work.claim.batch.files
-        begun_s = self._clock.monotonic_s()
+        started_s = self._clock.monotonic_s()
         is_first = True
 
-        def no_other() -> bool:
-            took_s = self._clock.monotonic_s() - begun_s
-            work.is_time_up = not is_first and (work.is_time_up or not self._may_start_file(took_s))
+        def must_end() -> bool:
+            elapsed_s = self._clock.monotonic_s() - started_s
+            work.is_time_up = not is_first and (
+                work.is_time_up or not self._may_start_file(elapsed_s)
+            )
             return work.is_time_up or should_stop()
 
-        requested: set[Key] = set()
-        for some in decode_ahead(
+        queried: set[Key] = set()
+        for group in decode_ahead(
             self._decoder,
             files,
             clock=self._clock,
             voice=self._voice,
             speakers=self._speakers,
-            should_stop=no_other,
+            should_stop=must_end,
         ):
             is_first = False
-            decoded = deque(some)
+            decoded = deque(group)
             try:
                 keys = {
                     (recording.sha256, self._fingerprint(work, item))
-                    for item, recording, _ in some
+                    for item, recording, _ in group
                     if isinstance(recording, Recording)
                 }
-                new = self._known.find_missing(keys - requested) if keys else set()
-                requested |= keys
+                new = self._known.find_missing(keys - queried) if keys else set()
+                queried |= keys
                 while decoded:
                     item, recording, decode_s = decoded.popleft()
                     work.stages.decode_s += decode_s
-                    given = self._prepare(work, pending, item, recording, new)
-                    if given is not None:
-                        yield given
-                    if decoded and no_other():
+                    prepared = self._prepare(work, pending, item, recording, new)
+                    if prepared is not None:
+                        yield prepared
+                    if decoded and must_end():
                         return
             finally:
-                for _, recording, _ in decoded:  # nobody asked for these any more
+                for _, recording, _ in decoded:  # decoded, but not consumed
                     if isinstance(recording, Recording):
                         recording.close()
 
@@ -230,10 +235,10 @@ class TranscribeBatch:
         recording: Recording | AudioError | RetryLater,
         new: set[Key],
     ) -> Recording | None:
-        """The recording as the engine is to hear it; None where there is nothing for it to do.
+        """Return the recording with its options for the engine; None if it needs no transcription.
 
-        new: keys that the ledger had no result of when it was asked for several at once; one is taken
-        out when it is used, so that the next file of the same sound asks again.
+        new: keys without a result when the ledger was queried for the whole group. A key is removed
+        when it is used, so that the next file with the same audio queries the ledger again.
         """
         try:
             if not isinstance(recording, Recording):
@@ -258,27 +263,27 @@ class TranscribeBatch:
             pending.put(_PendingResult(item, recording, known, reused=True))
             return None
         file_options = item.file_options
-        requested = replace(
+        prepared = replace(
             recording,
             language=file_options.language,
             task=file_options.task,
             prompt=file_options.prompt,
         )
-        requested = work.partials.resume(requested, fingerprint)
-        work.recordings[item.file_id] = requested
-        return requested
+        prepared = work.partials.resume(prepared, fingerprint)
+        work.recordings[item.file_id] = prepared
+        return prepared
 
     def _reject_truncated(self, item: WaitingFile, recording: Recording) -> None:
-        """A recording cut short is looked at again until it has been quiet for an hour.
+        """Raise AudioTruncated for a truncated recording until its file is unchanged for an hour.
 
-        One whose times are in the future never seems to be: there the tries decide.
+        A modification time in the future never looks that old: there the number of attempts decides.
         """
-        cut = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
+        warning = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
         quiet_s = self._clock.now().timestamp() - item.file.signature.modified_ns / 1e9
-        is_believed = quiet_s >= TRUNCATED_ACCEPTED_AFTER_S or item.attempts >= TRUNCATED_ATTEMPTS
-        if cut is not None and not is_believed:
+        is_accepted = quiet_s >= TRUNCATED_ACCEPTED_AFTER_S or item.attempts >= TRUNCATED_ATTEMPTS
+        if warning is not None and not is_accepted:
             recording.close()
-            raise AudioTruncated(cut)
+            raise AudioTruncated(warning)
 
     def _finish(
         self,
@@ -290,7 +295,9 @@ class TranscribeBatch:
         recording = work.recordings.pop(item.file_id)
         recording.close()
         if finished.transcript is None:
-            self._fail(work, item, RuntimeError(finished.error or "the engine gave no transcript"))
+            self._fail(
+                work, item, RuntimeError(finished.error or "the engine returned no transcript")
+            )
             return
         transcript = finished.transcript
         work.skipped_s += transcript.skipped_s
@@ -304,47 +311,47 @@ class TranscribeBatch:
         pending.put(_PendingResult(item, recording, result, reused=False))
 
     def _publish_results(self, work: BatchWork, pending: list[_PendingResult]) -> None:
-        """Make results durable, then put the transcripts beside the recordings."""
-        begun_s = self._clock.monotonic_s()
-        there = []
-        for one in pending:
+        """Make results durable in the ledger, then publish the transcripts."""
+        started_s = self._clock.monotonic_s()
+        unchanged = []
+        for result in pending:
             try:
-                match self._files.file_status(one.item.file):
+                match self._files.file_status(result.item.file):
                     case FileStatus.GONE:
                         raise FileGone("the recording was removed while it was transcribed")
                     case FileStatus.CHANGED:
                         raise FileChanged("the recording changed while it was transcribed")
                     case FileStatus.SAME:
-                        there.append(one)
+                        unchanged.append(result)
             except (AudioError, RetryLater) as error:
-                self._fail(work, one.item, error, sha256=one.recording.sha256)
+                self._fail(work, result.item, error, sha256=result.recording.sha256)
         new = [
             NewTranscript(
-                Destination(one.item, one.recording.sha256, claim_no=work.claim.claim_no),
-                fingerprint=self._fingerprint(work, one.item),
-                result=one.result,
-                reused=one.reused,
+                Destination(result.item, result.recording.sha256, claim_no=work.claim.claim_no),
+                fingerprint=self._fingerprint(work, result.item),
+                result=result.result,
+                reused=result.reused,
             )
-            for one in there
+            for result in unchanged
         ]
         outcomes = self._publish.new(new, claim=work.claim, run_id=work.run_id)
-        for one, outcome in zip(there, outcomes, strict=True):
+        for result, outcome in zip(unchanged, outcomes, strict=True):
             if isinstance(outcome, RetryLater):
-                self._fail(work, one.item, outcome, sha256=one.recording.sha256)
+                self._fail(work, result.item, outcome, sha256=result.recording.sha256)
             elif outcome is None:
-                text = "a late result is thrown away: its file is another's, or another one, by now"
-                log.warning(text, extra={"event": "fenced", "path": str(one.item.file.path)})
+                text = "discarding stale result: the file changed or was claimed by another worker"
+                log.warning(text, extra={"event": "fenced", "path": str(result.item.file.path)})
             else:
-                self._record_outcome(work, one.item, outcome)
-                if not one.reused:
-                    key = one.recording.sha256, self._fingerprint(work, one.item)
-                    self._known.store(*key, one.result)
-        work.stages.write_s += self._clock.monotonic_s() - begun_s
+                self._record_outcome(work, result.item, outcome)
+                if not result.reused:
+                    key = result.recording.sha256, self._fingerprint(work, result.item)
+                    self._known.store(*key, result.result)
+        work.stages.write_s += self._clock.monotonic_s() - started_s
 
     def _fail(
         self, work: BatchWork, item: WaitingFile, error: Exception, *, sha256: str | None = None
     ) -> None:
-        """Record a file's failure and what is to become of it; the rest of the batch goes on."""
+        """Record a file's failure and its next state; the rest of the batch continues."""
         outcome = outcome_of(error, item, now=self._clock.now(), sha256=sha256)
         self._ledger.record_failure(
             work.claim, outcome=outcome, run_id=work.run_id, now=self._clock.now()
@@ -369,17 +376,20 @@ class TranscribeBatch:
         for item, outcome in zip(claim.batch.files, outcomes, strict=True):
             self._ledger.record_failure(claim, outcome=outcome, run_id=run_id, now=now)
             self._progress.finished(item.file.path, outcome.state, outcome.reason)
-        log.error("no engine for this batch", extra={"event": "no_engine", "error": str(error)})
+        log.error(
+            "engine unavailable; the files of this batch are retried later",
+            extra={"event": "engine_unavailable", "error": str(error)},
+        )
         return outcomes
 
     def _fingerprint(self, work: BatchWork, item: WaitingFile) -> str:
-        """The engine's fingerprint with what this file was asked to be transcribed as."""
-        requested = item.file_options
-        words = [requested.language or "auto", requested.task, f"vad-{requested.vad}"]
-        if requested.channels != Channels.MIX:
-            words.append(requested.channels)
-        if requested.diarize and self._speakers is not None:
-            words.append(self._speakers.fingerprint)
-        if requested.prompt is not None:
-            words.append(sha256(requested.prompt.encode()).hexdigest()[:16])
-        return ":".join((work.engine.fingerprint, *words))
+        """Return the engine's fingerprint combined with the file's own options."""
+        file_options = item.file_options
+        parts = [file_options.language or "auto", file_options.task, f"vad-{file_options.vad}"]
+        if file_options.channels != Channels.MIX:
+            parts.append(file_options.channels)
+        if file_options.diarize and self._speakers is not None:
+            parts.append(self._speakers.fingerprint)
+        if file_options.prompt is not None:
+            parts.append(sha256(file_options.prompt.encode()).hexdigest()[:16])
+        return ":".join((work.engine.fingerprint, *parts))

@@ -1,4 +1,4 @@
-"""Recordings with a speaker a channel on their way through the engine: taken apart, and put together."""
+"""Transcribes split recordings channel by channel and merges the results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from thoth_watch.domain.transcript import Transcript
 
 @dataclass(slots=True)
 class _SplitRecording:
-    """A recording whose channels are with the engine."""
+    """A recording whose channels are being transcribed."""
 
     recording: Recording
-    done: dict[int, TranscriptionResult] = field(
-        default_factory=dict
-    )  # by place among its channels
+    done: dict[int, TranscriptionResult] = field(default_factory=dict)  # by index of the channel
 
 
 def transcribe_channels(
@@ -33,23 +31,21 @@ def transcribe_channels(
     on_progress: Callable[[float], None],
     should_stop: Callable[[], bool],
 ) -> Iterator[TranscriptionResult]:
-    """`engine.transcribe`, each channel of a recording by itself; one is yielded with its last channel.
+    """Run `engine.transcribe` on each channel separately; yield a recording after its last channel.
 
-    A channel that cannot be transcribed makes its whole recording one that cannot.
+    If one channel fails, the whole recording fails.
     """
-    apart: dict[
-        int, tuple[_SplitRecording, int]
-    ] = {}  # by the key that the engine knows a channel by
+    channel_of: dict[int, tuple[_SplitRecording, int]] = {}  # by the key that the engine sees
 
     def parts() -> Iterator[Recording]:
         for recording in recordings:
             if not recording.channels:
                 yield recording
                 continue
-            whole = _SplitRecording(recording)
-            for place, (_, channel) in enumerate(recording.channels):
-                key = -1 - len(apart)  # callers' keys are not negative
-                apart[key] = whole, place
+            split = _SplitRecording(recording)
+            for index, (_, channel) in enumerate(recording.channels):
+                key = -1 - len(channel_of)  # callers' keys are not negative
+                channel_of[key] = split, index
                 yield replace(
                     recording,
                     key=key,
@@ -65,20 +61,20 @@ def transcribe_channels(
     for finished in engine.transcribe(
         parts(), seconds=seconds, on_progress=on_progress, should_stop=should_stop
     ):
-        if finished.key not in apart:
+        if finished.key not in channel_of:
             yield finished
             continue
-        whole, place = apart[finished.key]
-        whole.done[place] = finished
-        if len(whole.done) == len(whole.recording.channels):
-            yield _merge(whole)
+        split, index = channel_of[finished.key]
+        split.done[index] = finished
+        if len(split.done) == len(split.recording.channels):
+            yield _merge(split)
 
 
-def _merge(whole: _SplitRecording) -> TranscriptionResult:
+def _merge(split: _SplitRecording) -> TranscriptionResult:
     parts: list[tuple[str, Transcript]] = []
-    for place, (name, _) in enumerate(whole.recording.channels):
-        finished = whole.done[place]
+    for index, (name, _) in enumerate(split.recording.channels):
+        finished = split.done[index]
         if finished.transcript is None:
-            return TranscriptionResult(whole.recording.key, None, f"{name}: {finished.error}")
+            return TranscriptionResult(split.recording.key, None, f"{name}: {finished.error}")
         parts.append((name, finished.transcript))
-    return TranscriptionResult(whole.recording.key, merge_transcripts(parts))
+    return TranscriptionResult(split.recording.key, merge_transcripts(parts))

@@ -1,4 +1,4 @@
-"""Named files to transcripts beside them, without inbox, ledger or states."""
+"""Transcribes named files directly, without inbox, ledger or states."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from thoth_watch.domain.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class NamedOutcome:
-    """What became of one named file."""
+    """The outcome of one named file."""
 
     path: Path
     written: tuple[Path, ...] = ()
@@ -44,7 +44,7 @@ class NamedOutcome:
 
 
 class TranscribeFiles:
-    """Transcribes the files that a person named; one bad file leaves the others unharmed."""
+    """Transcribes the given files; a bad file does not affect the others."""
 
     def __init__(
         self,
@@ -66,18 +66,18 @@ class TranscribeFiles:
         self._publisher = publisher
         self._render = render
         self._progress = progress
-        self._treatment = file_options
+        self._file_options = file_options
         self._provenance = provenance
         self._voice = voice
         self._speakers = speakers
-        self._taken: set[Path] = set()  # names given out in this call
+        self._taken: set[Path] = set()  # names used in this call
 
     def __call__(
         self, paths: Sequence[Path], *, seconds: EngineSeconds | None = None
     ) -> Iterator[NamedOutcome]:
-        """Yield an outcome per file, as each is finished.
+        """Yield an outcome per file as soon as it is finished.
 
-        seconds: where the engine's time is added, for who wants to know.
+        seconds: if given, the engine adds its times to it.
         """
         problems: list[NamedOutcome] = []
         recordings: dict[int, Recording] = {}
@@ -103,7 +103,7 @@ class TranscribeFiles:
         recordings: dict[int, Recording],
         problems: list[NamedOutcome],
     ) -> Iterator[Recording]:
-        file_options = self._treatment
+        file_options = self._file_options
         is_split = file_options.channels == Channels.SPLIT
         decode = self._decoder.decode_channels if is_split else self._decoder.decode
         for key, path in enumerate(paths):
@@ -145,10 +145,10 @@ class TranscribeFiles:
     def _publish(
         self, path: Path, recording: Recording, transcript: Transcript
     ) -> tuple[tuple[Path, ...], str | None]:
-        file_options = self._treatment
-        beside = file_options.output_dir == NEXT_TO_SOURCE
-        folder = path.absolute().parent if beside else Path(file_options.output_dir)
-        told = provenance_of(
+        file_options = self._file_options
+        is_next_to_source = file_options.output_dir == NEXT_TO_SOURCE
+        folder = path.absolute().parent if is_next_to_source else Path(file_options.output_dir)
+        provenance = provenance_of(
             self._provenance, self._engine, recording, transcript, speakers=self._speakers
         )
         blocked: Path | None = None
@@ -161,20 +161,26 @@ class TranscribeFiles:
             names = [folder / base.replace("{format}", name) for name in file_options.formats]
             if any(name in self._taken for name in names) or (blocked and kind != "alternate"):
                 continue
-            contents = [self._render(transcript, f, provenance=told) for f in file_options.formats]
+            contents = [
+                self._render(transcript, f, provenance=provenance) for f in file_options.formats
+            ]
             try:
                 for name, content in zip(names, contents, strict=True):
                     blocked_now = name
-                    self._publisher.publish(Output(name, content, creates_folder=not beside))
+                    self._publisher.publish(
+                        Output(name, content, creates_folder=not is_next_to_source)
+                    )
             except NameTaken:
                 blocked = blocked or blocked_now
                 continue
             self._taken.update(names)
             problem = None
             if blocked:
-                problem = f"{blocked.name} was there already and was left alone"
+                problem = (
+                    f"{blocked.name} already exists and was kept; the transcript is {names[0].name}"
+                )
             return tuple(names), problem
-        return (), f"{blocked} and every other name are taken; use --output_dir"
+        return (), f"{blocked} and all alternative names are taken; use --output_dir"
 
 
 def _drain(problems: list[NamedOutcome]) -> Iterator[NamedOutcome]:

@@ -1,4 +1,4 @@
-"""Hands finished work to a thread that writes it, all that has come together at once, while others go on."""
+"""Passes finished work to a background thread that writes all queued items together."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-QUEUE_SIZE = 64  # then whoever hands over waits
+QUEUE_SIZE = 64  # when it is full, `put` blocks
 
 
 class WriteBehind(Generic[T]):
-    """A writer that takes what has come since its last turn: one item when they come slowly, many in a flood.
+    """A background writer. Each write takes all items that were queued since the last one.
 
-    Leaving the `with` waits until all is written. What the writer raises ends it, and is raised to whoever
-    hands over next, or at the end.
+    Leaving the `with` waits until everything is written. An error ends the writer and is raised by
+    the next `put` or at the end of the `with`.
     """
 
     def __init__(self, write: Callable[[list[T]], None], *, is_synchronous: bool = False) -> None:
-        """at_once: whoever hands over waits until it is written, and a kill costs no finished work."""
+        """is_synchronous: `put` writes the item itself, so that a kill loses no finished work."""
         self._write = write
         self._is_synchronous = is_synchronous
         self._queue: Queue[T | None] = Queue(QUEUE_SIZE)
@@ -44,7 +44,7 @@ class WriteBehind(Generic[T]):
             raise self._error
 
     def put(self, item: T) -> None:
-        """Hand something over to be written."""
+        """Queue an item to be written."""
         if self._error is not None:
             raise self._error
         if self._is_synchronous:
@@ -59,10 +59,10 @@ class WriteBehind(Generic[T]):
             while not self._queue.empty():
                 items.append(self._queue.get())
             is_over = items[-1] is None
-            if self._error is None:  # else they are only taken away
+            if self._error is None:  # after an error, items are discarded
                 try:
-                    some = [item for item in items if item is not None]
-                    if some:
-                        self._write(some)
-                except BaseException as error:  # noqa: BLE001 - raised in the thread that hands over
+                    batch = [item for item in items if item is not None]
+                    if batch:
+                        self._write(batch)
+                except BaseException as error:  # noqa: BLE001 - raised by `put`
                     self._error = error
