@@ -1,4 +1,4 @@
-"""One fake per port, as short as the port is good, and builders for domain values."""
+"""One fake per port, and builders for domain values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make_file(
 
 
 class FakeClock:
-    """Stands still until it is told to go on; both clocks move together."""
+    """Advances only by `advance`; both clocks move together."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,7 +71,7 @@ class FakeClock:
 
 
 class FakeInbox:
-    """A folder that holds what a test puts in."""
+    """A folder with the files that a test puts in."""
 
     def __init__(self, root: Path = INBOX) -> None:
         self.root = root
@@ -80,7 +80,7 @@ class FakeInbox:
         self.awaiting_sentinel: set[Path] = set()
         self.problem: str | None = None
         self.identity: tuple[int, int] | None = (1, 1)
-        self.n_scans = 0  # at the whole of it
+        self.n_scans = 0  # full scans
 
     def put(self, name: str, **changes: Any) -> AudioFile:
         self.files[name] = make_file(name, inbox=self.root, **changes)
@@ -103,21 +103,21 @@ class FakeInbox:
 
 
 class FakeFiles:
-    """Every file is quiet and where it was, unless a test says otherwise."""
+    """Every file is unchanged and closed, unless a test sets another status."""
 
     def __init__(self) -> None:
         self.being_written: set[Path] = set()
-        self.moved: dict[Path, FileStatus] = {}
+        self.statuses: dict[Path, FileStatus] = {}
 
     def is_being_written(self, file: AudioFile) -> bool:
         return file.path in self.being_written
 
     def file_status(self, file: AudioFile) -> FileStatus:
-        return self.moved.get(file.path, FileStatus.SAME)
+        return self.statuses.get(file.path, FileStatus.SAME)
 
 
 class FakeDecoder:
-    """Each file sounds like its own name, for ten seconds; `bad` names raise."""
+    """Decodes each file to ten seconds whose samples are its name; names in `bad` raise."""
 
     def __init__(self) -> None:
         self.bad: dict[str, Exception] = {}
@@ -138,8 +138,8 @@ class FakeDecoder:
         info = AudioInfo(
             self.duration_s, self.duration_s, 16000, 1, "pcm", "fake", self.warnings.get(name, ())
         )
-        sound = self.same_audio.get(name, name)
-        return Recording(key, samples=sound, sha256=f"{sound:0<64.64}", info=info)
+        audio = self.same_audio.get(name, name)
+        return Recording(key, samples=audio, sha256=f"{audio:0<64.64}", info=info)
 
     def decode_channels(self, file: AudioFile, *, key: int = 0) -> Recording:
         mix = self.decode(file, key=key)
@@ -152,7 +152,7 @@ class FakeDecoder:
 
 
 class FakeVoiceActivityDetector:
-    """Hears speech all the way, but for the sounds in `silent`."""
+    """Finds speech everywhere, except in the recordings in `silent`."""
 
     def __init__(self) -> None:
         self.silent: set[str] = set()
@@ -165,7 +165,7 @@ class FakeVoiceActivityDetector:
 
 
 class FakeSpeakers:
-    """Two people take turns, five seconds each; `unclear` sounds raise."""
+    """Finds two speakers, about five seconds each; recordings in `unclear` raise."""
 
     name = "fake/pipeline@1"
     fingerprint = "speakers-1"
@@ -177,12 +177,12 @@ class FakeSpeakers:
     def diarize(self, samples: Any) -> tuple[Turn, ...]:
         self.requested.append(str(samples))
         if samples in self.unclear:
-            raise DiarizationFailed("speakers could not be told apart: all talk at once")
+            raise DiarizationFailed("diarization failed: overlapping speech")
         return (Turn(0.0, 5.5, "SPEAKER_00"), Turn(5.5, 10.0, "SPEAKER_01"))
 
 
 class FakeEngine:
-    """Writes down the sound's name as what it heard; `failing` to the sounds in that set."""
+    """Transcribes a recording to the name of its audio; names in `failing` get an error."""
 
     load_s = 1.5
     fingerprint = "fake-1"
@@ -209,7 +209,7 @@ class FakeEngine:
             seconds.tokens += 3
             on_progress(recording.duration_s)
             if text in self.failing:
-                yield TranscriptionResult(recording.key, None, "the engine is deaf to it")
+                yield TranscriptionResult(recording.key, None, "the engine failed on it")
                 continue
             length_s = recording.duration_s
             segment = Segment(0.0, length_s, f" {text}")
@@ -230,14 +230,14 @@ class FakeEngine:
 
 
 class HashingEngine(FakeEngine):
-    """Writes down the hash of the samples that it got: of real recordings, with real decoders."""
+    """Transcribes a recording to the hash of its samples, for tests with real decoders."""
 
     def transcribe_one(self, recording: Recording) -> str:
         return hashlib.sha256(recording.samples.tobytes()).hexdigest()
 
 
 class FakeEngines:
-    """One engine for every model but those that are missing."""
+    """Provides one engine for every model that is not `missing`."""
 
     def __init__(self, engine: FakeEngine | None = None) -> None:
         self.fake = engine or FakeEngine()
@@ -254,12 +254,12 @@ class FakeEngines:
 
 
 class FakePublisher:
-    """A disk in memory; `foreign` files are somebody else's."""
+    """A disk in memory; `foreign` files belong to other programs."""
 
     def __init__(self) -> None:
         self.disk: dict[Path, bytes] = {}
         self.foreign: dict[Path, bytes] = {}
-        self.taken_late: set[Path] = set()  # by somebody, after we looked
+        self.taken_late: set[Path] = set()  # a foreign file appears between check and write
         self.error: Exception | None = None
 
     def publish(self, output: Output) -> None:
@@ -286,11 +286,11 @@ class FakePublisher:
 
 
 class FakeMover:
-    """Moves between a fake inbox and a folder in memory; `error` is in the way of every move."""
+    """Moves files from a fake inbox to a folder in memory; every move raises `error` if it is set."""
 
     def __init__(self, inbox: FakeInbox) -> None:
         self.inbox = inbox
-        self.there: dict[Path, AudioFile] = {}
+        self.moved: dict[Path, AudioFile] = {}
         self.error: Exception | None = None
         self.n_calls = 0
 
@@ -298,20 +298,20 @@ class FakeMover:
         self.n_calls += 1
         if self.error is not None:
             raise self.error
-        arrived = self.there.get(to)
+        arrived = self.moved.get(to)
         name = str(file.relative)
         if arrived is not None and arrived.signature == file.signature:
             return arrived.signature
         if self.inbox.files.get(name) != file:
-            raise FileGone("not the one that was seen")
+            raise FileGone("not the version that was seen")
         if arrived is not None:
             raise NameTaken(str(to))
-        self.there[to] = self.inbox.files.pop(name)
+        self.moved[to] = self.inbox.files.pop(name)
         return file.signature
 
 
 class FakeProgress:
-    """Remembers what it was shown."""
+    """Records the reported progress."""
 
     def __init__(self) -> None:
         self.audio_s = 0.0
@@ -331,7 +331,7 @@ class FakeProgress:
 
 
 class FakeFolderWatcher:
-    """Nobody rings, so that anything may have changed; waiting moves the fake clock on."""
+    """Reports that anything may have changed; waiting advances the fake clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -350,5 +350,5 @@ class FakeFolderWatcher:
 def fake_render(
     transcript: Transcript, format_name: str, *, provenance: Mapping[str, Any]
 ) -> bytes:
-    """The text, whatever the format."""
+    """Return the text for every format."""
     return transcript.text.encode()

@@ -1,4 +1,4 @@
-"""A ledger with a plausible past of any length, written at once."""
+"""Creates a ledger with a plausible history of any length."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ FALLBACK = {
     "why": "cuda: no device",
 }
 FAILURES = (
-    ("FAILED", "no sound in it"),
+    ("FAILED", "no audio in it"),
     ("FAILED", "not a recording: <b>Invalid data</b> found when processing input"),
     ("QUARANTINED", "decoding crashed: the decoder ended by SIGSEGV"),
-    ("RETRY", "the disk is full; free some space (tried again in 60 s)"),
+    ("RETRY", "the disk is full; free some space (retrying in 60 s)"),
     (
         "CONFLICT",
-        "talk.txt is not ours and was left alone; the transcript is talk.thoth-1a2b3c4d.txt",
+        "talk.txt was not written by thoth-watch; it was kept and the transcript is talk.thoth-1a2b3c4d.txt",
     ),
 )
 
 
 def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes=10)) -> Path:
-    """Make a ledger with so many runs, the last one ended at END; four files each in the newest 500."""
+    """Create a ledger with n_runs runs, the last of which ended at END; the newest 500 have four files each."""
     SqlLedger.open(f"sqlite:///{path}").close()
-    chance = random.Random(7)
-    runs, files, members, moves = [], [], [], []
+    rng = random.Random(7)
+    runs, files, members, transitions = [], [], [], []
     for run_id in range(1, n_runs + 1):
         started = END - every * (n_runs - run_id + 1)
         kind = KINDS[2] if run_id % 17 == 0 else KINDS[0] if run_id % 3 else KINDS[1]
         engine, model, device, device_name, precision, speed = kind
         n_failed = 1 if run_id % 13 == 0 else 0
-        audio_s = chance.uniform(200, 1500)
-        wall_s = audio_s / (speed * chance.uniform(0.7, 1.2))
+        audio_s = rng.uniform(200, 1500)
+        wall_s = audio_s / (speed * rng.uniform(0.7, 1.2))
         stages = {
             name: wall_s * part
             for name, part in {
@@ -94,13 +94,15 @@ def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes
             state, reason = FAILURES[run_id % 5] if number < n_failed else ("DONE", "")
             file_id = 4 * run_id + number
             name = f"/srv/in/{started:%Y-%m}/talk {run_id}-{number}.wav"
-            length_s = audio_s / 4 * chance.uniform(0.5, 1.5)
+            length_s = audio_s / 4 * rng.uniform(0.5, 1.5)
             files.append(_file(file_id, name, state, reason, length_s, run_id, started))
-            taken = started + timedelta(seconds=number)
-            moves.append((file_id, _time(taken), "READY", "CLAIMED", "in a batch", 1))
+            claimed_at = started + timedelta(seconds=number)
+            transitions.append((file_id, _time(claimed_at), "READY", "CLAIMED", "in a batch", 1))
             if state == "DONE":
-                heard = taken + timedelta(seconds=wall_s)
-                moves.append((file_id, _time(heard), "CLAIMED", "RESULT", "in the ledger", 1))
+                recorded_at = claimed_at + timedelta(seconds=wall_s)
+                transitions.append(
+                    (file_id, _time(recorded_at), "CLAIMED", "RESULT", "in the ledger", 1)
+                )
             members.append((run_id, file_id, name, state, reason, None, length_s, 0))
     for number in range(min(n_runs, 6)):
         name = f"/srv/in/new/wait {number}.mp3"
@@ -117,7 +119,7 @@ def fill_ledger(path: Path, *, n_runs: int, every: timedelta = timedelta(minutes
         connection.executemany(
             "INSERT INTO transitions (file_id, at, before, after, reason, claim_no)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            moves,
+            transitions,
         )
         connection.executemany("INSERT INTO run_files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", members)
     return path

@@ -1,4 +1,4 @@
-"""Where a test's ledger may be kept: on SQLite always, on PostgreSQL in `make test-scale`."""
+"""Databases for the ledgers of tests: SQLite always, PostgreSQL in `make test-scale`."""
 
 from __future__ import annotations
 

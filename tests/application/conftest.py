@@ -1,4 +1,4 @@
-"""A real ledger in a temporary folder: the use cases are tested against what they will meet."""
+"""Fixtures: the use cases with a real ledger in a temporary folder and fakes of all other adapters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
 
 @pytest.fixture(scope="session")
 def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated ledger, made once."""
+    """Create a migrated ledger once per session."""
     path = tmp_path_factory.mktemp("ledger") / "empty.db"
     SqlLedger.open(f"sqlite:///{path}").close()
     return path
@@ -49,7 +49,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Harness:
-    """Everything put together, with fakes at the edges and the ledger real."""
+    """The use cases, wired with fakes and a real ledger."""
 
     ledger: SqlLedger
     path: Path
@@ -79,8 +79,8 @@ class Harness:
         self.watch = self.new_watch()
         self.batches: list[list[str]] = []
 
-    def new_transcribe(self, **named: Any) -> TranscribeBatch:
-        """What carries batches out."""
+    def new_transcribe(self, **options: Any) -> TranscribeBatch:
+        """Create a TranscribeBatch."""
         return TranscribeBatch(
             ledger=self.ledger,
             decoder=self.decoder,
@@ -98,11 +98,11 @@ class Harness:
             ),
             voice=self.voice,
             speakers=self.speakers,
-            **named,
+            **options,
         )
 
     def new_watch(self) -> WatchInbox:
-        """As after a restart: nothing remembered but what the ledger holds."""
+        """Create a WatchInbox without memory, as after a restart."""
         return WatchInbox(
             self.inbox,
             ledger=self.ledger,
@@ -117,13 +117,13 @@ class Harness:
         return self.file_options
 
     def settle(self) -> None:
-        """Look until what is there now has settled."""
+        """Scan twice, so that the present files settle."""
         self.watch.scan()
         self.clock.advance(2.0)
         self.watch.scan()
 
     def run_once(self, *, should_stop=lambda: False) -> list[FileOutcome]:
-        """Claim all that is ready as one batch and transcribe it."""
+        """Claim all READY files as one batch and transcribe it."""
         from thoth_watch.domain.batching import Batch
 
         batch = Batch(tuple(self.ledger.waiting(self.resolve_file_options)))
@@ -139,7 +139,7 @@ class Harness:
         rescan_s: float = 60.0,
         folder_watcher: FakeFolderWatcher | None = None,
     ) -> None:
-        """The whole loop, until drained or until it is so."""
+        """Run the main loop until it is drained or `until` returns True."""
         harness = self
 
         class InlineDispatcher:
@@ -152,7 +152,7 @@ class Harness:
 
             @property
             def is_busy(self) -> bool:
-                return len(self.batches) >= 1  # until the loop has asked for the end of it
+                return len(self.batches) >= 1  # until the loop has called ended_batches
 
             def dispatch(self, claim: Claim) -> None:
                 harness.batches.append([w.file.path.name for w in claim.batch.files])
@@ -193,12 +193,12 @@ class Harness:
         ).run(should_stop=until)
 
     def rows(self) -> dict[str, dict]:
-        """The file rows by name."""
+        """Return the file rows by name."""
         with LedgerReader.open(f"sqlite:///{self.path}") as reader:
             return {Path(row["path"]).name: row for row in reader.files()}
 
     def provenance_of(self, name: str) -> dict:
-        """What the stored result of a file says of how it was made."""
+        """Return the provenance of a file's stored result."""
         query = (
             "SELECT provenance FROM results JOIN files USING (sha256, fingerprint)"
             f" WHERE path = '{self.inbox.root / name}'"

@@ -1,4 +1,4 @@
-"""Files that finish together are recorded together, and end as they would one by one."""
+"""Publishing several results together gives the same outcomes as publishing them one by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from thoth_watch.domain.transcript import Segment, Transcript
 
 
 class Group:
-    """Some files, claimed, and transcripts of theirs."""
+    """Claimed files, with a transcript for each."""
 
     def __init__(self, harness: Harness, *names: str) -> None:
         self.harness = harness
@@ -38,11 +38,11 @@ class Group:
         )
 
     def new(self, item) -> NewTranscript:
-        sound = self.harness.decoder.decode(item.file)
-        assert isinstance(sound, Recording)
+        recording = self.harness.decoder.decode(item.file)
+        assert isinstance(recording, Recording)
         transcript = Transcript((Segment(0.0, 10.0, f" {item.file.path.name}"),), "en", 10.0)
         return NewTranscript(
-            Destination(item, sound.sha256, claim_no=self.claim.claim_no),
+            Destination(item, recording.sha256, claim_no=self.claim.claim_no),
             fingerprint="f",
             result=StoredResult(transcript, {}),
             reused=False,
@@ -57,15 +57,15 @@ def texts(harness: Harness) -> dict[str, str]:
     return {path.name: content.decode() for path, content in harness.publisher.disk.items()}
 
 
-def test_many_files_take_two_transactions(harness: Harness):
+def test_many_files_are_published_in_two_transactions(harness: Harness):
     group = Group(harness, *(f"{n}.wav" for n in range(30)))
     writes: list[int] = []
-    writing = harness.ledger._write_transaction
+    write_transaction = harness.ledger._write_transaction
 
     @contextmanager
     def counted():
         writes.append(1)
-        with writing() as connection:
+        with write_transaction() as connection:
             yield connection
 
     harness.ledger._write_transaction = counted  # type: ignore[method-assign]
@@ -76,7 +76,7 @@ def test_many_files_take_two_transactions(harness: Harness):
     assert texts(harness) == {f"{n}.txt": f"{n}.wav" for n in range(30)}
 
 
-def test_two_recordings_of_one_stem_get_names_of_their_own(harness: Harness):
+def test_two_recordings_with_one_stem_get_different_names(harness: Harness):
     outcomes = Group(harness, "a.wav", "a.mp3", "b.wav").publish()
 
     assert {outcome.state for outcome in outcomes} == {State.DONE}
@@ -84,7 +84,7 @@ def test_two_recordings_of_one_stem_get_names_of_their_own(harness: Harness):
     assert len(texts(harness)) == 3
 
 
-def test_a_foreign_file_is_left_alone_and_harms_no_other_transcript(harness: Harness):
+def test_a_foreign_file_is_kept_and_does_not_affect_other_transcripts(harness: Harness):
     harness.publisher.foreign[INBOX / "a.txt"] = b"theirs"
     harness.publisher.taken_late.add(INBOX / "b.txt")
     Group(harness, "a.wav", "b.wav", "c.wav").publish()
@@ -99,7 +99,7 @@ def test_a_foreign_file_is_left_alone_and_harms_no_other_transcript(harness: Har
     assert harness.publisher.foreign == {INBOX / "a.txt": b"theirs", INBOX / "b.txt": b"theirs"}
 
 
-def test_a_file_that_changed_meanwhile_is_fenced_off_and_no_other(harness: Harness):
+def test_only_the_result_of_a_changed_file_is_discarded(harness: Harness):
     group = Group(harness, "a.wav", "b.wav")
     harness.inbox.put("a.wav", size=200)
     harness.watch.scan()
@@ -110,7 +110,7 @@ def test_a_file_that_changed_meanwhile_is_fenced_off_and_no_other(harness: Harne
     assert texts(harness) == {"b.txt": "b.wav"}
 
 
-def test_a_full_disk_is_told_of_each_file(harness: Harness):
+def test_a_full_disk_is_reported_for_each_file(harness: Harness):
     group = Group(harness, "a.wav", "b.wav")
     harness.publisher.error = RetryLater("the disk is full")
     outcomes = group.publish()
@@ -120,9 +120,9 @@ def test_a_full_disk_is_told_of_each_file(harness: Harness):
 
 
 @pytest.mark.parametrize("n_copies", [2, 40])
-def test_copies_of_one_sound_share_one_result(harness: Harness, n_copies: int):
+def test_files_with_equal_audio_share_one_result(harness: Harness, n_copies: int):
     names = [f"{n}.wav" for n in range(n_copies)]
-    harness.decoder.same_audio = dict.fromkeys(names, "one sound")
+    harness.decoder.same_audio = dict.fromkeys(names, "equal audio")
     Group(harness, *names).publish()
 
     assert set(harness.states().values()) == {State.DONE}
@@ -130,7 +130,7 @@ def test_copies_of_one_sound_share_one_result(harness: Harness, n_copies: int):
         assert connection.exec_driver_sql("SELECT count(*) FROM results").scalar_one() == 1
 
 
-def test_a_transcript_of_ours_is_replaced_when_its_recording_changed(harness: Harness):
+def test_our_own_transcript_is_replaced_when_its_recording_changed(harness: Harness):
     Group(harness, "a.wav", "b.wav").publish()
     harness.inbox.put("a.wav", size=200)
     harness.clock.advance(timedelta(hours=1).total_seconds())

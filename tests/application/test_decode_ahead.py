@@ -1,4 +1,4 @@
-"""The next files are decoded while the engine is busy with one."""
+"""The next files of a batch are decoded while the engine computes."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ N_FILES = 60
 
 
 class WatchedDecoder(FakeDecoder):
-    """Says how many files it has decoded, and which recordings were closed."""
+    """Counts decoded files and closed recordings; decoding of some files can be blocked."""
 
     def __init__(self) -> None:
         super().__init__()
         self.closed: list[int] = []
-        self.held: dict[str, threading.Event] = {}  # files whose decoding waits for that
+        self.blocked: dict[str, threading.Event] = {}  # files whose decoding waits for an event
         self._changed = threading.Condition()
 
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
-        if file.path.name in self.held:
-            self.held[file.path.name].wait(20)
+        if file.path.name in self.blocked:
+            self.blocked[file.path.name].wait(20)
         with self._changed:
             self._changed.notify_all()
             recording = super().decode(file, key=key)
             return replace(recording, close=lambda: self.closed.append(key))
 
     def has_decoded(self, count: int) -> bool:
-        """Wait until so many files are decoded; False if that never comes."""
+        """Wait until `count` files are decoded; False after a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.decoded) >= count, timeout=20)
 
@@ -64,47 +64,47 @@ def start(decoder: WatchedDecoder, audio_s: float = 5.0, should_stop=lambda: Fal
     return decode_ahead(decoder, waiting_files(audio_s), clock=FakeClock(), should_stop=should_stop)
 
 
-def test_the_engine_finds_the_next_files_decoded():
+def test_the_next_files_are_decoded_before_the_engine_needs_them():
     decoder = WatchedDecoder()
     stream = start(decoder, audio_s=1.0)
-    n_together = (FILES_AHEAD - 1) // GROUP_FILES
+    n_groups = (FILES_AHEAD - 1) // GROUP_FILES
 
     next(stream)
 
-    expected = 1 + n_together * GROUP_FILES
+    expected = 1 + n_groups * GROUP_FILES
     assert decoder.has_decoded(expected)
     stream.close()
     assert len(decoder.decoded) == expected
 
 
-def test_the_first_file_comes_alone_and_other_short_ones_together():
-    several = [[item.file_id for item, _, _ in some] for some in start(WatchedDecoder(), 1.0)]
+def test_the_first_file_is_yielded_alone_and_short_ones_in_groups():
+    groups = [[item.file_id for item, _, _ in group] for group in start(WatchedDecoder(), 1.0)]
 
-    assert several[0] == [0]
-    assert several[1] == list(range(1, 1 + GROUP_FILES))
-    assert [key for keys in several for key in keys] == list(range(N_FILES))
-
-
-def test_files_come_together_only_while_they_are_short():
-    several = [len(some) for some in start(WatchedDecoder(), GROUP_S / 2)]
-    assert several == [1, *[2] * 29, 1]
-
-    alone = [len(some) for some in start(WatchedDecoder(), GROUP_S)]
-    assert alone == [1] * N_FILES
+    assert groups[0] == [0]
+    assert groups[1] == list(range(1, 1 + GROUP_FILES))
+    assert [key for keys in groups for key in keys] == list(range(N_FILES))
 
 
-def test_all_files_come_in_order_and_what_is_wrong_with_one_stays_with_it():
+def test_only_short_files_are_grouped():
+    sizes = [len(group) for group in start(WatchedDecoder(), GROUP_S / 2)]
+    assert sizes == [1, *[2] * 29, 1]
+
+    sizes = [len(group) for group in start(WatchedDecoder(), GROUP_S)]
+    assert sizes == [1] * N_FILES
+
+
+def test_files_keep_their_order_and_an_error_affects_only_its_file():
     decoder = WatchedDecoder()
-    decoder.bad["3.wav"] = NotAudio("text, not sound")
+    decoder.bad["3.wav"] = NotAudio("text, not audio")
 
-    results = [(item.file_id, result) for some in start(decoder) for item, result, _ in some]
+    results = [(item.file_id, result) for group in start(decoder) for item, result, _ in group]
 
     assert [key for key, _ in results] == list(range(N_FILES))
     assert isinstance(results[3][1], NotAudio)
     assert all(isinstance(result, Recording) for key, result in results if key != 3)
 
 
-def test_what_was_decoded_before_a_fault_of_the_program_is_closed():
+def test_recordings_decoded_before_an_unexpected_error_are_closed():
     decoder = WatchedDecoder()
     decoder.bad["3.wav"] = ZeroDivisionError("a bug")
     stream = start(decoder, audio_s=1.0)
@@ -116,24 +116,24 @@ def test_what_was_decoded_before_a_fault_of_the_program_is_closed():
     assert set(decoder.closed) >= {1, 2}
 
 
-def test_leaving_does_not_wait_for_files_that_were_to_come_together():
+def test_closing_the_stream_does_not_wait_for_the_rest_of_a_group():
     decoder = WatchedDecoder()
-    decoder.held["2.wav"] = threading.Event()
+    decoder.blocked["2.wav"] = threading.Event()
     stream = start(decoder, audio_s=1.0)
     next(stream)
     assert decoder.has_decoded(2)
 
-    leaving = threading.Thread(target=stream.close)
-    leaving.start()
-    time.sleep(0.5)  # it is at the door by now, where it waits for the file that was begun
-    decoder.held["2.wav"].set()
-    leaving.join(20)
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    time.sleep(0.5)  # close() is now waiting for the file that is being decoded
+    decoder.blocked["2.wav"].set()
+    closing.join(20)
 
     assert decoder.decoded == ["0.wav", "1.wav", "2.wav"]
     assert set(decoder.closed) == {1, 2}
 
 
-def test_what_nobody_asked_for_is_closed():
+def test_decoded_recordings_that_are_not_consumed_are_closed():
     decoder = WatchedDecoder()
     stream = start(decoder)
     next(stream)
@@ -141,12 +141,12 @@ def test_what_nobody_asked_for_is_closed():
 
     stream.close()
 
-    decoded_and_not_taken = {int(name.removesuffix(".wav")) for name in decoder.decoded} - {0}
-    assert set(decoder.closed) == decoded_and_not_taken
+    not_consumed = {int(name.removesuffix(".wav")) for name in decoder.decoded} - {0}
+    assert set(decoder.closed) == not_consumed
 
 
 @pytest.mark.parametrize("audio_s", [0.0, AUDIO_AHEAD_S])
-def test_long_recordings_and_those_that_do_not_say_are_not_piled_up(audio_s: float):
+def test_recordings_of_long_or_unknown_duration_are_not_decoded_ahead(audio_s: float):
     decoder = WatchedDecoder()
     stream = start(decoder, audio_s)
 
@@ -156,7 +156,7 @@ def test_long_recordings_and_those_that_do_not_say_are_not_piled_up(audio_s: flo
     assert decoder.decoded == ["0.wav"]
 
 
-def test_a_stop_begins_no_other_file():
+def test_no_file_is_decoded_after_a_stop():
     decoder = WatchedDecoder()
     stop = threading.Event()
     stream = start(decoder, AUDIO_AHEAD_S, stop.is_set)

@@ -1,4 +1,4 @@
-"""Speech is looked for as each recording's rules ask, and what is skipped stands in the run row."""
+"""Speech detection follows each recording's options; skipped audio is recorded in the run row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from thoth_watch.domain.states import State
 
 
 @pytest.mark.parametrize("vad", Vad)
-def test_voice_is_listened_for_unless_it_is_off(harness: Harness, vad: Vad) -> None:
+def test_speech_is_detected_unless_vad_is_off(harness: Harness, vad: Vad) -> None:
     harness.file_options = FileOptions(formats=("txt",), vad=vad)
     harness.inbox.put("talk.wav")
     harness.settle()
@@ -21,7 +21,7 @@ def test_voice_is_listened_for_unless_it_is_off(harness: Harness, vad: Vad) -> N
     assert harness.voice.requested == ([] if vad is Vad.OFF else [vad])
 
 
-def test_the_share_of_skipped_audio_stands_in_the_run_row(harness: Harness) -> None:
+def test_the_run_row_contains_the_share_of_skipped_audio(harness: Harness) -> None:
     harness.voice.silent = {"rain.wav"}
     for name in ("talk.wav", "rain.wav", "tune.wav", "tape.wav"):
         harness.inbox.put(name)
@@ -38,7 +38,7 @@ def test_the_share_of_skipped_audio_stands_in_the_run_row(harness: Harness) -> N
     assert (provenance["speech"], provenance["skipped"]) == (10.0, 0.0)
 
 
-def test_a_transcript_made_without_looking_is_not_taken_for_one_made_with_it(
+def test_a_transcript_without_vad_is_not_reused_for_a_file_with_vad(
     harness: Harness,
 ) -> None:
     harness.file_options = FileOptions(formats=("txt",), vad="off")

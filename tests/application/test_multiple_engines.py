@@ -1,4 +1,4 @@
-"""Several engines on one loop, in simulated time."""
+"""Several engines on one main loop, in simulated time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.states import State
 
 
-class Lengths(FakeDecoder):
-    """Each file declares and has its own length."""
+class DecoderWithLengths(FakeDecoder):
+    """Declares a different duration for each file."""
 
     def __init__(self, lengths: dict[str, float]) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class Lengths(FakeDecoder):
 
 
 class SimulatedEngines:
-    """Engines that take as long as the sound of their batch lasts; `dies` of them die of their first one."""
+    """Engines that process their batches in real time; the first `n_deaths` batches kill their engine."""
 
-    def __init__(self, harness: Harness, engines: int, *, dies: int = 0) -> None:
-        self.harness, self.engines, self.dies = harness, engines, dies
+    def __init__(self, harness: Harness, engines: int, *, n_deaths: int = 0) -> None:
+        self.harness, self.engines, self.n_deaths = harness, engines, n_deaths
         self.batches: list[tuple[float, Claim]] = []
         self.sizes: list[int] = []
 
@@ -57,8 +57,8 @@ class SimulatedEngines:
         self.batches = [b for b in self.batches if b not in over]
         ended_batches = []
         for _, claim in over:
-            if self.dies:
-                self.dies -= 1
+            if self.n_deaths:
+                self.n_deaths -= 1
                 ended_batches.append(EndedBatch(claim, has_died=True))
             else:
                 self.harness.transcribe(claim, should_stop=lambda: False)
@@ -69,8 +69,8 @@ class SimulatedEngines:
         return self.is_idle
 
 
-class Bell(FakeFolderWatcher):
-    """Rings when a simulated batch is over."""
+class SimulatedFolderWatcher(FakeFolderWatcher):
+    """Advances the clock no further than the end of the next simulated batch."""
 
     def __init__(self, clock: FakeClock, engines: SimulatedEngines) -> None:
         super().__init__(clock)
@@ -86,7 +86,7 @@ def serve(harness: Harness, engines: SimulatedEngines, policy: BatchPolicy | Non
         inboxes=[harness.new_watch()],
         ledger=harness.ledger,
         dispatcher=engines,
-        folder_watcher=Bell(harness.clock, engines),
+        folder_watcher=SimulatedFolderWatcher(harness.clock, engines),
         publish=harness.publish,
         files=harness.files,
         resolve_file_options=harness.resolve_file_options,
@@ -100,41 +100,41 @@ def serve(harness: Harness, engines: SimulatedEngines, policy: BatchPolicy | Non
 
 
 def drop(harness: Harness, n_files: int) -> list[float]:
-    """Files of mixed length, a minute each as a rule."""
+    """Put files of mixed duration, with a median of one minute, in the inbox; return the durations."""
     draw = random.Random(0)
     lengths = {f"{n}.wav": 60 * draw.lognormvariate(0, 1) for n in range(n_files)}
-    harness.decoder = Lengths(lengths)
+    harness.decoder = DecoderWithLengths(lengths)
     for name in lengths:
         harness.inbox.put(name)
     return list(lengths.values())
 
 
-def test_eight_engines_end_together(harness: Harness):
+def test_eight_engines_finish_at_about_the_same_time(harness: Harness):
     lengths = drop(harness, 256)
     engines = SimulatedEngines(harness, 8)
     serve(harness, engines)
 
     ideal_s = max(sum(lengths) / 8, *lengths)
     assert set(harness.states().values()) == {State.DONE}
-    assert harness.clock.seconds - 2.0 <= 1.1 * ideal_s  # 2 s: until they are settled
+    assert harness.clock.seconds - 2.0 <= 1.1 * ideal_s  # 2 s: settling
     assert max(engines.sizes) > 1  # in batches, not file by file
 
 
-def test_two_of_eight_die_and_every_file_is_done_once(harness: Harness):
+def test_every_file_is_done_once_although_two_of_eight_engines_die(harness: Harness):
     drop(harness, 64)
-    serve(harness, SimulatedEngines(harness, 8, dies=2))
+    serve(harness, SimulatedEngines(harness, 8, n_deaths=2))
 
     assert set(harness.states().values()) == {State.DONE}
     assert len(harness.engines.fake.transcribed) == 64
     assert "RUNNING" not in {run["status"] for run in harness.runs()}
 
 
-def test_the_others_results_are_left_to_them(harness: Harness):
+def test_results_of_running_batches_are_not_published_again(harness: Harness):
     drop(harness, 16)
     engines = SimulatedEngines(harness, 2)
-    again: list[int] = []
+    republished: list[int] = []
     publish_again = harness.publish.publish_stored
-    harness.publish.publish_stored = lambda item: again.append(1) or publish_again(item)  # type: ignore[method-assign]
+    harness.publish.publish_stored = lambda item: republished.append(1) or publish_again(item)  # type: ignore[method-assign]
     serve(harness, engines)
 
-    assert again == []
+    assert republished == []

@@ -1,4 +1,4 @@
-"""A long job that is cut off goes on from the last finished stretch."""
+"""An interrupted long recording resumes after its last saved segment."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STEP_S = 30
 
 
 class ResumableEngine(FakeEngine):
-    """Hears half a minute at a time, and is killed after some."""
+    """Transcribes 30 s at a time and is killed after a given number of steps."""
 
     def __init__(self, harness: Harness) -> None:
         super().__init__()
         self.harness = harness
         self.killed_after: int | None = None
-        self.seconds_each = 40.0  # of computing
+        self.step_wall_s = 40.0  # processing time of each step
         self.starts: list[float] = []
 
     def transcribe(
@@ -42,7 +42,7 @@ class ResumableEngine(FakeEngine):
                 self.starts.append(at_s)
                 segments.append(Segment(at_s, at_s + STEP_S, f" {at_s}"))
                 at_s, transcribed = at_s + STEP_S, transcribed + 1
-                self.harness.clock.advance(self.seconds_each)
+                self.harness.clock.advance(self.step_wall_s)
                 if recording.save_partial is not None and at_s < recording.duration_s:
                     recording.save_partial(
                         PartialTranscript(at_s * RATE, tuple(segments), "en", transcribed)
@@ -63,7 +63,7 @@ def drop(harness: Harness, *, duration_s: float) -> None:
     harness.settle()
 
 
-def kept(harness: Harness) -> int:
+def count_saved(harness: Harness) -> int:
     with harness.ledger.engine.connect() as connection:
         return connection.exec_driver_sql("SELECT count(*) FROM unfinished").scalar_one()
 
@@ -76,12 +76,12 @@ def text(harness: Harness) -> str:
 WHOLE = " ".join(str(at) for at in range(0, 900, STEP_S))
 
 
-def test_a_killed_job_goes_on_where_it_was_kept_last(harness: Harness, engine: ResumableEngine):
+def test_a_killed_job_resumes_at_its_last_saved_progress(harness: Harness, engine: ResumableEngine):
     drop(harness, duration_s=900)
     engine.killed_after = 11
     with pytest.raises(KeyboardInterrupt):
         harness.run_once()
-    assert kept(harness) == 1
+    assert count_saved(harness) == 1
     first = list(engine.starts)
 
     harness.ledger.recover_claims(now=harness.clock.now())
@@ -90,16 +90,15 @@ def test_a_killed_job_goes_on_where_it_was_kept_last(harness: Harness, engine: R
 
     assert text(harness) == WHOLE
     assert engine.starts[0] > 0
-    assert len(first) + len(engine.starts) <= 900 / STEP_S + 2  # two stretches take over a minute
-    assert kept(harness) == 0
+    n_repeated = 2  # at most two steps since the last save
+    assert len(first) + len(engine.starts) <= 900 / STEP_S + n_repeated
+    assert count_saved(harness) == 0
     assert harness.states() == {"long.wav": State.DONE}
 
 
-def test_a_job_that_is_stopped_loses_nothing_that_was_heard(
-    harness: Harness, engine: ResumableEngine
-):
+def test_a_stopped_job_loses_no_transcribed_audio(harness: Harness, engine: ResumableEngine):
     drop(harness, duration_s=900)
-    engine.seconds_each = 1.0  # the minute is not over
+    engine.step_wall_s = 1.0  # the save interval is not reached
     harness.run_once(should_stop=lambda: len(engine.starts) >= 5)
     assert harness.states() == {"long.wav": State.READY}
 
@@ -110,25 +109,25 @@ def test_a_job_that_is_stopped_loses_nothing_that_was_heard(
     assert text(harness) == WHOLE
 
 
-def test_a_job_in_one_go_leaves_nothing_behind(harness: Harness, engine: ResumableEngine):
+def test_an_uninterrupted_job_leaves_no_saved_progress(harness: Harness, engine: ResumableEngine):
     drop(harness, duration_s=900)
 
     harness.run_once()
 
     assert text(harness) == WHOLE
-    assert kept(harness) == 0
+    assert count_saved(harness) == 0
 
 
-def test_short_recordings_are_not_kept(harness: Harness, engine: ResumableEngine):
+def test_progress_of_short_recordings_is_not_saved(harness: Harness, engine: ResumableEngine):
     drop(harness, duration_s=300)
     engine.killed_after = 8
     with pytest.raises(KeyboardInterrupt):
         harness.run_once()
 
-    assert kept(harness) == 0
+    assert count_saved(harness) == 0
 
 
-def test_other_options_begin_anew(harness: Harness, engine: ResumableEngine):
+def test_other_options_start_from_the_beginning(harness: Harness, engine: ResumableEngine):
     drop(harness, duration_s=900)
     engine.killed_after = 9
     with pytest.raises(KeyboardInterrupt):
@@ -152,37 +151,39 @@ def call(harness: Harness, engine: ResumableEngine) -> Harness:
 WHOLE_CALL = " ".join(f"{at} {at}" for at in range(0, 900, STEP_S))
 
 
-def test_a_killed_channel_goes_on_where_it_was_kept_last(call: Harness, engine: ResumableEngine):
+def test_a_killed_channel_resumes_at_its_last_saved_progress(
+    call: Harness, engine: ResumableEngine
+):
     engine.killed_after = 9
     with pytest.raises(KeyboardInterrupt):
         call.run_once()
-    assert kept(call) == 1
+    assert count_saved(call) == 1
 
     call.ledger.recover_claims(now=call.clock.now())
     engine.killed_after, engine.starts = None, []
     call.run_once()
 
     assert engine.starts[0] == 9 * STEP_S
-    assert engine.starts.count(0) == 1  # the right one
+    assert engine.starts.count(0) == 1  # the right channel
     assert text(call) == WHOLE_CALL
-    assert kept(call) == 0
+    assert count_saved(call) == 0
 
 
-def test_a_stop_in_the_second_channel_keeps_both(call: Harness, engine: ResumableEngine):
-    engine.seconds_each = 1.0
+def test_a_stop_in_the_second_channel_saves_both(call: Harness, engine: ResumableEngine):
+    engine.step_wall_s = 1.0
     call.run_once(should_stop=lambda: len(engine.starts) >= 35)
-    assert kept(call) == 2
+    assert count_saved(call) == 2
 
     engine.starts = []
     call.run_once()
 
-    assert engine.starts[:2] == [29 * STEP_S, 5 * STEP_S]  # the last of the left, and the right
+    assert engine.starts[:2] == [29 * STEP_S, 5 * STEP_S]  # left channel, then right channel
     assert text(call) == WHOLE_CALL
-    assert kept(call) == 0
+    assert count_saved(call) == 0
     assert call.states() == {"long.wav": State.DONE}
 
 
-def test_a_mixed_recording_does_not_go_on_with_a_channel(call: Harness, engine: ResumableEngine):
+def test_a_mixed_recording_does_not_resume_from_a_channel(call: Harness, engine: ResumableEngine):
     engine.killed_after = 9
     with pytest.raises(KeyboardInterrupt):
         call.run_once()

@@ -1,4 +1,4 @@
-"""What an older model made is made anew on request; what a person has edited stays."""
+"""Transcripts of an older model are replaced on request; edited ones are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from thoth_watch.infrastructure.publishing import DurablePublisher
 
 
 class NamedEngine(FakeEngine):
-    """Writes its own name before what it heard."""
+    """Writes its own name before the text."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -28,24 +28,24 @@ class NamedEngine(FakeEngine):
         self.placement = replace(self.placement, model=name, model_revision=f"sha256:{name}1")
 
     def transcribe_one(self, recording: Recording) -> str:
-        return f"{self.name} heard {recording.samples}"
+        return f"{self.name} transcribed {recording.samples}"
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Simulates the death of the process."""
 
 
 class DyingPublisher(DurablePublisher):
-    """Dies before the file after so many."""
+    """Dies after publishing `after` files."""
 
     def __init__(self, after: int) -> None:
         super().__init__()
-        self.left = after
+        self.remaining = after
 
     def publish(self, output: Output) -> None:
-        if self.left == 0:
+        if self.remaining == 0:
             raise Killed
-        self.left -= 1
+        self.remaining -= 1
         super().publish(output)
 
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
@@ -54,7 +54,7 @@ class DyingPublisher(DurablePublisher):
 
 @pytest.fixture
 def disk(tmp_path: Path, empty_ledger: Path) -> Iterator[Harness]:
-    """A house whose transcripts lie on a real disk; an old model has made two of them."""
+    """Create a harness with a real publisher and two transcripts of an old model."""
     path = tmp_path / "thoth-watch.db"
     shutil.copy(empty_ledger, path)
     (tmp_path / "inbox").mkdir()
@@ -79,7 +79,7 @@ def texts(harness: Harness) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(harness.inbox.root.iterdir())}
 
 
-def test_what_the_old_model_made_is_replaced(disk: Harness) -> None:
+def test_transcripts_of_the_old_model_are_replaced(disk: Harness) -> None:
     assert disk.ledger.retry(made_by="old", now=disk.clock.now()) == 2
     assert {row["state"] for row in disk.rows().values()} == {State.READY}
     assert "transcribed by old" in disk.rows()["a.wav"]["reason"]
@@ -89,8 +89,8 @@ def test_what_the_old_model_made_is_replaced(disk: Harness) -> None:
         name: text
         for stem in "ab"
         for name, text in (
-            (f"{stem}.srt", f"new heard {stem}.wav"),
-            (f"{stem}.txt", f"new heard {stem}.wav"),
+            (f"{stem}.srt", f"new transcribed {stem}.wav"),
+            (f"{stem}.txt", f"new transcribed {stem}.wav"),
         )
     }
     assert set(disk.states().values()) == {State.DONE}
@@ -98,7 +98,7 @@ def test_what_the_old_model_made_is_replaced(disk: Harness) -> None:
     assert disk.ledger.retry(made_by="old", now=disk.clock.now()) == 0
 
 
-def test_a_transcript_that_was_edited_stays_and_the_new_one_lies_beside_it(disk: Harness) -> None:
+def test_an_edited_transcript_is_kept_and_the_new_one_gets_another_name(disk: Harness) -> None:
     edited = disk.inbox.root / "a.txt"
     edited.write_text("what was really said")
     disk.ledger.retry(made_by="old@sha256:old", now=disk.clock.now())
@@ -107,23 +107,21 @@ def test_a_transcript_that_was_edited_stays_and_the_new_one_lies_beside_it(disk:
     assert edited.read_text() == "what was really said"
     row = disk.rows()["a.wav"]
     assert row["state"] == State.CONFLICT
-    assert row["reason"].startswith(
-        "a.txt was edited and was left alone; the transcript is a.thoth-"
-    )
+    assert row["reason"].startswith("a.txt was edited; it was kept and the transcript is a.thoth-")
     (alternate,) = disk.inbox.root.glob("a.thoth-*.txt")
-    assert alternate.read_text() == "new heard a.wav"
-    assert (disk.inbox.root / "b.txt").read_text() == "new heard b.wav"
+    assert alternate.read_text() == "new transcribed a.wav"
+    assert (disk.inbox.root / "b.txt").read_text() == "new transcribed b.wav"
 
     disk.engines.fake = NamedEngine("newest")
     disk.ledger.retry(made_by="new", now=disk.clock.now())
     disk.run_once()
 
     assert edited.read_text() == "what was really said"
-    assert alternate.read_text() == "newest heard a.wav"
+    assert alternate.read_text() == "newest transcribed a.wav"
     assert disk.states() == {"a.wav": State.CONFLICT, "b.wav": State.DONE}
 
 
-def test_only_the_named_ones_of_that_revision_are_made_anew(disk: Harness) -> None:
+def test_only_the_given_paths_of_that_revision_are_transcribed_again(disk: Harness) -> None:
     assert disk.ledger.retry(made_by="old@sha256:new", now=disk.clock.now()) == 0
     only = [disk.inbox.root / "b.wav"]
 
@@ -131,9 +129,7 @@ def test_only_the_named_ones_of_that_revision_are_made_anew(disk: Harness) -> No
 
 
 @pytest.mark.parametrize("after", range(4))
-def test_a_process_killed_while_it_replaces_leaves_nothing_mixed_for_long(
-    disk: Harness, after: int
-) -> None:
+def test_a_kill_during_replacement_leaves_no_mix_of_old_and_new(disk: Harness, after: int) -> None:
     disk.ledger.retry(made_by="old", now=disk.clock.now())
     disk.publish._publisher = DyingPublisher(after)
     with pytest.raises(Killed):
@@ -141,11 +137,11 @@ def test_a_process_killed_while_it_replaces_leaves_nothing_mixed_for_long(
 
     disk.publish._publisher = DurablePublisher()
     disk.ledger.recover_claims(now=disk.clock.now())
-    for left in disk.ledger.unpublished(disk.resolve_file_options):
-        disk.publish.publish_stored(left)
+    for result in disk.ledger.unpublished(disk.resolve_file_options):
+        disk.publish.publish_stored(result)
     if any(state is State.READY for state in disk.states().values()):
         disk.run_once()
 
-    assert set(texts(disk).values()) == {"new heard a.wav", "new heard b.wav"}
+    assert set(texts(disk).values()) == {"new transcribed a.wav", "new transcribed b.wav"}
     assert len(texts(disk)) == 4
     assert set(disk.states().values()) == {State.DONE}

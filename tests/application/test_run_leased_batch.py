@@ -1,4 +1,4 @@
-"""What a worker does with a batch's number, and what it knows already, with the ledger real."""
+"""Leased batches and known results, on a real ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from thoth_watch.domain.states import State
 
 @dataclass
 class FakeKeeper:
-    """Holds what it is told, and loses it when a test says so."""
+    """Records the held batches; a test can mark the lease as lost."""
 
     is_lost: bool = False
     held: list[int] = field(default_factory=list)
@@ -33,7 +33,7 @@ class FakeKeeper:
 
 @dataclass
 class FakeCache:
-    """A dictionary."""
+    """A cache in a dictionary."""
 
     kept: dict[tuple[str, str], StoredResult] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ def keeper() -> FakeKeeper:
     return FakeKeeper()
 
 
-def worker(
+def new_worker(
     harness: Harness, keeper: FakeKeeper, *, cache: FakeCache | None = None
 ) -> RunLeasedBatch:
     transcribe = TranscribeBatch(
@@ -80,8 +80,8 @@ def worker(
     )
 
 
-def sent(harness: Harness, *names: str) -> Claim:
-    """A batch of these files that is on its way."""
+def send_batch(harness: Harness, *names: str) -> Claim:
+    """Claim and send a batch of these files."""
     for name in names:
         harness.inbox.put(name)
     harness.settle()
@@ -94,9 +94,9 @@ def sent(harness: Harness, *names: str) -> Claim:
     return claim
 
 
-def test_a_batch_is_carried_out_once_under_a_lease(harness: Harness, keeper: FakeKeeper) -> None:
-    claim = sent(harness, "a.wav", "b.wav")
-    run_leased_batch = worker(harness, keeper)
+def test_a_batch_runs_once_under_a_lease(harness: Harness, keeper: FakeKeeper) -> None:
+    claim = send_batch(harness, "a.wav", "b.wav")
+    run_leased_batch = new_worker(harness, keeper)
     assert run_leased_batch(claim.batch_id)
     assert harness.states() == {"a.wav": State.DONE, "b.wav": State.DONE}
     assert not run_leased_batch(claim.batch_id)
@@ -104,16 +104,16 @@ def test_a_batch_is_carried_out_once_under_a_lease(harness: Harness, keeper: Fak
     assert len(harness.runs()) == 1
 
 
-def test_one_who_has_lost_the_lease_stops_and_records_nothing_more(
+def test_a_worker_that_lost_its_lease_stops_and_records_nothing_more(
     harness: Harness, keeper: FakeKeeper
 ) -> None:
     keeper.is_lost = True
-    assert worker(harness, keeper)(sent(harness, "a.wav").batch_id)
+    assert new_worker(harness, keeper)(send_batch(harness, "a.wav").batch_id)
     assert harness.states() == {"a.wav": State.READY}
     assert harness.engines.fake.transcribed == []
 
 
-def test_where_the_ledger_goes_away_the_batch_is_given_back_when_it_answers(
+def test_a_batch_is_released_when_the_ledger_is_reachable_again(
     harness: Harness, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = harness.ledger.release
@@ -133,23 +133,23 @@ def test_where_the_ledger_goes_away_the_batch_is_given_back_when_it_answers(
     monkeypatch.setattr(harness.ledger, "record_failure", away)
     monkeypatch.setattr(harness.ledger, "release", release_later)
     with pytest.raises(RetryLater):
-        worker(harness, keeper)(sent(harness, "a.wav").batch_id)
+        new_worker(harness, keeper)(send_batch(harness, "a.wav").batch_id)
     (waiting,) = harness.ledger.waiting(harness.resolve_file_options)
     assert (waiting.deaths, waiting.attempts) == (0, 0)
 
 
-def test_a_sound_that_another_worker_has_is_tried_again_and_found(
+def test_audio_that_another_worker_transcribes_is_retried_and_its_result_reused(
     harness: Harness, keeper: FakeKeeper
 ) -> None:
     harness.decoder.same_audio = {"b.wav": "a.wav"}
-    first, second = sent(harness, "a.wav"), sent(harness, "b.wav")
+    first, second = send_batch(harness, "a.wav"), send_batch(harness, "b.wav")
     held = harness.ledger.lease(
         first.batch_id, owner="x", lease_s=90, resolve_file_options=harness.resolve_file_options
     )
     assert held is not None
     fingerprint = "fake-1:auto:transcribe:vad-auto"
     assert harness.ledger.may_transcribe(held, f"{'a.wav':0<64}", fingerprint)
-    run_leased_batch = worker(harness, keeper)
+    run_leased_batch = new_worker(harness, keeper)
     assert run_leased_batch(second.batch_id)
     assert harness.states()["b.wav"] is State.RETRY
     assert "is being transcribed by another worker" in harness.rows()["b.wav"]["reason"]
@@ -159,28 +159,26 @@ def test_a_sound_that_another_worker_has_is_tried_again_and_found(
     harness.transcribe(replace(held), should_stop=lambda: False)
     harness.clock.advance(60)
     harness.ledger.requeue_due_retries(now=harness.clock.now())
-    again = harness.ledger.claim(
+    retried = harness.ledger.claim(
         Batch(tuple(harness.ledger.waiting(harness.resolve_file_options))),
         owner="d",
         now=harness.clock.now(),
     )
-    assert again is not None
-    harness.ledger.send([again.batch_id])
-    assert run_leased_batch(again.batch_id)
+    assert retried is not None
+    harness.ledger.send([retried.batch_id])
+    assert run_leased_batch(retried.batch_id)
     assert harness.engines.fake.transcribed == ["a.wav"]
     assert harness.states() == {"a.wav": State.DONE, "b.wav": State.DONE}
 
 
-def test_what_another_machine_has_transcribed_is_not_transcribed_again(
-    harness: Harness, keeper: FakeKeeper
-) -> None:
+def test_a_cached_result_of_another_machine_is_reused(harness: Harness, keeper: FakeKeeper) -> None:
     cache = FakeCache()
-    run_leased_batch = worker(harness, keeper, cache=cache)
-    assert run_leased_batch(sent(harness, "a.wav").batch_id)
+    run_leased_batch = new_worker(harness, keeper, cache=cache)
+    assert run_leased_batch(send_batch(harness, "a.wav").batch_id)
     (result,) = cache.kept.values()
     harness.decoder.same_audio = {"b.wav": "b"}
     cache.kept = {(f"{'b':0<64}", fingerprint): result for _, fingerprint in cache.kept}
-    assert run_leased_batch(sent(harness, "b.wav").batch_id)
+    assert run_leased_batch(send_batch(harness, "b.wav").batch_id)
     assert harness.engines.fake.transcribed == ["a.wav"]
     assert [text.strip() for text in harness.publisher.disk.values()] == [b"a.wav", b"a.wav"]
-    assert len(cache.kept) == 1  # what came from there is not put there again
+    assert len(cache.kept) == 1  # a result from the cache is not stored in it again

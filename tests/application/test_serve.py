@@ -1,4 +1,4 @@
-"""The loop."""
+"""The main loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_drain_ends_when_every_file_is_done(harness: Harness):
     assert len(harness.runs()) == 3
 
 
-def test_a_drain_of_nothing_ends_at_once(harness: Harness):
+def test_a_drain_without_files_ends_immediately(harness: Harness):
     harness.serve()
 
     assert harness.batches == []
@@ -34,7 +34,7 @@ def test_a_drain_of_nothing_ends_at_once(harness: Harness):
 def test_a_drain_does_not_wait_for_a_retry_that_is_a_minute_away(harness: Harness):
     harness.inbox.put("bad.wav")
     harness.inbox.put("a.wav")
-    harness.decoder.bad["bad.wav"] = NotAudio("text, not sound")
+    harness.decoder.bad["bad.wav"] = NotAudio("text, not audio")
     harness.serve()
 
     assert harness.states() == {"a.wav": State.DONE, "bad.wav": State.RETRY}
@@ -49,12 +49,12 @@ def test_a_drain_leaves_an_empty_file_with_its_reason(harness: Harness):
     assert harness.rows()["a.wav"]["reason"]
 
 
-def test_files_that_a_killed_process_held_go_alone_and_all_are_done(harness: Harness):
+def test_files_of_a_killed_process_run_in_separate_batches_and_are_done(harness: Harness):
     for name in ("a.wav", "b.wav"):
         harness.inbox.put(name)
     harness.settle()
     batch = Batch(tuple(harness.ledger.waiting(harness.resolve_file_options)))
-    assert harness.ledger.claim(batch, owner="the dead", now=harness.clock.now())
+    assert harness.ledger.claim(batch, owner="killed", now=harness.clock.now())
     harness.watch = harness.new_watch()
     harness.serve()
 
@@ -62,13 +62,13 @@ def test_files_that_a_killed_process_held_go_alone_and_all_are_done(harness: Har
     assert sorted(harness.batches) == [["a.wav"], ["b.wav"]]
 
 
-def test_a_killed_program_is_not_held_against_a_file_that_crashes_the_decoder_once(
+def test_a_killed_program_does_not_count_as_a_decoder_crash_of_its_file(
     harness: Harness,
 ):
     harness.inbox.put("a.wav")
     harness.settle()
     batch = Batch(tuple(harness.ledger.waiting(harness.resolve_file_options)))
-    assert harness.ledger.claim(batch, owner="the dead", now=harness.clock.now())
+    assert harness.ledger.claim(batch, owner="killed", now=harness.clock.now())
     harness.ledger.recover_claims(now=harness.clock.now())
     harness.decoder.bad["a.wav"] = DecoderCrashed("decoding crashed")
     harness.run_once()
@@ -83,15 +83,15 @@ def test_a_changed_recording_is_transcribed_again(harness: Harness):
     harness.inbox.put("a.wav")
     harness.serve()
     harness.inbox.put("a.wav", size=200)
-    harness.decoder.same_audio["a.wav"] = "another sound"
+    harness.decoder.same_audio["a.wav"] = "other audio"
     harness.serve()
 
-    assert harness.engines.fake.transcribed == ["a.wav", "another sound"]
-    assert [c.decode() for c in harness.publisher.disk.values()] == ["another sound"]
+    assert harness.engines.fake.transcribed == ["a.wav", "other audio"]
+    assert [c.decode() for c in harness.publisher.disk.values()] == ["other audio"]
     assert harness.rows()["a.wav"]["generation"] == 2
 
 
-def test_a_file_that_no_event_told_of_is_found_by_the_next_look(harness: Harness):
+def test_a_file_without_an_event_is_found_by_the_next_full_scan(harness: Harness):
     def done_or_too_late() -> bool:
         if harness.clock.seconds > 0 and not harness.inbox.files:
             harness.inbox.put("a.wav")
@@ -102,7 +102,7 @@ def test_a_file_that_no_event_told_of_is_found_by_the_next_look(harness: Harness
     assert harness.states() == {"a.wav": State.DONE}
 
 
-def test_what_was_done_stays_done_after_a_restart(harness: Harness):
+def test_finished_files_stay_done_after_a_restart(harness: Harness):
     harness.inbox.put("a.wav")
     harness.serve()
     harness.watch = harness.new_watch()
@@ -112,15 +112,15 @@ def test_what_was_done_stays_done_after_a_restart(harness: Harness):
     assert len(harness.runs()) == 1
 
 
-def test_a_ledger_that_was_full_for_a_while_strands_no_file(harness: Harness):
+def test_no_file_is_lost_when_the_ledger_is_full_for_a_while(harness: Harness):
     harness.inbox.put("a.wav")
     recorded, failures = harness.ledger.record_results, [1, 1]
 
-    def sometimes_full(*arguments, **named):
+    def sometimes_full(*args, **kwargs):
         if failures:
             failures.pop()
             raise RetryLater("ledger: the disk is full")
-        return recorded(*arguments, **named)
+        return recorded(*args, **kwargs)
 
     harness.ledger.record_results = sometimes_full  # type: ignore[method-assign]
     harness.ledger.record_failure = sometimes_full  # type: ignore[method-assign]
@@ -130,8 +130,8 @@ def test_a_ledger_that_was_full_for_a_while_strands_no_file(harness: Harness):
     assert "RUNNING" not in {run["status"] for run in harness.runs()[:-1]}
 
 
-def test_a_long_list_that_nothing_was_added_to_is_read_once(harness: Harness, monkeypatch):
-    class OfBatchesOnly(FakeFolderWatcher):
+def test_an_unchanged_long_backlog_is_read_once(harness: Harness, monkeypatch):
+    class WatcherWithoutEvents(FakeFolderWatcher):
         def changed_paths(self):
             return ()
 
@@ -154,14 +154,14 @@ def test_a_long_list_that_nothing_was_added_to_is_read_once(harness: Harness, mo
     harness.serve(
         drain=False,
         until=lambda: set(harness.states().values()) == {State.DONE},
-        folder_watcher=OfBatchesOnly(harness.clock),
+        folder_watcher=WatcherWithoutEvents(harness.clock),
     )
 
     assert len(harness.batches) == 12
     assert [n for n in reads if n] == [120]
 
 
-def test_what_settles_behind_a_long_list_joins_it_at_once(harness: Harness):
+def test_a_newly_settled_file_joins_a_long_backlog_immediately(harness: Harness):
     harness.policy = BatchPolicy(max_files=10, max_wait_s=0.0, order="shortest")
     for number in range(60):
         harness.inbox.put(f"{number}.wav")
@@ -178,7 +178,7 @@ def test_what_settles_behind_a_long_list_joins_it_at_once(harness: Harness):
     assert "short.wav" not in harness.batches[-1]
 
 
-def test_nothing_is_begun_in_quiet_hours_and_all_of_it_afterwards(harness: Harness):
+def test_batches_wait_until_the_quiet_hours_end(harness: Harness):
     begins = harness.clock.now()
     hours = QuietHours((parse_span("00:00-07:00"),))
     harness.quiet_until = hours.until
@@ -189,9 +189,9 @@ def test_nothing_is_begun_in_quiet_hours_and_all_of_it_afterwards(harness: Harne
     assert harness.batches == [["a.wav"]]
 
 
-def test_a_drain_in_quiet_hours_is_for_later(harness: Harness):
+def test_a_drain_with_waiting_files_in_quiet_hours_raises_retry_later(harness: Harness):
     harness.quiet_until = QuietHours((parse_span("00:00-07:00"),)).until
-    harness.serve()  # nothing waits: nothing is in the way
+    harness.serve()  # no file waits: no error
     harness.inbox.put("a.wav")
 
     with pytest.raises(RetryLater, match=r"quiet hours until 07:00.*1 files wait"):
@@ -200,7 +200,7 @@ def test_a_drain_in_quiet_hours_is_for_later(harness: Harness):
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(harness: Harness):
+def test_a_drain_of_an_unavailable_inbox_raises_retry_later_and_loses_nothing(harness: Harness):
     harness.inbox.put("a.wav")
     harness.settle()
     harness.inbox.problem = "/inbox: not mounted"
@@ -211,7 +211,7 @@ def test_a_drain_of_an_inbox_that_is_away_is_for_later_and_loses_nothing(harness
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_an_engine_without_work_is_unloaded_once_and_again_after_the_next_batch(harness: Harness):
+def test_an_idle_engine_is_unloaded_once_and_again_after_the_next_batch(harness: Harness):
     unloaded: list[float] = []
     harness.idle_unload_s, harness.unload = 100.0, lambda: unloaded.append(harness.clock.seconds)
 
@@ -228,7 +228,7 @@ def test_an_engine_without_work_is_unloaded_once_and_again_after_the_next_batch(
     assert 600 <= unloaded[1] < 700
 
 
-def test_an_engine_that_is_to_stay_stays(harness: Harness):
+def test_an_engine_without_an_idle_limit_stays_loaded(harness: Harness):
     unloaded: list[float] = []
     harness.unload = lambda: unloaded.append(harness.clock.seconds)
     harness.inbox.put("a.wav")

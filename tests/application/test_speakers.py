@@ -1,4 +1,4 @@
-"""Speakers are told apart where a recording's treatment asks for it, and what did it is written down."""
+"""Recordings are diarized if their options request it, and the model is recorded."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from tests.application.conftest import Harness
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
 
-NAMED = FileOptions(formats=("txt",), diarize=True)
+DIARIZED = FileOptions(formats=("txt",), diarize=True)
 
 
 @pytest.fixture
 def harness_with_talk(harness: Harness) -> Harness:
-    harness.file_options = NAMED
+    harness.file_options = DIARIZED
     harness.inbox.put("talk.wav")
     harness.settle()
     return harness
 
 
 def speakers_of(harness: Harness, name: str) -> list[str | None]:
-    """The stored transcript's, segment by segment."""
+    """Return the speaker of each segment of a stored transcript."""
     row = harness.rows()[name]
     stored = harness.ledger.find_result(row["sha256"], row["fingerprint"])
     assert stored is not None
     return [segment.speaker for segment in stored.transcript.segments]
 
 
-def test_segments_get_the_names_of_their_speakers(harness_with_talk: Harness) -> None:
+def test_segments_are_labeled_with_their_speakers(harness_with_talk: Harness) -> None:
     harness_with_talk.run_once()
 
     assert speakers_of(harness_with_talk, "talk.wav") == ["SPEAKER_00"]
 
 
-def test_what_told_them_apart_stands_in_transcript_and_run_row(harness_with_talk: Harness) -> None:
+def test_transcript_and_run_row_name_the_diarization_model(harness_with_talk: Harness) -> None:
     harness_with_talk.run_once()
 
     assert harness_with_talk.provenance_of("talk.wav")["diarization"] == "fake/pipeline@1"
@@ -41,7 +41,7 @@ def test_what_told_them_apart_stands_in_transcript_and_run_row(harness_with_talk
     assert run["versions"] == {"fake": "1", "diarization": "fake/pipeline@1"}
 
 
-def test_nobody_is_asked_who_speaks_unless_the_treatment_says_so(harness: Harness) -> None:
+def test_recordings_are_not_diarized_unless_their_options_request_it(harness: Harness) -> None:
     harness.inbox.put("talk.wav")
     harness.settle()
 
@@ -54,7 +54,7 @@ def test_nobody_is_asked_who_speaks_unless_the_treatment_says_so(harness: Harnes
     assert run["versions"] == {"fake": "1"}
 
 
-def test_one_recording_whose_speakers_are_unclear_fails_alone(harness_with_talk: Harness) -> None:
+def test_a_failed_diarization_affects_only_its_recording(harness_with_talk: Harness) -> None:
     harness = harness_with_talk
     harness.inbox.put("row.wav")
     harness.speakers.unclear = {"row.wav"}
@@ -63,10 +63,10 @@ def test_one_recording_whose_speakers_are_unclear_fails_alone(harness_with_talk:
     harness.run_once()
 
     assert harness.states() == {"talk.wav": State.DONE, "row.wav": State.RETRY}
-    assert "all talk at once" in harness.rows()["row.wav"]["reason"]
+    assert "overlapping speech" in harness.rows()["row.wav"]["reason"]
 
 
-def test_it_is_not_tried_for_ever(harness_with_talk: Harness) -> None:
+def test_a_failing_diarization_is_not_retried_forever(harness_with_talk: Harness) -> None:
     harness = harness_with_talk
     harness.speakers.unclear = {"talk.wav"}
 
@@ -77,11 +77,13 @@ def test_it_is_not_tried_for_ever(harness_with_talk: Harness) -> None:
     assert harness.states() == {"talk.wav": State.FAILED}
 
 
-def test_a_transcript_without_names_is_not_taken_for_one_with_them(harness: Harness) -> None:
+def test_a_transcript_without_speakers_is_not_reused_for_one_with_speakers(
+    harness: Harness,
+) -> None:
     harness.inbox.put("talk.wav")
     harness.settle()
     harness.run_once()
-    harness.file_options = NAMED
+    harness.file_options = DIARIZED
     harness.decoder.same_audio["again.wav"] = "talk.wav"
     harness.inbox.put("again.wav")
     harness.settle()
@@ -91,7 +93,7 @@ def test_a_transcript_without_names_is_not_taken_for_one_with_them(harness: Harn
     assert speakers_of(harness, "again.wav") == ["SPEAKER_00"]
 
 
-def test_silence_has_no_speakers_and_is_not_searched_for_them(harness_with_talk: Harness) -> None:
+def test_recordings_without_speech_are_not_diarized(harness_with_talk: Harness) -> None:
     harness_with_talk.voice.silent = {"talk.wav"}
 
     harness_with_talk.run_once()
@@ -100,7 +102,7 @@ def test_silence_has_no_speakers_and_is_not_searched_for_them(harness_with_talk:
     assert harness_with_talk.states() == {"talk.wav": State.DONE}
 
 
-def test_where_channels_are_apart_they_are_the_speakers(harness: Harness) -> None:
+def test_split_channels_are_not_diarized(harness: Harness) -> None:
     harness.file_options = FileOptions(formats=("txt",), diarize=True, channels="split")
     harness.decoder.channels["call.wav"] = ("left", "right")
     harness.inbox.put("call.wav")

@@ -1,4 +1,4 @@
-"""One batch, from claim to run row."""
+"""One batch from claim to run row."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def test_every_file_gets_its_transcript_and_the_run_its_row(harness: Harness):
 @pytest.mark.parametrize(
     ("error", "state"),
     [
-        (NotAudio("text, not sound"), State.RETRY),
+        (NotAudio("text, not audio"), State.RETRY),
         (FileChanged("grew while it was read"), State.SEEN),
         (DecoderCrashed("killed the worker"), State.RETRY),
         (FileUnreadable("permission denied"), State.RETRY),
         (FileGone("removed"), State.GONE),
-        (RetryLater("no room for samples"), State.RETRY),
+        (RetryLater("no space for samples"), State.RETRY),
     ],
 )
-def test_one_bad_file_does_not_sink_its_batch(harness: Harness, error: Exception, state: State):
+def test_a_bad_file_does_not_fail_its_batch(harness: Harness, error: Exception, state: State):
     harness.decoder.bad["bad.wav"] = error
     drop(harness, "a.wav", "bad.wav", "c.wav")
     harness.run_once()
@@ -72,8 +72,8 @@ def test_one_bad_file_does_not_sink_its_batch(harness: Harness, error: Exception
     assert str(error) in harness.rows()["bad.wav"]["reason"]
 
 
-def test_bad_content_fails_when_it_is_confirmed(harness: Harness):
-    harness.decoder.bad["bad.wav"] = NotAudio("text, not sound")
+def test_bad_content_fails_at_the_second_attempt(harness: Harness):
+    harness.decoder.bad["bad.wav"] = NotAudio("text, not audio")
     drop(harness, "bad.wav")
     harness.run_once()
     harness.clock.advance(61)
@@ -84,7 +84,7 @@ def test_bad_content_fails_when_it_is_confirmed(harness: Harness):
     assert harness.rows()["bad.wav"]["attempts"] == 2
 
 
-def test_a_file_that_kills_the_decoder_twice_is_quarantined_and_goes_alone(harness: Harness):
+def test_a_file_that_crashes_the_decoder_is_isolated_then_quarantined(harness: Harness):
     harness.decoder.bad["bomb.wav"] = DecoderCrashed("signal 11")
     drop(harness, "a.wav", "bomb.wav")
     harness.run_once()
@@ -96,7 +96,7 @@ def test_a_file_that_kills_the_decoder_twice_is_quarantined_and_goes_alone(harne
     assert harness.states()["bomb.wav"] is State.QUARANTINED
 
 
-def test_the_surroundings_do_not_count_against_a_file(harness: Harness):
+def test_environment_errors_do_not_count_as_attempts(harness: Harness):
     harness.decoder.bad["a.wav"] = FileUnreadable("permission denied")
     drop(harness, "a.wav")
     waits = []
@@ -114,13 +114,13 @@ def test_the_surroundings_do_not_count_against_a_file(harness: Harness):
     assert harness.rows()["a.wav"]["attempts"] == 1
 
 
-def test_what_the_engine_cannot_hear_leaves_the_others_unharmed(harness: Harness):
+def test_an_engine_error_affects_only_its_recording(harness: Harness):
     harness.engines.fake.failing.add("b.wav")
     drop(harness, "a.wav", "b.wav")
     harness.run_once()
 
     assert harness.states() == {"a.wav": State.DONE, "b.wav": State.RETRY}
-    assert "deaf" in harness.rows()["b.wav"]["reason"]
+    assert "the engine failed on it" in harness.rows()["b.wav"]["reason"]
     assert harness.runs()[0]["status"] == "PARTIAL"
 
 
@@ -136,8 +136,8 @@ def test_a_repeated_recording_is_written_without_being_transcribed_again(harness
     assert harness.states()["copy.wav"] is State.DONE
 
 
-def test_a_sound_that_is_twice_in_a_batch_is_transcribed_once(harness: Harness):
-    harness.decoder.duration_s = 1.0  # they are decoded together
+def test_audio_that_occurs_twice_in_a_batch_is_transcribed_once(harness: Harness):
+    harness.decoder.duration_s = 1.0  # so that they are decoded in groups
     harness.transcribe = harness.new_transcribe(writes_synchronously=True)
     names = [f"{letter}.wav" for letter in "abcdefgh"]
     harness.decoder.same_audio |= {"c.wav": "b.wav", "g.wav": "b.wav"}
@@ -156,17 +156,19 @@ def test_a_sound_that_is_twice_in_a_batch_is_transcribed_once(harness: Harness):
     assert set(harness.states().values()) == {State.DONE}
 
 
-def test_a_sound_that_ends_while_its_twin_waits_decoded_is_transcribed_once(harness: Harness):
+def test_a_decoded_duplicate_reuses_a_result_that_was_finished_meanwhile(harness: Harness):
     class TwoAtATime(FakeEngine):
-        def transcribe(self, recordings, **named):
+        def transcribe(self, recordings, **options):
             stream = iter(recordings)
             while pair := list(islice(stream, 2)):
-                yield from super().transcribe(pair, **named)
+                yield from super().transcribe(pair, **options)
 
     harness.decoder.duration_s = 1.0
     harness.engines.fake = TwoAtATime()
     harness.transcribe = harness.new_transcribe(writes_synchronously=True)
-    harness.decoder.same_audio["c.wav"] = "a.wav"  # looked up with b.wav, before a.wav was heard
+    harness.decoder.same_audio["c.wav"] = (
+        "a.wav"  # looked up with b.wav, before a.wav was transcribed
+    )
     drop(harness, "a.wav", "b.wav", "c.wav", "d.wav")
     harness.run_once()
 
@@ -174,7 +176,7 @@ def test_a_sound_that_ends_while_its_twin_waits_decoded_is_transcribed_once(harn
     assert disk(harness)["c.txt"] == "a.wav"
 
 
-def test_sounds_decoded_together_are_looked_up_together(harness: Harness, monkeypatch):
+def test_recordings_decoded_together_are_looked_up_together(harness: Harness, monkeypatch):
     harness.decoder.duration_s = 1.0
     requested: list[int] = []
     find_existing_results = harness.ledger.find_existing_results
@@ -183,7 +185,9 @@ def test_sounds_decoded_together_are_looked_up_together(harness: Harness, monkey
         "find_existing_results",
         lambda keys: requested.append(len(keys)) or find_existing_results(keys),
     )
-    monkeypatch.setattr(harness.ledger, "find_result", lambda *_: pytest.fail("asked one by one"))
+    monkeypatch.setattr(
+        harness.ledger, "find_result", lambda *_: pytest.fail("looked up one by one")
+    )
     drop(harness, *(f"{number}.wav" for number in range(9)))
     harness.run_once()
 
@@ -191,7 +195,7 @@ def test_sounds_decoded_together_are_looked_up_together(harness: Harness, monkey
     assert set(harness.states().values()) == {State.DONE}
 
 
-def test_what_was_decoded_and_not_reached_is_closed(harness: Harness, monkeypatch):
+def test_decoded_recordings_that_were_not_reached_are_closed(harness: Harness, monkeypatch):
     harness.decoder.duration_s = 1.0
     decode, closed = harness.decoder.decode, []
 
@@ -207,7 +211,7 @@ def test_what_was_decoded_and_not_reached_is_closed(harness: Harness, monkeypatc
     assert list(harness.states().values()).count(State.READY) == 6
 
 
-def test_another_language_is_not_a_repetition(harness: Harness):
+def test_a_result_in_another_language_is_not_reused(harness: Harness):
     drop(harness, "a.wav")
     harness.run_once()
     harness.decoder.same_audio["copy.wav"] = "a.wav"
@@ -218,7 +222,7 @@ def test_another_language_is_not_a_repetition(harness: Harness):
     assert harness.engines.fake.transcribed == ["a.wav", "a.wav"]
 
 
-def test_two_recordings_of_one_stem_both_get_a_transcript(harness: Harness):
+def test_two_recordings_with_one_stem_both_get_a_transcript(harness: Harness):
     drop(harness, "a.wav", "a.mp3")
     harness.run_once()
 
@@ -226,7 +230,7 @@ def test_two_recordings_of_one_stem_both_get_a_transcript(harness: Harness):
     assert set(harness.states().values()) == {State.DONE}
 
 
-def test_the_language_that_was_heard_is_in_the_name_where_that_is_asked(harness: Harness):
+def test_the_name_contains_the_detected_language_if_configured(harness: Harness):
     harness.file_options = FileOptions(formats=("srt",), name="{stem}.{language}.{format}")
     drop(harness, "a.wav", "a.mp3")
     harness.run_once()
@@ -237,7 +241,7 @@ def test_the_language_that_was_heard_is_in_the_name_where_that_is_asked(harness:
     )
 
 
-def test_a_name_taken_while_the_first_format_is_written_costs_only_the_second_its_name(
+def test_a_name_taken_during_publishing_affects_only_that_format(
     harness: Harness,
 ):
     harness.file_options = FileOptions(formats=("txt", "json"))
@@ -253,7 +257,7 @@ def test_a_name_taken_while_the_first_format_is_written_costs_only_the_second_it
         assert harness.ledger.owner_of(path)[1] is not None
 
 
-def test_a_foreign_file_is_left_alone_and_the_transcript_gets_another_name(harness: Harness):
+def test_a_foreign_file_is_kept_and_the_transcript_gets_another_name(harness: Harness):
     harness.publisher.foreign[harness.inbox.root / "a.txt"] = b"mine"
     drop(harness, "a.wav")
     harness.run_once()
@@ -261,20 +265,20 @@ def test_a_foreign_file_is_left_alone_and_the_transcript_gets_another_name(harne
     (name,) = disk(harness)
     assert name.startswith("a.thoth-")
     assert harness.states() == {"a.wav": State.CONFLICT}
-    assert "a.txt is not ours" in harness.rows()["a.wav"]["reason"]
+    assert "a.txt was not written by thoth-watch" in harness.rows()["a.wav"]["reason"]
 
 
-def test_nothing_is_published_for_a_file_that_changed_or_went_meanwhile(harness: Harness):
+def test_nothing_is_published_for_a_file_that_changed_or_was_removed(harness: Harness):
     drop(harness, "a.wav", "b.wav")
-    harness.files.moved[harness.inbox.root / "a.wav"] = FileStatus.CHANGED
-    harness.files.moved[harness.inbox.root / "b.wav"] = FileStatus.GONE
+    harness.files.statuses[harness.inbox.root / "a.wav"] = FileStatus.CHANGED
+    harness.files.statuses[harness.inbox.root / "b.wav"] = FileStatus.GONE
     harness.run_once()
 
     assert disk(harness) == {}
     assert harness.states() == {"a.wav": State.SEEN, "b.wav": State.GONE}
 
 
-def test_a_full_disk_keeps_the_result_and_writes_it_when_there_is_room(harness: Harness):
+def test_a_full_disk_keeps_the_result_and_writes_it_when_there_is_space(harness: Harness):
     harness.publisher.error = RetryLater("no space left on device")
     drop(harness, "a.wav")
     harness.run_once()
@@ -290,8 +294,8 @@ def test_a_full_disk_keeps_the_result_and_writes_it_when_there_is_room(harness: 
     assert harness.engines.fake.transcribed == ["a.wav"]
 
 
-def hear_slowly(harness: Harness) -> None:
-    """Let each recording take ten seconds."""
+def transcribe_slowly(harness: Harness) -> None:
+    """Make each transcription take ten seconds."""
     transcribed = harness.engines.fake.transcribe_one
 
     def transcribe_one(recording: Recording) -> str:
@@ -301,14 +305,14 @@ def hear_slowly(harness: Harness) -> None:
     harness.engines.fake.transcribe_one = transcribe_one  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("how", ["took long enough", "quiet hours began"])
-def test_a_batch_that_may_begin_no_other_file_gives_the_rest_back(harness: Harness, how: str):
-    if how == "took long enough":
+@pytest.mark.parametrize("cause", ["time limit", "quiet hours"])
+def test_a_batch_that_may_start_no_further_file_releases_the_rest(harness: Harness, cause: str):
+    if cause == "time limit":
         harness.policy = BatchPolicy(max_batch_s=15.0)
     else:
         hours = harness.clock.now() + timedelta(seconds=15)
         harness.quiet_until = lambda now: now if now >= hours else None
-    hear_slowly(harness)
+    transcribe_slowly(harness)
     drop(harness, "a.wav", "b.wav", "c.wav")
     harness.run_once()
 
@@ -320,9 +324,9 @@ def test_a_batch_that_may_begin_no_other_file_gives_the_rest_back(harness: Harne
     assert {row["attempts"] for row in harness.rows().values()} == {1}
 
 
-def test_a_limit_shorter_than_any_file_still_lets_one_through_each_time(harness: Harness):
+def test_each_batch_transcribes_at_least_one_file_despite_its_time_limit(harness: Harness):
     harness.policy = BatchPolicy(max_batch_s=1e-9)
-    hear_slowly(harness)
+    transcribe_slowly(harness)
     drop(harness, "a.wav", "b.wav")
     harness.run_once()
     harness.run_once()
@@ -330,7 +334,7 @@ def test_a_limit_shorter_than_any_file_still_lets_one_through_each_time(harness:
     assert set(harness.states().values()) == {State.DONE}
 
 
-def test_a_stopped_batch_gives_back_what_it_did_not_reach(harness: Harness):
+def test_a_stopped_batch_releases_the_files_that_it_did_not_reach(harness: Harness):
     drop(harness, "a.wav", "b.wav", "c.wav")
     harness.run_once(should_stop=lambda: len(harness.engines.fake.transcribed) >= 1)
 
@@ -340,7 +344,7 @@ def test_a_stopped_batch_gives_back_what_it_did_not_reach(harness: Harness):
     assert {row["attempts"] for row in harness.rows().values()} == {0, 1}
 
 
-def test_a_missing_model_is_said_in_ledger_and_rows_and_nothing_is_lost(harness: Harness):
+def test_a_missing_model_is_recorded_and_the_file_is_retried(harness: Harness):
     harness.engines.missing.add("builtin")
     drop(harness, "a.wav")
     harness.run_once()
@@ -351,7 +355,7 @@ def test_a_missing_model_is_said_in_ledger_and_rows_and_nothing_is_lost(harness:
     assert "no such model" in harness.runs()[0]["error"]
 
 
-def test_a_recording_cut_short_waits_and_is_believed_after_an_hour(harness: Harness):
+def test_a_truncated_recording_waits_and_is_accepted_after_an_hour(harness: Harness):
     harness.decoder.warnings["a.wav"] = ("truncated: 3.0 of 10.0 s",)
     modified_ns = int(harness.clock.now().timestamp() * 1e9)
     harness.inbox.put("a.wav", modified_ns=modified_ns)
@@ -374,8 +378,8 @@ def test_a_result_that_a_killed_process_left_is_published_without_the_engine(har
     harness.ledger.record_all_published = recorded  # type: ignore[method-assign]
     assert harness.states() == {"a.wav": State.RESULT}
 
-    (left,) = harness.ledger.unpublished(harness.resolve_file_options)
-    harness.publish.publish_stored(left)
+    (result,) = harness.ledger.unpublished(harness.resolve_file_options)
+    harness.publish.publish_stored(result)
 
     assert harness.states() == {"a.wav": State.DONE}
     assert harness.engines.fake.transcribed == ["a.wav"]

@@ -1,4 +1,4 @@
-"""A recording with a speaker a channel becomes one transcript, by time."""
+"""A recording with one speaker per channel becomes one transcript, ordered by time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def split(harness: Harness) -> Harness:
     return harness
 
 
-def test_each_channel_is_transcribed_by_itself_and_published_as_one(split: Harness) -> None:
+def test_channels_are_transcribed_separately_and_published_as_one_transcript(
+    split: Harness,
+) -> None:
     split.run_once()
 
     assert split.engines.fake.transcribed == [
@@ -39,7 +41,7 @@ def test_each_channel_is_transcribed_by_itself_and_published_as_one(split: Harne
     assert split.runs()[0]["audio_s"] == 30.0
 
 
-def test_a_channel_that_cannot_be_transcribed_fails_its_recording_alone(split: Harness) -> None:
+def test_a_failed_channel_fails_only_its_recording(split: Harness) -> None:
     split.engines.fake.failing = {"call.wav right"}
 
     split.run_once()
@@ -47,17 +49,17 @@ def test_a_channel_that_cannot_be_transcribed_fails_its_recording_alone(split: H
     states = split.states()
     assert states.pop("call.wav") is State.RETRY
     assert set(states.values()) == {State.DONE}
-    assert "right: the engine is deaf to it" in split.rows()["call.wav"]["reason"]
+    assert "right: the engine failed on it" in split.rows()["call.wav"]["reason"]
 
 
-def test_a_stop_between_channels_gives_the_recording_back(split: Harness) -> None:
+def test_a_stop_between_channels_releases_the_recording(split: Harness) -> None:
     split.run_once(should_stop=lambda: len(split.engines.fake.transcribed) >= 2)
 
     assert split.states()["call.wav"] is State.READY
     assert split.states()["before.wav"] is State.DONE
 
 
-def test_a_split_transcript_is_not_taken_for_a_mixed_one(split: Harness) -> None:
+def test_a_split_transcript_is_not_reused_for_a_mixed_one(split: Harness) -> None:
     split.run_once()
     split.file_options = FileOptions(formats=("txt",))
     split.decoder.same_audio["again.wav"] = "before.wav"
@@ -99,7 +101,7 @@ def test_transcripts_are_merged_by_time_with_the_worst_verdict_and_its_channel()
     assert (both.duration_s, both.skipped_s, both.warnings) == (10.0, 2.0, ("clipped",))
 
 
-def test_silence_in_one_channel_leaves_the_other_as_it_is_judged() -> None:
+def test_an_empty_channel_does_not_change_the_verdict_of_the_other() -> None:
     words = Transcript((Segment(0.0, 1.0, " Yes."),), "en", 2.0)
     silence = Transcript((), "", 2.0, verdict=Verdict.EMPTY)
 
@@ -107,9 +109,9 @@ def test_silence_in_one_channel_leaves_the_other_as_it_is_judged() -> None:
     assert merge_transcripts([("left", silence), ("right", silence)]).verdict is Verdict.EMPTY
 
 
-def test_anybody_speaks_where_one_of_them_does() -> None:
+def test_merged_spans_are_the_union_of_the_channels_speech() -> None:
     assert merge_spans([((0.0, 2.0), (5.0, 6.0)), ((1.0, 3.0),), ()]) == ((0.0, 3.0), (5.0, 6.0))
 
 
-def test_channels_have_the_names_that_people_call_them_by() -> None:
+def test_the_first_two_channels_are_named_left_and_right() -> None:
     assert [channel_name(n) for n in range(3)] == ["left", "right", "channel 3"]

@@ -1,4 +1,4 @@
-"""One look after the other."""
+"""Successive scans of one inbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from thoth_watch.domain.audio import RefusedEntry
 from thoth_watch.domain.states import State
 
 
-def test_a_new_file_has_a_row_at_once_and_is_ready_when_it_is_settled(harness: Harness):
+def test_a_new_file_has_a_row_immediately_and_is_ready_when_settled(harness: Harness):
     harness.inbox.put("a.wav")
     harness.watch.scan()
     assert harness.states() == {"a.wav": State.SEEN}
@@ -43,7 +43,7 @@ def test_a_file_that_is_still_open_for_writing_is_left_alone(harness: Harness):
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_a_file_waits_for_its_sentinel_however_quiet_it_is(harness: Harness):
+def test_an_unchanged_file_still_waits_for_its_sentinel(harness: Harness):
     harness.sentinel = ".ready"
     harness.watch = harness.new_watch()
     file = harness.inbox.put("a.wav")
@@ -52,16 +52,19 @@ def test_a_file_waits_for_its_sentinel_however_quiet_it_is(harness: Harness):
     harness.settle()
 
     assert harness.states() == {"a.wav": State.SEEN}
-    assert "no .ready of its name beside it" in harness.rows()["a.wav"]["reason"]
-    assert (harness.watch.unsettled, harness.watch.next_s()) == (0, None)  # nobody waits for it
+    assert "waiting for the .ready file" in harness.rows()["a.wav"]["reason"]
+    assert (harness.watch.unsettled, harness.watch.next_s()) == (
+        0,
+        None,
+    )  # it delays neither a drain nor the next scan
     harness.inbox.awaiting_sentinel.clear()
     harness.watch.scan()
-    assert harness.states() == {"a.wav": State.SEEN}  # it must be quiet, too
+    assert harness.states() == {"a.wav": State.SEEN}  # it must settle, too
     harness.settle()
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_an_empty_file_waits_with_its_reason_and_is_given_up_after_an_hour(harness: Harness):
+def test_an_empty_file_waits_with_a_reason_and_fails_after_an_hour(harness: Harness):
     modified_ns = int(harness.clock.now().timestamp() * 1e9)
     harness.inbox.put("a.wav", size=0, modified_ns=modified_ns)
     harness.settle()
@@ -77,7 +80,7 @@ def test_an_empty_file_waits_with_its_reason_and_is_given_up_after_an_hour(harne
     assert harness.states() == {"a.wav": State.FAILED}
 
 
-def test_a_glance_takes_up_what_was_named_and_what_settles(harness: Harness):
+def test_scan_paths_covers_named_and_settling_files(harness: Harness):
     harness.watch.scan()
     a, b = harness.inbox.put("a.wav"), harness.inbox.put("b.wav")
     assert harness.watch.scan_paths({a.path})
@@ -90,7 +93,7 @@ def test_a_glance_takes_up_what_was_named_and_what_settles(harness: Harness):
     assert (harness.watch.unsettled, harness.inbox.n_scans) == (1, 1)
 
 
-def test_a_glance_leaves_a_growing_file_and_one_that_is_being_written(harness: Harness):
+def test_scan_paths_leaves_growing_and_open_files_alone(harness: Harness):
     harness.watch.scan()
     for size in range(1, 4):
         file = harness.inbox.put("a.wav", size=size)
@@ -110,7 +113,7 @@ def test_a_glance_leaves_a_growing_file_and_one_that_is_being_written(harness: H
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_what_a_glance_misses_is_not_gone(harness: Harness):
+def test_a_file_missing_from_scan_paths_is_not_gone(harness: Harness):
     file = harness.inbox.put("a.wav")
     harness.watch.scan()
     harness.inbox.files.clear()
@@ -120,7 +123,7 @@ def test_what_a_glance_misses_is_not_gone(harness: Harness):
     assert harness.states() == {"a.wav": State.SEEN}
 
 
-def test_a_glance_cannot_tell_of_an_inbox_whose_place_another_folder_took(harness: Harness):
+def test_scan_paths_requests_a_full_scan_of_a_replaced_inbox(harness: Harness):
     harness.inbox.put("a.wav")
     harness.watch.scan()
     harness.inbox.identity = (1, 2)
@@ -129,10 +132,10 @@ def test_a_glance_cannot_tell_of_an_inbox_whose_place_another_folder_took(harnes
     harness.inbox.problem = "unmounted"
     assert not harness.watch.scan_paths(())
     harness.watch.scan()
-    assert harness.watch.scan_paths(())  # away, and nothing was named: nothing to be told
+    assert harness.watch.scan_paths(())  # unavailable and no path given: nothing to do
 
 
-def test_what_waited_before_a_restart_still_waits_after_it(harness: Harness):
+def test_a_settling_file_settles_after_a_restart(harness: Harness):
     harness.inbox.put("a.wav")
     harness.watch.scan()
     harness.watch = harness.new_watch()
@@ -141,7 +144,7 @@ def test_what_waited_before_a_restart_still_waits_after_it(harness: Harness):
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_a_file_is_gone_after_two_whole_looks_without_it(harness: Harness):
+def test_a_file_is_gone_after_two_full_scans_without_it(harness: Harness):
     harness.inbox.put("a.wav")
     harness.settle()
     harness.inbox.files.clear()
@@ -152,7 +155,7 @@ def test_a_file_is_gone_after_two_whole_looks_without_it(harness: Harness):
     assert harness.states() == {"a.wav": State.GONE}
 
 
-def test_an_inbox_that_is_away_makes_nothing_gone(harness: Harness):
+def test_no_file_is_gone_while_the_inbox_is_unavailable(harness: Harness):
     harness.inbox.put("a.wav")
     harness.settle()
     harness.inbox.problem = "unmounted"
@@ -167,9 +170,7 @@ def test_an_empty_mount_point_is_not_an_inbox_without_files(harness: Harness):
     harness.settle()
     harness.inbox.files.clear()
     harness.inbox.identity = (2, 7)
-    harness.watch = (
-        harness.new_watch()
-    )  # also where it was unmounted while the program was not there
+    harness.watch = harness.new_watch()  # also if it was unmounted while the program was stopped
     for _ in range(5):
         harness.watch.scan()
     assert harness.watch.is_unavailable
@@ -183,7 +184,7 @@ def test_an_empty_mount_point_is_not_an_inbox_without_files(harness: Harness):
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_a_share_that_is_mounted_again_under_another_number_is_the_same_inbox(harness: Harness):
+def test_a_share_remounted_under_another_device_number_is_the_same_inbox(harness: Harness):
     harness.inbox.put("a.wav")
     harness.settle()
     harness.inbox.identity = (2, 1)
@@ -192,7 +193,7 @@ def test_a_share_that_is_mounted_again_under_another_number_is_the_same_inbox(ha
     assert not harness.watch.is_unavailable
 
 
-def test_another_folder_in_its_place_makes_nothing_gone_and_is_watched(harness: Harness):
+def test_a_replaced_inbox_folder_makes_no_file_gone_and_is_watched(harness: Harness):
     harness.inbox.put("a.wav")
     harness.settle()
     harness.inbox.files.clear()
@@ -221,7 +222,7 @@ def test_a_file_that_comes_back_is_seen_again(harness: Harness):
     assert harness.states() == {"a.wav": State.READY}
 
 
-def test_an_entry_that_is_no_file_has_a_row_and_becomes_one(harness: Harness):
+def test_a_refused_entry_has_a_row_and_can_become_a_file(harness: Harness):
     path = harness.inbox.root / "a.wav"
     harness.inbox.refused = (RefusedEntry(harness.inbox.root, path, "a symbolic link"),)
     harness.watch.scan()
@@ -235,12 +236,12 @@ def test_an_entry_that_is_no_file_has_a_row_and_becomes_one(harness: Harness):
     assert harness.states() == {"a.wav": State.READY}
 
 
-@pytest.mark.parametrize("looks", [1, 5])
-def test_looking_at_an_unchanged_inbox_writes_nothing(harness: Harness, looks: int):
+@pytest.mark.parametrize("n_scans", [1, 5])
+def test_scanning_an_unchanged_inbox_writes_nothing(harness: Harness, n_scans: int):
     harness.inbox.put("a.wav")
     harness.settle()
     before = harness.rows()["a.wav"]
-    for _ in range(looks):
+    for _ in range(n_scans):
         harness.clock.advance(60)
         harness.watch.scan()
 

@@ -1,4 +1,4 @@
-"""What is handed over is written by another thread, together where it comes together."""
+"""Queued items are written by another thread, those that queue up together in one write."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from thoth_watch.application.write_behind import QUEUE_SIZE, WriteBehind
 from thoth_watch.domain.errors import RetryLater
 
 
-def test_all_is_written_in_order_and_nothing_is_left_at_the_end():
+def test_all_items_are_written_in_order_before_the_block_ends():
     written: list[int] = []
-    with WriteBehind[int](written.extend) as behind:
+    with WriteBehind[int](written.extend) as write_behind:
         for number in range(3 * QUEUE_SIZE):
-            behind.put(number)
+            write_behind.put(number)
 
     assert written == list(range(3 * QUEUE_SIZE))
 
 
-def test_what_came_during_a_write_is_written_together():
+def test_items_queued_during_a_write_are_written_together():
     groups: list[list[int]] = []
-    is_at_it, may_go_on = threading.Event(), threading.Event()
+    has_started, may_continue = threading.Event(), threading.Event()
 
-    def write(some: list[int]) -> None:
-        groups.append(some)
-        is_at_it.set()
-        may_go_on.wait(20)
+    def write(items: list[int]) -> None:
+        groups.append(items)
+        has_started.set()
+        may_continue.wait(20)
 
-    with WriteBehind[int](write) as behind:
-        behind.put(1)
-        is_at_it.wait(20)
+    with WriteBehind[int](write) as write_behind:
+        write_behind.put(1)
+        has_started.wait(20)
         for number in (2, 3, 4):
-            behind.put(number)
-        may_go_on.set()
+            write_behind.put(number)
+        may_continue.set()
 
     assert groups == [[1], [2, 3, 4]]
 
 
-def test_a_writer_that_fails_is_told_to_whoever_hands_over_and_writes_no_more():
+def test_an_error_of_the_writer_is_raised_by_put_and_ends_the_writing():
     calls: list[list[int]] = []
 
-    def write(some: list[int]) -> None:
-        calls.append(some)
+    def write(items: list[int]) -> None:
+        calls.append(items)
         raise RetryLater("the disk is full")
 
-    def hand_over() -> None:
-        with WriteBehind[int](write) as behind:
+    def put_many() -> None:
+        with WriteBehind[int](write) as write_behind:
             for number in range(10 * QUEUE_SIZE):
-                behind.put(number)
+                write_behind.put(number)
 
     with pytest.raises(RetryLater, match="full"):
-        hand_over()
+        put_many()
     assert len(calls) == 1
 
 
-def test_one_that_writes_at_once_has_written_when_it_returns() -> None:
+def test_a_synchronous_put_returns_after_the_write() -> None:
     written: list[int] = []
-    with WriteBehind[int](written.extend, is_synchronous=True) as behind:
+    with WriteBehind[int](written.extend, is_synchronous=True) as write_behind:
         for number in range(3):
-            behind.put(number)
+            write_behind.put(number)
             assert written == list(range(number + 1))

@@ -1,4 +1,4 @@
-"""The same tests on every ledger."""
+"""Fixtures that run the same tests on every ledger."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def ledger(url: str) -> Iterator[SqlLedger]:
-    with SqlLedger.open(url) as made:
-        yield made
+    with SqlLedger.open(url) as opened:
+        yield opened

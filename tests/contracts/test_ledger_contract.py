@@ -1,4 +1,4 @@
-"""What every ledger must do."""
+"""The contract of every ledger."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def publish(ledger: Ledger, claim: Claim, *, name: str = "a.txt", sha256: str = 
     )
 
 
-def fail(ledger: Ledger, claim: Claim, state: State, **facts: object) -> bool:
-    outcome = FileOutcome(claim.batch.files[0].file_id, state, **({"reason": "why"} | facts))
+def fail(ledger: Ledger, claim: Claim, state: State, **fields: object) -> bool:
+    outcome = FileOutcome(claim.batch.files[0].file_id, state, **({"reason": "why"} | fields))
     return ledger.record_failure(claim, outcome=outcome, run_id=open_run(ledger, claim), now=NOW)
 
 
@@ -127,7 +127,7 @@ def state_of(ledger: Ledger, name: str = "a.wav") -> State | None:
     return known_files and known_files.state
 
 
-def test_a_new_file_is_seen_then_ready_and_waits_with_all_its_facts(ledger: Ledger) -> None:
+def test_a_new_file_is_seen_then_ready_and_waits_with_all_its_data(ledger: Ledger) -> None:
     file = recording()
     record(ledger, seen=[(file, "new")])
     assert state_of(ledger) is State.SEEN
@@ -143,7 +143,7 @@ def test_a_new_file_is_seen_then_ready_and_waits_with_all_its_facts(ledger: Ledg
     assert ledger.settling(INBOX) == set()
 
 
-def test_another_inbox_knows_nothing_of_it(ledger: Ledger) -> None:
+def test_a_file_belongs_to_one_inbox(ledger: Ledger) -> None:
     record(ledger, seen=[(recording(), "new")])
     assert ledger.known_files(Path("/elsewhere")) == {}
     assert ledger.settling(Path("/elsewhere")) == set()
@@ -164,7 +164,7 @@ def test_a_claim_of_another_version_of_the_file_is_refused(ledger: Ledger) -> No
     assert ledger.claim(Batch((old,)), owner="me", now=NOW) is None
 
 
-def test_the_way_to_done(ledger: Ledger) -> None:
+def test_a_published_file_is_done_and_owns_its_names(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert put_result(ledger, claim, names=("a.txt", "a.json"))
     assert state_of(ledger) is State.RESULT
@@ -176,7 +176,7 @@ def test_the_way_to_done(ledger: Ledger) -> None:
     assert ledger.owner_of(INBOX / "b.txt") is None
 
 
-def test_a_result_comes_back_without_loss(ledger: Ledger) -> None:
+def test_a_result_is_stored_without_loss(ledger: Ledger) -> None:
     assert ledger.find_result("s1", "f1") is None
     put_result(ledger, make_claim(ledger, recording()))
     found = ledger.find_result("s1", "f1")
@@ -186,7 +186,7 @@ def test_a_result_comes_back_without_loss(ledger: Ledger) -> None:
     assert ledger.find_result("s1", "f2") is None
 
 
-def test_which_of_many_have_a_result(ledger: Ledger) -> None:
+def test_existing_results_are_found_for_many_keys(ledger: Ledger) -> None:
     put_result(ledger, make_claim(ledger, recording()))
     many = {(f"s{n}", "f1") for n in range(1_200)}
     assert ledger.find_existing_results(many | {("s1", "f2")}) == {("s1", "f1")}
@@ -214,7 +214,7 @@ def test_a_late_writer_is_fenced_off_when_the_file_changed(ledger: Ledger) -> No
     assert ledger.find_result("s1", "f1") is None
 
 
-def test_a_late_writer_is_fenced_off_when_another_has_claimed(ledger: Ledger) -> None:
+def test_a_late_writer_is_fenced_off_after_another_claim(ledger: Ledger) -> None:
     old = make_claim(ledger, recording())
     ledger.recover_claims(now=NOW)
     new = ledger.claim(Batch(tuple(waiting(ledger))), owner="you", now=NOW)
@@ -246,7 +246,7 @@ def test_a_name_belongs_to_one_recording(ledger: Ledger) -> None:
     assert put_result(ledger, claim, names=("a.mp3.txt",))
 
 
-def test_a_file_with_a_result_may_ask_for_other_names(ledger: Ledger) -> None:
+def test_a_file_with_a_result_can_reserve_other_names(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert put_result(ledger, claim, names=("a.txt",))
     assert put_result(ledger, claim, names=("a.wav.txt",))
@@ -255,7 +255,7 @@ def test_a_file_with_a_result_may_ask_for_other_names(ledger: Ledger) -> None:
     assert found.names == (("txt", INBOX / "a.wav.txt"),)
 
 
-def test_a_name_that_was_published_stays_known_as_ours(ledger: Ledger) -> None:
+def test_a_published_name_keeps_its_owner(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     put_result(ledger, claim)
     publish(ledger, claim)
@@ -269,20 +269,20 @@ def test_a_name_that_was_published_stays_known_as_ours(ledger: Ledger) -> None:
 def test_a_recording_without_any_free_name_is_in_conflict(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     item = claim.batch.files[0]
-    facts = {"file_id": item.file_id, "claim_no": claim.claim_no, "published": [], "now": NOW}
-    assert not ledger.record_published(state=State.DONE, reason="", **facts)
-    assert ledger.record_published(state=State.CONFLICT, reason="no name is free", **facts)
+    fields = {"file_id": item.file_id, "claim_no": claim.claim_no, "published": [], "now": NOW}
+    assert not ledger.record_published(state=State.DONE, reason="", **fields)
+    assert ledger.record_published(state=State.CONFLICT, reason="no name is free", **fields)
     assert state_of(ledger) is State.CONFLICT
 
 
-def test_a_file_that_is_gone_gives_its_reserved_names_back(ledger: Ledger) -> None:
+def test_a_gone_file_releases_its_reserved_names(ledger: Ledger) -> None:
     put_result(ledger, make_claim(ledger, recording("a.wav")))
     record(ledger, gone=[INBOX / "a.wav"])
     assert ledger.owner_of(INBOX / "a.txt") is None
     assert put_result(ledger, make_claim(ledger, recording("a.mp3")))
 
 
-def test_what_was_not_published_is_found_again(ledger: Ledger) -> None:
+def test_unpublished_results_are_found_again(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     put_result(ledger, claim, names=("a.txt", "a.json"))
     ledger.recover_claims(now=NOW)
@@ -298,16 +298,16 @@ def test_what_was_not_published_is_found_again(ledger: Ledger) -> None:
     assert ledger.unpublished(lambda _: FileOptions()) == []
 
 
-def test_a_released_file_waits_with_its_attempt_given_back(ledger: Ledger) -> None:
+def test_a_released_file_waits_and_its_attempt_is_not_counted(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording("a.wav"), recording("b.wav"))
     put_result(ledger, claim)
     assert ledger.release(claim, now=NOW) == 1
-    (left,) = waiting(ledger)
-    assert (left.file.path.name, left.attempts, left.crashes) == ("b.wav", 0, 0)
+    (remaining,) = waiting(ledger)
+    assert (remaining.file.path.name, remaining.attempts, remaining.crashes) == ("b.wav", 0, 0)
     assert state_of(ledger, "a.wav") is State.RESULT
 
 
-def test_a_failure_that_counts_and_one_that_does_not(ledger: Ledger) -> None:
+def test_a_failure_counts_as_an_attempt_or_as_a_setback(ledger: Ledger) -> None:
     due = NOW + timedelta(seconds=60)
     claim = make_claim(ledger, recording())
     assert fail(ledger, claim, State.RETRY, next_try_at=due)
@@ -318,15 +318,15 @@ def test_a_failure_that_counts_and_one_that_does_not(ledger: Ledger) -> None:
     (again,) = waiting(ledger)
     assert (again.attempts, again.setbacks) == (1, 0)
     for setbacks in (1, 2):
-        held = ledger.claim(Batch((again,)), owner="me", now=NOW)
-        assert held is not None
-        assert fail(ledger, held, State.RETRY, next_try_at=due, counts_as_attempt=False)
+        claimed = ledger.claim(Batch((again,)), owner="me", now=NOW)
+        assert claimed is not None
+        assert fail(ledger, claimed, State.RETRY, next_try_at=due, counts_as_attempt=False)
         assert ledger.requeue_due_retries(now=due) == 1
         (again,) = waiting(ledger)
         assert (again.attempts, again.setbacks) == (1, setbacks)
 
 
-def test_a_retry_that_is_years_away_was_planned_by_another_clock(ledger: Ledger) -> None:
+def test_a_retry_that_is_years_away_is_due_immediately(ledger: Ledger) -> None:
     assert fail(ledger, make_claim(ledger, recording()), State.RETRY, next_try_at=NOW)
     hours_before = NOW - timedelta(hours=5)
     assert ledger.requeue_due_retries(now=hours_before) == 0
@@ -334,7 +334,7 @@ def test_a_retry_that_is_years_away_was_planned_by_another_clock(ledger: Ledger)
     assert ledger.next_retry_at() is None
 
 
-def test_a_crash_is_remembered(ledger: Ledger) -> None:
+def test_a_file_that_crashed_is_isolated(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert fail(ledger, claim, State.RETRY, crashed=True)
     assert ledger.requeue_due_retries(now=NOW) == 1
@@ -344,18 +344,18 @@ def test_a_crash_is_remembered(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "state", [State.FAILED, State.QUARANTINED, State.SEEN, State.GONE, State.RETRY]
 )
-def test_a_failure_leads_where_the_outcome_says(ledger: Ledger, state: State) -> None:
+def test_a_failed_file_gets_the_state_of_its_outcome(ledger: Ledger, state: State) -> None:
     assert fail(ledger, make_claim(ledger, recording()), state)
     assert state_of(ledger) == (None if state is State.GONE else state)
 
 
-def test_success_is_no_failure(ledger: Ledger) -> None:
+def test_a_success_cannot_be_recorded_as_a_failure(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     with pytest.raises(ValueError, match="not a failure"):
         fail(ledger, claim, State.DONE)
 
 
-def test_a_changed_file_starts_again(ledger: Ledger) -> None:
+def test_a_changed_file_starts_with_fresh_counts(ledger: Ledger) -> None:
     fail(ledger, make_claim(ledger, recording()), State.QUARANTINED, crashed=True)
     record(ledger, seen=[(recording(version=2), "changed")])
     record(ledger, ready=[(recording(version=2), None)])
@@ -373,9 +373,9 @@ def test_an_unchanged_file_that_was_done_stays_done(ledger: Ledger) -> None:
     assert state_of(ledger) is State.DONE
 
 
-def test_a_file_that_goes_and_comes_back_is_seen(ledger: Ledger) -> None:
+def test_a_file_that_is_removed_and_comes_back_is_seen(ledger: Ledger) -> None:
     record(ledger, seen=[(recording(), "new")])
-    record(ledger, gone=[INBOX / "a.wav", INBOX / "never there.wav"])
+    record(ledger, gone=[INBOX / "a.wav", INBOX / "never existed.wav"])
     assert ledger.known_files(INBOX) == {}
     record(ledger, seen=[(recording(), "back")])
     assert state_of(ledger) is State.SEEN
@@ -392,7 +392,7 @@ def test_a_refused_entry_that_becomes_a_file_is_seen(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("stage", ["SEEN", "READY", "CLAIMED", "RESULT", "DONE", "GONE"])
-def test_a_file_may_be_replaced_by_a_link_at_any_time(ledger: Ledger, stage: str) -> None:
+def test_a_file_may_be_replaced_by_a_symlink_at_any_time(ledger: Ledger, stage: str) -> None:
     if stage == "SEEN":
         record(ledger, seen=[(recording(), "new")])
     elif stage == "READY":
@@ -409,14 +409,14 @@ def test_a_file_may_be_replaced_by_a_link_at_any_time(ledger: Ledger, stage: str
     assert state_of(ledger) is State.REFUSED
 
 
-def test_an_empty_file_is_given_up_and_one_with_content_is_not(ledger: Ledger) -> None:
+def test_only_empty_files_are_failed_as_empty(ledger: Ledger) -> None:
     record(ledger, seen=[(recording("a.wav", size=0), "empty"), (recording("b.wav"), "new")])
     ledger.fail_empty_files([INBOX / "a.wav", INBOX / "b.wav"], now=NOW)
     assert state_of(ledger, "a.wav") is State.FAILED
     assert state_of(ledger, "b.wav") is State.SEEN
 
 
-def test_the_files_of_a_dead_process_wait_again_alone(ledger: Ledger) -> None:
+def test_the_files_of_a_dead_process_are_isolated_and_wait_again(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording("a.wav"), recording("b.wav"))
     open_run(ledger, claim)
     assert ledger.recover_claims(now=NOW) == 2
@@ -424,7 +424,7 @@ def test_the_files_of_a_dead_process_wait_again_alone(ledger: Ledger) -> None:
     assert ledger.recover_claims(now=NOW) == 0
 
 
-def test_a_file_that_took_the_process_down_ten_times_is_quarantined(ledger: Ledger) -> None:
+def test_a_file_is_quarantined_after_ten_deaths_of_its_process(ledger: Ledger) -> None:
     make_ready(ledger, recording())
     for death in range(1, 11):
         assert ledger.claim(Batch(tuple(waiting(ledger))), owner="me", now=NOW) is not None
@@ -432,7 +432,7 @@ def test_a_file_that_took_the_process_down_ten_times_is_quarantined(ledger: Ledg
         assert state_of(ledger) is (State.READY if death < 10 else State.QUARANTINED)
 
 
-def test_a_person_may_ask_for_another_try(ledger: Ledger) -> None:
+def test_files_can_be_retried_on_request(ledger: Ledger) -> None:
     fail(ledger, make_claim(ledger, recording("a.wav")), State.QUARANTINED, crashed=True)
     fail(ledger, make_claim(ledger, recording("b.wav")), State.RETRY, next_try_at=NOW)
     record(ledger, seen=[(recording("c.wav", size=0), "empty")])
@@ -457,38 +457,38 @@ def test_a_run_is_closed_with_its_files(ledger: Ledger) -> None:
     )
 
 
-def test_a_recording_that_was_moved_takes_its_row_and_its_names_along(ledger: Ledger):
+def test_a_moved_recording_keeps_its_row_and_its_names(ledger: Ledger):
     (item,) = make_ready(ledger, recording())
     assert ledger.finished(INBOX) == []
     finish(ledger, item)
     (done,) = ledger.finished(INBOX)
     assert (done.file_id, done.file.path, done.sha256) == (item.file_id, INBOX / "a.wav", "s1")
 
-    there = AudioFile(Path("/old"), Path("/old/a.wav"), replace(item.file.signature, changed_ns=9))
-    assert not ledger.has_path(there.path)
-    assert ledger.record_moved(done, to=there, now=NOW)
+    moved = AudioFile(Path("/old"), Path("/old/a.wav"), replace(item.file.signature, changed_ns=9))
+    assert not ledger.has_path(moved.path)
+    assert ledger.record_moved(done, to=moved, now=NOW)
 
-    assert ledger.has_path(there.path)
+    assert ledger.has_path(moved.path)
     assert not ledger.has_path(INBOX / "a.wav")
     assert ledger.finished(INBOX) == []
     assert ledger.known_files(INBOX) == {}
-    assert ledger.known_files(Path("/old"))[there.path].signature == there.signature
+    assert ledger.known_files(Path("/old"))[moved.path].signature == moved.signature
     assert ledger.owner_of(INBOX / "a.txt") == (item.file_id, "w1")
 
 
-def test_what_is_no_longer_done_is_not_recorded_as_moved(ledger: Ledger):
+def test_a_recording_that_is_no_longer_done_is_not_recorded_as_moved(ledger: Ledger):
     (item,) = make_ready(ledger, recording())
     finish(ledger, item)
     (done,) = ledger.finished(INBOX)
     record(ledger, seen=[(recording(size=200, version=2), "changed")])
 
-    there = AudioFile(Path("/old"), Path("/old/a.wav"), item.file.signature)
-    assert not ledger.record_moved(done, to=there, now=NOW)
+    moved = AudioFile(Path("/old"), Path("/old/a.wav"), item.file.signature)
+    assert not ledger.record_moved(done, to=moved, now=NOW)
     assert state_of(ledger) == State.SEEN
 
 
 def finish(ledger: Ledger, item: WaitingFile) -> None:
-    """Transcribed and published."""
+    """Record and publish a result for a waiting file."""
     claim = ledger.claim(Batch((item,)), owner="me", now=NOW)
     assert claim is not None
     ledger.record_result(
@@ -527,16 +527,16 @@ def finished_run(**changes: object) -> Run:
     return replace(run, **changes)
 
 
-@pytest.mark.parametrize("year_9999_ns", [253_370_764_800_000_000_000, -(2**70), 2**63])
-def test_a_time_stamp_beyond_all_reason_comes_back(ledger: Ledger, year_9999_ns: int) -> None:
+@pytest.mark.parametrize("modified_ns", [253_370_764_800_000_000_000, -(2**70), 2**63])
+def test_extreme_time_stamps_are_stored_exactly(ledger: Ledger, modified_ns: int) -> None:
     file = recording()
-    file = replace(file, signature=replace(file.signature, modified_ns=year_9999_ns))
+    file = replace(file, signature=replace(file.signature, modified_ns=modified_ns))
     (found,) = make_ready(ledger, file)
     assert found.file == file
     assert ledger.known_files(INBOX)[file.path].signature == file.signature
 
 
-def test_odd_paths_come_back_byte_for_byte(ledger: Ledger) -> None:
+def test_unusual_paths_are_stored_byte_for_byte(ledger: Ledger) -> None:
     names = ["caf\udce9.wav", "two\nlines.wav", "ω 日本.wav", "quote'\".wav", "tab\t.wav"]
     files = [recording(name) for name in names]
     make_ready(ledger, *files)
@@ -544,7 +544,7 @@ def test_odd_paths_come_back_byte_for_byte(ledger: Ledger) -> None:
     assert set(ledger.known_files(INBOX)) == {file.path for file in files}
 
 
-def test_what_was_heard_so_far_is_kept_until_there_is_a_result(ledger: Ledger) -> None:
+def test_partial_transcripts_are_kept_until_there_is_a_result(ledger: Ledger) -> None:
     first = PartialTranscript(
         16_000, (Segment(0.0, 1.0, " a", words=(Word(0.0, 0.5, " a", 0.9),)),), "en", 3
     )
@@ -555,13 +555,13 @@ def test_what_was_heard_so_far_is_kept_until_there_is_a_result(ledger: Ledger) -
     ledger.save_partial_transcript("s1", "f1", more, now=NOW)
     assert ledger.find_partial_transcript("s1", "f1") == more
     assert ledger.find_partial_transcript("s1", "f2") is None
-    for others in ("f1/left", "f1/channel 3", "f10", "f10/left"):
-        ledger.save_partial_transcript("s1", others, first, now=NOW)
+    for other_fingerprint in ("f1/left", "f1/channel 3", "f10", "f10/left"):
+        ledger.save_partial_transcript("s1", other_fingerprint, first, now=NOW)
 
     put_result(ledger, make_claim(ledger, recording()))
 
     assert ledger.find_partial_transcript("s1", "f1") is None
-    assert ledger.find_partial_transcript("s1", "f1/left") is None  # a part of it
+    assert ledger.find_partial_transcript("s1", "f1/left") is None  # a part of f1
     assert ledger.find_partial_transcript("s1", "f1/channel 3") is None
     assert (
         ledger.find_partial_transcript("s1", "f10")

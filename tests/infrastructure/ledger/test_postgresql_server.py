@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from tests.contracts.test_lease_contract import send, take_some
+from tests.contracts.test_lease_contract import lease_existing, send
 from tests.contracts.test_ledger_contract import (
     INBOX,
     NOW,
@@ -42,7 +42,7 @@ def test_every_reader_query_works_on_both_databases(url: str) -> None:
         fail(ledger, failed, State.FAILED, reason="no sound in it")
         ledger.record_worker(WorkerInfo("w", "here", 7, "cpu"), batch_id=None)
         sent = send(ledger, "sent.wav")
-        take_some(ledger, sent.batch_id)
+        lease_existing(ledger, sent.batch_id)
     with LedgerReader.open(url) as reader:
         assert reader.run(run_id)["status"] == "DONE"
         assert reader.counts()[State.DONE] == 1
