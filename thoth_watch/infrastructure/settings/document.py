@@ -27,7 +27,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{path}: {reason}; name the file with --config FILE") from error
+        raise ConfigError(f"{path}: {reason}; name a readable file with --config FILE") from error
     if len(content) > MAX_BYTES:
         raise ConfigError(
             f"{path}: larger than {MAX_BYTES} bytes; this is not a configuration file"
