@@ -1,1 +1,1 @@
-"""Nothing is lost: crashes, power cuts, full disks, hostile files and hostile neighbours."""
+"""Tests that nothing is lost: crashes, power cuts, full disks, hostile files and hostile programs."""

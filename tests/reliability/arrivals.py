@@ -1,4 +1,4 @@
-"""Twenty-five ways in which a recording comes into a folder."""
+"""Twenty-five ways to create a recording in a folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTLE_S = 1.5
-STALL_S = 2 * SETTLE_S  # with the file open: nobody may take it for finished
-PAUSE_S = 0.05  # with the file closed: too short to be taken for finished
+STALL_S = 2 * SETTLE_S  # while the file is open: it must not count as complete
+PAUSE_S = 0.05  # while the file is closed: too short for the file to settle
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """Where one recording is to come, what it is, and a place outside of the inbox."""
+    """The target folder and the content of one recording, and a folder outside of the inbox."""
 
     folder: Path
     content: bytes
@@ -123,9 +123,9 @@ def move_in(arrival: Arrival) -> Path:
 
 
 def move_in_with_old_mtime(arrival: Arrival) -> Path:
-    made = arrival.create_outside()
-    os.utime(made, (1e9, 1e9))
-    return made.rename(arrival.path)
+    original = arrival.create_outside()
+    os.utime(original, (1e9, 1e9))
+    return original.rename(arrival.path)
 
 
 def hard_link(arrival: Arrival) -> Path:

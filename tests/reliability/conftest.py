@@ -1,4 +1,4 @@
-"""A place for the program in each test, and everything put together in this process."""
+"""Fixtures: a workspace for each test, and the service built in this process."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ SHM_FOLDER = Path("/dev/shm")
 
 @pytest.fixture
 def ram_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where fsync costs nothing: kill -9 loses nothing that was written."""
+    """Yield a folder in memory: fsync costs nothing there, and kill -9 loses no written data."""
     if not os.access(SHM_FOLDER, os.W_OK):
         yield tmp_path
         return
-    made = Path(tempfile.mkdtemp(prefix="thoth-", dir=SHM_FOLDER))
-    yield made
-    shutil.rmtree(made)
+    folder = Path(tempfile.mkdtemp(prefix="thoth-", dir=SHM_FOLDER))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
 def workspace(ram_folder: Path) -> Iterator[Workspace]:
-    made = Workspace(ram_folder / "place")
-    yield made
-    made.close()
+    created = Workspace(ram_folder / "workspace")
+    yield created
+    created.close()
 
 
 @pytest.fixture
 def make_harness(ram_folder: Path, empty_ledger: Path) -> Iterator[Callable[..., Harness]]:
-    """Makes a house whose edges are real: folder, decoder, publisher; the clock is not."""
+    """Yield a factory of harnesses with a real folder, decoder and publisher, but a fake clock."""
     with ExitStack() as stack:
         numbers = iter(range(10**6))
 
         def make(
             limits: DecodeLimits | None = None, decoder: WorkerDecoder | None = None
         ) -> Harness:
-            folder = ram_folder / f"workshop-{next(numbers)}"
+            folder = ram_folder / f"harness-{next(numbers)}"
             (folder / "inbox").mkdir(parents=True)
             path = folder / "thoth-watch.db"
             shutil.copy(empty_ledger, path)

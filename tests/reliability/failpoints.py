@@ -1,9 +1,8 @@
-"""Places where the program can be killed, or a call of it made to fail; put in from outside, at process start.
+"""Failpoints: places where the program can be killed or a call can fail, installed at process start.
 
-A point is a system call or a commit as the product makes it: `publish_steps.fsync`, `ledger.commit`. What
-happens there is told by the environment: `FAILPOINT=publish_steps.fsync:2:kill` kills the process at
-the second one, `...:ENOSPC` makes it fail with that error, and `FAILPOINT_TRACE=file` writes all
-points down in their order.
+A point is a system call or a commit of the product: `publish_steps.fsync`, `ledger.commit`. The environment
+selects the action: `FAILPOINT=publish_steps.fsync:2:kill` kills the process at the second such call,
+`...:ENOSPC` makes the call fail with that error, and `FAILPOINT_TRACE=file` records all points in order.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SQLITE_ERRORS = {"ENOSPC": "SQLITE_FULL", "EDQUOT": "SQLITE_FULL", "EROFS": "SQL
 
 
 class Failpoints:
-    """Counts the points that are reached and does, once, what was planned for one of them."""
+    """Counts the points that are reached and performs the planned action of one of them, once."""
 
     def __init__(self, plan: str = "", trace: Path | None = None) -> None:
         self.reached: list[str] = []
@@ -53,7 +52,7 @@ class Failpoints:
             self._nth = int(nth)
 
     def reach(self, name: str) -> str | None:
-        """Count the point; the error to fail with there, if any. May not return."""
+        """Count the point; return the error to fail with, if any. Does not return if the plan is a kill."""
         with self._lock:
             self.reached.append(name)
             self._counts[name] += 1
@@ -69,7 +68,7 @@ class Failpoints:
 
 
 class OsProxy:
-    """The os module as one module of the product sees it."""
+    """The os module for one module of the product, with a failpoint at each call in CALLS."""
 
     def __init__(self, module: str, points: Failpoints) -> None:
         self._module = module.rpartition(".")[2]
@@ -80,18 +79,18 @@ class OsProxy:
         if name not in CALLS:
             return call
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def call_with_failpoint(*args: Any, **kwargs: Any) -> Any:
             failure = self._points.reach(f"{self._module}.{name}")
             if failure:
                 number = getattr(errno, failure)
                 raise OSError(number, os.strerror(number))
             return call(*args, **kwargs)
 
-        return watched
+        return call_with_failpoint
 
 
 class SqliteProxy:
-    """The sqlite3 module as the ledger sees it: a point before and after each commit that changed something."""
+    """The sqlite3 module for the ledger, with a point before and after each commit that changed something."""
 
     def __init__(self, points: Failpoints) -> None:
         class Connection(sqlite3.Connection):
@@ -120,7 +119,7 @@ class SqliteProxy:
 
 
 def install(points: Failpoints) -> dict[ModuleType, dict[str, Any]]:
-    """Put the points in; what was there before, for `uninstall`."""
+    """Install the points and return the replaced modules for `uninstall`."""
     before: dict[ModuleType, dict[str, Any]] = {}
     for name in MODULES:
         module = import_module(name)
@@ -133,6 +132,6 @@ def install(points: Failpoints) -> dict[ModuleType, dict[str, Any]]:
 
 
 def uninstall(before: dict[ModuleType, dict[str, Any]]) -> None:
-    """Take the points out again."""
+    """Restore the modules that `install` replaced."""
     for module, names in before.items():
         vars(module).update(names)

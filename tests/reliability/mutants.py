@@ -1,8 +1,9 @@
-"""Bugs put in on purpose, each into a copy of the program: a test must turn red of each.
+"""Deliberate bugs, each inserted into a copy of the program: each must make a test fail.
 
-Twelve against losing and doubling, and some more against moving recordings the wrong way.
+Twelve lose or duplicate files, and three more move recordings wrongly.
 
-`python -m tests.reliability.mutants`; the last line says how many of the twelve did, and the exit code whether all.
+`python -m tests.reliability.mutants`: the last line counts how many of the twelve were killed; the exit
+code is 0 if all fifteen were.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ ORDER_TEST = "tests/reliability/test_power_cuts.py::test_content_is_durable_befo
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug, and the test that is to find it."""
+    """One bug and the test that must find it."""
 
     name: str
     file: str
-    changes: tuple[tuple[str, str], ...]  # what stands there, what shall stand there
+    changes: tuple[tuple[str, str], ...]  # original text, replacement
     test: str
 
 
 MUTANTS = (
     Mutant(
-        "the content is not made durable",
+        "fsync of the content is skipped",
         f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (
             (
@@ -44,13 +45,13 @@ MUTANTS = (
         ORDER_TEST,
     ),
     Mutant(
-        "the folder is not made durable",
+        "fsync of the folder is skipped",
         f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (("        os.fsync(folder)", "        pass"),),
         ORDER_TEST,
     ),
     Mutant(
-        "the ledger's commits are not made durable",
+        "commits of the ledger are not durable",
         f"{INFRASTRUCTURE}/ledger/connection.py",
         (
             (
@@ -61,7 +62,7 @@ MUTANTS = (
         "tests/infrastructure/ledger/test_connection.py",
     ),
     Mutant(
-        "a name is taken by a rename that replaces",
+        "publishing replaces a file that has the name",
         f"{INFRASTRUCTURE}/publishing/publish_steps.py",
         (
             ("    link_unnamed,\n    link_named,", "    link_named,"),
@@ -73,7 +74,7 @@ MUTANTS = (
         "tests/infrastructure/publishing/test_publisher.py",
     ),
     Mutant(
-        "recordings are opened by their path",
+        "recordings are opened by path, following symlinks",
         f"{INFRASTRUCTURE}/audio/safe_open.py",
         (
             (
@@ -84,43 +85,43 @@ MUTANTS = (
         "tests/infrastructure/audio/test_hostile_files.py",
     ),
     Mutant(
-        "FFmpeg may read every format",
+        "FFmpeg accepts every format",
         f"{INFRASTRUCTURE}/audio/av_source.py",
         (('    "format_whitelist": "wav', '    "metadata": "wav'),),
         "tests/infrastructure/audio/test_hostile_files.py",
     ),
     Mutant(
-        "the whitelist of formats is misspelt",
+        "the name of the format whitelist is misspelled",
         f"{INFRASTRUCTURE}/audio/av_source.py",
         (('    "format_whitelist"', '    "format_whitelits"'),),
         "tests/infrastructure/audio/test_hostile_files.py",
     ),
     Mutant(
-        "nobody looks unless the bell rings",
+        "the inbox is scanned only after events",
         "thoth_watch/application/scan_schedule.py",
         (("monotonic_s() + self._rescan_s", "monotonic_s() + 1e9"),),
         "tests/application/test_serve.py",
     ),
     Mutant(
-        "attempts are not counted before a file is opened",
+        "attempts are not counted when a file is claimed",
         f"{INFRASTRUCTURE}/ledger/claims.py",
         (('"attempts": row.attempts + 1,', '"attempts": row.attempts,'),),
         "tests/contracts/test_ledger_contract.py",
     ),
     Mutant(
-        "writers begin as readers",
+        "write transactions begin without a write lock",
         f"{INFRASTRUCTURE}/ledger/connection.py",
         (('"BEGIN IMMEDIATE" if writes else "BEGIN"', '"BEGIN"'),),
         "tests/infrastructure/ledger/test_connection.py::test_a_writer_waits_for_another_before_it_reads_anything",
     ),
     Mutant(
-        "a file is not looked at again after it was read",
+        "a file is not checked for changes after it was read",
         f"{INFRASTRUCTURE}/audio/worker_decoder.py",
         (("        check_unchanged(descriptor, file)\n", ""),),
         "tests/infrastructure/audio/test_hostile_files.py",
     ),
     Mutant(
-        "a copy is finished when its size stays",
+        "a file counts as settled when only its size is stable",
         "thoth_watch/domain/settling.py",
         (
             (
@@ -133,7 +134,7 @@ MUTANTS = (
 )
 MOVE_MUTANTS = (
     Mutant(
-        "a recording is moved over what has its name",
+        "a move replaces a file that has the name",
         f"{INFRASTRUCTURE}/publishing/mover.py",
         (
             (
@@ -144,13 +145,13 @@ MOVE_MUTANTS = (
         "tests/infrastructure/publishing/test_mover.py",
     ),
     Mutant(
-        "a copy is not compared before the recording is taken away",
+        "a copy is not compared before the original is deleted",
         f"{INFRASTRUCTURE}/publishing/mover.py",
         (("if digest.hexdigest() != sha256 or not", "if not"),),
         "tests/infrastructure/publishing/test_mover.py",
     ),
     Mutant(
-        "the inbox is looked at before a move that was cut short is noted",
+        "the inbox is scanned before an interrupted move is recorded",
         "thoth_watch/application/serve.py",
         (("        self._move_finished()  # before the scan", "        pass  # before the scan"),),
         "tests/application/test_move_finished.py",
@@ -159,13 +160,13 @@ MOVE_MUTANTS = (
 
 
 def has_failing_test(mutant: Mutant | None, tests: list[str]) -> bool:
-    """Whether a test fails in a copy of the program with that bug in it."""
+    """Return True if a test fails in a copy of the program with that bug (or with none)."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
         for name in COPIED_PATHS:
             source = REPOSITORY / name
-            put = shutil.copytree if source.is_dir() else shutil.copy
-            put(source, copy / name)
+            copy_function = shutil.copytree if source.is_dir() else shutil.copy
+            copy_function(source, copy / name)
         if mutant is not None:
             apply_mutant(copy / mutant.file, mutant)
         done = subprocess.run(
@@ -177,24 +178,24 @@ def has_failing_test(mutant: Mutant | None, tests: list[str]) -> bool:
             check=False,
         )
         if done.returncode not in (0, 1):
-            raise SystemExit(f"the tests could not be run:\n{done.stdout[-3000:]}{done.stderr}")
+            raise SystemExit(f"the tests cannot run:\n{done.stdout[-3000:]}{done.stderr}")
         return done.returncode == 1
 
 
 def apply_mutant(path: Path, mutant: Mutant) -> None:
-    """Put the bug in. It is an error if the place is no longer there: the mutant would be none."""
+    """Insert the bug. Exits with an error unless the original text occurs exactly once."""
     text = path.read_text()
     for old, new in mutant.changes:
         if text.count(old) != 1:
             raise SystemExit(
-                f"{mutant.name}: {path.name} no longer has {old!r} once; mend the mutant"
+                f"{mutant.name}: {path.name} must contain {old!r} exactly once; update the mutant"
             )
         text = text.replace(old, new)
     path.write_text(text)
 
 
 def count_killed(mutants: tuple[Mutant, ...]) -> int:
-    """Try each; says of each whether it was killed."""
+    """Test each mutant, print whether it was killed, and return the number of killed ones."""
     n_killed = 0
     for mutant in mutants:
         killed = has_failing_test(mutant, [mutant.test])
@@ -207,7 +208,7 @@ def count_killed(mutants: tuple[Mutant, ...]) -> int:
 def main() -> None:
     tests = sorted({mutant.test for mutant in (*MOVE_MUTANTS, *MUTANTS)})
     if has_failing_test(None, tests):
-        raise SystemExit("the tests are red without a mutant; mend them first")
+        raise SystemExit("the tests fail without a mutant; fix them first")
     survived = len(MOVE_MUTANTS) - count_killed(MOVE_MUTANTS)
     survived += len(MUTANTS) - count_killed(MUTANTS)
     sys.exit(survived > 0)

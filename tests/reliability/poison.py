@@ -1,4 +1,4 @@
-"""Imported by a decode worker before it begins: recordings that end with `POISON code` have it run."""
+"""Make a decode worker that imports this module run the code of recordings that end with `POISON code`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _run = decode.FileDecoder.run
 
 
 def run(self: decode.FileDecoder) -> decode.DecodedAudio:
-    """Decode, or do what the file says."""
+    """Run the file's code, if it has any, and decode the file."""
     size = os.fstat(self._descriptor).st_size
     tail = os.pread(self._descriptor, 64, max(0, size - 64))
     if tail.startswith(b"POISON "):

@@ -1,4 +1,4 @@
-"""The program as it is, but for a fake engine and the failpoints that the environment asks for.
+"""The real program with a fake engine and the failpoints that the environment selects.
 
 `python -m tests.reliability.program once -c config.yaml`
 """
@@ -25,7 +25,7 @@ from thoth_watch.infrastructure.publishing import leftovers
 
 
 class SlowEngine(HashingEngine):
-    """Takes so many seconds for each recording, and never ends with one that sounds like `hang_on`."""
+    """An engine that takes `seconds` for each recording and hangs on the one whose text is `hang_on`."""
 
     def __init__(self, seconds: float, hang_on: str) -> None:
         super().__init__()
@@ -41,51 +41,51 @@ class SlowEngine(HashingEngine):
 
 
 def set_worker_prelude(prelude: str) -> None:
-    """Have each decode worker run some code before it begins."""
+    """Make each decode worker run this code before it starts."""
     if prelude:
         boot = worker_process._BOOT
         worker_process._BOOT = boot.replace("from thoth", f"{prelude}; from thoth", 1)
 
 
 def break_watcher_on_signal(failure_mode: str) -> None:
-    """On SIGUSR1 end watchdog's emitters, or have its handler raise at the next event; or hear nothing."""
-    bells: list[WatchdogWatcher] = []
-    enter, ring = WatchdogWatcher.__enter__, _EventHandler.on_any_event
+    """Break watchdog on SIGUSR1 (emitters end, or the handler raises), or drop all events from the start."""
+    watchers: list[WatchdogWatcher] = []
+    enter, handle = WatchdogWatcher.__enter__, _EventHandler.on_any_event
     is_due = threading.Event()
 
-    def remember(bell: WatchdogWatcher) -> WatchdogWatcher:
-        bells.append(bell)
-        return enter(bell)
+    def enter_and_remember(watcher: WatchdogWatcher) -> WatchdogWatcher:
+        watchers.append(watcher)
+        return enter(watcher)
 
-    def ring_or_raise(self: _EventHandler, event: Any) -> None:
-        if failure_mode == "deaf":
+    def handle_or_fail(self: _EventHandler, event: Any) -> None:
+        if failure_mode == "no-events":
             return
         if is_due.is_set():
             is_due.clear()
-            raise RuntimeError("put in by the test")
-        ring(self, event)
+            raise RuntimeError("injected by the test")
+        handle(self, event)
 
-    def strike(*_: Any) -> None:
+    def on_signal(*_: Any) -> None:
         if failure_mode == "handler":
             is_due.set()
             return
-        observer = bells[-1]._observer
+        observer = watchers[-1]._observer
         assert observer is not None
         for emitter in observer.emitters:
             emitter.stop()
 
-    WatchdogWatcher.__enter__ = remember  # type: ignore[method-assign]
-    _EventHandler.on_any_event = ring_or_raise  # type: ignore[method-assign]
-    signal.signal(signal.SIGUSR1, strike)
+    WatchdogWatcher.__enter__ = enter_and_remember  # type: ignore[method-assign]
+    _EventHandler.on_any_event = handle_or_fail  # type: ignore[method-assign]
+    signal.signal(signal.SIGUSR1, on_signal)
 
 
 def main() -> None:
     seconds = float(os.environ.get("ENGINE_TAKES_S", "0"))
     engine = SlowEngine(seconds, os.environ.get("ENGINE_HANGS_ON", "").strip())
 
-    def build_engine(asked: TranscriptionEngineConfig, **_: Any) -> SlowEngine:
-        if asked.model == "nobody/missing":
-            raise EngineUnavailable("model nobody/missing: there is none")
+    def build_engine(config: TranscriptionEngineConfig, **_: Any) -> SlowEngine:
+        if config.model == "no-such-org/no-such-model":
+            raise EngineUnavailable("model no-such-org/no-such-model: not found")
         return engine
 
     engines.build_engine = build_engine  # type: ignore[assignment]

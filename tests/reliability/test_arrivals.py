@@ -1,4 +1,4 @@
-"""However a recording comes, and whoever tells of it: it is transcribed once, whole, and soon."""
+"""A recording is transcribed once, completely and soon, in whatever way it arrives and is noticed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ RESCAN_S = 1.0
     ("mode", "is_latency_checked"),
     [
         ("inotify", False),
-        *(pytest.param(m, True, marks=full) for m in ("inotify", "polling", "deaf")),
+        *(pytest.param(m, True, marks=full) for m in ("inotify", "polling", "no-events")),
     ],
 )
-def test_a_recording_is_read_once_and_not_before_its_writer_is_done(
+def test_a_recording_is_read_once_and_only_after_its_writer_is_done(
     workspace: Workspace, mode: str, is_latency_checked: bool
 ):
     assert len(ARRIVAL_METHODS) == 25
@@ -34,27 +34,27 @@ def test_a_recording_is_read_once_and_not_before_its_writer_is_done(
         inbox={"settle_s": SETTLE_S, "rescan_s": RESCAN_S, "watcher": watcher},
         batch={"max_files": 64},
     )
-    daemon = workspace.start("run", WATCHER_BREAKS="deaf" if mode == "deaf" else "")
+    daemon = workspace.start("run", WATCHER_BREAKS="no-events" if mode == "no-events" else "")
     workspace.wait_for(lambda: "engine loaded" in workspace.log(), daemon)
     arrivals = []
-    for number, way in enumerate(ARRIVAL_METHODS):
+    for number, method in enumerate(ARRIVAL_METHODS):
         folder, outside = (
-            workspace.inbox / way.__name__,
-            workspace.folder / "outside" / way.__name__,
+            workspace.inbox / method.__name__,
+            workspace.folder / "outside" / method.__name__,
         )
         folder.mkdir()
         outside.mkdir(parents=True)
         text = write_recording(outside / "original", seed=number)
         content = (outside / "original").read_bytes()
-        arrivals.append((way, Arrival(folder, content, outside), text))
+        arrivals.append((method, Arrival(folder, content, outside), text))
 
-    def arrive(arrival: tuple[Any, Arrival, str]) -> tuple[Path, str, datetime]:
-        way, to, text = arrival
-        return way(to), text, datetime.now(UTC)
+    def arrive(entry: tuple[Any, Arrival, str]) -> tuple[Path, str, datetime]:
+        method, arrival, text = entry
+        return method(arrival), text, datetime.now(UTC)
 
     with ThreadPoolExecutor(len(arrivals)) as writers:
-        came = list(writers.map(arrive, arrivals))
-    workspace.wait_for(lambda: workspace.count_files("DONE") >= len(came), daemon)
+        arrived = list(writers.map(arrive, arrivals))
+    workspace.wait_for(lambda: workspace.count_files("DONE") >= len(arrived), daemon)
     daemon.terminate()
     assert daemon.wait(60) == 0
 
@@ -62,20 +62,20 @@ def test_a_recording_is_read_once_and_not_before_its_writer_is_done(
         Path(os.fsdecode(p)): s
         for p, s in workspace.query("SELECT path_raw, state FROM files WHERE state != 'GONE'")
     }
-    assert states == {path: "DONE" for path, _, _ in came}
-    assert [p for p, text, _ in came if p.with_suffix(".txt").read_text() != text] == []
+    assert states == {path: "DONE" for path, _, _ in arrived}
+    assert [p for p, text, _ in arrived if p.with_suffix(".txt").read_text() != text] == []
     claimed = transition_times(workspace, "CLAIMED")
-    assert sorted(path for path, _ in claimed) == sorted(path for path, _, _ in came)
+    assert sorted(path for path, _ in claimed) == sorted(path for path, _, _ in arrived)
     if is_latency_checked:
         settled = dict(transition_times(workspace, "READY"))
         allowed = timedelta(seconds=SETTLE_S + 2 * RESCAN_S)
-        late = {p: settled[p] - end for p, _, end in came if settled[p] - end > allowed}
+        late = {p: settled[p] - end for p, _, end in arrived if settled[p] - end > allowed}
         assert late == {}
     workspace.check_ledger()
 
 
 def transition_times(workspace: Workspace, state: str) -> list[tuple[Path, datetime]]:
-    """Which file came to that state when, in time order."""
+    """Return each file that entered the state, with its time, in time order."""
     rows = workspace.query(
         "SELECT path_raw, at FROM transitions JOIN files ON file_id = files.id"
         f" WHERE after = '{state}' ORDER BY transitions.id"

@@ -1,9 +1,9 @@
-"""Real recordings from other projects' tests: awkward ones, and people who speak.
+"""Real recordings from other projects' tests: awkward files, and recordings of speech.
 
-AWKWARD_CORPUS names the one folder; it has a manifest.json: for each file the seconds that ffmpeg, PyAV
-and soundfile got from it, and those that its header declares. SPEECH_CORPUS names the other, with a
-manifest.jsonl: a `file` a line and, where it is known, its `duration`. Such files are nobody's to give
-away, so the folders do not come with the program.
+AWKWARD_CORPUS names a folder with a manifest.json: for each file, the seconds that ffmpeg, PyAV and
+soundfile decoded, and those that its header declares. SPEECH_CORPUS names a folder with a manifest.jsonl:
+each line has a `file` and, if known, its `duration`. These files may not be redistributed, so the
+folders are not part of the repository.
 """
 
 from __future__ import annotations
@@ -33,22 +33,20 @@ pytestmark = [
     pytest.mark.timeout(1800),
 ]
 needs_awkward_corpus = pytest.mark.skipif(
-    AWKWARD_CORPUS is None, reason="AWKWARD_CORPUS names no folder"
+    AWKWARD_CORPUS is None, reason="AWKWARD_CORPUS is not set"
 )
-needs_speech_corpus = pytest.mark.skipif(
-    SPEECH_CORPUS is None, reason="SPEECH_CORPUS names no folder"
-)
+needs_speech_corpus = pytest.mark.skipif(SPEECH_CORPUS is None, reason="SPEECH_CORPUS is not set")
 
 
 def decoded_durations(entry: dict[str, Any]) -> list[float]:
-    """What each decoder got; fewer than three where one failed."""
-    is_fine = (entry["ffmpeg"]["exit"] == 0, entry["pyav"]["ok"], entry["soundfile"]["ok"])
-    got = [entry[name]["seconds"] for name in ("ffmpeg", "pyav", "soundfile")]
-    return [one for one, fine in zip(got, is_fine, strict=True) if fine and one]
+    """Return the duration that each decoder found; fewer than three if one failed."""
+    has_succeeded = (entry["ffmpeg"]["exit"] == 0, entry["pyav"]["ok"], entry["soundfile"]["ok"])
+    durations = [entry[name]["seconds"] for name in ("ffmpeg", "pyav", "soundfile")]
+    return [s for s, succeeded in zip(durations, has_succeeded, strict=True) if succeeded and s]
 
 
 def serve_corpus(harness: Harness, corpus: Path, names: Collection[str]) -> dict[str, Any]:
-    """The row of each audio-named file after it came to its end, by name; each has a reason or is DONE."""
+    """Process the corpus; return each audio file's row by name. Each is final, and has a reason or is DONE."""
     root = harness.inbox.root
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -76,47 +74,47 @@ def serve_corpus(harness: Harness, corpus: Path, names: Collection[str]) -> dict
 
 
 @needs_awkward_corpus
-def test_every_awkward_file_has_a_state_and_the_good_ones_are_transcribed(
+def test_every_awkward_file_reaches_a_final_state_and_readable_ones_are_transcribed(
     make_harness: Callable[..., Harness],
 ):
     corpus = Path(str(AWKWARD_CORPUS))
     entries = {e["file"]: e for e in json.loads((corpus / "manifest.json").read_text())}
     rows = serve_corpus(make_harness(), corpus, entries)
-    named = set(rows)
+    audio_names = set(rows)
 
     agreed = {
         n
-        for n in named
-        if len(got := decoded_durations(entries[n])) == 3 and max(got) - min(got) <= 0.1
+        for n in audio_names
+        if len(seconds := decoded_durations(entries[n])) == 3 and max(seconds) - min(seconds) <= 0.1
     }
     assert len(agreed) > 100
     assert {n: rows[n].reason for n in agreed if rows[n].state not in {"DONE", "CONFLICT"}} == {}
 
-    off = {
+    wrong_durations = {
         name: (rows[name].duration_s, decoded_durations(entries[name]))
         for name in agreed
         if rows[name].verdict not in {None, "truncated"}
         and abs(rows[name].duration_s - decoded_durations(entries[name])[0]) > TOLERANCE_S
     }
-    assert off == {}
+    assert wrong_durations == {}
 
-    def falls_short(name: str) -> bool:
+    def is_truncated(name: str) -> bool:
         declared = float(entries[name]["declared_seconds"] or 0)
-        got = decoded_durations(entries[name])
-        return len(got) == 3 and declared - max(got) > max(0.25, 0.01 * declared)
+        durations = decoded_durations(entries[name])
+        return len(durations) == 3 and declared - max(durations) > max(0.25, 0.01 * declared)
 
-    silent = {
+    unreported = {
         name: (entries[name]["declared_seconds"], decoded_durations(entries[name]))
-        for name in named
-        if falls_short(name) and rows[name].state == "DONE" and rows[name].verdict != "truncated"
+        for name in audio_names
+        if is_truncated(name) and rows[name].state == "DONE" and rows[name].verdict != "truncated"
     }
-    assert silent == {}
+    assert unreported == {}
     assert any(row.verdict == "truncated" for row in rows.values())
 
 
 @needs_speech_corpus
 @pytest.mark.parametrize("channels", ["mix", "split"])
-def test_every_recording_of_people_is_transcribed_at_its_whole_length(
+def test_every_speech_recording_is_transcribed_in_full_length(
     make_harness: Callable[..., Harness], channels: str
 ):
     corpus = Path(str(SPEECH_CORPUS))
@@ -129,11 +127,11 @@ def test_every_recording_of_people_is_transcribed_at_its_whole_length(
 
     assert {n: row.reason for n, row in rows.items() if row.state not in {"DONE", "CONFLICT"}} == {}
     lengths = {n: e["duration"] for n, e in entries.items() if n in rows and "duration" in e}
-    off = {
+    wrong_durations = {
         name: (rows[name].duration_s, declared_s)
         for name, declared_s in lengths.items()
         if abs(rows[name].duration_s - declared_s) > TOLERANCE_S
         and rows[name].verdict != "truncated"
     }
     assert len(lengths) > 20
-    assert off == {}
+    assert wrong_durations == {}

@@ -1,4 +1,4 @@
-"""Copies that stall, and recordings that change after they were transcribed: the last version counts."""
+"""Copies that stall, and recordings that change after they were transcribed: the last version wins."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.publishing import render
 
 full = pytest.mark.reliability
-SETTLE_S = 2.0  # the house's
-LATER_S = 300.0  # by then what came first is DONE
-Step = tuple[float, Callable[[], object]]  # when, on the house's clock, and what is done to a file
+SETTLE_S = 2.0  # as in the harness
+LATER_S = 300.0  # by then the first version is DONE
+Step = tuple[float, Callable[[], object]]  # seconds on the harness's clock, and a change to a file
 
 
 class ScriptedWriters(FakeFolderWatcher):
-    """Time goes on from step to step; nobody rings."""
+    """A watcher without events: its waits advance the clock and run the scripted changes at their times."""
 
     def __init__(self, clock: FakeClock, steps: list[Step]) -> None:
         super().__init__(clock)
@@ -39,13 +39,13 @@ class ScriptedWriters(FakeFolderWatcher):
         return False
 
     def run_next_step(self) -> None:
-        """The next step, perhaps before its time."""
+        """Run the next step, if any is left, even before its time."""
         if self._steps:
             self._steps.pop(0)[1]()
 
 
 class InterruptedEngine(HashingEngine):
-    """While it hears, the writers go on."""
+    """An engine during whose work the writers may take their next step."""
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class InterruptedEngine(HashingEngine):
 
 
 class Case:
-    """One file, two versions of its content, and what is done with them."""
+    """One file, two versions of its content, and ways to write them."""
 
     def __init__(self, harness: Harness, number: int, rng: random.Random) -> None:
         self.path = harness.inbox.root / f"{number % 9}" / f"{number}.wav"
@@ -79,7 +79,7 @@ class Case:
         return self.path.with_suffix(".txt")
 
     def stall_times(self) -> Iterator[float]:
-        """Times with half to five times `settle_s` between them."""
+        """Yield times that are half to five times `settle_s` apart."""
         at_s = 20 * self.rng.random()
         while True:
             yield at_s
@@ -166,7 +166,7 @@ SCENARIOS: tuple[Callable[[Case], list[Step]], ...] = (
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_files", [21, pytest.param(301, marks=full)])
-def test_the_last_version_of_each_recording_is_what_its_transcript_says(
+def test_each_transcript_matches_the_last_version_of_its_recording(
     make_harness: Callable[..., Harness], n_files: int
 ):
     rng = random.Random(n_files)
@@ -175,32 +175,32 @@ def test_the_last_version_of_each_recording_is_what_its_transcript_says(
     harness.publish._render = render
     (harness.inbox.root.parent / "outside").mkdir()
     cases = [Case(harness, number, rng) for number in range(n_files)]
-    ways = {case: SCENARIOS[number % len(SCENARIOS)] for number, case in enumerate(cases)}
+    scenarios = {case: SCENARIOS[number % len(SCENARIOS)] for number, case in enumerate(cases)}
     engine.writers = writers = ScriptedWriters(
-        harness.clock, [step for case, way in ways.items() for step in way(case)]
+        harness.clock, [step for case, scenario in scenarios.items() for step in scenario(case)]
     )
 
     def is_over() -> bool:
         if harness.clock.seconds < writers.end_s + 60:
             return False
-        is_ended = set(harness.states().values()) <= {State.DONE, State.CONFLICT}
-        return is_ended or harness.clock.seconds > 86_400
+        has_ended = set(harness.states().values()) <= {State.DONE, State.CONFLICT}
+        return has_ended or harness.clock.seconds > 86_400
 
     harness.serve(drain=False, until=is_over, folder_watcher=writers)
 
     states, rows = harness.states(), harness.rows()
-    for case, way in ways.items():
-        what = (way.__name__, case.path.name, rows[case.path.name])
-        if way is edit_transcript_and_replace:
-            assert states[case.path.name] == State.CONFLICT, what
-            assert case.transcript.read_text() == "what was really said", what
-            (beside,) = case.path.parent.glob(f"{case.path.stem}.thoth-*.txt")
-            assert beside.read_text() == case.texts[0], what
+    for case, scenario in scenarios.items():
+        context = (scenario.__name__, case.path.name, rows[case.path.name])
+        if scenario is edit_transcript_and_replace:
+            assert states[case.path.name] == State.CONFLICT, context
+            assert case.transcript.read_text() == "what was really said", context
+            (alternative,) = case.path.parent.glob(f"{case.path.stem}.thoth-*.txt")
+            assert alternative.read_text() == case.texts[0], context
             continue
-        assert states[case.path.name] == State.DONE, what
-        assert case.transcript.read_text() == case.texts[0], what
-        if way is touch_when_done:
-            assert engine.transcribed.count(case.texts[0].strip()) == 1, what
-    n_conflicts = sum(way is edit_transcript_and_replace for way in ways.values())
+        assert states[case.path.name] == State.DONE, context
+        assert case.transcript.read_text() == case.texts[0], context
+        if scenario is touch_when_done:
+            assert engine.transcribed.count(case.texts[0].strip()) == 1, context
+    n_conflicts = sum(s is edit_transcript_and_replace for s in scenarios.values())
     transcripts = list(harness.inbox.root.rglob("*.txt"))
     assert len(transcripts) == n_files + n_conflicts

@@ -1,4 +1,4 @@
-"""The time of day jumps, by an hour or by ten years: nobody waits for ever, nobody is hurried."""
+"""The wall clock jumps by seconds up to ten years: no file waits forever, and none is retried too fast."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from thoth_watch.infrastructure.ledger import SqlLedger
 full = pytest.mark.reliability
 HOUR_S, YEAR_S = 3_600.0, 365.25 * 86_400
 JUMPS_S = (1.0, 3_600.0, 10 * HOUR_S, 30 * 86_400.0, YEAR_S, 10 * YEAR_S)
-MIN_JUMP_INTERVAL_S = 600.0  # jumps in a row would be a clock that tells nothing
+MIN_JUMP_INTERVAL_S = 600.0  # more frequent jumps would make wall times meaningless
 RESCAN_S = 600.0
-ALWAYS_FAILING = "always.wav"  # what is in its way never goes away
+ALWAYS_FAILING = "always.wav"  # its fault is permanent
 MIN_SIMULATED_S = HOUR_S
 MAX_SIMULATED_S = 10 * 86_400.0
 FINAL_STATES = ("DONE", "FAILED", "QUARANTINED")
@@ -30,12 +30,12 @@ FAULTS = (RetryLater, RetryLater, NotAudio, DecoderCrashed, RuntimeError)
 
 
 class JumpingClock(FakeClock):
-    """Its time of day jumps now and then; its seconds since boot only go on (as through a suspend)."""
+    """A clock whose wall time jumps at random; its monotonic seconds only increase (also in a suspend)."""
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self._rng = rng
-        self.last_jump_s = -MIN_JUMP_INTERVAL_S  # when, on the clock that only goes on
+        self.last_jump_s = -MIN_JUMP_INTERVAL_S  # in monotonic seconds
 
     def maybe_jump(self) -> None:
         if self.seconds - self.last_jump_s >= MIN_JUMP_INTERVAL_S and self._rng.random() < 0.3:
@@ -45,7 +45,7 @@ class JumpingClock(FakeClock):
 
 
 class ClockJumpingFolderWatcher(FakeFolderWatcher):
-    """The clock may jump while one waits."""
+    """A folder watcher during whose waits the clock may jump."""
 
     def wait(self, timeout_s: float) -> bool:
         self.clock.maybe_jump()
@@ -53,7 +53,7 @@ class ClockJumpingFolderWatcher(FakeFolderWatcher):
 
 
 class FaultyDecoder(FakeDecoder):
-    """Each file has some faults before it can be decoded; remembers when each was tried."""
+    """A decoder that raises each file's planned faults first and records the time of every attempt."""
 
     def __init__(self, clock: JumpingClock, rng: random.Random) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class FaultyDecoder(FakeDecoder):
         self.attempt_times[name].append(now_s)
         self._clock.maybe_jump()  # in the middle of a batch
         if name == ALWAYS_FAILING:
-            raise RetryLater("the share is away")
+            raise RetryLater("the share is unreachable")
         if self.remaining_faults[name]:
             raise self.remaining_faults[name].pop()
         return super().decode(file, key=key)
 
 
 class ClaimCheckingEngine(FakeEngine):
-    """While it hears a recording nobody else can have it, whatever the time is."""
+    """An engine that checks that no recording can be claimed while it is transcribed, whatever the time."""
 
     harness: Harness
 
@@ -94,7 +94,7 @@ class ClaimCheckingEngine(FakeEngine):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_schedules", [5, pytest.param(500, marks=full)])
-def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
+def test_clock_jumps_neither_block_retries_nor_hurry_them(
     ram_folder: Path, empty_ledger: Path, n_schedules: int
 ):
     n_jumps = 0
@@ -141,11 +141,11 @@ def test_a_clock_that_jumps_makes_nobody_wait_for_ever_and_nobody_hurry(
 def put_faulty_file(
     harness: Harness, decoder: FaultyDecoder, name: str, rng: random.Random
 ) -> None:
-    """A file with up to three faults, or one that is cut short, perhaps with its time in the future."""
+    """Put a file with up to three faults, or a truncated one, into the inbox, perhaps with a future mtime."""
     age_s = rng.choice((0.0, 2 * HOUR_S, -YEAR_S))
     modified_ns = int((harness.clock.now().timestamp() - age_s) * 1e9)
     harness.inbox.put(name, modified_ns=modified_ns)
-    faults = [rng.choice(FAULTS)("put in by the test") for _ in range(rng.randrange(4))]
+    faults = [rng.choice(FAULTS)("injected by the test") for _ in range(rng.randrange(4))]
     decoder.remaining_faults[name] = faults
     if rng.random() < 0.3:
         decoder.remaining_faults[name] = []
@@ -153,7 +153,7 @@ def put_faulty_file(
 
 
 def find_rapid_retries(attempt_times: dict[str, list[float]]) -> list[tuple[str, float]]:
-    """Files that were tried five times within a minute, and when."""
+    """Return the files that were tried five times within a minute, with the time of the fifth attempt."""
     return [
         (name, end)
         for name, times in attempt_times.items()

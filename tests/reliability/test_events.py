@@ -1,4 +1,4 @@
-"""What events name is enough: a folder in which much happens is known without a look by the clock."""
+"""Events suffice: every recording of a busy folder becomes READY without periodic scans."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from thoth_watch.infrastructure.service.clock import SystemClock
 
 NEVER_S = 1e9
 N_CHANGES = 150
-CHANGES_PER_SCAN = 3  # happen before the next look
+CHANGES_PER_SCAN = 3  # happen before the next scan
 
 
 class RandomFileActivity:
-    """People and programs who use the folder, at random."""
+    """Random changes to a folder, as people and programs make them."""
 
     def __init__(self, inbox: Path, aside: Path, *, with_folders: bool) -> None:
         self._inbox, self._aside = inbox, aside
@@ -99,23 +99,21 @@ class RandomFileActivity:
         return folder / f"{self._n}.wav"
 
     def _pick_recording(self) -> Path | None:
-        found = self.recordings()
-        return self._random.choice(found) if found else None
+        recordings = self.recordings()
+        return self._random.choice(recordings) if recordings else None
 
     def _pick_folder(self) -> Path:
-        below = [path for path in self._inbox.rglob("*") if path.is_dir()]
-        return self._random.choice([self._inbox, *sorted(below)])
+        folders = [path for path in self._inbox.rglob("*") if path.is_dir()]
+        return self._random.choice([self._inbox, *sorted(folders)])
 
 
 @pytest.mark.parametrize("with_folders", [False, True])
 def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: bool) -> None:
     (tmp_path / "inbox").mkdir()
     (tmp_path / "aside").mkdir()
-    neighbours = RandomFileActivity(
-        tmp_path / "inbox", tmp_path / "aside", with_folders=with_folders
-    )
+    activity = RandomFileActivity(tmp_path / "inbox", tmp_path / "aside", with_folders=with_folders)
     clock, ledger = SystemClock(), SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db")
-    watch = WatchInbox(
+    watch_inbox = WatchInbox(
         FolderInbox(tmp_path / "inbox"),
         ledger=ledger,
         files=LocalFiles(),
@@ -126,25 +124,29 @@ def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: boo
 
     def ready() -> dict[Path, tuple[int, int]]:
         return {
-            path: (known_files.signature.size_bytes, known_files.signature.inode)
-            for path, known_files in ledger.known_files(tmp_path / "inbox").items()
-            if known_files.signature is not None and known_files.state == State.READY
+            path: (known.signature.size_bytes, known.signature.inode)
+            for path, known in ledger.known_files(tmp_path / "inbox").items()
+            if known.signature is not None and known.state == State.READY
         }
 
     def recordings_on_disk() -> dict[Path, tuple[int, int]]:
-        return {p: (p.stat().st_size, p.stat().st_ino) for p in neighbours.recordings()}
+        return {p: (p.stat().st_size, p.stat().st_ino) for p in activity.recordings()}
 
-    with WatchdogWatcher([(tmp_path / "inbox", True, "inotify")], suffixes=["wav"]) as bell:
-        looks = ScanSchedule([watch], folder_watcher=bell, clock=clock, rescan_s=NEVER_S)
+    with WatchdogWatcher(
+        [(tmp_path / "inbox", True, "inotify")], suffixes=["wav"]
+    ) as folder_watcher:
+        schedule = ScanSchedule(
+            [watch_inbox], folder_watcher=folder_watcher, clock=clock, rescan_s=NEVER_S
+        )
         for number in range(N_CHANGES):
-            neighbours.act()
+            activity.act()
             if number % CHANGES_PER_SCAN == 0:
-                bell.wait(0.0)
-                looks.scan()
+                folder_watcher.wait(0.0)
+                schedule.scan()
         deadline = time.monotonic() + 60.0
         while not recordings_on_disk().items() <= ready().items() and time.monotonic() < deadline:
-            bell.wait(min(1.0, looks.next_s() - clock.monotonic_s()))
-            looks.scan()
+            folder_watcher.wait(min(1.0, schedule.next_s() - clock.monotonic_s()))
+            schedule.scan()
 
         assert recordings_on_disk().items() <= ready().items()
     ledger.close()

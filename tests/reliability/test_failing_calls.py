@@ -1,4 +1,4 @@
-"""Every system call and commit fails once: nothing is lost, and no file is blamed for it."""
+"""Each system call and each commit fails once: nothing is lost, and no file is blamed for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY_S = 86_400.0
 
 
 def run_with_failpoints(harness: Harness, points: Failpoints) -> dict[Path, str]:
-    """Two recordings, two formats, the calls watched; what the transcripts should be."""
+    """Transcribe two recordings into two formats with the failpoints; return the expected texts by path."""
     harness.publish._render = render
     harness.file_options = FileOptions(formats=("txt", "json"))
     root = harness.inbox.root
@@ -31,7 +31,7 @@ def run_with_failpoints(harness: Harness, points: Failpoints) -> dict[Path, str]
     }
     expected = {root / f"sub{n}" / f"{n}.txt": text for n, text in enumerate(expected.values())}
     before = install(points)
-    harness.ledger.engine.dispose()  # its next connection is a watched one
+    harness.ledger.engine.dispose()  # the next connection goes through the failpoints
     try:
         harness.serve(
             drain=False,
@@ -48,15 +48,15 @@ def run_with_failpoints(harness: Harness, points: Failpoints) -> dict[Path, str]
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_errors", [1, pytest.param(len(ERRORS), marks=full)])
-def test_a_call_that_fails_once_costs_no_file_and_blames_none(
+def test_a_call_that_fails_once_loses_no_file_and_marks_none_as_failed(
     make_harness: Callable[..., Harness], n_errors: int
 ):
     with WorkerDecoder() as decoder:
-        calm = Failpoints()
-        run_with_failpoints(make_harness(decoder=decoder), calm)
+        recorder = Failpoints()
+        run_with_failpoints(make_harness(decoder=decoder), recorder)
         counts: Counter[str] = Counter()
         points = []
-        for name in calm.reached:
+        for name in recorder.reached:
             counts[name] += 1
             points.append(f"{name}:{counts[name]}")
         plans = [

@@ -1,4 +1,4 @@
-"""A disk that fills up and is emptied again; several programs at one inbox."""
+"""A disk that fills up and is freed again; several programs on one inbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ full = pytest.mark.reliability
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
+    """Yield the folder of a file system of 2 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     disk = tmp_path / "disk"
@@ -29,7 +29,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_disk(disk: Path) -> Path:
-    """Take all the room there is."""
+    """Fill the disk's free space with a file and return the file."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (4096, 1):
@@ -43,24 +43,26 @@ def fill_disk(disk: Path) -> Path:
 
 @full
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("what", ["inbox", "ledger", "both"])
-def test_a_full_disk_is_waited_out_and_blames_nobody(tmp_path: Path, small_disk: Path, what: str):
-    workspace = Workspace(tmp_path / "place", batch={"max_files": 4})
-    if what in {"inbox", "both"}:
+@pytest.mark.parametrize("full_place", ["inbox", "ledger", "both"])
+def test_the_service_waits_while_a_disk_is_full_and_fails_no_file(
+    tmp_path: Path, small_disk: Path, full_place: str
+):
+    workspace = Workspace(tmp_path / "workspace", batch={"max_files": 4})
+    if full_place in {"inbox", "both"}:
         workspace.inbox = small_disk / "inbox"
         workspace.inbox.mkdir()
-    if what in {"ledger", "both"}:
+    if full_place in {"ledger", "both"}:
         workspace.database = small_disk / "state" / "thoth-watch.db"
     workspace.configure(batch={"max_files": 4})
     daemon = workspace.start("run")
     workspace.wait_for(lambda: "engine loaded" in workspace.log(), daemon)
     try:
-        for time in range(3):
+        for cycle in range(3):
             for n in range(4):
-                workspace.drop(f"{time}-{n}.wav", seed=4 * time + n)
+                workspace.drop(f"{cycle}-{n}.wav", seed=4 * cycle + n)
             ballast = fill_disk(small_disk)
-            said = count_warnings(workspace)
-            workspace.wait_for(partial(has_warned, workspace, said + 1), daemon)
+            n_warnings = count_warnings(workspace)
+            workspace.wait_for(partial(has_warned, workspace, n_warnings + 1), daemon)
             ballast.unlink()
             workspace.wait_for(partial(is_all_done, workspace), daemon)
         daemon.terminate()
@@ -75,7 +77,7 @@ def test_a_full_disk_is_waited_out_and_blames_nobody(tmp_path: Path, small_disk:
 
 
 def has_warned(workspace: Workspace, times: int) -> bool:
-    """Whether the program has complained of the disk so often, in its log or in the ledger."""
+    """Return True if the log warns of the full disk `times` times, or the ledger does at all."""
     query = "SELECT count(*) FROM files WHERE reason LIKE '%free some space%'"
     in_ledger = workspace.query(query)[0][0]
     return bool(in_ledger) or count_warnings(workspace) >= times
@@ -91,17 +93,19 @@ def is_all_done(workspace: Workspace) -> bool:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_files", [10, pytest.param(500, marks=full)])
-def test_of_several_programs_one_works_and_the_others_leave(workspace: Workspace, n_files: int):
+def test_only_the_first_of_several_programs_runs_and_the_others_exit(
+    workspace: Workspace, n_files: int
+):
     daemon = workspace.start("run", ENGINE_TAKES_S="0.01")
     workspace.wait_for(lambda: "engine loaded" in workspace.log(), daemon)
-    others, askers = [], []
+    other_programs, status_calls = [], []
     for n in range(n_files):
         workspace.drop(f"{n}.wav", seed=n)
         if n % 200 == 5:
-            others += [workspace.start("once"), workspace.start("run")]
-            askers.append(workspace.start("status"))
-    assert {other.wait(TIMEOUT_S) for other in others} == {EXIT_RETRY_LATER}
-    assert {asker.wait(TIMEOUT_S) for asker in askers} == {0}
+            other_programs += [workspace.start("once"), workspace.start("run")]
+            status_calls.append(workspace.start("status"))
+    assert {program.wait(TIMEOUT_S) for program in other_programs} == {EXIT_RETRY_LATER}
+    assert {call.wait(TIMEOUT_S) for call in status_calls} == {0}
     workspace.wait_for(partial(is_all_done, workspace), daemon)
     daemon.terminate()
     assert daemon.wait(60) == 0

@@ -1,4 +1,4 @@
-"""Mutated, cut and poisonous recordings in the real decode worker."""
+"""Mutated, truncated and poisonous recordings in the real decode worker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
-    """The content with one kind of damage."""
+    """Return the content with one random kind of damage."""
     damaged, size = bytearray(content), len(content)
     kind = rng.choice(
         ["flip", "flip", "header", "header", "cut", "insert", "double", "zero", "number"]
@@ -71,46 +71,45 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
     "n_inputs",
     [150, pytest.param(3_000, marks=full), pytest.param(100_000, marks=pytest.mark.nightly)],
 )
-def test_no_mutation_of_a_recording_gets_beyond_the_worker(tmp_path: Path, n_inputs: int):
-    """FFmpeg may crash of one (1 of 3,000 did, in an AAC stream): it is the worker that dies."""
+def test_mutated_recordings_crash_nothing_but_the_decode_worker(tmp_path: Path, n_inputs: int):
+    """FFmpeg may crash on a mutated file (1 of 3,000 did, in an AAC stream); only the worker dies."""
     rng = random.Random(n_inputs)
     seeds = [make(tmp_path / f"seed.{kind}").read_bytes() for kind, make in WRITERS.items()]
     kinds = list(WRITERS)
-    came: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     peak_kib = 0
     with WorkerDecoder() as decoder:
         for number in range(n_inputs):
-            which = rng.randrange(len(kinds))
-            path = tmp_path / f"input.{kinds[which]}"
-            path.write_bytes(mutate(seeds[which], rng))
+            index = rng.randrange(len(kinds))
+            path = tmp_path / f"input.{kinds[index]}"
+            path.write_bytes(mutate(seeds[index], rng))
             try:
                 decoder.decode(audio_file(path)).close()
-                came["decoded"] += 1
+                outcomes["decoded"] += 1
             except NotAudio:
-                came["refused"] += 1
+                outcomes["refused"] += 1
             except DecoderCrashed as error:
                 if "hung" in str(error):
-                    pytest.fail(f"input {number}, a {path.suffix}: {error}")
-                came["crashed"] += 1
+                    pytest.fail(f"input {number} ({path.suffix}): {error}")
+                outcomes["crashed"] += 1
             if number % 50 == 49:
                 status = Path(f"/proc/{decoder.worker_pid}/status").read_text()
                 peak_kib = max(peak_kib, int(status.split("VmHWM:")[1].split()[0]))
 
-    assert sum(came.values()) == n_inputs
-    assert min(came["decoded"], came["refused"]) > n_inputs / 20, (
-        came
-    )  # the damage is not all one way
-    assert came["crashed"] <= n_inputs // 500
+    assert sum(outcomes.values()) == n_inputs
+    # the mutations cause both outcomes
+    assert min(outcomes["decoded"], outcomes["refused"]) > n_inputs / 20, outcomes
+    assert outcomes["crashed"] <= n_inputs // 500
     assert peak_kib < 512 * 1024
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_cuts", [3, pytest.param(50, marks=full)])
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "ogg", "opus", "m4a", "webm"])
-def test_every_cut_recording_is_said_to_be_one(tmp_path: Path, kind: str, n_cuts: int):
+def test_every_truncated_recording_is_reported_as_truncated(tmp_path: Path, kind: str, n_cuts: int):
     content = WRITERS[kind](tmp_path / f"whole.{kind}").read_bytes()
     path = tmp_path / f"cut.{kind}"
-    silent = []
+    unreported = []
     with WorkerDecoder() as decoder:
         whole_s = decoder.decode(audio_file(tmp_path / f"whole.{kind}")).duration_s
         for number in range(1, n_cuts + 1):
@@ -120,13 +119,13 @@ def test_every_cut_recording_is_said_to_be_one(tmp_path: Path, kind: str, n_cuts
             except NotAudio:
                 continue
             missing_s = whole_s - recording.duration_s
-            words = recording.info.warnings
-            is_told = any(w.startswith("truncated") for w in words)
-            if missing_s > max(0.25, 0.01 * whole_s) and not is_told:
-                silent.append((number, missing_s, words))
+            warnings = recording.info.warnings
+            is_reported = any(w.startswith("truncated") for w in warnings)
+            if missing_s > max(0.25, 0.01 * whole_s) and not is_reported:
+                unreported.append((number, missing_s, warnings))
             recording.close()
 
-    assert silent == []
+    assert unreported == []
 
 
 POISONS = {
@@ -140,8 +139,8 @@ POISONS = {
 
 @pytest.fixture
 def poison_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers to whom a recording that names a poison does what it says."""
-    monkeypatch.setattr(worker_process, "_BOOT", worker_process._BOOT)  # put back at the end
+    """Have the decode workers run the code that a poisonous recording contains."""
+    monkeypatch.setattr(worker_process, "_BOOT", worker_process._BOOT)  # restored after the test
     set_worker_prelude("import tests.reliability.poison")
 
 
@@ -151,7 +150,7 @@ def poison_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     ("poison", "n_times"),
     [("segv", 1), *(pytest.param(name, 20, marks=full) for name in POISONS)],
 )
-def test_a_poisonous_recording_is_quarantined_after_two_and_its_neighbours_are_done(
+def test_a_poisonous_recording_is_quarantined_after_two_crashes_and_the_others_are_done(
     make_harness: Callable[..., Harness], poison: str, n_times: int
 ):
     limits = DecodeLimits(work_base_s=1.0, deadline_factor=1.0)

@@ -1,4 +1,4 @@
-"""What waiting costs, and how soon a new recording is taken up; seconds are judged: for a quiet machine."""
+"""CPU time of an idle service, and the delay until it claims a new recording; needs a quiet machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.reliability.workspace import Workspace
 from thoth_watch.infrastructure.inbox import FolderInbox
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(7200)]
-SETTLE_S = 2.0  # as by default
-IDLE_S = 180.0  # three looks
+SETTLE_S = 2.0  # the default
+IDLE_S = 180.0  # three scans
 
 
 @pytest.mark.parametrize("n_files", [10_000])
-def test_waiting_beside_many_recordings_costs_nothing_and_a_new_one_is_taken_up_at_once(
+def test_an_idle_service_uses_almost_no_cpu_and_claims_a_new_recording_once_it_has_settled(
     workspace: Workspace, n_files: int
 ):
     for n in range(n_files):
@@ -47,21 +47,19 @@ def test_waiting_beside_many_recordings_costs_nothing_and_a_new_one_is_taken_up_
     daemon.terminate()
     assert daemon.wait(60) == 0
 
-    print(
-        f"idle: {used_s / IDLE_S:.2%} of a processor; claimed after {max(waited_s):.2f} s at most"
-    )
+    print(f"idle: {used_s / IDLE_S:.2%} of a CPU; claimed after at most {max(waited_s):.2f} s")
     assert used_s / IDLE_S < 0.01
     assert max(waited_s) <= SETTLE_S + 1.0
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor seconds of a process and its children so far."""
+    """Return the CPU seconds that a process and its children have used so far."""
     process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    return sum(one.cpu_times().user + one.cpu_times().system for one in family)
+    processes = [process, *process.children(recursive=True)]
+    return sum(p.cpu_times().user + p.cpu_times().system for p in processes)
 
 
-def test_a_look_at_a_hundred_thousand_recordings_takes_no_more_than_three_seconds(
+def test_a_scan_of_a_hundred_thousand_recordings_takes_at_most_three_seconds(
     ram_folder: Path,
 ):
     for n in range(100_000):
@@ -72,6 +70,6 @@ def test_a_look_at_a_hundred_thousand_recordings_takes_no_more_than_three_second
     listing = FolderInbox(ram_folder).scan()
     took_s = time.process_time() - begun_s
 
-    print(f"a look at 100,000 recordings: {took_s:.2f} s of a processor")
+    print(f"scan of 100,000 recordings: {took_s:.2f} s of CPU time")
     assert len(listing.files) == 100_000
     assert took_s <= 3.0

@@ -1,4 +1,4 @@
-"""kill -9 at every point, and at any time: each recording has its transcript, once, whole."""
+"""kill -9 at every point and at random times: each recording gets its transcript, once and complete."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ import pytest
 from tests.reliability.workspace import Workspace
 
 full = pytest.mark.reliability
-FAILPOINT_PREFIXES = (
-    "ledger.",
-    "publish_steps.",
-    "publisher.",
-)  # all that writes; a kill while reading is one of the random ones
+# everything that writes; kills at random times cover the reads
+FAILPOINT_PREFIXES = ("ledger.", "publish_steps.", "publisher.")
 
 
 def list_failpoints_in_copy(workspace: Workspace) -> list[str]:
-    """All points that a copy of the program's place reaches from here to the end."""
+    """Return all points that a run in a copy of the workspace reaches."""
     copy = Workspace(
         workspace.folder.parent / "traced",
         inbox={"path": str(workspace.folder.parent / "traced/inbox")},
@@ -38,7 +35,7 @@ def list_failpoints_in_copy(workspace: Workspace) -> list[str]:
 
 
 def list_failpoints(workspace: Workspace, prefixes: tuple[str, ...]) -> list[str]:
-    """The points of those names that the program reaches there, as `name:number`; it runs to its end."""
+    """Run the program to its end; return the points with those prefixes as `name:number`."""
     trace = workspace.folder / "trace"
     assert workspace.run("once", FAILPOINT_TRACE=str(trace)) == 0, workspace.log()
     counts: Counter[str] = Counter()
@@ -55,7 +52,9 @@ def list_failpoints(workspace: Workspace, prefixes: tuple[str, ...]) -> list[str
     ("n_files", "n_points"),
     [(1, 1), (3, 2), pytest.param(1, None, marks=full), pytest.param(3, None, marks=full)],
 )
-def test_a_kill_at_any_point_is_made_up_for(ram_folder: Path, n_files: int, n_points: int | None):
+def test_a_run_killed_at_any_point_is_completed_by_the_next(
+    ram_folder: Path, n_files: int, n_points: int | None
+):
     first = Workspace(ram_folder / "first")
     for n in range(n_files):
         first.drop(f"{n}.wav", seed=n)
@@ -69,7 +68,7 @@ def test_a_kill_at_any_point_is_made_up_for(ram_folder: Path, n_files: int, n_po
         for n in range(n_files):
             workspace.drop(f"{n}.wav", seed=n)
         if workspace.run("once", FAILPOINT=f"{point}:kill") != -signal.SIGKILL:
-            missed.append(point)  # threads: not every run has the same number of points
+            missed.append(point)  # with threads, the number of points differs between runs
         assert workspace.run("once") == 0, (point, workspace.log())
         workspace.check_nothing_is_lost()
         shutil.rmtree(workspace.folder)
@@ -79,12 +78,12 @@ def test_a_kill_at_any_point_is_made_up_for(ram_folder: Path, n_files: int, n_po
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_points", [1, pytest.param(None, marks=full)])
-def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
+def test_a_second_kill_during_recovery_from_the_first_loses_nothing(
     ram_folder: Path, n_points: int | None
 ):
-    """The first one comes when the transcript has its name, and its folder is not yet on disk."""
+    """The first kill comes after the transcript has its name and before the folder is on disk."""
 
-    def crashed(folder: Path) -> Workspace:
+    def make_killed_workspace(folder: Path) -> Workspace:
         workspace = Workspace(folder)
         for n in range(3):
             workspace.drop(f"{n}.wav", seed=n)
@@ -93,13 +92,13 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
         )
         return workspace
 
-    points = list_failpoints(crashed(ram_folder / "model"), FAILPOINT_PREFIXES)
+    points = list_failpoints(make_killed_workspace(ram_folder / "traced-run"), FAILPOINT_PREFIXES)
     if n_points is not None:
         points = random.Random(1).sample(points, n_points)
 
     n_killed = 0
     for number, point in enumerate(points):
-        workspace = crashed(ram_folder / f"{number}")
+        workspace = make_killed_workspace(ram_folder / f"{number}")
         n_killed += workspace.run("once", FAILPOINT=f"{point}:kill") == -signal.SIGKILL
         assert workspace.run("once") == 0, (point, workspace.log())
         workspace.check_nothing_is_lost()
@@ -113,21 +112,23 @@ def test_a_second_kill_while_the_first_is_made_up_for_changes_nothing(
 def test_a_kill_while_an_older_transcript_is_replaced_leaves_nothing_behind(
     ram_folder: Path, n_points: int | None
 ):
-    """The two change places under a temporary name; what a kill leaves there goes an hour later."""
+    """The old and the new file are exchanged; a temporary file that a kill leaves is deleted an hour later."""
 
-    def changed(folder: Path) -> Workspace:
+    def make_changed_workspace(folder: Path) -> Workspace:
         workspace = Workspace(folder)
         workspace.drop("a.wav", seed=1)
         assert workspace.run("once") == 0
         workspace.drop("a.wav", seed=2)
         return workspace
 
-    points = list_failpoints(changed(ram_folder / "model"), ("publish_steps.", "publisher."))
+    points = list_failpoints(
+        make_changed_workspace(ram_folder / "traced-run"), ("publish_steps.", "publisher.")
+    )
     if n_points is not None:
         points = [next(point for point in points if point.startswith("publisher.unlink"))]
     n_left = 0
     for number, point in enumerate(points):
-        workspace = changed(ram_folder / f"{number}")
+        workspace = make_changed_workspace(ram_folder / f"{number}")
         assert workspace.run("once", FAILPOINT=f"{point}:kill") == -signal.SIGKILL, (
             point,
             workspace.log(),
@@ -154,7 +155,7 @@ def test_a_daemon_killed_at_any_time_while_files_arrive_loses_none(
     n_dropped = 0
     for _ in range(n_cycles):
         daemon = workspace.start("run", ENGINE_TAKES_S="0.01")
-        end = time.monotonic() + rng.uniform(0.6, 2.6)  # it is at work after about a second
+        end = time.monotonic() + rng.uniform(0.6, 2.6)  # it starts to work after about a second
         while time.monotonic() < end:
             if n_dropped < 8 * n_cycles:
                 workspace.drop(f"{n_dropped % 7}/{n_dropped}.wav", seed=n_dropped)

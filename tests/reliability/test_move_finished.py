@@ -1,4 +1,4 @@
-"""kill -9 at every point while finished recordings are moved: each lies in one place, whole, with its row."""
+"""kill -9 at every point while finished recordings are moved: each ends up once, complete, with its row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_FILES = 2
 
 
 def make_workspace(folder: Path, archive: Path) -> Workspace:
-    """An inbox whose recordings are to go to another folder."""
+    """Create a workspace that moves finished recordings to the archive."""
     shutil.rmtree(archive, ignore_errors=True)
     inbox = {"path": str(folder / "inbox"), "settle_s": 0.1, "after": str(archive)}
     workspace = Workspace(folder, inbox=inbox)
@@ -28,21 +28,21 @@ def make_workspace(folder: Path, archive: Path) -> Workspace:
 
 
 def list_failpoints(workspace: Workspace) -> list[str]:
-    """All points from the first publication to the end, as `name:number`."""
+    """Return all points from the first publication to the end as `name:number`."""
     trace = workspace.folder / "trace"
     assert workspace.run("once", FAILPOINT_TRACE=str(trace)) == 0, workspace.log()
     counts: Counter[str] = Counter()
-    found = []
+    points = []
     for name in trace.read_text().split():
         counts[name] += 1
-        if name.startswith(("mover.", "ledger.")) or (name.startswith("publish_steps.") and found):
-            found.append(f"{name}:{counts[name]}")
-    assert any(name.startswith("mover.") for name in found)
-    return found
+        if name.startswith(("mover.", "ledger.")) or (name.startswith("publish_steps.") and points):
+            points.append(f"{name}:{counts[name]}")
+    assert any(name.startswith("mover.") for name in points)
+    return points
 
 
 def check_archive(workspace: Workspace, archive: Path) -> None:
-    """Every recording DONE where it is to be, its transcript beside where it was; nothing else."""
+    """Check that each recording is DONE in the archive and its transcript in the inbox, and nothing else exists."""
     moved = {
         archive / path.relative_to(workspace.inbox): text
         for path, text in workspace.expected.items()
@@ -60,28 +60,28 @@ def check_archive(workspace: Workspace, archive: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_points", [3, pytest.param(None, marks=full)])
 @pytest.mark.parametrize("move_method", ["renamed", "copied"])
-def test_a_kill_at_any_point_of_a_move_is_made_up_for(
+def test_a_move_killed_at_any_point_is_completed_by_the_next_run(
     ram_folder: Path, tmp_path: Path, move_method: str, n_points: int | None
 ):
     archive = (ram_folder if move_method == "renamed" else tmp_path) / "archive"
     if move_method == "copied" and ram_folder.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs two file systems")
     first = make_workspace(ram_folder / "first", archive)
-    found = list_failpoints(first)
+    points = list_failpoints(first)
     check_archive(first, archive)
-    sounds = {path.name: path.read_bytes() for path in archive.rglob("*.wav")}
+    contents = {path.name: path.read_bytes() for path in archive.rglob("*.wav")}
     if n_points is not None:
-        found = random.Random(move_method).sample(
-            [p for p in found if p.startswith("mover.")], n_points
+        points = random.Random(move_method).sample(
+            [p for p in points if p.startswith("mover.")], n_points
         )
     n_killed = 0
 
-    for number, point in enumerate(found):
+    for number, point in enumerate(points):
         workspace = make_workspace(ram_folder / f"{number}", archive)
         n_killed += workspace.run("once", FAILPOINT=f"{point}:kill") == -signal.SIGKILL
         assert workspace.run("once") == 0, (point, workspace.log())
         check_archive(workspace, archive)
-        assert {path.name: path.read_bytes() for path in archive.rglob("*.wav")} == sounds, point
+        assert {path.name: path.read_bytes() for path in archive.rglob("*.wav")} == contents, point
         shutil.rmtree(workspace.folder)
 
-    assert n_killed >= len(found) * 4 // 5
+    assert n_killed >= len(points) * 4 // 5

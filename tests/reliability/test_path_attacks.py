@@ -1,4 +1,4 @@
-"""Planted and swapped names: nothing outside is read or written, nothing of anybody's is changed."""
+"""Planted symlinks and swapped names: nothing outside is read or written, and no user file changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_LANDLOCK = (
 
 
 def create_hostile_entries(inbox: Path, secret: Path) -> int:
-    """Forty entries that would lead to the secret if anything followed them; how many."""
+    """Create entries that lead to the secret or block if they are followed; return their number."""
     relative = os.path.relpath(secret, inbox)
     for kind, text in REFERENCE_FILES.items():
         for number, target in enumerate((secret, f"file:{secret}", relative)):
@@ -56,10 +56,10 @@ def create_hostile_entries(inbox: Path, secret: Path) -> int:
 @full
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("prelude", ["", NO_LANDLOCK], ids=["landlock", "without"])
+@pytest.mark.parametrize("prelude", ["", NO_LANDLOCK], ids=["landlock", "no-landlock"])
 def test_nothing_outside_is_opened_and_no_secret_is_transcribed(workspace: Workspace, prelude: str):
     secret = workspace.folder / "outside" / "secret.wav"
-    words = write_recording(secret, seed=1)
+    secret_text = write_recording(secret, seed=1)
     assert create_hostile_entries(workspace.inbox, secret) >= 40
     workspace.drop("honest.wav", seed=2)
     trace = workspace.folder / "opens"
@@ -78,17 +78,17 @@ def test_nothing_outside_is_opened_and_no_secret_is_transcribed(workspace: Works
         [*strace, *command], cwd=REPOSITORY, env=environment, timeout=TIMEOUT_S, check=False
     )
 
-    assert done.returncode == 1  # the forty wait for their second try, or are refused
+    assert done.returncode == 1  # the hostile entries wait for a retry or are refused
     states = {Path(p).name: s for p, s in workspace.query("SELECT path, state FROM files")}
     assert states.pop("honest.wav") == "DONE"
     assert set(states.values()) <= {"RETRY", "REFUSED"}
     assert len(states) == 28 + 11
     opened = [line for line in trace.read_text().splitlines() if "= -1" not in line]
-    assert any("honest.wav" in line for line in opened)  # it was seen
+    assert any("honest.wav" in line for line in opened)  # the trace recorded opened files
     assert [line for line in opened if "outside" in line or "/etc/passwd" in line] == []
     transcripts = [p.read_text() for p in workspace.inbox.rglob("*.txt")]
     assert transcripts == [workspace.expected[workspace.inbox / "honest.wav"]]
-    assert words not in transcripts
+    assert secret_text not in transcripts
 
 
 ATTACKER_SCRIPT = """
@@ -101,7 +101,7 @@ def quietly(act, *args, **named):
     try: act(*args, **named)
     except OSError: pass
 def user_file(name):
-    # the user's own file is also kept elsewhere under its content, to be compared at the end
+    # a hard link named after the content shows at the end whether the user's file was changed
     global n
     n += 1
     try: file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -122,17 +122,19 @@ while True:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("n_publishes", [300, pytest.param(2_000, marks=full)])
-def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(ram_folder: Path, n_publishes: int):
+def test_a_program_that_keeps_swapping_names_cannot_redirect_writes(
+    ram_folder: Path, n_publishes: int
+):
     folder, stash, outside = (ram_folder / name for name in ("inbox", "stash", "outside"))
-    for each in (folder, stash, outside, folder / "sub"):
-        each.mkdir()
+    for path in (folder, stash, outside, folder / "sub"):
+        path.mkdir()
     victim = ram_folder / "victim"
     victim.write_bytes(b"precious")
     attacker = subprocess.Popen(
         [sys.executable, "-c", ATTACKER_SCRIPT, *map(str, (folder, stash, victim, outside))],
         stdout=subprocess.PIPE,
     )
-    came = {"written": 0, "left alone": 0}
+    outcomes = {"written": 0, "not written": 0}
     try:
         assert attacker.stdout is not None
         attacker.stdout.readline()
@@ -141,16 +143,16 @@ def test_a_neighbour_who_swaps_names_all_the_time_gets_nothing(ram_folder: Path,
         for number in range(n_publishes):
             path = paths[number % len(paths)]
             try:
-                publisher.publish(Output(path, b"words %d" % number, below=folder))
-                came["written"] += 1
+                publisher.publish(Output(path, b"text %d" % number, below=folder))
+                outcomes["written"] += 1
             except (NameTaken, RetryLater):
-                came["left alone"] += 1
+                outcomes["not written"] += 1
         assert attacker.poll() is None
     finally:
         attacker.kill()
         attacker.communicate()
 
-    assert min(came.values()) > 0, came  # it was a race
+    assert min(outcomes.values()) > 0, outcomes  # both outcomes occurred: the programs did race
     assert victim.read_bytes() == b"precious"
     assert sorted(p.name for p in ram_folder.iterdir()) == ["inbox", "outside", "stash", "victim"]
     assert list(outside.iterdir()) == []

@@ -1,7 +1,7 @@
-"""The power goes at any moment: what was said to be done is on the disk, whole.
+"""Power cuts at random moments: each file that was reported as DONE is complete on the disk.
 
-The disk is a file with a file system in it. The program is stopped, the file is copied as it is, and
-the copy is what the next start finds. A drive's own write cache is not simulated.
+The disk is a file system in an image file. The program is stopped, the image is copied as it is, and
+the next start finds the copy. A drive's own write cache is not simulated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether this user and machine may mount an ext4 in a file."""
+    """Return True if this user can mount an ext4 image on this machine."""
     if os.geteuid() != 0 or not shutil.which("mkfs.ext4") or not shutil.which("losetup"):
         return False
     image = make_disk_image(folder / "probe.img")
@@ -63,7 +63,7 @@ def make_disk_image(image: Path) -> Path:
     "n_cuts",
     [1, pytest.param(30, marks=full), pytest.param(300, marks=pytest.mark.nightly)],
 )
-def test_what_is_done_survives_a_power_cut(ram_folder: Path, n_cuts: int):
+def test_done_files_survive_a_power_cut(ram_folder: Path, n_cuts: int):
     if not can_mount(ram_folder):
         pytest.skip("mounting a file needs root, mkfs.ext4 and a loop device")
     rng = random.Random(n_cuts)
@@ -71,7 +71,7 @@ def test_what_is_done_survives_a_power_cut(ram_folder: Path, n_cuts: int):
     for cut in range(n_cuts):
         image, snapshot = make_disk_image(ram_folder / f"{cut}.img"), ram_folder / f"{cut}.snapshot"
         with mounted(image, ram_folder / "disk"):
-            workspace = Workspace(ram_folder / "disk" / "place", batch={"max_files": 4})
+            workspace = Workspace(ram_folder / "disk" / "workspace", batch={"max_files": 4})
             for n in range(24):
                 workspace.drop(f"{n}.wav", seed=n)
             os.sync()
@@ -82,7 +82,7 @@ def test_what_is_done_survives_a_power_cut(ram_folder: Path, n_cuts: int):
             with Path(f"/proc/{daemon.pid}/stat").open() as stat:
                 while stat.read().rpartition(")")[2].split()[0] != "T":
                     stat.seek(0)
-            # read through the stopped program's own write-ahead log: what others were told
+            # reads the stopped program's write-ahead log: the files that it has reported as DONE
             done = {
                 Path(p).name
                 for (p,) in workspace.query("SELECT path FROM files WHERE state='DONE'")
@@ -108,7 +108,7 @@ def test_what_is_done_survives_a_power_cut(ram_folder: Path, n_cuts: int):
 
 
 def has_done_file(workspace: Workspace) -> bool:
-    """Whether a first transcript was acknowledged."""
+    """Return True if at least one file is DONE."""
     return workspace.count_files("DONE") > 0
 
 
@@ -118,31 +118,31 @@ UNFINISHED, RESUMED = " <unfinished ...>", re.compile(r"<\.\.\. \w+ resumed>")
 
 @dataclass
 class Step:
-    """A system call that made something durable or gave it a name; numbers of the trace's lines."""
+    """A system call that synced something or gave it a name; its first and last line in the trace."""
 
-    what: str
+    kind: str
     thread: str
-    begun: int
-    ended: int
+    first_line: int
+    last_line: int
 
 
 def parse_steps(trace: str, workspace: Workspace) -> list[Step]:
-    """The calls that succeeded, in the order of their ends; one that others overlap stands in two lines."""
-    begun: dict[str, tuple[int, str]] = {}
+    """Return the successful calls in the order they ended; strace splits overlapping calls into two lines."""
+    unfinished: dict[str, tuple[int, str]] = {}
     steps = []
     for number, line in enumerate(trace.splitlines()):
         thread, _, text = line.partition(" ")
         text, first = text.strip(), number
         if text.endswith(UNFINISHED):
-            begun[thread] = number, text.removesuffix(UNFINISHED)
+            unfinished[thread] = number, text.removesuffix(UNFINISHED)
             continue
         if RESUMED.match(text):
-            first, head = begun.pop(thread)
+            first, head = unfinished.pop(thread)
             text = head + RESUMED.sub("", text, count=1)
-        found = CALL_PATTERN.search(text)
-        if found and found["result"] == "0":
-            what = classify_call(found["call"], found["rest"], workspace)
-            steps.append(Step(what, thread, first, number))
+        match = CALL_PATTERN.search(text)
+        if match and match["result"] == "0":
+            kind = classify_call(match["call"], match["rest"], workspace)
+            steps.append(Step(kind, thread, first, number))
     return steps
 
 
@@ -150,11 +150,11 @@ def parse_steps(trace: str, workspace: Workspace) -> list[Step]:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("n_files", [5, pytest.param(200, marks=full)])
 def test_content_is_durable_before_its_name_and_its_name_before_done(tmp_path: Path, n_files: int):
-    """fsync of the content < link < fsync of the folder < the ledger's commit by who made it durable.
+    """Check the order: fsync of the content, link, fsync of the folder, commit of the ledger.
 
-    Contents are made durable by several threads, a folder and DONE by the one that waits for them.
+    Several threads sync contents; the thread that waits for them syncs the folder and commits DONE.
     """
-    workspace = Workspace(tmp_path / "place", batch={"max_files": 64})
+    workspace = Workspace(tmp_path / "workspace", batch={"max_files": 64})
     for n in range(n_files):
         workspace.drop(f"{n}.wav", seed=n)
     trace = tmp_path / "trace"
@@ -162,22 +162,24 @@ def test_content_is_durable_before_its_name_and_its_name_before_done(tmp_path: P
     assert workspace.run("once", prefix=strace) == 0, workspace.log()
 
     steps = parse_steps(trace.read_text(), workspace)
-    links = [at for at, one in enumerate(steps) if one.what == "link"]
-    for at in links:
-        link = steps[at]
-        before = [s for s in steps[:at] if s.thread == link.thread]
-        assert before[-1].what == "content"
-        folder = next((s for s in steps[at + 1 :] if s.what == "folder"), None)
+    links = [index for index, step in enumerate(steps) if step.kind == "link"]
+    for index in links:
+        link = steps[index]
+        before = [s for s in steps[:index] if s.thread == link.thread]
+        assert before[-1].kind == "content"
+        folder = next((s for s in steps[index + 1 :] if s.kind == "folder"), None)
         assert folder is not None
-        assert folder.begun > link.ended
-        of_writer = [s for s in steps if s.thread == folder.thread and s.begun > link.ended]
-        assert of_writer[0] is folder, of_writer[:3]  # no commit before
-        assert "ledger" in {s.what for s in of_writer}  # DONE was made durable, too
+        assert folder.first_line > link.last_line
+        later_calls = [
+            s for s in steps if s.thread == folder.thread and s.first_line > link.last_line
+        ]
+        assert later_calls[0] is folder, later_calls[:3]  # no commit before the folder is synced
+        assert "ledger" in {s.kind for s in later_calls}  # DONE was synced, too
     assert len(links) == n_files
 
 
 def classify_call(call: str, rest: str, workspace: Workspace) -> str:
-    """What a system call makes durable."""
+    """Return what a system call makes durable: link, ledger, folder, content or other."""
     if call == "linkat":
         return "link" if str(workspace.inbox) in rest else "other"
     if str(workspace.database) in rest:

@@ -1,4 +1,4 @@
-"""A folder for the program, recordings whose transcript is known beforehand, and what must hold at the end."""
+"""A folder to run the program in, recordings with known transcripts, and checks of the final state."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ import soundfile
 
 RATE_HZ = 16_000
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 1_200.0  # machines are shared; nothing here depends on how long it takes
+TIMEOUT_S = 1_200.0  # generous, as machines are shared; no test measures time with it
 
 
 def write_recording(path: Path, *, seed: int, seconds: float = 0.25) -> str:
-    """A recording of its own; what the hashing engine will write of it."""
+    """Write noise that is unique to the seed; return the text that the hashing engine writes for it."""
     samples = np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * RATE_HZ))
     pcm = (samples * 32_767).astype(np.int16)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:  # a descriptor: soundfile takes no odd names
+    with path.open("wb") as file:  # soundfile cannot open unusual names, but takes an open file
         soundfile.write(file, pcm, RATE_HZ, format="WAV", subtype="PCM_16")
     return hash_samples(pcm.astype(np.float32) / np.float32(32_768))
 
 
 def hash_samples(samples: np.ndarray) -> str:
-    """What the hashing engine writes of these samples."""
+    """Return the text that the hashing engine writes for these samples."""
     return hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest() + "\n"
 
 
@@ -51,11 +51,11 @@ class Workspace:
         self.configure(**sections)
 
     def configure(self, **sections: Any) -> None:
-        """Write config.yaml; JSON is a part of YAML."""
+        """Write config.yaml as JSON, which is valid YAML."""
         document: dict[str, Any] = {
             "inbox": {"path": str(self.inbox), "settle_s": 0.1, "rescan_s": 2.0},
             "batch": {"max_files": 8, "max_wait_s": 0},
-            "engine": {"vad": "off"},  # recordings here are noise, of which every sample counts
+            "engine": {"vad": "off"},  # the recordings are noise, which VAD would drop
             "transcript": {"formats": ["txt"]},
             "ledger": {"url": f"sqlite:///{self.database}"},
         }
@@ -64,7 +64,7 @@ class Workspace:
         self.config.write_text(json.dumps(document))
 
     def drop(self, name: str, *, seed: int) -> Path:
-        """Put a recording into the inbox, whole at once, as a careful writer does."""
+        """Put a complete recording into the inbox by a single rename."""
         temp = self.inbox / f".{seed}.part"
         path = self.inbox / name
         text = write_recording(temp, seed=seed)
@@ -76,7 +76,7 @@ class Workspace:
     def start(
         self, *arguments: str, prefix: Sequence[str | Path] = (), **environment: str
     ) -> subprocess.Popen[str]:
-        """The program in the background, under another one if that is asked; its words go to a file."""
+        """Start the program in the background, after `prefix` if given; its output goes to a file."""
         program = [sys.executable, "-m", "tests.reliability.program", *arguments]
         with (self.folder / "log.txt").open("a") as log:
             process = subprocess.Popen(
@@ -91,13 +91,13 @@ class Workspace:
         return process
 
     def close(self) -> None:
-        """End what a failed test left running, so that no other test fails of it."""
+        """Kill the processes that a failed test left running, so that they do not break other tests."""
         for process in self._processes:
             process.kill()
             process.wait()
 
     def run(self, *arguments: str, prefix: Sequence[str | Path] = (), **environment: str) -> int:
-        """The program until its end; its exit code."""
+        """Run the program until it ends and return its exit code."""
         process = self.start(*arguments, prefix=prefix, **environment)
         try:
             return process.wait(TIMEOUT_S)
@@ -105,7 +105,7 @@ class Workspace:
             process.kill()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the ledger, as any tool would read them."""
+        """Return rows of the ledger, read as any other tool would read them."""
         connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=60)
         try:
             return connection.execute(sql).fetchall()
@@ -113,29 +113,29 @@ class Workspace:
             connection.close()
 
     def count_files(self, state: str) -> int:
-        """Files in that state."""
+        """Return the number of files in that state."""
         return int(self.query(f"SELECT count(*) FROM files WHERE state = '{state}'")[0][0])
 
     def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-        """Until it is so; fails when the process has ended."""
+        """Wait until the condition holds; fail if the process ends first or after TIMEOUT_S."""
         end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             try:
                 if condition():
                     return
             except sqlite3.OperationalError:
-                pass  # the ledger is being made
+                pass  # the ledger is being created
             if process.poll() is not None:
                 pytest.fail(f"the program ended: {self.log()}")
             time.sleep(0.05)
-        pytest.fail(f"waited in vain: {self.log()}")
+        pytest.fail(f"timed out: {self.log()}")
 
     def log(self) -> str:
-        """What the program has said lately."""
+        """Return the end of the program's output."""
         return (self.folder / "log.txt").read_text()[-3_000:]
 
     def check_nothing_is_lost(self) -> None:
-        """Every recording DONE with exactly its own transcript, once; nothing else in the inbox."""
+        """Check that each recording is DONE with exactly its own transcript and the inbox holds nothing else."""
         states = {
             Path(os.fsdecode(p)): s for p, s in self.query("SELECT path_raw, state FROM files")
         }
@@ -150,7 +150,7 @@ class Workspace:
         self.check_ledger()
 
     def check_ledger(self) -> None:
-        """The ledger is sound, and nothing in it is still under way."""
+        """Check that the ledger is intact and that no run in it is RUNNING."""
         assert self.query("PRAGMA integrity_check") == [("ok",)]
         assert self.query("PRAGMA foreign_key_check") == []
         assert self.query("SELECT count(*) FROM runs WHERE status = 'RUNNING'") == [(0,)]
