@@ -1,4 +1,4 @@
-"""Settings that all tests share."""
+"""Settings and fixtures that all tests share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypothesis import settings
 
 from tests.servers import Postgres, require, running
 
-# machines are shared: no deadline; the same examples every time
+# no deadline, as machines are shared; derandomized, so that every run uses the same examples
 settings.register_profile("thoth", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("thoth")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server of our own, started when the first test asks for it."""
+    """Yield a temporary PostgreSQL server, started when the first test needs it."""
     require(binaries=("initdb", "postgres", "pg_isready"), modules=("psycopg",))
     with running(Postgres) as server:
         yield server
@@ -24,7 +24,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def new_postgres_ledger(postgres: Postgres) -> Callable[[], str]:
-    """Makes databases that hold an empty ledger of the newest schema; gives their URLs."""
+    """Return a function that creates a database with an empty ledger of the newest schema and returns its URL."""
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     template = postgres.new_database()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that tests and training use. Tests that miss one skip with a reason.
+# Install the Debian packages that the tests and the training use. Tests that lack a package are skipped with a reason.
 set -eu
 packages="espeak-ng libespeak-ng1 flite festival festvox-kallpc16k festvox-us-slt-hts ffmpeg sqlite3 strace e2fsprogs systemd tmux chromium postgresql redis-server rabbitmq-server"
 missing=""

@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis and RabbitMQ of their own for tests: from Debian's binaries, on loopback, gone afterwards."""
+"""Temporary PostgreSQL, Redis and RabbitMQ servers for tests, from Debian's binaries, on loopback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BINARY_FOLDERS = (*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/lib/rab
 
 
 def require(*, binaries: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> None:
-    """Skip with the reason where something is missing; with CI=true fail instead."""
+    """Skip the test with a reason if something is missing; with CI=true fail instead."""
     missing = [name for name in binaries if find_binary(name) is None]
     missing += [name for name in modules if importlib.util.find_spec(name) is None]
     if not missing:
@@ -34,7 +34,7 @@ def require(*, binaries: tuple[str, ...] = (), modules: tuple[str, ...] = ()) ->
 
 
 def find_binary(name: str) -> str | None:
-    """Where a server's program lies; Debian keeps some of them apart."""
+    """Return the path of a server's program; Debian installs some of them outside of PATH."""
     path = os.pathsep.join([*map(str, sorted(BINARY_FOLDERS, reverse=True)), os.environ["PATH"]])
     return shutil.which(name, path=path)
 
@@ -46,22 +46,21 @@ def free_port() -> int:
 
 
 class Server:
-    """A server in a folder of its own, as a user who may do nothing else; it keeps its port."""
+    """A server in its own folder, run by an unprivileged user; it keeps its port over restarts."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.port = free_port()
-        self.folder = Path(
-            tempfile.mkdtemp(prefix=f"thoth-{name}-")
-        )  # not pytest's: it is ours alone
+        # not in pytest's folder, which the unprivileged user cannot enter
+        self.folder = Path(tempfile.mkdtemp(prefix=f"thoth-{name}-"))
         self.user: dict[str, Any] = {}
-        if os.geteuid() == 0:  # these servers refuse root, and rightly
+        if os.geteuid() == 0:  # these servers refuse to run as root
             self.user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
             shutil.chown(self.folder, "nobody", "nogroup")
         self.process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one of its programs; what it says goes to a file that a failed test may show."""
+        """Start one of the server's programs; its output goes to log.txt, for messages of failed tests."""
         with (self.folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
                 arguments,
@@ -75,21 +74,21 @@ class Server:
             )
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """What starts it, and the environment that it needs."""
+        """Return the command that starts the server, and the environment that it needs."""
         raise NotImplementedError
 
     def is_up(self) -> bool:
-        """Whether it answers."""
+        """Return True if the server answers."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         arguments, environment = self.command()
         self.process = self.launch(*arguments, **environment)
         wait_until(self.is_up, lambda: f"{self.name}: {(self.folder / 'log.txt').read_text()}")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it, and all that it started."""
+        """End the server and all processes that it started."""
         if self.process is None:
             return
         with suppress(ProcessLookupError):
@@ -104,7 +103,7 @@ class Server:
         self.process = None
 
     def restart(self) -> None:
-        """As after an update of its package: what it had made durable is there again."""
+        """Restart the server, as a package update does; durable data remains."""
         self.stop()
         self.start()
 
@@ -119,7 +118,7 @@ def wait_until(
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> None:
-    """Ask again and again; fail with these words when patience is over."""
+    """Poll the condition; fail with the message after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
@@ -128,33 +127,33 @@ def wait_until(
 
 
 class Postgres(Server):
-    """One cluster; each test gets a database."""
+    """A PostgreSQL cluster; each test gets its own database."""
 
     def __init__(self) -> None:
         super().__init__("postgres")
         self._count = 0
-        made = self.launch(
+        initdb = self.launch(
             str(find_binary("initdb")), "-D", "data", "-U", "thoth", "--auth=trust", "-E", "UTF8"
         )
-        assert made.wait(TIMEOUT_S) == 0, (self.folder / "log.txt").read_text()
+        assert initdb.wait(TIMEOUT_S) == 0, (self.folder / "log.txt").read_text()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         settings = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "200"}
-        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         program = str(find_binary("postgres"))
         arguments = ["-D", "data", "-p", str(self.port), "-k", str(self.folder), *options]
         return [program, *arguments], {}
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """Fast: sessions are cut off."""
+        """Stop in PostgreSQL's fast mode, which ends open sessions."""
         super().stop(number)
 
     def is_up(self) -> bool:
-        asked = [str(find_binary("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(asked, check=False).returncode == 0
+        command = [str(find_binary("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0
 
     def new_database(self, *, like: str = "template1") -> str:
-        """The URL of a new database: an empty one, or like another one of ours, by its URL."""
+        """Create a database, empty or a copy of the one with the URL `like`, and return its URL."""
         import psycopg
 
         self._count += 1
@@ -166,7 +165,7 @@ class Postgres(Server):
 
 
 class Redis(Server):
-    """With an append-only file, as a broker needs it."""
+    """A Redis server with an append-only file, as a broker needs it."""
 
     def __init__(self) -> None:
         super().__init__("redis")
@@ -188,7 +187,7 @@ class Redis(Server):
 
 
 class RabbitMQ(Server):
-    """One node, with a port mapper of its own that ends with it."""
+    """A RabbitMQ node with its own port mapper, which ends with the node."""
 
     def __init__(self) -> None:
         super().__init__("rabbitmq")
@@ -203,10 +202,11 @@ class RabbitMQ(Server):
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         folder = str(self.folder)
-        own = self.folder / "rabbitmq.conf"  # not the one of a node that the machine may have
-        own.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        # not the configuration of a node that the machine may already run
+        config = self.folder / "rabbitmq.conf"
+        config.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
         return [str(find_binary("rabbitmq-server"))], {
-            "RABBITMQ_CONFIG_FILE": str(own),
+            "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
             "ERL_EPMD_PORT": str(self._mapper_port),
             "RABBITMQ_NODENAME": f"thoth{self.port}@localhost",
@@ -221,7 +221,7 @@ class RabbitMQ(Server):
         }
 
     def is_up(self) -> bool:
-        """It greets whoever says the protocol's name."""
+        """Return True if the server answers an AMQP protocol header."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as line:
             line.settimeout(5)
             line.sendall(b"AMQP\x00\x00\x09\x01")
@@ -237,7 +237,7 @@ class RabbitMQ(Server):
 
 @contextmanager
 def running(make: Callable[[], Server]) -> Iterator[Any]:
-    """A server of that kind, from now until the end of the block."""
+    """Run a server until the end of the block."""
     server = make()
     try:
         server.start()

@@ -1,1 +1,1 @@
-"""The whole program, as processes."""
+"""Tests of the whole program, run as processes."""

@@ -1,4 +1,4 @@
-"""A place with an inbox, a configuration and a tiny Whisper, and the program run in it."""
+"""Fixtures: a workspace with an inbox, a configuration and a tiny Whisper model, and the program run in it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ import soundfile
 from tests.infrastructure.whisper.conftest import make_whisper
 
 RATE_HZ = 16_000
-TIMEOUT_S = 900.0  # a start imports torch, which takes long on a busy machine
+TIMEOUT_S = 900.0  # a start imports torch, which is slow on a busy machine
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3", "aiff", "w64.wav", "caf")
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights: what it writes is noise, but it writes it the same way every time."""
+    """Return a model with random weights; its text is noise, but the same in every run."""
     return make_whisper(tmp_path_factory.mktemp("model") / "tiny")
 
 
 def make_samples(seed: int, seconds: float) -> np.ndarray:
-    """A tone of its own in bursts, so that no two recordings are the same."""
+    """Return bursts of a tone that is unique to the seed, so that no two recordings are equal."""
     random = np.random.default_rng(seed)
     t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     bursts = np.clip(np.sin(2 * np.pi * t * (0.5 + random.random())), 0, None)
@@ -41,7 +41,7 @@ def make_samples(seed: int, seconds: float) -> np.ndarray:
 
 
 def write_recording(path: Path, *, seed: int, seconds: float = 2.0) -> Path:
-    """A recording in the format that its name says."""
+    """Write a recording in the format of its suffix and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     container = {"opus": "OGG", "oga": "OGG"}.get(path.suffix[1:])
     subtype = "OPUS" if path.suffix == ".opus" else None
@@ -51,7 +51,7 @@ def write_recording(path: Path, *, seed: int, seconds: float = 2.0) -> Path:
 
 @dataclass
 class Workspace:
-    """A folder with everything that the program needs, and what it has done there."""
+    """A folder with everything that the program needs, and access to its results."""
 
     folder: Path
     model: Path
@@ -64,7 +64,7 @@ class Workspace:
         self.database = self.folder / "thoth-watch.db"
 
     def configure(self, **sections: Any) -> None:
-        """Write config.yaml; it is YAML, of which JSON is a part."""
+        """Write config.yaml as JSON, which is valid YAML."""
         document: dict[str, Any] = {
             "inbox": {"path": "./inbox", "settle_s": 1.0},
             "engine": {"engine_type": "batch", "model": str(self.model), "language": "en"},
@@ -76,7 +76,7 @@ class Workspace:
         self.config.write_text(json.dumps(document, indent=1))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The program in the background."""
+        """Start the program in the background."""
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         return subprocess.Popen(
             [sys.executable, "-m", "thoth_watch", *arguments],
@@ -88,7 +88,7 @@ class Workspace:
         )
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The program until its end."""
+        """Run the program until it ends."""
         process = self.start(*arguments)
         try:
             out, err = process.communicate(timeout=TIMEOUT_S)
@@ -98,7 +98,7 @@ class Workspace:
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the ledger, as any tool would read them."""
+        """Return rows of the ledger, read as any other tool would read them."""
         connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
         try:
             return connection.execute(sql).fetchall()
@@ -106,40 +106,40 @@ class Workspace:
             connection.close()
 
     def states(self) -> dict[str, str]:
-        """State by file name."""
+        """Return each file's state by file name."""
         return {
             Path(path).name: state for path, state in self.query("SELECT path, state FROM files")
         }
 
     def transcripts(self, format_name: str = "txt") -> list[Path]:
-        """All files of that format below the inbox."""
+        """Return all files of that format below the inbox."""
         return sorted(self.inbox.rglob(f"*.{format_name}"))
 
     def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-        """Until it is so, or the process has ended, or patience has."""
+        """Wait until the condition holds; fail if the process ends first or after TIMEOUT_S."""
         end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             try:
                 if self.database.exists() and condition():
                     return
             except sqlite3.OperationalError:
-                pass  # the ledger is being made
+                pass  # the ledger is being created
             if process.poll() is not None:
                 pytest.fail(f"the program ended: {process.communicate()}")
             time.sleep(0.1)
-        pytest.fail(f"waited in vain; {self.states()}")
+        pytest.fail(f"timed out; {self.states()}")
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, tiny_model: Path) -> Workspace:
-    made = Workspace(tmp_path / "place", tiny_model)
-    made.configure()
-    return made
+    created = Workspace(tmp_path / "workspace", tiny_model)
+    created.configure()
+    return created
 
 
 @pytest.fixture
 def background_processes() -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes put in here are gone after the test, whatever happened."""
+    """Yield a list; processes that are added to it are killed after the test."""
     running: list[subprocess.Popen[str]] = []
     yield running
     for process in running:

@@ -1,4 +1,4 @@
-"""What people drop by mistake, and what a machine may lack."""
+"""Files that people drop by mistake, and resources that a machine may lack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.timeout(2400)]
 
 
 def write_silent_video(path: Path) -> None:
-    """A video of ten grey frames, without a sound track."""
+    """Write a video of ten gray frames without an audio track."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 32
@@ -30,9 +30,7 @@ def write_silent_video(path: Path) -> None:
             output.mux(packet)
 
 
-def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(
-    workspace: Workspace, tmp_path: Path
-):
+def test_bad_files_get_a_reason_and_good_ones_a_transcript(workspace: Workspace, tmp_path: Path):
     write_recording(workspace.inbox / "good.wav", seed=1)
     write_recording(workspace.inbox / "good too.flac", seed=2)
     (workspace.inbox / "text.wav").write_text("not a recording at all\n" * 50)
@@ -69,16 +67,16 @@ def test_bad_files_have_a_reason_and_the_good_ones_their_transcripts(
 
 def test_a_model_that_does_not_exist_is_named_on_screen_and_in_the_ledger(workspace: Workspace):
     write_recording(workspace.inbox / "a.wav", seed=1)
-    workspace.configure(engine={"model": "nobody/no-such-whisper"})
+    workspace.configure(engine={"model": "no-such-org/no-such-whisper"})
 
     done = workspace.run("once")
 
     assert done.returncode == 69
-    assert "nobody/no-such-whisper" in done.stderr
+    assert "no-such-org/no-such-whisper" in done.stderr
     assert "Traceback" not in done.stderr
     ((status, error),) = workspace.query("SELECT status, error FROM runs")
     assert status == "FAILED"
-    assert "nobody/no-such-whisper" in error
+    assert "no-such-org/no-such-whisper" in error
     assert workspace.states() == {"a.wav": "SEEN"}
 
 
@@ -100,11 +98,10 @@ def test_a_full_disk_loses_nothing(workspace: Workspace, tmp_path: Path):
         for n in range(3):
             write_recording(disk / f"{n}.wav", seed=n, seconds=2.0)
         filler = disk / "filler"
-        room = os.statvfs(disk)
-        filler.write_bytes(b"x" * room.f_bavail * room.f_frsize)
-        workspace.configure(
-            inbox={"path": str(disk)}, engine={"vad": "off"}
-        )  # an empty text would fit
+        space = os.statvfs(disk)
+        filler.write_bytes(b"x" * space.f_bavail * space.f_frsize)
+        # without VAD every recording has a text; an empty transcript would fit on the full disk
+        workspace.configure(inbox={"path": str(disk)}, engine={"vad": "off"})
         full = workspace.run("once")
         assert full.returncode == 1
         assert "the disk is full; free some space" in full.stderr

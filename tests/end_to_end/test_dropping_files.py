@@ -1,4 +1,4 @@
-"""Forty recordings of eight formats, dropped in every way that people drop files."""
+"""Forty recordings in eight formats, dropped in the ways that people drop files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_FILES = 40
 
 
 def write_recordings(folder: Path) -> list[Path]:
-    """Forty recordings in three nested folders, each of eight formats in turn."""
+    """Write forty recordings to three nested folders, in eight formats in turn."""
     return [
         write_recording(
             folder / FOLDERS[n % 3] / f"{n:02}.{SUFFIXES[n % 8]}", seed=n, seconds=0.8 + n % 5 * 0.5
@@ -40,14 +40,14 @@ def check_everything(workspace: Workspace, max_files: int = 16) -> None:
         workspace.query("SELECT file_id FROM run_files GROUP BY file_id HAVING count(*) > 1") == []
     )
     for transcript in workspace.transcripts("json"):
-        said = json.loads(transcript.read_text())
+        document = json.loads(transcript.read_text())
         source = next(
             p
             for p in transcript.parent.iterdir()
             if p.stem == transcript.stem and p.suffix[1:] in SUFFIXES
         )
         samples, rate = soundfile.read(source)
-        assert said["duration"] == pytest.approx(len(samples) / rate, abs=0.25)
+        assert document["duration"] == pytest.approx(len(samples) / rate, abs=0.25)
     (run,) = workspace.query(
         "SELECT device, precision, engine, realtime_factor > 0 FROM runs LIMIT 1"
     )
@@ -56,7 +56,7 @@ def check_everything(workspace: Workspace, max_files: int = 16) -> None:
 
 
 def copy_with_pause(source: Path, target: Path) -> None:
-    """Write half of it, wait for longer than it takes to settle, write the rest."""
+    """Write half of the file, pause for longer than `settle_s`, and write the rest."""
     content = source.read_bytes()
     with target.open("wb") as file:
         file.write(content[: len(content) // 2])
@@ -91,7 +91,7 @@ def test_forty_files_dropped_while_the_daemon_runs(
     check_everything(workspace)
 
 
-def test_forty_files_that_were_there_before_are_drained_by_once(workspace: Workspace):
+def test_once_drains_forty_files_that_were_there_before(workspace: Workspace):
     write_recordings(workspace.inbox)
 
     done = workspace.run("once")

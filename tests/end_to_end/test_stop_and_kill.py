@@ -1,4 +1,4 @@
-"""Stopped and killed in the middle of a batch, and started again."""
+"""The daemon is stopped and killed in the middle of a batch, and started again."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def test_every_file_has_exactly_one_transcript_after_a_stop_and_a_kill(
         engine={"engine_type": "standard", "model": str(workspace.model), "language": "en"}
     )
 
-    for number, n_done in ((signal.SIGTERM, 3), (signal.SIGKILL, 9)):
+    for signal_number, n_done in ((signal.SIGTERM, 3), (signal.SIGKILL, 9)):
         daemon = workspace.start("run")
         background_processes.append(daemon)
         workspace.wait_for(
-            lambda enough=n_done: (
-                workspace.query("SELECT count(*) FROM files WHERE state = 'DONE'")[0][0] >= enough
+            lambda n_done=n_done: (
+                workspace.query("SELECT count(*) FROM files WHERE state = 'DONE'")[0][0] >= n_done
             ),
             daemon,
         )
-        daemon.send_signal(number)
+        daemon.send_signal(signal_number)
         daemon.communicate(timeout=300)
-        assert daemon.returncode == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+        assert daemon.returncode == (0 if signal_number is signal.SIGTERM else -signal.SIGKILL)
     n_before = workspace.query("SELECT count(*) FROM files WHERE state = 'DONE'")[0][0]
     done = workspace.run("once")
 
-    assert 9 <= n_before < N_FILES  # it was the middle of a batch
+    assert 9 <= n_before < N_FILES  # the kill came in the middle of a batch
     assert done.returncode == 0, done.stderr
     assert set(workspace.states().values()) == {"DONE"}
     assert len(workspace.transcripts("txt")) == len(workspace.transcripts("json")) == N_FILES

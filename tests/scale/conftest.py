@@ -1,4 +1,4 @@
-"""A whole set-up on this machine: dispatcher, workers, broker and database, with a fake engine."""
+"""Fixtures: a complete fleet on this machine (dispatcher, workers, broker, database) with a fake engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from tests.servers import RabbitMQ, Redis, require, running, wait_until
 
-TIMEOUT_S = 240.0  # for machines that are busy with other things
+TIMEOUT_S = 240.0  # generous, for busy machines
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 
 @dataclass
 class Fleet:
-    """Files, configuration and processes of one test."""
+    """The files, configuration and processes of one test."""
 
     folder: Path
     broker_url: str
@@ -67,12 +67,12 @@ class Fleet:
         self.config.write_text(json.dumps(document))
 
     def put(self, *texts: str) -> None:
-        """Recordings that sound like these texts."""
+        """Write one recording for each of these texts into the inbox."""
         for number, text in enumerate(texts):
             (self.inbox / f"{number:05}.wav").write_text(text)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The program with the fake engine, in a process group of its own."""
+        """Start the program with the fake engine in its own process group."""
         with (self.folder / f"{arguments[0]}{len(self.processes)}.out").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.scale.program", *arguments, "-c", str(self.config)],
@@ -89,13 +89,13 @@ class Fleet:
         return process
 
     def workers(self, n: int = 2) -> list[subprocess.Popen[bytes]]:
-        """So many workers, until the ledger knows them all."""
-        begun = [self.start("worker", "--name", f"w{number}") for number in range(n)]
-        self.wait(lambda: len(self.query("SELECT 1 FROM workers")) >= n, "workers that live")
-        return begun
+        """Start `n` workers and wait until the ledger lists them all."""
+        workers = [self.start("worker", "--name", f"w{number}") for number in range(n)]
+        self.wait(lambda: len(self.query("SELECT 1 FROM workers")) >= n, "live workers")
+        return workers
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the ledger; none while it does not answer."""
+        """Return rows of the ledger; none while the database does not answer."""
         import psycopg
 
         address = self.ledger_url.replace("+psycopg", "")
@@ -106,26 +106,32 @@ class Fleet:
     def states(self) -> Counter[str]:
         return Counter(state for (state,) in self.query("SELECT state FROM files"))
 
-    def log_entries(self, what: str) -> list[tuple[float, int, str]]:
-        """Time, process and text of all that was written down of that kind."""
+    def log_entries(self, kind: str) -> list[tuple[float, int, str]]:
+        """Return the time, process id and text of all log entries of that kind."""
         lines = [line.split(" ", 3) for line in self.log.read_text().splitlines()]
-        return [(float(at), int(pid), text) for at, pid, kind, text in lines if kind == what]
+        return [
+            (float(at), int(pid), text) for at, pid, entry_kind, text in lines if entry_kind == kind
+        ]
 
     def transcripts(self) -> dict[str, str]:
         return {path.stem: path.read_text().strip() for path in sorted(self.inbox.glob("*.txt"))}
 
-    def wait(self, what: Callable[[], bool], name: str) -> None:
-        wait_until(what, lambda: f"waited in vain for {name}: {self}", timeout_s=TIMEOUT_S)
+    def wait(self, condition: Callable[[], bool], description: str) -> None:
+        wait_until(
+            condition, lambda: f"timed out waiting for {description}: {self}", timeout_s=TIMEOUT_S
+        )
 
     def wait_done(self, n: int) -> None:
-        """Until so many files are DONE and no batch is open."""
+        """Wait until `n` files are DONE and no batch is open."""
         self.wait(lambda: self.states()["DONE"] >= n, f"{n} files done")
-        is_open = "SELECT 1 FROM batches WHERE state = 'OPEN'"
-        self.wait(lambda: not self.query(is_open), "the last batch")
+        open_batches = "SELECT 1 FROM batches WHERE state = 'OPEN'"
+        self.wait(lambda: not self.query(open_batches), "the last batch")
 
     def __str__(self) -> str:
-        outs = "\n".join(f"{p.name}:\n{p.read_text()[-3000:]}" for p in self.folder.glob("*.out"))
-        return f"{self.states()}\n{self.log.read_text()[-1500:]}\n{outs}"
+        outputs = "\n".join(
+            f"{p.name}:\n{p.read_text()[-3000:]}" for p in self.folder.glob("*.out")
+        )
+        return f"{self.states()}\n{self.log.read_text()[-1500:]}\n{outputs}"
 
     def close(self) -> None:
         for process in self.processes:
@@ -136,14 +142,14 @@ class Fleet:
 
 
 def child_of(process: subprocess.Popen[bytes]) -> int:
-    """The child of a worker that holds the engine."""
+    """Return the pid of a worker's child process, which holds the engine."""
     path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return int(path.read_text().split()[-1])
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Any:
-    """Either broker, with nothing on its queue."""
+    """Return each of the two brokers in turn, with an empty queue."""
     require(modules=("celery", "psycopg"))
     server = request.getfixturevalue(request.param)
     from thoth_watch.infrastructure.dispatch.celery_app import create_app
@@ -155,8 +161,8 @@ def broker(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def fleet(tmp_path: Path, broker: Any, new_postgres_ledger: Callable[[], str]) -> Iterator[Fleet]:
-    made = Fleet(tmp_path / "fleet", broker.url, new_postgres_ledger())
-    made.configure()
-    yield made
-    made.close()
+    created = Fleet(tmp_path / "fleet", broker.url, new_postgres_ledger())
+    created.configure()
+    yield created
+    created.close()
     time.sleep(0.1)

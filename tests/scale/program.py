@@ -1,7 +1,10 @@
-"""The program as it is, but for decoder, voice and engine: `python -m tests.scale.program worker -c config.yaml`.
+"""The real program with a fake decoder, speech detector and engine.
 
-THOTH_TEST_LOG gets a line for each start of a file and each load; THOTH_TEST_SECONDS is what a file
-takes; a recording that says `poison` kills the process that hears it.
+`python -m tests.scale.program worker -c config.yaml`
+
+The file THOTH_TEST_LOG gets a line for each engine load and for each start and end of a recording.
+THOTH_TEST_SECONDS is the time that a recording takes. A recording with the text `poison` kills the
+process that transcribes it.
 """
 
 from __future__ import annotations
@@ -24,21 +27,21 @@ from thoth_watch.domain.errors import EngineUnavailable, FileChanged
 SECONDS = float(os.environ.get("THOTH_TEST_SECONDS", "0"))
 
 
-def write_log_line(what: str, name: str) -> None:
-    """One line, whole, whoever else writes."""
-    line = f"{time.time():.3f} {os.getpid()} {what} {name}\n"
+def write_log_line(kind: str, name: str) -> None:
+    """Append one line by a single write, as several processes write to the file."""
+    line = f"{time.time():.3f} {os.getpid()} {kind} {name}\n"
     handle = os.open(os.environ["THOTH_TEST_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(handle, line.encode())
     os.close(handle)
 
 
 class TextDecoder(FakeDecoder):
-    """A recording sounds like the text that is in it."""
+    """A decoder that takes a file's text as its samples."""
 
     def decode(self, file: AudioFile, *, key: int = 0) -> Recording:
-        facts = os.lstat(file.path)
-        if (facts.st_dev, facts.st_ino) != (file.signature.device, file.signature.inode):
-            raise FileChanged("not the file that was seen")
+        status = os.lstat(file.path)
+        if (status.st_dev, status.st_ino) != (file.signature.device, file.signature.inode):
+            raise FileChanged("not the file that was listed")
         content = file.path.read_bytes()
         info = AudioInfo(10.0, 10.0, 16000, 1, "pcm", "fake", ())
         sha256 = hashlib.sha256(content).hexdigest()
@@ -46,7 +49,7 @@ class TextDecoder(FakeDecoder):
 
 
 class PacedEngine(FakeEngine):
-    """Takes its time for each recording."""
+    """An engine that takes SECONDS for each recording and kills its process on `poison`."""
 
     def transcribe_one(self, recording: Recording) -> str:
         text = str(recording.samples)
@@ -55,9 +58,9 @@ class PacedEngine(FakeEngine):
             write_log_line("death", text)
             os.kill(os.getpid(), signal.SIGKILL)
         end = time.monotonic() + SECONDS
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.05))
-        write_log_line("heard", text)
+        while (remaining_s := end - time.monotonic()) > 0:
+            time.sleep(min(remaining_s, 0.05))
+        write_log_line("transcribed", text)
         return text
 
 

@@ -1,4 +1,4 @@
-"""What breaks, and what must come of it: 20 files, 2 workers, real brokers and a real database."""
+"""Faults of processes and servers, and recovery: 20 files, 2 workers, real brokers and a real database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recording_texts() -> list[str]:
 
 @pytest.fixture
 def running_fleet(fleet: Fleet) -> Fleet:
-    """Files, two workers and the dispatcher, with the first files started."""
+    """Return a fleet with files, two workers and a dispatcher, after its first files were started."""
     fleet.seconds = 0.5
     fleet.put(*recording_texts())
     fleet.configure(lease_s=LEASE_S)
@@ -40,25 +40,25 @@ def starts(fleet: Fleet) -> Counter[str]:
     return Counter(text for _, _, text in fleet.log_entries("start"))
 
 
-def check(fleet: Fleet, *, started_again: int) -> None:
-    """Everything is there once, and hardly anything was begun twice."""
+def check(fleet: Fleet, *, max_restarted: int) -> None:
+    """Check that each file is done once, with at most `max_restarted` repeated starts."""
     fleet.wait_done(N_FILES)
     assert list(fleet.transcripts().values()) == recording_texts()
     assert not list(fleet.inbox.glob(".*"))  # no temporary file is left
     started = starts(fleet)
     assert set(started) == set(recording_texts())
-    assert started.total() - N_FILES <= started_again
+    assert started.total() - N_FILES <= max_restarted
     assert fleet.query("SELECT count(*) FROM transitions WHERE after = 'DONE'") == [(N_FILES,)]
 
 
-def test_nothing_happens_and_all_is_done_once_by_both(running_fleet: Fleet) -> None:
-    check(running_fleet, started_again=0)
+def test_without_faults_two_workers_do_each_file_once(running_fleet: Fleet) -> None:
+    check(running_fleet, max_restarted=0)
     assert len({pid for _, pid, _ in running_fleet.log_entries("start")}) == 2
-    assert len(running_fleet.log_entries("load")) == 2  # one engine for each worker, kept
+    assert len(running_fleet.log_entries("load")) == 2  # each worker loads its engine once
 
 
 def recovery_s(fleet: Fleet) -> float:
-    """Seconds from the end of the dead batch's lease until its files were READY again."""
+    """Return the seconds from the end of the dead batch's lease until its files were READY again."""
     query = (
         "SELECT extract(epoch FROM min(t.at) - max(b.lease_until)) FROM batches b JOIN transitions t"
         " ON t.claim_no = b.claim_no AND t.before = 'CLAIMED' AND t.after = 'READY'"
@@ -67,33 +67,33 @@ def recovery_s(fleet: Fleet) -> float:
     return float(fleet.query(query)[0][0])
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["worker", "child"])
-def test_what_a_killed_process_held_is_done_by_the_others(
-    running_fleet: Fleet, *, whole: bool
+@pytest.mark.parametrize("kill_group", [True, False], ids=["worker", "child"])
+def test_files_of_a_killed_process_are_done_by_others(
+    running_fleet: Fleet, *, kill_group: bool
 ) -> None:
     victim = running_fleet.processes[0]
-    if whole:
+    if kill_group:
         os.killpg(victim.pid, signal.SIGKILL)
     else:
         os.kill(child_of(victim), signal.SIGKILL)
-    check(running_fleet, started_again=1)
+    check(running_fleet, max_restarted=1)
     assert running_fleet.query("SELECT count(*) FROM batches WHERE state = 'DEAD'") == [(1,)]
     assert recovery_s(running_fleet) <= 5.0
 
 
-def test_a_worker_that_slept_past_its_lease_is_fenced_off(running_fleet: Fleet) -> None:
+def test_a_worker_that_was_suspended_beyond_its_lease_is_fenced_off(running_fleet: Fleet) -> None:
     victim = running_fleet.processes[0]
     os.killpg(victim.pid, signal.SIGSTOP)
     dead = "SELECT 1 FROM batches WHERE state = 'DEAD'"
     running_fleet.wait(lambda: bool(running_fleet.query(dead)), "the lease to expire")
     os.killpg(victim.pid, signal.SIGCONT)
-    check(running_fleet, started_again=1)
+    check(running_fleet, max_restarted=1)
     running_fleet.wait(
         lambda: (
-            "lease is lost" in worker_output(running_fleet)
-            or "late result" in worker_output(running_fleet)
+            "lease lost" in worker_output(running_fleet)
+            or "stale result" in worker_output(running_fleet)
         ),
-        "its insight",
+        "the worker to notice the lost lease",
     )
 
 
@@ -110,23 +110,25 @@ def send(broker: Any, *batch_ids: int) -> None:
     app.close()
 
 
-def test_a_message_that_comes_three_times_is_obeyed_once(running_fleet: Fleet, broker: Any) -> None:
+def test_a_message_that_is_delivered_three_times_runs_its_batch_once(
+    running_fleet: Fleet, broker: Any
+) -> None:
     n_batches = N_FILES // BATCH_FILES
     open_batches = "SELECT count(*) FROM batches WHERE sent_at IS NOT NULL"
     running_fleet.wait(
         lambda: running_fleet.query(open_batches) == [(n_batches,)], "all batches to be sent"
     )
     send(broker, *range(1, n_batches + 1), *range(1, n_batches + 1))
-    check(running_fleet, started_again=0)
-    skipped = "batch is not to be had"
+    check(running_fleet, max_restarted=0)
+    skipped = "batch already taken or finished"
     running_fleet.wait(
         lambda: worker_output(running_fleet).count(skipped) == 2 * n_batches,
-        "the others to be skipped",
+        "the duplicates to be skipped",
     )
 
 
 def purge_queue(broker: Any) -> None:
-    """All messages are gone, as after a flush by mistake."""
+    """Delete all messages, as an accidental flush does."""
     from thoth_watch.infrastructure.dispatch.celery_app import create_app
 
     if broker.name == "redis":
@@ -138,50 +140,48 @@ def purge_queue(broker: Any) -> None:
         connection.default_channel.queue_purge("thoth")
 
 
-def test_messages_that_the_broker_has_lost_are_sent_again(
-    running_fleet: Fleet, broker: Any
-) -> None:
+def test_messages_that_the_broker_lost_are_sent_again(running_fleet: Fleet, broker: Any) -> None:
     purge_queue(broker)
-    check(running_fleet, started_again=0)
+    check(running_fleet, max_restarted=0)
 
 
-def test_broker_and_database_are_restarted(
+def test_restarts_of_broker_and_database_lose_nothing(
     running_fleet: Fleet, broker: Any, postgres: Postgres
 ) -> None:
     broker.restart()
     postgres.restart()
-    check(
-        running_fleet, started_again=2 * BATCH_FILES
-    )  # what was under way when the ledger went away
-    assert running_fleet.query("SELECT count(*) FROM files WHERE deaths > 0") == [
-        (0,)
-    ]  # nobody died
+    # the two batches in progress while the database is away may start again
+    check(running_fleet, max_restarted=2 * BATCH_FILES)
+    # no worker counts as dead
+    assert running_fleet.query("SELECT count(*) FROM files WHERE deaths > 0") == [(0,)]
 
 
-def test_workers_that_are_stopped_leave_nothing_undone_and_nothing_to_be_redone(
+def test_stopped_workers_release_their_files_and_nothing_is_repeated(
     running_fleet: Fleet,
 ) -> None:
     stopped = running_fleet.processes[:2]
     for worker in stopped:
         worker.send_signal(signal.SIGTERM)
     assert [worker.wait(120) for worker in stopped] == [0, 0]
-    assert (
-        len(running_fleet.log_entries("heard")) < N_FILES
-    )  # the rest of their batches was given back
+    # the workers released the rest of their batches
+    assert len(running_fleet.log_entries("transcribed")) < N_FILES
     assert running_fleet.query("SELECT count(*) FROM workers") == [(0,)]
     running_fleet.workers(1)
-    check(running_fleet, started_again=0)
+    check(running_fleet, max_restarted=0)
     assert running_fleet.query("SELECT count(*) FROM files WHERE deaths > 0") == [(0,)]
 
 
-def test_a_file_that_kills_its_worker_is_quarantined_and_its_companions_are_done(
+def test_a_file_that_kills_its_worker_is_quarantined_and_the_others_are_done(
     fleet: Fleet,
 ) -> None:
     fleet.put("one", "two", "poison", "four", "five")
     fleet.configure(lease_s=4)
     fleet.workers()
     fleet.start("run")
-    fleet.wait(lambda: fleet.states() == {"DONE": 4, "QUARANTINED": 1}, "the end of it")
+    fleet.wait(
+        lambda: fleet.states() == {"DONE": 4, "QUARANTINED": 1},
+        "four files done and one quarantined",
+    )
     assert sorted(fleet.transcripts().values()) == ["five", "four", "one", "two"]
     assert len(fleet.log_entries("death")) <= 3
     ((reason,),) = fleet.query("SELECT reason FROM files WHERE state = 'QUARANTINED'")
@@ -202,7 +202,7 @@ def test_two_copies_of_a_recording_are_transcribed_once(fleet: Fleet) -> None:
 
 @pytest.mark.timeout(5000)
 @pytest.mark.parametrize("n_files", [1000, pytest.param(10_000, marks=pytest.mark.nightly)])
-def test_no_more_is_under_way_than_the_workers_can_use(
+def test_the_number_of_open_batches_and_messages_is_limited(
     fleet: Fleet, broker: Any, n_files: int
 ) -> None:
     window = 4
@@ -211,16 +211,16 @@ def test_no_more_is_under_way_than_the_workers_can_use(
     fleet.put(*(f"recording {number}" for number in range(n_files)))
     fleet.workers()
     fleet.start("run")
-    depths, most_open = [], 0
+    depths, max_open = [], 0
     end = time.monotonic() + 0.4 * n_files
     while fleet.states()["DONE"] < n_files and time.monotonic() < end:
         depths.append(depth(broker))
         ((n_open,),) = fleet.query("SELECT count(*) FROM batches WHERE state = 'OPEN'") or [(0,)]
-        most_open = max(most_open, n_open)
+        max_open = max(max_open, n_open)
         time.sleep(0.5)
     assert fleet.states() == {"DONE": n_files}, str(fleet)
     assert max(depths) <= window
-    assert 0 < most_open <= window
+    assert 0 < max_open <= window
     assert starts(fleet).total() == n_files
 
 

@@ -1,4 +1,4 @@
-"""One machine needs no broker, no server and none of their packages."""
+"""A single machine needs no broker, no database server and none of their packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WITHOUT = """
+PROGRAM_WITHOUT_EXTRAS = """
 import sys
 for name in ("celery", "kombu", "redis", "psycopg"):
     sys.modules[name] = None
@@ -22,7 +22,14 @@ def run(folder: Path, *arguments: str, **sections: object) -> subprocess.Complet
     document = {"inbox": {"path": "./inbox", "settle_s": 0.2}, **sections}
     (folder / "config.yaml").write_text(json.dumps(document))
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT, *arguments, "-c", str(folder / "config.yaml")],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM_WITHOUT_EXTRAS,
+            *arguments,
+            "-c",
+            str(folder / "config.yaml"),
+        ],
         env={**os.environ, "THOTH_TEST_LOG": str(folder / "log.txt")},
         capture_output=True,
         text=True,
@@ -30,7 +37,7 @@ def run(folder: Path, *arguments: str, **sections: object) -> subprocess.Complet
     )
 
 
-def test_everything_on_one_machine_works_without_them(tmp_path: Path) -> None:
+def test_a_single_machine_transcribes_without_the_extras(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     (tmp_path / "inbox/a.wav").write_text("a recording")
     done = run(tmp_path, "once")
@@ -39,7 +46,9 @@ def test_everything_on_one_machine_works_without_them(tmp_path: Path) -> None:
     assert run(tmp_path, "status").returncode == 0
 
 
-def test_a_worker_of_a_configuration_without_workers_says_what_to_set(tmp_path: Path) -> None:
+def test_worker_names_the_settings_that_a_configuration_without_workers_lacks(
+    tmp_path: Path,
+) -> None:
     done = run(tmp_path, "worker")
     assert done.returncode == 78
     assert "set dispatch.kind: celery, dispatch.broker, and ledger.url" in done.stderr
