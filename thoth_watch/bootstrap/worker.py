@@ -41,7 +41,7 @@ def run_worker(settings: Settings, *, name: str) -> int:
 
 
 class WorkerChild:
-    """The child process of a worker: loads one engine with its first batch, and renews leases from the start."""
+    """The child process of a worker: loads one engine with its first batch; sends heartbeats from the start."""
 
     def __init__(self, settings: Settings, *, node: str, is_stopping: Callable[[], bool]) -> None:
         from thoth_watch.application.ports import WorkerInfo
@@ -72,7 +72,7 @@ class WorkerChild:
         self._run_leased_batch(batch_id)
 
     def close(self) -> None:
-        """Stop renewing leases, and close the decoder and the ledger."""
+        """Stop the heartbeats, and close the decoder and the ledger."""
         self._keeper.stop()
         self._decoder.close()
         if self._ledger is not None:
