@@ -171,9 +171,8 @@ def test_a_drain_ends_with_a_full_scan(harness: Harness, folder_watcher: NamingF
     harness.serve(until=put_after_the_first_batch, folder_watcher=folder_watcher)
 
     assert harness.states() == {"a.wav": State.DONE, "late.wav": State.DONE}
-    assert (
-        harness.inbox.n_scans == 3
-    )  # the first finds a.wav, the second late.wav, the third nothing
+    # the first scan finds a.wav, the second late.wav, the third nothing
+    assert harness.inbox.n_scans == 3
 
 
 def test_the_loop_processes_a_named_file_long_before_the_next_full_scan(

@@ -53,10 +53,8 @@ def test_an_unchanged_file_still_waits_for_its_sentinel(harness: Harness):
 
     assert harness.states() == {"a.wav": State.SEEN}
     assert "waiting for the .ready file" in harness.rows()["a.wav"]["reason"]
-    assert (harness.watch.unsettled, harness.watch.next_s()) == (
-        0,
-        None,
-    )  # it delays neither a drain nor the next scan
+    # it delays neither a drain nor the next scan
+    assert (harness.watch.unsettled, harness.watch.next_s()) == (0, None)
     harness.inbox.awaiting_sentinel.clear()
     harness.watch.scan()
     assert harness.states() == {"a.wav": State.SEEN}  # it must settle, too

@@ -41,9 +41,8 @@ class KnownResults:
         if self._leases is not None:
             if not self._leases.may_transcribe(claim, sha256, fingerprint):
                 raise TranscribedElsewhere
-            found = self._ledger.find_result(
-                sha256, fingerprint
-            )  # the other worker may have finished since
+            # another worker may have finished since the first query
+            found = self._ledger.find_result(sha256, fingerprint)
         if found is None and self._cache is not None:
             found = self._cache.find(sha256, fingerprint)
         return found

@@ -132,9 +132,7 @@ class Recording:
     speech: SpeechSpans | None = None  # None: speech was not detected
     turns: tuple[Turn, ...] | None = None  # None: not diarized
     channels: tuple[tuple[str, Recording], ...] = ()  # name and recording; transcribed separately
-    close: Callable[[], None] = field(
-        default=lambda: None
-    )  # frees the samples, also of the channels
+    close: Callable[[], None] = field(default=lambda: None)  # frees the samples of all channels
     partial: PartialTranscript | None = None  # of an interrupted attempt: resume behind it
     save_partial: Callable[[PartialTranscript], None] | None = None  # called with the progress
 

@@ -259,9 +259,8 @@ class PublishTranscript:
             if kind == ALTERNATE and foreign is None:
                 kind = ANOTHER  # noqa: PLW2901 - for this plan only
             yield NamePlan(tuple(wanted.items()), kind, foreign)
-            _, foreign = self._find_owners(
-                to, wanted, contents
-            )  # a file that was created meanwhile
+            # the write failed: a foreign file was created meanwhile
+            _, foreign = self._find_owners(to, wanted, contents)
 
     def _find_owners(
         self, to: Destination, names: Mapping[str, Path], contents: Mapping[str, bytes]
