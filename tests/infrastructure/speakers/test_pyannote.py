@@ -131,7 +131,7 @@ def test_an_error_of_the_pipeline_fails_the_recording(tmp_path: Path) -> None:
     model = make_pipeline(tmp_path / "pipeline", "broken")
     diarization = PyannoteDiarization(DiarizationConfig(model=str(model)))
 
-    with pytest.raises(DiarizationFailed, match="told apart: RuntimeError: no clusters"):
+    with pytest.raises(DiarizationFailed, match="diarization failed: RuntimeError: no clusters"):
         diarization.diarize(make_noise(0.5))
 
 

@@ -325,7 +325,7 @@ def test_with_auto_precision_an_offloaded_model_uses_one_precision(tiny_whisper)
 
 
 def test_an_offloaded_model_rejects_two_precisions(tiny_whisper):
-    with pytest.raises(EngineUnavailable, match="one float format"):
+    with pytest.raises(EngineUnavailable, match="a single float precision"):
         AcceleratedWhisperTranscriptionEngine(
             TranscriptionEngineConfig(precision="bf16+int8"),
             builtin=tiny_whisper,

@@ -58,7 +58,7 @@ def test_float16_on_the_cpu_is_an_error_that_names_the_fix():
 
 def test_int8_on_a_gpu_is_an_error_that_names_the_fix():
     with pytest.raises(
-        EngineUnavailable, match=r"int8 works on the CPU only.*engine\.precision: auto"
+        EngineUnavailable, match=r"int8 is supported only on the CPU.*engine\.precision: auto"
     ):
         choose("int8", device=CUDA)
 

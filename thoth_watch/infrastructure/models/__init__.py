@@ -1,4 +1,4 @@
-"""Which Whisper models there are, what they cost, which are on this machine; and fetching one."""
+"""The known Whisper models, the hub's cache on this machine, and downloads from the hub."""
 
 from thoth_watch.infrastructure.models.catalog import (
     MODELS,

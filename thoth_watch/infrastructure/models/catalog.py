@@ -1,4 +1,4 @@
-"""The Whisper models that people know by a short name, and which of them suits a machine."""
+"""The known Whisper models with their short names, and which of them suits a machine."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model of the hub. Sizes: of the safetensors there; memory: in half precision, while working."""
+    """A Whisper model on the Hugging Face Hub."""
 
     name: str
     hub_id: str
-    download_mb: int
-    memory_gib: float
+    download_mb: int  # size of the safetensors files
+    memory_gib: float  # needed to transcribe in half precision
     remark: str
 
 
 # Source: model cards of openai/whisper-* on the hub; memory from openai/whisper's README.
 MODELS = (
-    KnownModel("tiny", "openai/whisper-tiny", 151, 1, "quick, rough"),
-    KnownModel("base", "openai/whisper-base", 290, 1, "quick"),
+    KnownModel("tiny", "openai/whisper-tiny", 151, 1, "fastest, least accurate"),
+    KnownModel("base", "openai/whisper-base", 290, 1, "fast"),
     KnownModel("small", "openai/whisper-small", 967, 2, "good on a CPU"),
     KnownModel("medium", "openai/whisper-medium", 3060, 5, "slow on a CPU"),
     KnownModel(
         "turbo", "openai/whisper-large-v3-turbo", 1620, 6, "best on a GPU; cannot translate"
     ),
-    KnownModel("large-v3", "openai/whisper-large-v3", 3090, 10, "most exact; wants a GPU"),
+    KnownModel("large-v3", "openai/whisper-large-v3", 3090, 10, "most accurate; needs a GPU"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides which model is proposed."""
+    """The resources of a machine that limit the choice of a model."""
 
     gpu_memory_gib: float  # 0 without a GPU
     memory_gib: float
@@ -40,7 +40,7 @@ class Machine:
 
 
 def recommend_model(machine: Machine) -> KnownModel:
-    """The most exact model that works with room to spare: fast on a GPU, bearable on a CPU."""
+    """Return the most accurate model that fits easily and is fast on a GPU or acceptable on a CPU."""
     by_name = {model.name: model for model in MODELS}
     if machine.gpu_memory_gib >= 8:
         return by_name["turbo"]
@@ -50,9 +50,9 @@ def recommend_model(machine: Machine) -> KnownModel:
 
 
 def suggest_name(model: str) -> str | None:
-    """The known model whose name is nearest to a misspelt one; None where none is near."""
+    """Return the known name or id closest to a misspelled one; None if none is close or it is correct."""
     names = [name for known in MODELS for name in (known.hub_id, known.name)]
     if model in (*names, "builtin"):
         return None
-    near = difflib.get_close_matches(model, names, n=1, cutoff=0.75)
-    return near[0] if near else None
+    matches = difflib.get_close_matches(model, names, n=1, cutoff=0.75)
+    return matches[0] if matches else None

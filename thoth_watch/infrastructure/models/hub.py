@@ -1,4 +1,4 @@
-"""The hub's models on this machine, and how another one gets there."""
+"""The Hugging Face Hub: its model cache on this machine, and downloads."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from urllib.request import getproxies
 
 from thoth_watch.domain.errors import EngineUnavailable
 
-ALLOW_PATTERNS = ("*.json", "*.safetensors", "*.txt")  # no pickles, no weights of other frameworks
-IGNORE_PATTERNS = ("*flax*", "*fp32*", "*onnx*")
-CONNECT_TIMEOUT_S = 5.0  # for a connection to the hub
+ALLOW_PATTERNS = ("*.json", "*.safetensors", "*.txt")  # no pickled weights
+IGNORE_PATTERNS = ("*flax*", "*fp32*", "*onnx*")  # weights of other frameworks or precisions
+CONNECT_TIMEOUT_S = 5.0
 
 
 def cache_folder() -> Path:
-    """Where the hub's library keeps models: HF_HUB_CACHE, else below HF_HOME."""
+    """Return the folder in which huggingface_hub caches models: HF_HUB_CACHE, else below HF_HOME."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
 
 
 def is_cached(hub_id: str, *, pattern: str = "*.safetensors") -> bool:
-    """Whether weights of a model, or other files of it, lie in the cache."""
+    """Return True if the cache contains a file of the model that matches the pattern."""
     folder = cache_folder() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
     return any(folder.glob(f"*/{pattern}"))
 
 
 def check_hub(hub_id: str) -> None:
-    """Knock at the hub once: its library would go on knocking for half a minute.
+    """Probe the hub once; huggingface_hub would retry for 30 s.
 
-    Raises EngineUnavailable where nobody answers. Behind a proxy, or offline by HF_HUB_OFFLINE, the
-    library is left to find out itself.
+    Raises EngineUnavailable if the hub is unreachable. Does nothing behind a proxy or with
+    HF_HUB_OFFLINE: huggingface_hub handles these cases.
     """
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE or getproxies():
         return
-    place = urlsplit(constants.ENDPOINT)
-    port = place.port or (80 if place.scheme == "http" else 443)
+    url = urlsplit(constants.ENDPOINT)
+    port = url.port or (80 if url.scheme == "http" else 443)
     try:
-        socket.create_connection((place.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
+        socket.create_connection((url.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise EngineUnavailable(
-            f"model {hub_id}: is not on this machine, and the hub cannot be reached ({place.hostname}: "
-            f"{error.strerror or error}); mind the network, or name a model that is here or a folder "
-            "(`thoth-watch model list`)"
+            f"model {hub_id}: is not on this machine, and the hub is unreachable ({url.hostname}: "
+            f"{error.strerror or error}); check the network connection, or use a local folder or a "
+            "model that is already on this machine (`thoth-watch model list`)"
         ) from error
 
 
 def pull(hub_id: str, *, revision: str | None) -> Path:
-    """Fetch a model, or what is missing of it; the folder. Raises EngineUnavailable."""
+    """Download the missing files of a model; return its folder. Raises EngineUnavailable."""
     from huggingface_hub import snapshot_download
 
     check_hub(hub_id)
@@ -64,6 +64,6 @@ def pull(hub_id: str, *, revision: str | None) -> Path:
     except (OSError, ValueError) as error:
         reason = f"{error.__cause__ or error}".strip().splitlines()[0].rstrip(".")
         raise EngineUnavailable(
-            f"model {hub_id}: cannot be fetched ({reason}); is the name right, is the network there?"
+            f"model {hub_id}: cannot be downloaded ({reason}); check the name and the network connection"
         ) from error
     return Path(folder)

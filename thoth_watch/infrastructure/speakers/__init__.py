@@ -1,4 +1,4 @@
-"""Who speaks when in a recording."""
+"""Speaker diarization."""
 
 from thoth_watch.infrastructure.speakers.pyannote import (
     CONFIG,

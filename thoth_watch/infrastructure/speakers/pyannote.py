@@ -1,7 +1,7 @@
-"""The `SpeakerDiarization` port by a pipeline of pyannote.audio.
+"""Speaker diarization with a pipeline of pyannote.audio: a `SpeakerDiarization`.
 
-The package reports each use to its makers unless it is told not to: that is switched off here. It
-unpickles its models, so that only a pipeline that the configuration asks for is ever loaded.
+The package's telemetry is on by default and is disabled here. The package unpickles its models,
+which can run code, so only the configured pipeline is ever loaded.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from thoth_watch.domain.speakers import DiarizationConfig, Turn
 log = logging.getLogger(__name__)
 
 PACKAGE = "pyannote.audio"
-CONFIG = "config.yaml"  # of a pipeline
+CONFIG = "config.yaml"  # a pipeline's configuration file
 
 
 def require_package() -> None:
-    """Raise ConfigError where pyannote.audio is not installed; imports nothing of it."""
+    """Raise ConfigError if pyannote.audio is not installed; does not import it."""
     try:
-        found = importlib.util.find_spec(PACKAGE)
+        spec = importlib.util.find_spec(PACKAGE)
     except ModuleNotFoundError:
-        found = None
-    if found is None:
+        spec = None
+    if spec is None:
         raise ConfigError(
             f"diarize: needs {PACKAGE}, which is not installed: pip install 'thoth-watch[diarize]'"
         )
 
 
 class PyannoteDiarization:
-    """Tells speakers apart; one recording after the other, from any thread."""
+    """Diarizes recordings; callable from any thread, for one recording at a time."""
 
     def __init__(self, config: DiarizationConfig, *, device: str = "auto") -> None:
-        """Load the pipeline. Raises ConfigError where the package or the pipeline cannot be had.
+        """Load the pipeline. Raises ConfigError if the package or the pipeline is unavailable.
 
-        device: auto is the GPU where there is one; the CPU stands in for one that is not there.
+        device: auto is the GPU if there is one; an unavailable device falls back to the CPU.
         """
         require_package()
         self._config = config
@@ -58,19 +58,19 @@ class PyannoteDiarization:
 
     @property
     def name(self) -> str:
-        """Model, its revision, and the library."""
+        """Return the model, its revision and the library with its version."""
         return self._name
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits."""
-        asked = f"{self._name} {self._config.min_speakers} {self._config.max_speakers}"
-        return hashlib.sha256(asked.encode()).hexdigest()[:16]
+        """Return a hash of `name` and the bounds on the number of speakers, 16 hex digits."""
+        text = f"{self._name} {self._config.min_speakers} {self._config.max_speakers}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def diarize(self, samples: Any) -> tuple[Turn, ...]:
-        """Who speaks when, in time order; one speaker at a time, where the pipeline says that.
+        """Return the speaker turns in time order, without overlaps if the pipeline provides such turns.
 
-        samples are copied: 230 MB an hour. Raises SpeakersUnknown.
+        samples: copied, 230 MB per hour of audio. Raises DiarizationFailed.
         """
         if not len(samples):
             return ()
@@ -82,14 +82,14 @@ class PyannoteDiarization:
         }
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of short recordings and of speakers out of bounds
-                found = self._pipeline(file, **{k: n for k, n in bounds.items() if n is not None})
+                warnings.simplefilter("ignore")  # about short recordings and speaker bounds not met
+                output = self._pipeline(file, **{k: n for k, n in bounds.items() if n is not None})
         except Exception as error:
             raise DiarizationFailed(
-                f"speakers could not be told apart: {type(error).__name__}: {error}"
+                f"diarization failed: {type(error).__name__}: {error}"
             ) from error
-        # pipelines made before 4.0 give the annotation itself
-        annotation = getattr(found, "exclusive_speaker_diarization", found)
+        # pipelines before version 4.0 return the annotation itself
+        annotation = getattr(output, "exclusive_speaker_diarization", output)
         turns = [
             Turn(round(span.start, 3), round(span.end, 3), str(speaker))
             for span, _, speaker in annotation.itertracks(yield_label=True)
@@ -100,18 +100,18 @@ class PyannoteDiarization:
 def _load(config: DiarizationConfig) -> Any:
     os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
     try:
-        # it warns that it cannot decode files, which it need not, and prints how to get a gated model
+        # it warns about missing audio decoding, which is not used, and prints help on gated models
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             from pyannote.audio import Pipeline
 
             pipeline = Pipeline.from_pretrained(config.model, revision=config.revision)
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
-        what = f"cannot be loaded ({type(error).__name__}: {said})"
-        raise ConfigError(f"diarize.model {config.model}: {what}; {_hint(config)}") from error
+        cause = next(iter(str(error).strip().splitlines()), "")
+        problem = f"cannot be loaded ({type(error).__name__}: {cause})"
+        raise ConfigError(f"diarize.model {config.model}: {problem}; {_hint(config)}") from error
     if pipeline is None:
-        raise ConfigError(f"diarize.model {config.model}: cannot be had; {_hint(config)}")
+        raise ConfigError(f"diarize.model {config.model}: unavailable; {_hint(config)}")
     return pipeline
 
 
@@ -120,9 +120,9 @@ def _move_to_device(pipeline: Any, device: str) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         pipeline.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there
+    except (RuntimeError, AssertionError) as error:  # torch raises these for a missing device
         log.warning(
-            "speakers are told apart on the CPU",
+            "requested device unavailable; diarization falls back to the CPU",
             extra={"event": "fallback", "asked": device, "why": str(error)},
         )
         pipeline.to(torch.device("cpu"))
@@ -130,10 +130,10 @@ def _move_to_device(pipeline: Any, device: str) -> None:
 
 def _hint(config: DiarizationConfig) -> str:
     if _is_folder(config.model):
-        return f"it must be a folder with a pipeline of {PACKAGE}: {CONFIG} and all that it names"
+        return f"it must be a folder with a pipeline of {PACKAGE}: {CONFIG} and all files that it names"
     return (
         f"accept its conditions at https://huggingface.co/{config.model} and set HF_TOKEN, "
-        "or name a folder that holds it"
+        "or set a local folder that contains the pipeline"
     )
 
 
@@ -142,7 +142,7 @@ def _is_folder(model: str) -> bool:
 
 
 def _revision(config: DiarizationConfig) -> str:
-    """The hub's commit, or of a folder a hash of what it holds."""
+    """Return the hub's commit, or a hash of a local folder's files."""
     if not _is_folder(config.model):
         from huggingface_hub import try_to_load_from_cache
 

@@ -1,4 +1,4 @@
-"""Where somebody speaks in a recording."""
+"""Voice activity detection (VAD)."""
 
 from thoth_watch.infrastructure.voice.silero import SileroVoiceActivity
 

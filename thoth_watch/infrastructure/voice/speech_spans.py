@@ -1,11 +1,11 @@
-"""From the probability of speech in each frame to stretches of speech."""
+"""Convert the probability of speech in each frame to spans of speech."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-MIN_SPEECH_S, MIN_SILENCE_S = 0.1, 0.3  # shorter ones are none
+MIN_SPEECH_S, MIN_SILENCE_S = 0.1, 0.3  # shorter speech or silence is ignored
 
 
 def find_speech_spans(
@@ -16,23 +16,23 @@ def find_speech_spans(
     threshold: float,
     neg_threshold: float,
 ) -> tuple[tuple[float, float], ...]:
-    """Stretches in seconds, in time order, apart from each other, none beyond the recording.
+    """Return spans in seconds, in time order, without overlaps and within the recording.
 
-    One begins where the probability reaches `threshold` and ends where it falls below `neg_threshold`.
+    A span begins when the probability reaches `threshold` and ends when it falls below `neg_threshold`.
     """
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     start: int | None = None
     for frame, probability in enumerate([*probabilities.tolist(), -1.0]):
         if start is None and probability >= threshold:
             start = frame
         elif start is not None and probability < neg_threshold:
-            if found and (start - found[-1][1]) * frame_s < MIN_SILENCE_S:
-                found[-1][1] = frame
+            if spans and (start - spans[-1][1]) * frame_s < MIN_SILENCE_S:
+                spans[-1][1] = frame
             else:
-                found.append([start, frame])
+                spans.append([start, frame])
             start = None
     return tuple(
         (round(first * frame_s, 3), round(min(last * frame_s, duration_s), 3))
-        for first, last in found
+        for first, last in spans
         if (last - first) * frame_s >= MIN_SPEECH_S
     )

@@ -1,4 +1,4 @@
-"""Keeps transformers and accelerate from writing on the user's screen while they work."""
+"""Silence the warnings and progress bars of transformers, accelerate and huggingface_hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def silence_warnings() -> Iterator[None]:
-    """Only their errors are shown, and no progress bars; the caller's settings come back."""
+    """Show only errors of these libraries and no progress bars, then restore the caller's settings."""
     accelerate_log = logging.getLogger("accelerate")
     level = accelerate_log.level
     verbosity = transformers_logging.get_verbosity()

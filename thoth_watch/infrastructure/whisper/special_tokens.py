@@ -1,4 +1,4 @@
-"""The special tokens of a checkpoint, read from it: languages, tasks and timestamps."""
+"""The special tokens of a checkpoint: languages, tasks, timestamps and suppressed tokens."""
 
 from __future__ import annotations
 
@@ -14,39 +14,38 @@ ENGLISH = "en"
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Token ids that steer decoding."""
+    """The token ids and limits of a checkpoint that control decoding."""
 
     start: int  # <|startoftranscript|>
     end: int  # <|endoftext|>
-    no_speech: int | None  # None: this checkpoint cannot say
+    no_speech: int | None  # <|nospeech|>; None: this checkpoint has no no-speech probability
     no_timestamps: int
     languages: Mapping[str, int]  # code to token; empty for an English-only checkpoint
     tasks: Mapping[str, int]
     suppressed: tuple[int, ...]
     suppressed_first: tuple[int, ...]
     max_initial_timestamp_index: int | None
-    max_length: int | None  # generated tokens at most, where the checkpoint says so
-    supports_previous_text: bool = (
-        True  # False: it has not learnt to be told the words before, and errs if it is
-    )
-    chunk_length: float | None = None  # seconds of the longest window that it hears well, likewise
-    previous: int | None = None  # <|startofprev|>; None: it cannot be given a text
-    alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) that follow the words in time
+    max_length: int | None  # maximum number of generated tokens; None: no own limit
+    # False: not trained with previous text as prompt, which makes its output worse
+    supports_previous_text: bool = True
+    chunk_length: float | None = None  # maximum window in seconds; None: not specified
+    previous: int | None = None  # <|startofprev|>; None: prompts are not supported
+    alignment_heads: tuple[tuple[int, int], ...] = ()  # (layer, head) used for word timestamps
 
     @property
     def timestamp_begin(self) -> int:
-        """The token of 0.00 s."""
+        """Return the timestamp token of 0.00 s."""
         return self.no_timestamps + 1
 
     @property
     def is_multilingual(self) -> bool:
-        """Whether it knows languages other than English."""
+        """Return True if the model supports languages other than English."""
         return bool(self.languages)
 
     def language_code(self, language: str) -> str:
-        """The code of a language given as code or English name, in any case.
+        """Return the code of a language given as code or English name, ignoring case.
 
-        Raises ValueError, naming the way out, for one that this checkpoint does not know.
+        Raises ValueError, with the fix, for a language that this checkpoint does not support.
         """
         name = language.strip().lower()
         code = TO_LANGUAGE_CODE.get(name, name)
@@ -54,67 +53,68 @@ class SpecialTokens:
             if code != ENGLISH:
                 raise ValueError(f"language {language!r}: this model knows only English")
         elif code not in self.languages:
-            some = ", ".join(list(self.languages)[:8])
+            examples = ", ".join(list(self.languages)[:8])
             raise ValueError(
                 f"language {language!r}: this model knows {len(self.languages)} languages "
-                f"({some}, ...); leave it out to have it detected"
+                f"({examples}, ...); omit the language to have it detected"
             )
         return str(code)
 
     def check_task(self, task: str) -> None:
-        """Raises ValueError for a task that this checkpoint cannot do."""
+        """Raise ValueError for a task that this checkpoint does not support."""
         if task != "transcribe" and task not in self.tasks:
             raise ValueError(f"task {task!r}: this model can only transcribe")
 
     def prompt(self, language: str, task: str, previous: Sequence[int] = ()) -> list[int]:
-        """What the decoder is given before the first token. previous: tokens that came before."""
-        before = [self.previous, *previous] if previous and self.previous is not None else []
+        """Return the prompt tokens. previous: tokens of previous text or of an initial prompt."""
+        prefix = [self.previous, *previous] if previous and self.previous is not None else []
         if not self.is_multilingual:
-            return [*before, self.start]
-        return [*before, self.start, self.languages[language], self.tasks[task]]
+            return [*prefix, self.start]
+        return [*prefix, self.start, self.languages[language], self.tasks[task]]
 
     def max_new_tokens(self, prompt_length: int, positions: int) -> int:
-        """New tokens that fit behind a prompt; a checkpoint's own limit leaves the prompt out.
+        """Return the maximum number of new tokens after a prompt of that length.
 
-        positions: how many tokens the decoder can tell apart, prompt included.
+        positions: the decoder's maximum number of tokens, prompt included. A checkpoint's own
+        max_length does not include the prompt.
         """
         limit = self.max_length
         return min(positions, positions if limit is None else limit + prompt_length) - prompt_length
 
     @staticmethod
     def mask(tokens: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
-        """True at those tokens, shape (size,)."""
+        """Return a mask that is true at the tokens, shape (size,)."""
         mask = torch.zeros(size, dtype=torch.bool)
         mask[[t for t in tokens if 0 <= t < size]] = True
         return mask.to(device)
 
 
 def read_special_tokens(generation: Any, tokenizer: Any) -> SpecialTokens:
-    """The vocabulary from a checkpoint's generation_config, else from its tokenizer.
+    """Read the special tokens from a checkpoint's generation_config, else from its tokenizer.
 
-    Raises ValueError when a token that decoding needs is missing.
+    Raises ValueError if a token that decoding needs is missing.
     """
 
     def token(*names: str) -> int | None:
-        known = tokenizer.get_vocab()
-        return next((int(known[name]) for name in names if name in known), None)
+        vocabulary = tokenizer.get_vocab()
+        return next((int(vocabulary[name]) for name in names if name in vocabulary), None)
 
-    def needed(value: Any, *names: str) -> int:
+    def required_token(value: Any, *names: str) -> int:
         if isinstance(value, (list, tuple)):
             value = value[0] if value else None
-        found = value if value is not None else token(*names)
-        if found is None:
+        token_id = value if value is not None else token(*names)
+        if token_id is None:
             raise ValueError(f"its vocabulary has no {names[0]}")
-        return int(found)
+        return int(token_id)
 
     languages = getattr(generation, "lang_to_id", None) or {}
     tasks = getattr(generation, "task_to_id", None) or {}
     is_multilingual = getattr(generation, "is_multilingual", bool(languages))
     return SpecialTokens(
-        start=needed(generation.decoder_start_token_id, "<|startoftranscript|>"),
-        end=needed(generation.eos_token_id, "<|endoftext|>"),
+        start=required_token(generation.decoder_start_token_id, "<|startoftranscript|>"),
+        end=required_token(generation.eos_token_id, "<|endoftext|>"),
         no_speech=token("<|nospeech|>", "<|nocaptions|>"),
-        no_timestamps=needed(
+        no_timestamps=required_token(
             getattr(generation, "no_timestamps_token_id", None), "<|notimestamps|>"
         ),
         previous=token("<|startofprev|>"),

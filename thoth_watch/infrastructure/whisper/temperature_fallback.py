@@ -1,4 +1,4 @@
-"""Decodes windows again at rising temperatures until the words can be believed: whisper's fallback."""
+"""Temperature fallback: decode windows again at higher temperatures until they pass Whisper's thresholds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from thoth_watch.infrastructure.whisper.segments import compression_ratio
 
 @dataclass(frozen=True, slots=True)
 class DecodingAttempt:
-    """What one window became at one temperature."""
+    """The result of decoding one window at one temperature."""
 
     decoded: Decoded
     temperature: float
@@ -36,19 +36,19 @@ def decode_with_fallback(
     seeds: Sequence[int],
     careful: Sequence[bool],
 ) -> list[DecodingAttempt]:
-    """The last attempt of each window: the first good one, else that at the highest temperature.
+    """Return each window's first attempt that passes the thresholds, else that at the last temperature.
 
-    Each window is judged by itself; only those that are not good are decoded again. seeds: a number
-    for each window that decides what is drawn. careful: whether it is searched for with more effort.
+    Only windows that have not passed are decoded again. text_of: decodes tokens to text. prompts, seeds,
+    careful: one per window, see WindowDecoder.decode.
     """
     attempts: dict[int, DecodingAttempt] = {}
-    waiting = list(range(len(prompts)))
+    pending = list(range(len(prompts)))
     for temperature in options.temperature:
         for is_careful in (False, True):
-            rows = [row for row in waiting if careful[row] is is_careful]
+            rows = [row for row in pending if careful[row] is is_careful]
             if not rows:
                 continue
-            found = decoder.decode(
+            results = decoder.decode(
                 hidden,
                 prefill,
                 [prompts[row] for row in rows],
@@ -57,7 +57,7 @@ def decode_with_fallback(
                 rows=rows,
                 careful=is_careful,
             )
-            for row, decoded in zip(rows, found, strict=True):
+            for row, decoded in zip(rows, results, strict=True):
                 attempts[row] = check_thresholds(
                     decoded,
                     temperature,
@@ -65,8 +65,8 @@ def decode_with_fallback(
                     no_speech_prob=prefill.no_speech_probs[row],
                     options=options,
                 )
-        waiting = [row for row in waiting if not attempts[row].is_good]
-        if not waiting:
+        pending = [row for row in pending if not attempts[row].is_good]
+        if not pending:
             break
     return [attempts[row] for row in range(len(prompts))]
 
@@ -79,13 +79,21 @@ def check_thresholds(
     no_speech_prob: float,
     options: DecodingOptions,
 ) -> DecodingAttempt:
-    """Whether a window's words are good, by whisper's thresholds; a None switches a threshold off."""
+    """Check a window's text against Whisper's thresholds; a threshold of None is not checked.
+
+    The text is good if its average log-probability and compression ratio pass. A window is silence if
+    its no-speech probability is high and its log-probability fails; it is then good, too.
+    """
     ratio = compression_ratio(text.strip())
-    most, least = options.compression_ratio_threshold, options.logprob_threshold
-    is_unlikely = least is not None and decoded.avg_logprob < least
-    is_repetitive = most is not None and ratio > most
-    silence = options.no_speech_threshold
-    is_silence = silence is not None and no_speech_prob > silence and (is_unlikely or least is None)
+    max_ratio, min_logprob = options.compression_ratio_threshold, options.logprob_threshold
+    is_unlikely = min_logprob is not None and decoded.avg_logprob < min_logprob
+    is_repetitive = max_ratio is not None and ratio > max_ratio
+    max_no_speech = options.no_speech_threshold
+    is_silence = (
+        max_no_speech is not None
+        and no_speech_prob > max_no_speech
+        and (is_unlikely or min_logprob is None)
+    )
     return DecodingAttempt(
         decoded=decoded,
         temperature=temperature,

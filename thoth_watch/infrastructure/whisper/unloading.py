@@ -1,4 +1,4 @@
-"""Gives the memory of a model that nobody holds any more back to the system."""
+"""Release the memory of a model that is no longer referenced."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def release_memory() -> None:
-    """Free what is unreachable; on a GPU what torch keeps for later, on Linux what the C library keeps."""
+    """Collect garbage, then release torch's cached GPU memory and glibc's free heap memory."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # exists only in glibc
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""Layers of fused and packed weights, and how they are taken out of transformers' modules."""
+"""Pack weights: convert transformers' modules to layers with fused and packed weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Norm = tuple[tuple[int, ...], Tensor, Tensor, float]
 
 @dataclass(slots=True)
 class Attention:
-    """One block of self-attention; qkv has the three projections in one."""
+    """A self-attention block; `qkv` fuses the query, key and value projections."""
 
     norm: Norm
     qkv: Linear
@@ -25,7 +25,7 @@ class Attention:
 
 @dataclass(slots=True)
 class CrossAttention:
-    """Attention to the encoder's output, whose keys and values are in the Memory."""
+    """A cross-attention block without key and value projections, whose results are in the KV cache."""
 
     norm: Norm
     query: Linear
@@ -34,7 +34,7 @@ class CrossAttention:
 
 @dataclass(slots=True)
 class FeedForward:
-    """Two linear layers with GELU between them."""
+    """A feed-forward block: two linear layers with GELU in between."""
 
     norm: Norm
     up: Linear
@@ -42,7 +42,7 @@ class FeedForward:
 
 
 class WeightPacker:
-    """Takes weights out of transformers' modules, one after the other, so that none is held twice."""
+    """Moves weights out of transformers' modules one layer at a time, so that none is in memory twice."""
 
     def __init__(self, *, n_rows: int, precision: str) -> None:
         self._n_rows, self._precision = n_rows, precision
@@ -50,28 +50,31 @@ class WeightPacker:
         self._files = MappedFiles()
 
     def tensor(self, parameter: Tensor) -> Tensor:
-        """In the format asked for, or float32 between int8 layers."""
+        """Return a parameter in the requested dtype; float32 if the precision is int8."""
         return self.copy_tensor(parameter).to(self._dtype)
 
     def copy_tensor(self, parameter: Tensor) -> Tensor:
-        """In the checkpoint's own format, in memory of its own."""
+        """Return a copy of a parameter in the checkpoint's dtype, outside the mapped file."""
         tensor = _detach(parameter)
-        own = tensor.clone()
+        copy = tensor.clone()
         self._files.release(tensor)
-        return own
+        return copy
 
     def norm(self, module: nn.LayerNorm) -> Norm:
-        """A layer norm, in float32."""
+        """Return a layer norm's shape, weight, bias and epsilon, in float32."""
         weight, bias = (self.copy_tensor(p).float() for p in (module.weight, module.bias))
         return tuple(module.normalized_shape), weight, bias, module.eps
 
     def convolution(self, module: nn.Conv1d) -> tuple[Tensor, Tensor]:
-        """Its weight and bias."""
+        """Return a convolution's weight and bias."""
         weight, bias = (self.tensor(p) for p in module.parameters())
         return weight, bias
 
     def linear(self, *modules: nn.Linear, keep: bool = False) -> Linear:
-        """One layer whose output is that of all modules, side by side."""
+        """Return one packed layer that concatenates the outputs of all modules.
+
+        keep: leave the weights in their modules, e.g. because another module shares them.
+        """
         weights = [m.weight.detach() if keep else _detach(m.weight) for m in modules]
         bias = None
         if any(m.bias is not None for m in modules):
@@ -86,7 +89,7 @@ class WeightPacker:
         return linear
 
     def attention(self, layer: Any) -> Attention:
-        """A layer's attention to itself."""
+        """Return a layer's self-attention with packed weights."""
         source = layer.self_attn
         return Attention(
             self.norm(layer.self_attn_layer_norm),
@@ -95,7 +98,7 @@ class WeightPacker:
         )
 
     def cross_attention(self, layer: Any) -> CrossAttention:
-        """A decoder layer's attention to the encoder's output."""
+        """Return a decoder layer's cross-attention with packed weights."""
         source = layer.encoder_attn
         return CrossAttention(
             self.norm(layer.encoder_attn_layer_norm),
@@ -104,16 +107,19 @@ class WeightPacker:
         )
 
     def feed_forward(self, layer: Any) -> FeedForward:
-        """A layer's last part; what converting the layer took is given back."""
-        taken = FeedForward(
+        """Return a layer's feed-forward block with packed weights.
+
+        It is a layer's last block, so the memory that its conversion needed is then released.
+        """
+        feed_forward = FeedForward(
             self.norm(layer.final_layer_norm), self.linear(layer.fc1), self.linear(layer.fc2)
         )
         trim_heap()
-        return taken
+        return feed_forward
 
 
 def _detach(parameter: Any) -> Tensor:
-    """The parameter's tensor; the module has an empty one from now on."""
+    """Return the parameter's tensor and leave an empty one in its module."""
     tensor: Tensor = parameter.detach()
     parameter.data = tensor.new_empty(0)
     return tensor

@@ -1,4 +1,7 @@
-"""Forms forward passes from recordings; a bad window or a full memory harms no other recording."""
+"""The window scheduler: group the windows of recordings into forward passes.
+
+A window that fails affects only its recording, and running out of memory only the batch size.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,14 @@ from thoth_watch.infrastructure.whisper.window_transcriber import WindowJob, Win
 
 log = logging.getLogger(__name__)
 
-MAX_PASSES_AHEAD = 4  # trimmed windows: recordings for so many forward passes are sorted by length,
-MAX_AUDIO_AHEAD_S = 480.0  # as long as no more than so much sound waits
+# Trimmed windows are cheapest with others of their length, so recordings for this number of forward
+# passes are decoded ahead and sorted by length, up to this many seconds of audio.
+MAX_PASSES_AHEAD = 4
+MAX_AUDIO_AHEAD_S = 480.0
 
 
 class WindowScheduler:
-    """Windows in, transcripts out; never more than one forward pass of windows is waiting."""
+    """Transcribes recordings; never cuts more windows than the next forward pass needs."""
 
     def __init__(
         self,
@@ -30,13 +35,17 @@ class WindowScheduler:
         size: BatchSize,
         on_size_reduced: Callable[[int, str], None],
     ) -> None:
-        """size: windows per forward pass. on_smaller(got, why): memory made it smaller."""
+        """Set the dependencies.
+
+        size: the batch size. on_size_reduced(batch_size, reason): called when running out of memory has
+        reduced the batch size.
+        """
         self._transcriber, self._size = transcriber, size
         self._on_size_reduced = on_size_reduced
 
     @property
     def size(self) -> int:
-        """Windows of the next forward pass, at most."""
+        """Return the current batch size: the maximum number of windows of the next forward pass."""
         return self._size.current
 
     def run(
@@ -49,9 +58,9 @@ class WindowScheduler:
         on_progress: Callable[[float], None],
         should_stop: Callable[[], bool],
     ) -> Iterator[TranscriptionResult]:
-        """Yield recordings as they are finished; see TranscriptionEngine.transcribe.
+        """Yield the result of each recording as soon as it is finished; see TranscriptionEngine.transcribe.
 
-        shares: whether windows of several recordings share a forward pass.
+        is_batched_across_recordings: whether windows of several recordings share a forward pass.
         """
         queue = _Queue(
             iter(recordings),
@@ -62,18 +71,18 @@ class WindowScheduler:
         try:
             while not should_stop():
                 window_jobs = queue.next_windows(self.size)
-                if window_jobs and should_stop():  # decoding a file may have taken long
+                if window_jobs and should_stop():  # decoding an audio file may have taken long
                     return
                 advanced_s = 0.0
-                for window_job, heard in zip(
+                for window_job, result in zip(
                     window_jobs, self._transcribe(window_jobs, seconds), strict=True
                 ):
-                    if isinstance(heard, Exception):
-                        window_job.job.fail(f"{type(heard).__name__}: {heard}")
+                    if isinstance(result, Exception):
+                        window_job.job.fail(f"{type(result).__name__}: {result}")
                     elif window_job.job.error is None:
-                        window_job.job.add(heard, window_job.window)
-                        seconds.tokens += heard.n_tokens
-                        advanced_s += 0.0 if window_job.job.is_careful else heard.advance_s
+                        window_job.job.add(result, window_job.window)
+                        seconds.tokens += result.n_tokens
+                        advanced_s += 0.0 if window_job.job.is_careful else result.advance_s
                 if window_jobs:
                     on_progress(advanced_s)
                 yield from queue.finished()
@@ -85,20 +94,23 @@ class WindowScheduler:
     def _transcribe(
         self, window_jobs: Sequence[WindowJob], seconds: EngineSeconds
     ) -> list[WindowResult | Exception]:
-        """What each window became, or why nothing: the whole forward pass, else smaller ones."""
+        """Transcribe windows in one forward pass, or in smaller ones if it fails.
+
+        Returns the result of each window, or its error.
+        """
         if not window_jobs:
             return []
         try:
-            heard: list[WindowResult | Exception] = list(
+            pass_results: list[WindowResult | Exception] = list(
                 self._transcriber.transcribe(window_jobs, seconds)
             )
         except torch.AcceleratorError as error:
             raise EngineUnavailable(f"the device failed: {error}") from error
-        except Exception as error:  # noqa: BLE001 - decided here: whose fault is it?
-            failure = error.with_traceback(None)  # frees the tensors that its frames hold
+        except Exception as error:  # noqa: BLE001 - smaller passes find the window that failed
+            failure = error.with_traceback(None)  # frees the tensors that the frames reference
         else:
             self._size.record_success(len(window_jobs))
-            return heard
+            return pass_results
         if len(window_jobs) == 1:
             return [failure]
         if is_out_of_memory(failure):
@@ -109,7 +121,7 @@ class WindowScheduler:
             step = self.size
         else:
             log.warning(
-                "a forward pass of several windows failed; they are decoded one at a time",
+                "forward pass of several windows failed; retrying them one at a time",
                 extra={
                     "event": "windows_retried",
                     "windows": len(window_jobs),
@@ -125,14 +137,14 @@ class WindowScheduler:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on a device or on the CPU (which has no error class of its own)."""
+    """Return True if a GPU or the CPU ran out of memory; torch has no error class for the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class _Queue:
-    """Takes up recordings as windows are asked for, and hands back those that are done."""
+    """Starts recordings when windows are needed, and returns those that are finished."""
 
     def __init__(
         self,
@@ -147,16 +159,16 @@ class _Queue:
         self._transcriber = transcriber
         self._is_batched_across_recordings = is_batched_across_recordings
         self._active: list[RecordingJob] = []
-        self._waiting: list[Recording] = []  # taken from the source, not yet taken up
+        self._waiting: list[Recording] = []  # decoded, not yet started
         self._has_more = True
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether every recording has been taken up and handed back."""
+        """Return True if every recording has been started and finished."""
         return not self._has_more and not self._active
 
     def next_windows(self, size: int) -> list[WindowJob]:
-        """Up to `size` windows for one forward pass; none when one without windows was met."""
+        """Return up to `size` windows for one forward pass; none if the next recording has no windows."""
         window_jobs: list[WindowJob] = []
         for job in self._active:
             self._fill(window_jobs, job, size)
@@ -170,23 +182,23 @@ class _Queue:
             before = len(window_jobs)
             self._fill(window_jobs, job, size)
             if len(window_jobs) == before == 0:
-                break  # hand the empty recording over before the next one is decoded
+                break  # yield the recording without windows before decoding the next one
         return window_jobs
 
     def _next_recording(self, size: int) -> Recording | None:
-        """The next one, None at the end; where windows are trimmed, the shortest of those at hand.
+        """Return the next recording; None at the end. If windows are trimmed, the shortest waiting one.
 
-        A forward pass costs as much as its longest window, so windows of a length should share it.
+        A forward pass costs as much as its longest window, so windows of similar length should share it.
         """
         if not (self._is_batched_across_recordings and self._transcriber.trims):
             return next(self._recordings, None)
-        held_s = sum(r.info.decoded_s for r in self._waiting)
-        while len(self._waiting) < MAX_PASSES_AHEAD * size and held_s < MAX_AUDIO_AHEAD_S:
+        waiting_s = sum(r.info.decoded_s for r in self._waiting)
+        while len(self._waiting) < MAX_PASSES_AHEAD * size and waiting_s < MAX_AUDIO_AHEAD_S:
             recording = next(self._recordings, None)
             if recording is None:
                 break
             self._waiting.append(recording)
-            held_s += recording.info.decoded_s
+            waiting_s += recording.info.decoded_s
         if not self._waiting:
             return None
         shortest = min(self._waiting, key=lambda r: r.info.decoded_s)
@@ -199,7 +211,7 @@ class _Queue:
             window_jobs.append(WindowJob(job, window, is_first=job.is_first(window)))
 
     def _start_job(self, recording: Recording) -> RecordingJob:
-        """A job for the recording; one that the model cannot do is given up at once."""
+        """Return a job for the recording, already failed if the model lacks its task or language."""
         job = RecordingJob.for_recording(
             recording, self._transcriber.build_window_source(recording)
         )
@@ -214,9 +226,9 @@ class _Queue:
         return job
 
     def finished(self) -> Iterator[TranscriptionResult]:
-        """Recordings that are done, each closed before it is handed over.
+        """Close finished recordings and yield their results.
 
-        One of which something is in doubt is not done yet: that is heard once more, the careful way.
+        Suspect spans of a recording are first decoded again, carefully.
         """
         for job in [job for job in self._active if job.is_done]:
             if self._transcriber.is_suspect_retry_enabled and (spans := job.suspect_spans()):
@@ -227,7 +239,7 @@ class _Queue:
             yield job.result()
 
     def close(self) -> None:
-        """Free what is still open."""
+        """Close all unfinished recordings."""
         while self._active:
             self._active.pop().close()
         while self._waiting:

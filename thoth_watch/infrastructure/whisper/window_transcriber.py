@@ -1,4 +1,4 @@
-"""One forward pass: windows of one or several recordings to what is heard in them."""
+"""One forward pass: encode windows, decode them with temperature fallback, and build their segments."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from thoth_watch.infrastructure.whisper.temperature_fallback import (
 from thoth_watch.infrastructure.whisper.windows import Spans, Window, cut_windows
 from thoth_watch.infrastructure.whisper.word_timestamps import align_words
 
-DECODING_VERSION = 5  # raised when windows, rules or thresholds change the words
-SPEECH_THRESHOLD = 0.6  # a window above it does not decide a recording's language
-FRAMES_PER_S = 100  # of `seek`
+DECODING_VERSION = 5  # part of the fingerprint; raised when code changes alter the text
+SPEECH_THRESHOLD = 0.6  # no-speech probability above which a window does not set the language
+FRAMES_PER_S = 100  # unit of a segment's `seek`
 
 
 @dataclass(frozen=True, slots=True)
 class WindowJob:
-    """A window and the recording that it belongs to."""
+    """A window with its recording's job."""
 
     job: RecordingJob
     window: Window
@@ -58,12 +58,15 @@ class WindowJob:
 
 
 class WindowTranscriber:
-    """Hears windows; those of one call share a forward pass."""
+    """Transcribes windows; those of one call share a forward pass."""
 
     def __init__(
         self, loaded: LoadedWhisper, *, use_cache: bool, trims: bool, options: DecodingOptions
     ) -> None:
-        """trims: the encoder sees no more than a window's sound, if it is a PackedWhisper."""
+        """Choose the decoder, window length and alignment heads for a loaded model.
+
+        trims: encode only a window's audio instead of padding it to 30 s (PackedWhisper only).
+        """
         self._loaded, self._options = loaded, options
         self.trims = trims and isinstance(loaded.model, PackedWhisper)
         self._decoder: WindowDecoder
@@ -82,7 +85,8 @@ class WindowTranscriber:
             options.chunk_length or loaded.special_tokens.chunk_length or extractor.chunk_length
         )
         self.window_samples: int = min(round(chunk_s * SAMPLE_RATE_HZ), extractor.n_samples)
-        # openai/whisper's default where a checkpoint names none: the later half of the layers
+        # without alignment heads in the checkpoint: all heads of the upper half of the layers, as
+        # in openai/whisper
         layers, heads = config.decoder_layers, config.decoder_attention_heads
         self._heads = loaded.special_tokens.alignment_heads or tuple(
             (layer, head) for layer in range(layers // 2, layers) for head in range(heads)
@@ -91,11 +95,11 @@ class WindowTranscriber:
 
     @property
     def is_suspect_retry_enabled(self) -> bool:
-        """Whether what is in doubt is heard once more, the careful way."""
+        """Return True if suspect spans are decoded again, carefully."""
         return self._options.retry_suspect
 
     def build_retry_source(self, recording: Recording, spans: Spans) -> WindowSource:
-        """The careful way, sequentially, through parts of a recording."""
+        """Return a window source that decodes the spans of a recording sequentially."""
         samples, speech = recording.samples, recording.speech
         extractor, n_samples = self._loaded.extractor, self.window_samples
         return SequentialWindows(
@@ -103,7 +107,7 @@ class WindowTranscriber:
         )
 
     def build_window_source(self, recording: Recording) -> WindowSource:
-        """The way through a recording that the options ask for, behind what was heard of it before."""
+        """Return the configured window source for a recording, after its partial transcript."""
         samples, speech = recording.samples, recording.speech
         start = recording.partial.n_samples if recording.partial is not None else 0
         if self._options.is_sequential:
@@ -114,9 +118,9 @@ class WindowTranscriber:
     def transcribe(
         self, window_jobs: Sequence[WindowJob], seconds: EngineSeconds
     ) -> list[WindowResult]:
-        """What was said in each window; adds the time that each stage took to `seconds`.
+        """Return the result of each window; add the time of each stage to `seconds`.
 
-        Pieces of one recording are in time order. Changes nothing but `seconds`, so that it can be
+        window_jobs: those of the same recording in time order. Changes only `seconds`, so it can be
         called again with fewer windows.
         """
         device = self._loaded.device
@@ -153,8 +157,8 @@ class WindowTranscriber:
             peak = torch.cuda.max_memory_allocated(device)
             seconds.peak_gpu_bytes = max(seconds.peak_gpu_bytes, peak)
         return [
-            self._build_result(window_job, attempt, language, said)
-            for window_job, attempt, language, said in zip(
+            self._build_result(window_job, attempt, language, window_words)
+            for window_job, attempt, language, window_words in zip(
                 window_jobs, attempts, languages, words, strict=True
             )
         ]
@@ -166,45 +170,52 @@ class WindowTranscriber:
         attempts: Sequence[DecodingAttempt],
         languages: Sequence[str],
     ) -> list[list[tuple[Word, int]]]:
-        """The words of each window with their times from its start and their numbers of tokens."""
-        v = self._loaded.special_tokens
+        """Return the words of each window, timed from the window's start, with their token counts."""
+        special = self._loaded.special_tokens
         rows = [row for row, attempt in enumerate(attempts) if not attempt.is_silence]
-        texts = {row: [t for t in attempts[row].decoded.tokens if t < v.end] for row in rows}
+        texts = {row: [t for t in attempts[row].decoded.tokens if t < special.end] for row in rows}
         rows = [row for row in rows if texts[row]]
-        found: list[list[tuple[Word, int]]] = [[] for _ in window_jobs]
+        words: list[list[tuple[Word, int]]] = [[] for _ in window_jobs]
         if not rows:
-            return found
+            return words
         prompts = [
-            [*v.prompt(languages[row], window_jobs[row].job.recording.task), v.no_timestamps]
+            [
+                *special.prompt(languages[row], window_jobs[row].job.recording.task),
+                special.no_timestamps,
+            ]
             for row in rows
         ]
-        looks = self._decoder.align(
+        alignments = self._decoder.align(
             prefill, prompts, [texts[row] for row in rows], self._heads, rows=rows
         )
-        for row, prompt, look in zip(rows, prompts, looks, strict=True):
-            found[row] = align_words(
-                look,
+        for row, prompt, alignment in zip(rows, prompts, alignments, strict=True):
+            words[row] = align_words(
+                alignment,
                 texts[row],
                 prompt_length=len(prompt),
                 tokenizer=self._loaded.tokenizer,
-                special_tokens=v,
+                special_tokens=special,
                 language=languages[row],
                 step_s=self._step_s,
                 duration_s=window_jobs[row].window.duration_s,
             )
-        return found
+        return words
 
     def _features(self, windows: Sequence[Window]) -> Tensor:
-        """Log-mels of all windows, float32, shape (n, n_mels, frames)."""
-        cut = [w.samples for w in windows if not isinstance(w, SequentialWindow)]
+        """Return the log-mels of all windows, float32, shape (n_windows, n_mels, frames)."""
+        independent = [w.samples for w in windows if not isinstance(w, SequentialWindow)]
         positions = self._positions
-        if self.trims and len(cut) == len(windows):
-            positions = count_positions(max(map(len, cut)), limit=positions)
+        if self.trims and len(independent) == len(windows):
+            positions = count_positions(max(map(len, independent)), limit=positions)
         extractor, device = self._loaded.extractor, self._loaded.device
-        on = device if device.type == "cuda" else None
-        found = iter(log_mels(extractor, cut, positions=positions, device=on) if cut else ())
+        feature_device = device if device.type == "cuda" else None
+        mels = iter(
+            log_mels(extractor, independent, positions=positions, device=feature_device)
+            if independent
+            else ()
+        )
         return torch.stack(
-            [w.features() if isinstance(w, SequentialWindow) else next(found) for w in windows]
+            [w.features() if isinstance(w, SequentialWindow) else next(mels) for w in windows]
         )
 
     def _build_result(
@@ -221,71 +232,73 @@ class WindowTranscriber:
         if attempt.is_silence:
             return WindowResult((), language, is_speech, len(tokens), duration_s)
         begin = self._loaded.special_tokens.timestamp_begin
-        how = {"timestamp_begin": begin, "step_s": self._step_s, "window_s": duration_s}
+        times = {"timestamp_begin": begin, "step_s": self._step_s, "window_s": duration_s}
         advance_s = duration_s
         if is_sequential:
-            stretches, advance_s = cut_sequentially(tokens, **how)
+            spans, advance_s = cut_sequentially(tokens, **times)
             speech = window_job.job.recording.speech
-            if speech is not None and stretches:
-                advance_s = choose_advance(
-                    stretches[-1].end, advance_s, window=window, speech=speech
-                )
+            if speech is not None and spans:
+                advance_s = choose_advance(spans[-1].end, advance_s, window=window, speech=speech)
         else:
-            stretches = cut_at_timestamps(tokens, **how)
-        segments, end, left = [], self._loaded.special_tokens.end, deque(words)
-        for stretch in stretches:
-            text = self._text(stretch.tokens)
-            said = _take_words(left, sum(token < end for token in stretch.tokens), window.offset_s)
+            spans = cut_at_timestamps(tokens, **times)
+        segments, end, remaining_words = [], self._loaded.special_tokens.end, deque(words)
+        for span in spans:
+            text = self._text(span.tokens)
+            segment_words = _take_words(
+                remaining_words, sum(token < end for token in span.tokens), window.offset_s
+            )
             if text.strip():
                 segments.append(
                     Segment(
-                        start=round(window.offset_s + stretch.start, 3),
-                        end=round(window.offset_s + stretch.end, 3),
+                        start=round(window.offset_s + span.start, 3),
+                        end=round(window.offset_s + span.end, 3),
                         text=text,
-                        tokens=stretch.tokens,
+                        tokens=span.tokens,
                         temperature=attempt.temperature,
                         avg_logprob=attempt.decoded.avg_logprob,
                         compression_ratio=attempt.compression_ratio,
                         no_speech_prob=attempt.no_speech_prob,
                         seek=round(window.offset_s * FRAMES_PER_S),
-                        words=said,
+                        words=segment_words,
                     )
                 )
         return WindowResult(tuple(segments), language, is_speech, len(tokens), advance_s)
 
     def _text(self, tokens: Sequence[int]) -> str:
-        """The words of tokens, without timestamps and other marks."""
-        words = [t for t in tokens if t < self._loaded.special_tokens.timestamp_begin]
-        text: str = self._loaded.tokenizer.decode(words, skip_special_tokens=True)
+        """Decode tokens to text, without timestamps and other special tokens."""
+        text_tokens = [t for t in tokens if t < self._loaded.special_tokens.timestamp_begin]
+        text: str = self._loaded.tokenizer.decode(text_tokens, skip_special_tokens=True)
         return text
 
 
 def _take_words(words: deque[tuple[Word, int]], n_tokens: int, offset_s: float) -> tuple[Word, ...]:
-    """The words of the next so many tokens, with their times in the recording."""
-    taken = []
+    """Remove and return the words of the next `n_tokens` text tokens, timed from the recording's start."""
+    timed_words = []
     while words and n_tokens > 0:
         word, length = words.popleft()
         n_tokens -= length
         start, end = round(word.start + offset_s, 3), round(word.end + offset_s, 3)
-        taken.append(replace(word, start=start, end=end))
-    return tuple(taken)
+        timed_words.append(replace(word, start=start, end=end))
+    return tuple(timed_words)
 
 
 def _choose_languages(
-    window_jobs: Sequence[WindowJob], likely: Sequence[str], no_speech_probs: Sequence[float]
+    window_jobs: Sequence[WindowJob], detected: Sequence[str], no_speech_probs: Sequence[float]
 ) -> list[str]:
-    """Each window's language: given, else that of its recording's first window with speech.
+    """Return each window's language: the configured one, else that of the recording's first speech.
 
-    A window before that one is decoded in its own most likely language.
+    Windows before the first one with speech are decoded in the language detected in themselves.
     """
-    decided: dict[int, str] = {}
+    chosen: dict[int, str] = {}  # by id of the job
     languages = []
-    for window_job, detected, no_speech in zip(window_jobs, likely, no_speech_probs, strict=True):
+    for window_job, candidate, no_speech in zip(
+        window_jobs, detected, no_speech_probs, strict=True
+    ):
         job = window_job.job
-        language = job.language or decided.get(id(job))
+        language = job.language or chosen.get(id(job))
         if language is None:
-            language = detected
+            language = candidate
             if no_speech <= SPEECH_THRESHOLD:
-                decided[id(job)] = detected
+                chosen[id(job)] = candidate
         languages.append(language)
     return languages

@@ -1,4 +1,4 @@
-"""Cuts a recording of any length into windows that Whisper can take, at quiet places."""
+"""Cut a recording of any length into windows of at most 30 s, at quiet places."""
 
 from __future__ import annotations
 
@@ -15,62 +15,63 @@ from thoth_watch.domain.speech import SpeechSpans
 FloatArray = npt.NDArray[np.float32]
 Spans = Sequence[tuple[int, int]]  # [start, stop) in samples, in time order
 
-SEARCH_S = 8.0  # the end of each full window in which a quiet place is looked for
-FRAME = SAMPLE_RATE_HZ // 50  # 320: energy is measured every 20 ms
-QUIET_FRAMES = 12  # a quiet place is 0.24 s long
-PAD_S = 0.4  # heard before and after speech: its first and last sounds are weak
-MIN_FILL = 0.25  # of a window: with less in it, it ends in the midst of the speech that comes next
-LONGEST_PAUSE_S = 4.0  # in a window; what follows a longer one, Whisper may take for no speech
+SEARCH_S = 8.0  # end of a full window that is searched for a quiet place to cut
+FRAME = SAMPLE_RATE_HZ // 50  # 320: samples per energy measurement, 20 ms
+QUIET_FRAMES = 12  # length of a quiet place: 0.24 s
+PAD_S = 0.4  # padding around speech, whose first and last phonemes are weak
+# A span of speech that does not fit into a window is cut if it starts in this first share of the
+# window; if it starts later, it begins the next window.
+MIN_FILL = 0.25
+LONGEST_PAUSE_S = 4.0  # Whisper may ignore speech in a window after a longer pause
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of one recording: where it starts, and its samples (a view, 16 kHz mono)."""
+    """A part of a recording that the model processes at once."""
 
     start: int  # samples from the start of the recording
-    samples: FloatArray
+    samples: FloatArray  # shape (n_samples,), 16 kHz mono; a view of the recording
 
     @property
     def stop(self) -> int:
-        """The sample of the recording after its last."""
+        """Return the end, exclusive, in samples from the start of the recording."""
         return self.start + len(self.samples)
 
     @property
     def offset_s(self) -> float:
-        """Seconds from the start of the recording."""
+        """Return the start in seconds from the start of the recording."""
         return self.start / SAMPLE_RATE_HZ
 
     @property
     def duration_s(self) -> float:
-        """Seconds of real sound."""
+        """Return the seconds of audio, without padding."""
         return len(self.samples) / SAMPLE_RATE_HZ
 
 
 def cut_windows(
     samples: Any, *, window_samples: int, speech: SpeechSpans | None = None
 ) -> Iterator[Window]:
-    """Cut a waveform into windows of at most `window_samples`, without losing or doubling a sample.
+    """Cut a waveform into windows of at most `window_samples`, without losing or repeating samples.
 
     samples: float32, shape (n_samples,), 16 kHz mono; a memory map is read window by window.
-    speech: where somebody speaks; what lies between windows is skipped, as is every pause of more
-    than `LONGEST_PAUSE_S`. A recording without one that fits into one window is one; it is none
-    where nobody speaks.
-    Yields windows in time order, none for an empty waveform. Each cut but the last lies between two
-    stretches of speech, or in the middle of the quietest quarter of a second of the window's last
-    `SEARCH_S`.
+    speech: spans of speech in seconds; None: all of the waveform is used. Silence between windows and
+    every pause longer than `LONGEST_PAUSE_S` are skipped. A recording that has no such pause and fits
+    into one window becomes one window; a recording without speech has none.
+    Yields windows in time order, none for an empty waveform. Each cut except the last is between two
+    spans of speech, or in the middle of the quietest quarter of a second of the window's last `SEARCH_S`.
     """
     total = len(samples)
-    parts = [] if speech is None else split_at_long_pauses(speech)
-    if speech is None or (len(parts) == 1 and total <= window_samples):
-        groups = [[(0, total)]] if total else []
+    groups = [] if speech is None else split_at_long_pauses(speech)
+    if speech is None or (len(groups) == 1 and total <= window_samples):
+        padded_groups = [[(0, total)]] if total else []
     else:
-        groups = [_pad_spans(part, total) for part in parts]
-    for spans in groups:
-        yield from _cut(samples, spans, window_samples)
+        padded_groups = [_pad_spans(group, total) for group in groups]
+    for spans in padded_groups:
+        yield from _cut_spans(samples, spans, window_samples)
 
 
 def split_at_long_pauses(speech: SpeechSpans) -> list[SpeechSpans]:
-    """Stretches of speech in groups, in which no pause is longer than `LONGEST_PAUSE_S`."""
+    """Group spans of speech so that no pause in a group is longer than `LONGEST_PAUSE_S`."""
     groups: list[SpeechSpans] = []
     for start, end in speech:
         if groups and start - groups[-1][-1][1] <= LONGEST_PAUSE_S:
@@ -80,8 +81,8 @@ def split_at_long_pauses(speech: SpeechSpans) -> list[SpeechSpans]:
     return groups
 
 
-def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
-    """Windows over spans of samples that lie near each other."""
+def _cut_spans(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
+    """Yield the windows of a group of spans."""
     stop, index = 0, 0
     while index < len(spans):
         start = max(stop, spans[index][0])
@@ -98,7 +99,7 @@ def _cut(samples: Any, spans: Spans, window_samples: int) -> Iterator[Window]:
 
 
 def _pad_spans(speech: SpeechSpans, total: int) -> list[tuple[int, int]]:
-    """Stretches in samples with `PAD_S` on both sides, those that touch joined."""
+    """Return spans in samples with `PAD_S` on both sides, merging those that touch."""
     spans: list[tuple[int, int]] = []
     for start_s, end_s in speech:
         start = max(0, int((start_s - PAD_S) * SAMPLE_RATE_HZ))
@@ -111,18 +112,18 @@ def _pad_spans(speech: SpeechSpans, total: int) -> list[tuple[int, int]]:
 
 
 def _search_length(window_samples: int) -> int:
-    """Samples at a window's end in which a quiet place is looked for."""
+    """Return the number of samples at a window's end that are searched for a quiet place."""
     return min(int(SEARCH_S * SAMPLE_RATE_HZ), window_samples // 2)
 
 
 def find_quiet_cut(samples: Any, *, start: int, limit: int) -> int:
-    """The sample in (start, limit] before which to cut: the latest of the quietest places."""
+    """Return the sample in (start, limit] before which to cut: in the latest of the quietest places."""
     n_frames = _search_length(limit - start) // FRAME
     if n_frames < QUIET_FRAMES:
         return limit
     first = limit - n_frames * FRAME
     frames = np.asarray(samples[first:limit], dtype=np.float64).reshape(n_frames, FRAME)
     energy = np.cumsum(np.concatenate(([0.0], np.einsum("ij,ij->i", frames, frames))))
-    spots = energy[QUIET_FRAMES:] - energy[:-QUIET_FRAMES]
-    latest = len(spots) - 1 - int(np.argmin(spots[::-1]))
+    sums = energy[QUIET_FRAMES:] - energy[:-QUIET_FRAMES]
+    latest = len(sums) - 1 - int(np.argmin(sums[::-1]))
     return first + (latest + QUIET_FRAMES // 2) * FRAME
