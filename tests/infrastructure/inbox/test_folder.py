@@ -1,4 +1,4 @@
-"""One scan of a real folder."""
+"""Scans of real folders."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ def test_a_sentinel_of_the_name_or_the_stem_announces_a_recording_of_its_folder(
     assert FolderInbox(tmp_path).scan().awaiting_sentinel == frozenset()
 
 
-def test_a_look_at_some_paths_tells_what_a_whole_look_tells_of_them(tmp_path: Path):
+def test_scanning_some_paths_gives_the_same_result_as_a_full_scan(tmp_path: Path):
     everything = ("a.wav", "b.wav", "sub/c.wav", "sub/d.wav", "sub/.e.wav", "@eaDir/f.wav", "g.txt")
     for name in everything:
         touch(tmp_path / name)
     touch(tmp_path / "sub/d.ready", b"")
     (tmp_path / "h.wav").symlink_to("a.wav")
     inbox = FolderInbox(tmp_path, sentinel=".ready")
-    whole = inbox.scan()
+    full = inbox.scan()
 
-    some = inbox.scan_paths({tmp_path / name for name in (*everything, "h.wav", "no/such.wav")})
+    partial = inbox.scan_paths({tmp_path / name for name in (*everything, "h.wav", "no/such.wav")})
 
-    assert sorted(some.files, key=str) == sorted(whole.files, key=str)
-    assert some.awaiting_sentinel == whole.awaiting_sentinel
-    assert (some.refused, some.identity) == (whole.refused, whole.identity)
-    assert some.problem is None
+    assert sorted(partial.files, key=str) == sorted(full.files, key=str)
+    assert partial.awaiting_sentinel == full.awaiting_sentinel
+    assert (partial.refused, partial.identity) == (full.refused, full.identity)
+    assert partial.problem is None
     assert [file.path.name for file in inbox.scan_paths({tmp_path / "b.wav"}).files] == ["b.wav"]
     flat = FolderInbox(tmp_path, recursive=False).scan_paths({tmp_path / "sub/c.wav"})
     assert flat.files == ()
 
 
-def test_a_look_at_some_paths_follows_no_link_that_took_a_folders_place(tmp_path: Path):
+def test_scanning_some_paths_follows_no_symlink_that_replaced_a_folder(tmp_path: Path):
     touch(tmp_path / "outside/a.wav")
     (tmp_path / "inbox").mkdir()
     (tmp_path / "inbox/sub").symlink_to(tmp_path / "outside")
@@ -80,17 +80,17 @@ def test_a_look_at_some_paths_follows_no_link_that_took_a_folders_place(tmp_path
     listing = FolderInbox(tmp_path / "inbox").scan_paths({tmp_path / "inbox/sub/a.wav"})
 
     assert listing.files == ()
-    assert "sub" in str(listing.problem)  # a whole look is to tell
+    assert "sub" in str(listing.problem)  # so that a full scan follows
 
 
-def test_a_look_at_some_paths_of_an_inbox_that_is_away_says_so(tmp_path: Path):
+def test_scanning_some_paths_of_a_missing_inbox_reports_the_problem(tmp_path: Path):
     listing = FolderInbox(tmp_path / "away").scan_paths({tmp_path / "away/a.wav"})
 
     assert listing.identity is None
-    assert "is the folder there" in str(listing.problem)
+    assert "check that the folder exists" in str(listing.problem)
 
 
-def test_without_recursion_only_the_folder_itself_is_looked_at(tmp_path: Path):
+def test_without_recursion_only_the_folder_itself_is_scanned(tmp_path: Path):
     touch(tmp_path / "a.wav")
     touch(tmp_path / "sub/b.wav")
 
@@ -115,7 +115,7 @@ def test_without_recursion_only_the_folder_itself_is_looked_at(tmp_path: Path):
         "#recycle/a.wav",
     ],
 )
-def test_junk_and_halves_of_uploads_are_counted_and_not_listed(tmp_path: Path, name: str):
+def test_junk_and_partial_uploads_are_counted_and_not_listed(tmp_path: Path, name: str):
     touch(tmp_path / name)
 
     listing = FolderInbox(tmp_path).scan()
@@ -123,13 +123,13 @@ def test_junk_and_halves_of_uploads_are_counted_and_not_listed(tmp_path: Path, n
     assert (listing.files, listing.ignored) == ((), 1)
 
 
-def test_a_persons_own_patterns_are_ignored_too(tmp_path: Path):
+def test_configured_patterns_are_ignored_too(tmp_path: Path):
     touch(tmp_path / "draft-1.wav")
 
     assert names(FolderInbox(tmp_path, ignore=["draft-*"])) == []
 
 
-def test_what_is_not_a_plain_file_is_refused_with_the_reason(tmp_path: Path):
+def test_an_entry_that_is_not_a_plain_file_is_refused_with_the_reason(tmp_path: Path):
     inbox, outside = tmp_path / "in", tmp_path / "outside"
     secret = touch(outside / "secret.wav")
     inbox.mkdir()
@@ -149,14 +149,14 @@ def test_what_is_not_a_plain_file_is_refused_with_the_reason(tmp_path: Path):
     assert "pipe" in reasons["pipe.wav"]
 
 
-def test_a_loop_of_links_ends(tmp_path: Path):
+def test_a_symlink_loop_ends(tmp_path: Path):
     (tmp_path / "loop").symlink_to(tmp_path)
     touch(tmp_path / "a.wav")
 
     assert names(FolderInbox(tmp_path)) == ["a.wav"]
 
 
-def test_names_that_are_no_text_are_listed_with_their_very_bytes(tmp_path: Path):
+def test_names_that_are_not_utf_8_are_listed_with_their_exact_bytes(tmp_path: Path):
     raw = os.fsencode(tmp_path) + b"/caf\xe9\n.wav"
     Path(os.fsdecode(raw)).write_bytes(b"RIFF")
 
@@ -185,7 +185,7 @@ def test_an_unreadable_folder_is_a_problem_and_the_rest_is_listed(tmp_path: Path
     assert "locked" in str(listing.problem)
 
 
-def test_a_bottomless_folder_is_looked_into_only_so_far(tmp_path: Path):
+def test_folders_below_the_maximum_depth_are_not_scanned(tmp_path: Path):
     deep = tmp_path.joinpath(*["d"] * (MAX_DEPTH + 3))
     touch(deep / "a.wav")
 
@@ -195,12 +195,12 @@ def test_a_bottomless_folder_is_looked_into_only_so_far(tmp_path: Path):
     assert "deeper" in str(listing.problem)
 
 
-def seen(path: Path) -> AudioFile:
+def scanned(path: Path) -> AudioFile:
     return AudioFile(path.parent, path, signature_of(path.lstat()))
 
 
-def test_a_file_says_whether_it_is_still_the_one_that_was_seen(tmp_path: Path):
-    file = seen(touch(tmp_path / "a.wav"))
+def test_the_file_status_is_same_changed_or_gone(tmp_path: Path):
+    file = scanned(touch(tmp_path / "a.wav"))
     files = LocalFiles()
 
     assert files.file_status(file) is FileStatus.SAME
@@ -210,19 +210,19 @@ def test_a_file_says_whether_it_is_still_the_one_that_was_seen(tmp_path: Path):
     assert files.file_status(file) is FileStatus.GONE
 
 
-def test_a_file_behind_a_swapped_folder_is_gone_and_never_opened(tmp_path: Path):
-    file = replace(seen(touch(tmp_path / "in/a/x.wav")), inbox=tmp_path / "in")
+def test_a_file_in_a_folder_replaced_by_a_symlink_is_gone_and_never_opened(tmp_path: Path):
+    file = replace(scanned(touch(tmp_path / "in/a/x.wav")), inbox=tmp_path / "in")
     (tmp_path / "in/a").rename(tmp_path / "outside")
     (tmp_path / "in/a").symlink_to(tmp_path / "outside")
     files = LocalFiles()
 
     assert files.file_status(file) is FileStatus.GONE
     with (tmp_path / "outside/x.wav").open("ab"):
-        assert not files.is_being_written(file)  # it was not asked
+        assert not files.is_being_written(file)  # it was not opened
 
 
-def test_a_file_is_not_gone_while_its_inbox_is_away(tmp_path: Path):
-    file = seen(touch(tmp_path / "a.wav"))
+def test_a_file_is_not_gone_while_its_inbox_is_unmounted(tmp_path: Path):
+    file = scanned(touch(tmp_path / "a.wav"))
     elsewhere = replace(file, signature=replace(file.signature, device=1))
     file.path.unlink()
 
@@ -230,8 +230,8 @@ def test_a_file_is_not_gone_while_its_inbox_is_away(tmp_path: Path):
         LocalFiles().file_status(elsewhere)
 
 
-def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
-    file = seen(touch(tmp_path / "a.wav"))
+def test_a_file_that_is_open_for_writing_is_detected(tmp_path: Path):
+    file = scanned(touch(tmp_path / "a.wav"))
     files = LocalFiles()
 
     with file.path.open("ab"):
@@ -239,17 +239,17 @@ def test_a_file_that_somebody_writes_is_known_for_it(tmp_path: Path):
     assert not files.is_being_written(file)
     with file.path.open("rb"):
         assert not files.is_being_written(file)
-    file.path.write_bytes(b"more")  # between the look and now
+    file.path.write_bytes(b"more")  # since the scan
     assert files.is_being_written(file)
 
 
-def test_a_file_of_a_share_is_seen_with_this_machines_device_number(tmp_path: Path) -> None:
+def test_a_file_of_a_share_gets_this_machines_device_number(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
-    path.write_bytes(b"sound")
-    (there,) = FolderInbox(tmp_path, recursive=True, extensions=("wav",), ignore=()).scan().files
-    elsewhere = replace(there, signature=replace(there.signature, device=12345))
-    assert with_local_device_number(elsewhere) == there
-    other = replace(elsewhere, signature=replace(elsewhere.signature, size_bytes=1))
-    assert with_local_device_number(other) == other
+    path.write_bytes(b"audio")
+    (local,) = FolderInbox(tmp_path, recursive=True, extensions=("wav",), ignore=()).scan().files
+    elsewhere = replace(local, signature=replace(local.signature, device=12345))
+    assert with_local_device_number(elsewhere) == local
+    changed = replace(elsewhere, signature=replace(elsewhere.signature, size_bytes=1))
+    assert with_local_device_number(changed) == changed
     path.unlink()
     assert with_local_device_number(elsewhere) == elsewhere

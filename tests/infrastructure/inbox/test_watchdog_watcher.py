@@ -1,4 +1,4 @@
-"""Rings for changes; health and file systems."""
+"""Events for changes, restarts of the observer, and detection of file systems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def consume_events(watcher: WatchdogWatcher) -> None:
         pass
 
 
-def test_it_rings_for_a_new_recording_in_a_new_folder(tmp_path: Path):
+def test_a_new_recording_in_a_new_folder_ends_the_wait(tmp_path: Path):
     with watcher_for(tmp_path) as watcher:
         consume_events(watcher)
         (tmp_path / "sub").mkdir()
@@ -38,7 +38,7 @@ def test_it_rings_for_a_new_recording_in_a_new_folder(tmp_path: Path):
         assert watcher.wait(10)
 
 
-def test_it_does_not_ring_for_the_transcripts_that_we_write(tmp_path: Path):
+def test_a_written_transcript_does_not_end_the_wait(tmp_path: Path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     with watcher_for(tmp_path) as watcher:
         consume_events(watcher)
@@ -49,12 +49,12 @@ def test_it_does_not_ring_for_the_transcripts_that_we_write(tmp_path: Path):
 
 
 def consume_startup_events(watcher: WatchdogWatcher) -> None:
-    """What came while nobody watched has been looked at."""
+    """Consume the first full scan, which covers changes from before the start."""
     consume_events(watcher)
     assert watcher.changed_paths() is None
 
 
-def test_it_names_the_recordings_that_were_written_or_renamed_into_place(tmp_path: Path):
+def test_recordings_that_were_written_or_renamed_into_place_are_changed_paths(tmp_path: Path):
     (tmp_path / "sub").mkdir()
     with watcher_for(tmp_path) as watcher:
         consume_startup_events(watcher)
@@ -69,7 +69,7 @@ def test_it_names_the_recordings_that_were_written_or_renamed_into_place(tmp_pat
         assert watcher.changed_paths() == frozenset()
 
 
-def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_changed_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with watcher_for(Path()) as watcher:
         consume_startup_events(watcher)
@@ -88,7 +88,7 @@ def test_what_it_names_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.M
         lambda inbox: (inbox / "new").mkdir(),
     ],
 )
-def test_after_what_a_path_cannot_tell_anything_may_have_changed(tmp_path: Path, change):
+def test_after_deletions_and_folder_changes_anything_may_have_changed(tmp_path: Path, change):
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     with watcher_for(tmp_path) as watcher:
@@ -110,7 +110,7 @@ def test_after_many_events_anything_may_have_changed_as_some_may_be_lost(tmp_pat
         assert watcher.changed_paths() is None
 
 
-def test_waking_it_ends_the_wait(tmp_path: Path):
+def test_wake_ends_the_wait(tmp_path: Path):
     with watcher_for(tmp_path, "polling") as watcher:
         watcher.wake()
 
@@ -131,7 +131,7 @@ def test_an_observer_that_died_silently_is_replaced(tmp_path: Path):
         assert watcher.wait(10)
 
 
-def test_a_folder_that_was_renamed_is_watched_no_longer(tmp_path: Path):
+def test_the_watcher_follows_the_path_of_a_renamed_folder(tmp_path: Path):
     inbox = tmp_path / "in"
     inbox.mkdir()
     with watcher_for(inbox) as watcher:
@@ -144,7 +144,7 @@ def test_a_folder_that_was_renamed_is_watched_no_longer(tmp_path: Path):
         assert watcher.wait(10)
 
 
-def test_a_folder_that_is_away_can_be_waited_for(tmp_path: Path):
+def test_waiting_for_a_missing_folder_times_out(tmp_path: Path):
     with watcher_for(tmp_path / "away") as watcher:
         assert not watcher.wait(0.05)
 
@@ -163,17 +163,17 @@ def test_the_file_system_is_that_of_the_nearest_mount(folder: str, expected: str
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "smb3", "fuse.sshfs", "9p"])
-def test_where_others_write_unheard_the_folder_is_polled(kind: str):
+def test_network_and_fuse_file_systems_are_polled(kind: str):
     assert is_network_or_fuse(kind)
     assert not is_network_or_fuse("ext4")
 
 
-def test_polling_can_be_asked_for(tmp_path: Path):
+def test_polling_can_be_configured(tmp_path: Path):
     assert watcher_for(tmp_path, "polling").is_polling
     assert not watcher_for(tmp_path, "inotify").is_polling
 
 
-def test_a_folder_that_is_away_leaves_no_watchers_of_the_others_behind(tmp_path: Path):
+def test_a_missing_folder_leaves_no_threads_of_the_other_folders_behind(tmp_path: Path):
     folders = [(tmp_path, True, "inotify"), (tmp_path / "away", True, "inotify")]
     before = set(threading.enumerate())
     with WatchdogWatcher(folders, suffixes=["wav"]) as watcher:

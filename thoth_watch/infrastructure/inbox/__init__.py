@@ -1,4 +1,4 @@
-"""The watched folder: listing it, hearing that it changed, and asking about one file in it."""
+"""The watched folder: list it, receive its file system events, and check single files in it."""
 
 from thoth_watch.infrastructure.inbox.folder import FolderInbox
 from thoth_watch.infrastructure.inbox.junk import JUNK_PATTERNS

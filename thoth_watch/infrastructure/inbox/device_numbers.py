@@ -1,4 +1,4 @@
-"""A shared folder's file as this machine sees it."""
+"""Device numbers of files on network shares: each machine assigns its own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from thoth_watch.domain.audio import AudioFile
 
 
 def with_local_device_number(file: AudioFile) -> AudioFile:
-    """The same version with the device number that it has on this machine.
+    """Return the file with the device number that it has on this machine.
 
-    Each client of a network share numbers its file systems itself; size, times and inode are the
-    server's. A file that is not that version, or not here, is as it was: whoever opens it finds out.
+    Each client of a network share assigns its own device numbers; size, times and inode come from
+    the server. A file that is missing or is another version is returned unchanged: opening it then
+    reports the difference.
     """
     try:
-        facts = os.lstat(file.path)
+        status = os.lstat(file.path)
     except OSError:
         return file
-    here = replace(file.signature, device=facts.st_dev)
-    found = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
-    known = (here.size_bytes, here.modified_ns, here.changed_ns, here.inode)
-    return replace(file, signature=here) if found == known else file
+    local = replace(file.signature, device=status.st_dev)
+    found = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    known = (local.size_bytes, local.modified_ns, local.changed_ns, local.inode)
+    return replace(file, signature=local) if found == known else file

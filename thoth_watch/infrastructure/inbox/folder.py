@@ -1,4 +1,4 @@
-"""One scan of a folder, by directory descriptors and without following a link: the truth about the inbox."""
+"""Scan a folder through directory descriptors, without following symlinks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from thoth_watch.infrastructure.inbox.local_files import (
 MAX_DEPTH = 32
 
 _REFUSAL_REASONS = (
-    (stat.S_ISLNK, "a symbolic link; links are not followed: copy the recording itself"),
-    (stat.S_ISDIR, "a folder with a recording's name"),
-    (stat.S_ISFIFO, "a named pipe; only plain files are read"),
-    (stat.S_ISSOCK, "a socket; only plain files are read"),
-    (stat.S_ISCHR, "a device; only plain files are read"),
-    (stat.S_ISBLK, "a device; only plain files are read"),
+    (stat.S_ISLNK, "a symbolic link, which is not followed: copy the recording itself"),
+    (stat.S_ISDIR, "a folder whose name ends like a recording's: rename it"),
+    (stat.S_ISFIFO, "a named pipe; only plain files are read: copy the recording itself"),
+    (stat.S_ISSOCK, "a socket; only plain files are read: copy the recording itself"),
+    (stat.S_ISCHR, "a device; only plain files are read: copy the recording itself"),
+    (stat.S_ISBLK, "a device; only plain files are read: copy the recording itself"),
 )
 
 
@@ -41,7 +41,7 @@ class _ScanResult:
 
 
 class FolderInbox:
-    """A folder of this machine, or one mounted on it."""
+    """An inbox that is a local or mounted folder."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class FolderInbox:
         ignore: Iterable[str] = (),
         sentinel: str | None = None,
     ) -> None:
-        """sentinel: the ending of an empty file by which a writer says that a recording is whole."""
+        """sentinel: suffix of the empty file that marks a recording as completely written."""
         self._root = Path(os.path.abspath(root))
         self._recursive = recursive
         self._suffixes = frozenset("." + e.lower().lstrip(".") for e in extensions)
@@ -61,17 +61,17 @@ class FolderInbox:
 
     @property
     def root(self) -> Path:
-        """Its absolute path."""
+        """Absolute path of the inbox."""
         return self._root
 
     def scan(self) -> Listing:
-        """List the folder. What cannot be read is named in `problem`; the rest is listed all the same."""
+        """List the whole folder; entries that cannot be read are named in `problem`."""
         return self._build_listing(
             lambda folder, found: self._scan_folder(folder, self._root, 0, found)
         )
 
     def scan_paths(self, paths: Collection[Path]) -> Listing:
-        """As `scan` would list these paths; what else lies there is not looked at."""
+        """List only these paths, with the same result as `scan` has for them."""
         return self._build_listing(lambda folder, found: self._scan_paths(folder, paths, found))
 
     def _build_listing(self, fill: Callable[[int, _ScanResult], None]) -> Listing:
@@ -84,9 +84,8 @@ class FolderInbox:
             finally:
                 os.close(folder)
         except OSError as error:
-            problem = (
-                f"{self._root}: {os.strerror(error.errno or 0)}; is the folder there and mounted?"
-            )
+            cause = os.strerror(error.errno or 0)
+            problem = f"{self._root}: {cause}; check that the folder exists and is mounted"
             return Listing(self._root, problem=problem)
         return Listing(
             inbox=self._root,
@@ -112,7 +111,7 @@ class FolderInbox:
                 with open_subfolder(os.dup(root), parts) as folder:
                     self._scan_entries(folder, path, names, len(parts), found)
             except FileNotFoundError:
-                continue  # gone meanwhile: the next whole look will say
+                continue  # deleted meanwhile; the next full scan notices it
             except OSError as error:
                 found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
 
@@ -129,12 +128,14 @@ class FolderInbox:
         for name in names:
             self._scan_entry(folder, path, name, depth, found)
         if self._sentinel is not None:
-            there = set(_list_names(folder))
-            here = (file.path for file in found.files[n_before:] if file.path.parent == path)
-            found.awaiting_sentinel |= {p for p in here if not self._is_announced(p, there)}
+            all_names = set(_list_names(folder))
+            added = (file.path for file in found.files[n_before:] if file.path.parent == path)
+            found.awaiting_sentinel |= {
+                path for path in added if not self._has_sentinel(path, all_names)
+            }
 
-    def _is_announced(self, path: Path, names: set[str]) -> bool:
-        """Whether `talk.wav.ready` or `talk.ready` lies beside `talk.wav`."""
+    def _has_sentinel(self, path: Path, names: set[str]) -> bool:
+        """Return True if `talk.wav.ready` or `talk.ready` exists next to `talk.wav`."""
         return bool(names & {f"{path.name}{self._sentinel}", f"{path.stem}{self._sentinel}"})
 
     def _scan_entry(
@@ -146,7 +147,7 @@ class FolderInbox:
         try:
             info = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
-            return  # gone between the listing and now: the next look will say
+            return  # deleted since it was listed; the next scan notices it
         except OSError as error:
             found.problems.append(f"{path / name}: {os.strerror(error.errno or 0)}")
             return
@@ -157,27 +158,27 @@ class FolderInbox:
         if stat.S_ISDIR(info.st_mode) and self._recursive:
             self._scan_subfolder(folder, name, path / name, depth, found)
 
-    def _add_audio_entry(self, here: Path, info: os.stat_result, found: _ScanResult) -> None:
+    def _add_audio_entry(self, path: Path, info: os.stat_result, found: _ScanResult) -> None:
         if stat.S_ISREG(info.st_mode):
-            found.files.append(AudioFile(self._root, here, signature_of(info)))
+            found.files.append(AudioFile(self._root, path, signature_of(info)))
         else:
-            found.refused.append(RefusedEntry(self._root, here, _refusal_reason(info.st_mode)))
+            found.refused.append(RefusedEntry(self._root, path, _refusal_reason(info.st_mode)))
 
     def _scan_subfolder(
-        self, folder: int, name: str, here: Path, depth: int, found: _ScanResult
+        self, folder: int, name: str, path: Path, depth: int, found: _ScanResult
     ) -> None:
         if depth >= MAX_DEPTH:
-            found.problems.append(f"{here}: deeper than {MAX_DEPTH} folders; not looked into")
+            found.problems.append(f"{path}: deeper than {MAX_DEPTH} folders; not scanned")
             return
         try:
             child = os.open(name, FOLDER_FLAGS, dir_fd=folder)
         except FileNotFoundError:
             return
         except OSError as error:
-            found.problems.append(f"{here}: {os.strerror(error.errno or 0)}")
+            found.problems.append(f"{path}: {os.strerror(error.errno or 0)}")
             return
         try:
-            self._scan_folder(child, here, depth + 1, found)
+            self._scan_folder(child, path, depth + 1, found)
         finally:
             os.close(child)
 

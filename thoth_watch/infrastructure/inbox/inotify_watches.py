@@ -1,4 +1,4 @@
-"""How many folders inotify should watch, and how many it does: beyond its limit it leaves out the rest."""
+"""Compare the number of folders to watch with the inotify watches that the kernel granted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _DESCRIPTORS = Path("/proc/self/fdinfo")
 
 
 def count_folders(folders: Iterable[tuple[Path, bool]]) -> int:
-    """How many folders these are; with all below them where the second of a pair says so."""
+    """Return the number of folders, including all subfolders of each (path, True) pair."""
     return sum(sum(1 for _ in os.walk(path)) if recursive else 1 for path, recursive in folders)
 
 
 def count_watches() -> int | None:
-    """How many watches this process has; None where the kernel does not tell. Source: proc(5), fdinfo."""
+    """Return the number of watches of this process; None if unknown. Source: proc(5), fdinfo."""
     try:
         return sum(_watches_of(entry) for entry in _DESCRIPTORS.iterdir())
     except OSError:

@@ -1,4 +1,4 @@
-"""Names that are never recordings: hidden files, halves of uploads, what file systems and sync tools leave."""
+"""Names that are never recordings: hidden files, partial uploads, leftovers of sync tools and file systems."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JUNK_PATTERNS = (
 
 
 class JunkNames:
-    """Tells junk by its name, ignoring case; globs, not regular expressions."""
+    """The set of ignored names: glob patterns, case-insensitive."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
         patterns = (*JUNK_PATTERNS, *more)

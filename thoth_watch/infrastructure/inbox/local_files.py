@@ -1,4 +1,4 @@
-"""Single files of an inbox: reached through no link, and asked about without reading them."""
+"""Check single files of an inbox without reading them and without following symlinks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _F_SETSIG = 10  # not in the fcntl module
 
 
 class LocalFiles:
-    """Answers about single recordings, without reading them."""
+    """Reports whether a recording is being written and whether it is unchanged."""
 
     def is_being_written(self, file: AudioFile) -> bool:
-        """Whether some process of this machine has the file open for writing, or wrote since the look.
+        """Return True if a local process has the file open for writing, or wrote to it since the scan.
 
-        A read lease is refused while there is a writer. It is a hint: network file systems and
-        files of other owners cannot tell, and then the answer is no. Source: fcntl(2), F_SETLEASE.
+        The kernel refuses a read lease while there is a writer. This is a hint: on network file
+        systems and for files of other owners the result is False. Source: fcntl(2), F_SETLEASE.
         """
         try:
             with _open_folder_of(file) as folder:
@@ -34,7 +34,7 @@ class LocalFiles:
         except OSError:
             return False
         try:
-            # a writer that comes now breaks the lease by a signal; SIGURG is ignored by default
+            # A writer that opens the file now breaks the lease with a signal; SIGURG is ignored by default.
             fcntl.fcntl(handle, _F_SETSIG, signal.SIGURG)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -45,38 +45,40 @@ class LocalFiles:
             os.close(handle)
 
     def file_status(self, file: AudioFile) -> FileStatus:
-        """Whether the file is still the one that was seen. Raises TryLater where the inbox is away."""
+        """Compare the file with the version that was scanned. Raises RetryLater if the inbox is unavailable."""
         try:
             with _open_folder_of(file) as folder:
                 info = os.stat(file.path.name, dir_fd=folder, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError) as error:
             if _is_inbox_unavailable(file):
-                raise RetryLater(f"{file.inbox}: is the folder there and mounted?") from error
+                raise RetryLater(
+                    f"{file.inbox}: check that the folder exists and is mounted"
+                ) from error
             return FileStatus.GONE
         except OSError as error:
             if error.errno == errno.ELOOP:
-                return FileStatus.GONE  # a link took a folder's place
-            return FileStatus.SAME  # cannot be told; the decoder has read the version that was seen
-        same = signature_of(info) == file.signature
-        return FileStatus.SAME if same else FileStatus.CHANGED
+                return FileStatus.GONE  # a symlink replaced a folder
+            return FileStatus.SAME  # unknown; the decoder has read the version that was scanned
+        is_same = signature_of(info) == file.signature
+        return FileStatus.SAME if is_same else FileStatus.CHANGED
 
 
 @contextmanager
 def open_subfolder(root: int, names: Iterable[str]) -> Iterator[int]:
-    """The descriptor of a folder, reached through no link below the root; it closes the root's."""
-    here = root
+    """Open a folder below `root` without following symlinks; takes ownership of `root` and closes it."""
+    folder = root
     try:
         for name in names:
-            inner = os.open(name, FOLDER_FLAGS, dir_fd=here)
-            os.close(here)
-            here = inner
-        yield here
+            inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
     finally:
-        os.close(here)
+        os.close(folder)
 
 
 def open_inbox(path: Path) -> int:
-    """Its descriptor. It may be a link that its owner made; what lies in it may not."""
+    """Return a descriptor of the inbox, which may itself be a symlink; entries in it may not."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -85,7 +87,7 @@ def _open_folder_of(file: AudioFile) -> AbstractContextManager[int]:
 
 
 def _is_inbox_unavailable(file: AudioFile) -> bool:
-    """Whether something else lies at the inbox's path than the file system that the file was on."""
+    """Return True if the inbox's path is missing or on another file system than the file was."""
     try:
         return file.inbox.stat().st_dev != file.signature.device
     except OSError:
@@ -93,7 +95,7 @@ def _is_inbox_unavailable(file: AudioFile) -> bool:
 
 
 def signature_of(info: os.stat_result) -> Signature:
-    """What tells this version of a file from another."""
+    """Return the signature that identifies this version of a file."""
     return Signature(
         size_bytes=info.st_size,
         modified_ns=info.st_mtime_ns,

@@ -1,4 +1,4 @@
-"""Rings when something may have changed in an inbox, and names it. Nothing depends on it: looks happen anyway."""
+"""Watch inboxes for file system events. Events only save time: scans also run at intervals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from thoth_watch.infrastructure.inbox.inotify_watches import count_folders, coun
 
 log = logging.getLogger(__name__)
 
-DEBOUNCE_S = 0.2  # after an event, for the others that come with it
+DEBOUNCE_S = 0.2  # time after an event to collect the events that follow it
 
 _WATCHED_EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -38,7 +38,7 @@ _WATCHED_EVENTS: list[type[FileSystemEvent]] = [
     FileDeletedEvent,
     DirCreatedEvent,
     DirMovedEvent,
-]  # not "opened" and "closed unchanged": our own reading would ring
+]  # not "opened" and "closed unchanged": this program's own reading would cause events
 
 
 class _EventHandler(FileSystemEventHandler):
@@ -50,12 +50,12 @@ class _EventHandler(FileSystemEventHandler):
         self._suffixes = suffixes
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Ring for folders and recordings, not for the transcripts that we write."""
+        """Signal changes of folders and recordings, not of the transcripts that this program writes."""
         is_flood = self._changed_paths.count_event()
         source, target = (self._audio(name) for name in (event.src_path, event.dest_path))
         is_new = isinstance(event, FileCreatedEvent | FileModifiedEvent | FileClosedEvent)
         if event.is_directory or (source and not is_new):
-            self._changed_paths.mark_all_changed()  # folders with what is in them, and what is gone
+            self._changed_paths.mark_all_changed()  # a folder's contents are unknown, and a path may be gone
         elif path := target or source:
             self._changed_paths.add(path)
         elif not is_flood:
@@ -68,25 +68,27 @@ class _EventHandler(FileSystemEventHandler):
 
 
 class WatchdogWatcher:
-    """watchdog's inotify observer over some folders; plain waiting where events cannot be trusted.
+    """Watches folders with watchdog's inotify observer; only waits where events are unreliable.
 
-    A use of it opens and closes it: `with WatchdogWatcher(...) as watcher: watcher.wait(60)`.
+    Use it as a context manager: `with WatchdogWatcher(...) as watcher: watcher.wait(60)`.
     """
 
     def __init__(
         self, folders: Iterable[tuple[Path, bool, str]], *, suffixes: Iterable[str]
     ) -> None:
-        """folders: (path, whether recursive, watcher: auto, inotify or polling) of each inbox."""
+        """folders: (path, is recursive, watcher: auto, inotify or polling) of each inbox."""
         self._pending, self._changed_paths = threading.Event(), ChangedPaths()
         self._wake_requested = threading.Event()
         self._suffixes = frozenset("." + s.lower().lstrip(".") for s in suffixes)
-        self._folders = tuple((Path(os.path.abspath(p)), deep, how) for p, deep, how in folders)
+        self._folders = tuple(
+            (Path(os.path.abspath(path)), recursive, watcher)
+            for path, recursive, watcher in folders
+        )
         self._observer: BaseObserver | None = None
-        self._watched_identities: dict[
-            Path, tuple[int, int]
-        ] = {}  # device and inode of each watched folder
+        # Device and inode of each watched folder.
+        self._watched_identities: dict[Path, tuple[int, int]] = {}
         self._has_warned = False
-        self._is_partial = False  # the kernel's limit is smaller than the inbox has folders
+        self._is_partial = False  # the kernel's limit is below the number of folders
 
     def __enter__(self) -> WatchdogWatcher:
         self.check()
@@ -97,24 +99,24 @@ class WatchdogWatcher:
 
     @property
     def is_polling(self) -> bool:
-        """Whether some folder must be looked at by the clock, as no event can be trusted there."""
-        is_silent = any(must_poll(path, watcher) for path, _, watcher in self._folders)
-        return is_silent or self._is_partial
+        """True if a folder must be scanned at intervals because its events are unreliable."""
+        is_polled = any(must_poll(path, watcher) for path, _, watcher in self._folders)
+        return is_polled or self._is_partial
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until a ring or the end of the time; whether it rang.
+        """Block until an event or `wake`, at most `timeout_s`; return True unless it timed out.
 
-        After a ring it gathers what comes with it, so that a flood of events costs few looks.
+        Waits `DEBOUNCE_S` longer after an event, so that a flood of events causes few scans.
         """
-        rang = self._pending.wait(max(0.0, timeout_s))
-        if rang:
+        has_event = self._pending.wait(max(0.0, timeout_s))
+        if has_event:
             self._wake_requested.wait(DEBOUNCE_S)
         self._wake_requested.clear()
         self._pending.clear()
-        return rang
+        return has_event
 
     def changed_paths(self) -> frozenset[Path] | None:
-        """The recordings that events named since this was asked last; None: anything may have changed."""
+        """Return the recordings named by events since the last call; None: anything may have changed."""
         return self._changed_paths.take()
 
     def wake(self) -> None:
@@ -123,54 +125,54 @@ class WatchdogWatcher:
         self._pending.set()
 
     def check(self) -> None:
-        """Put the observer in place, or a new one where it has died without a word."""
+        """Start the observer; restart it if it has died or a folder was replaced."""
         if self._observer is not None:
             if self._is_healthy(self._observer):
                 return
-            log.info("the watch on the inbox ended and begins anew", extra={"event": "watch_anew"})
+            log.info("file watcher stopped; restarting it", extra={"event": "watch_restarted"})
         self._stop_observer()
-        wanted = [
+        watched = [
             (path, recursive)
             for path, recursive, watcher in self._folders
             if not must_poll(path, watcher)
         ]
-        if not wanted:
+        if not watched:
             return
         try:
-            self._observer = self._start_observer(wanted)
+            self._observer = self._start_observer(watched)
         except OSError as error:
             self._warn_once(error)
             return
         self._has_warned = False
-        self._changed_paths.mark_all_changed()  # what came while nobody watched
+        self._changed_paths.mark_all_changed()  # changes before the start had no events
         self._pending.set()
 
-    def _start_observer(self, wanted: list[tuple[Path, bool]]) -> BaseObserver:
-        observer, n_folders = Observer(), count_folders(wanted)
-        self._watched_identities = {path: _identity(path) for path, _ in wanted}
+    def _start_observer(self, watched: list[tuple[Path, bool]]) -> BaseObserver:
+        observer, n_folders = Observer(), count_folders(watched)
+        self._watched_identities = {path: _identity(path) for path, _ in watched}
         try:
-            for path, recursive in wanted:
+            for path, recursive in watched:
                 handler = _EventHandler(self._pending, self._changed_paths, self._suffixes)
                 observer.schedule(
                     handler, str(path), recursive=recursive, event_filter=_WATCHED_EVENTS
                 )
             observer.start()
         except OSError:
-            observer.stop()  # it holds an inotify descriptor, and other folders' threads run
+            observer.stop()  # frees its inotify descriptor and stops the threads of other folders
             raise
         n_watches = count_watches()
         was_partial, self._is_partial = self._is_partial, (n_watches or n_folders) < n_folders
         if self._is_partial and not was_partial:
             log.warning(
-                "the kernel watches too few folders; the inbox is looked at by the clock, too: raise"
+                "the kernel watches too few folders; the inbox is also scanned at intervals: raise"
                 " fs.inotify.max_user_watches, or set inbox.watcher: polling",
                 extra={"event": "watch_limit", "folders": n_folders, "watched": n_watches},
             )
         return observer
 
     def _is_healthy(self, observer: BaseObserver) -> bool:
-        # A removed root ends its emitter and leaves the observer alive; one that was renamed,
-        # unmounted or mounted over goes on being watched where nobody drops anything.
+        # If the root is deleted, its emitter ends but the observer lives on. If the root is renamed,
+        # unmounted or mounted over, the observer keeps watching the old folder.
         return (
             observer.is_alive()
             and bool(observer.emitters)
@@ -181,7 +183,7 @@ class WatchdogWatcher:
     def _warn_once(self, error: OSError) -> None:
         if not self._has_warned:
             log.warning(
-                "cannot watch the inbox for events; it is looked at by the clock instead",
+                "cannot watch the inbox for events; scanning it at intervals instead",
                 extra={"event": "watch_failed", "error": str(error)},
             )
         self._has_warned = True
@@ -194,9 +196,9 @@ class WatchdogWatcher:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Device and inode of what lies there now; zeros where nothing does."""
+    """Return device and inode of a path; zeros if it does not exist."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0, 0
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
