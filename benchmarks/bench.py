@@ -112,22 +112,22 @@ def shape_of(model: Path) -> Shape:
 
 
 def measure(
-    size: str, given: argparse.Namespace, rates: Rates, recordings: dict[str, Recordings]
+    size: str, args: argparse.Namespace, rates: Rates, recordings: dict[str, Recordings]
 ) -> Iterator[Line]:
     """Measure all systems at one size and yield a line per kind of file and system."""
     is_builtin = size == "builtin"
     model = "builtin" if is_builtin else str(make_checkpoint(OUT, size, n_tokens=N_TOKENS))
     shape = shape_of(BUILTIN if is_builtin else Path(model))
-    systems = systems_of(size, model, device=given.device, batch_size=given.batch_size)
-    systems = [s for s in systems if not given.engines or s.engine in given.engines]
+    systems = systems_of(size, model, device=args.device, batch_size=args.batch_size)
+    systems = [s for s in systems if not args.engines or s.engine in args.engines]
     runs = run_interleaved(
-        [system.target(given.device) for system in systems],
-        {kind: recordings[kind].files for kind in given.files},
-        rounds=given.rounds,
-        threads=given.threads,
-        is_kept_loaded=_workload(size, given).is_kept_loaded,
+        [system.target(args.device) for system in systems],
+        {kind: recordings[kind].files for kind in args.files},
+        rounds=args.rounds,
+        threads=args.threads,
+        is_kept_loaded=_workload(size, args).is_kept_loaded,
     )
-    on_gpu = given.device == "cuda"
+    on_gpu = args.device == "cuda"
 
     def cost_s(number: int, kind: str) -> float:
         found = runs[number].figures(kind)
@@ -135,7 +135,7 @@ def measure(
 
     numbers = {system.engine: number for number, system in reversed(list(enumerate(systems)))}
     standard = numbers["standard"]
-    for kind in given.files:
+    for kind in args.files:
         reference, found = standard, recordings[kind]
         if "pipeline" in numbers and cost_s(standard, kind) > MAX_SLOWDOWN * cost_s(
             numbers["pipeline"], kind
@@ -225,12 +225,12 @@ def plot(lines: list[Line], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def write(lines: list[Line], given: argparse.Namespace, rates: Rates) -> None:
+def write(lines: list[Line], args: argparse.Namespace, rates: Rates) -> None:
     """Write bench.json and the plot; rows: default precision only, fewer fields; lines: everything."""
     rows = [{name: asdict(line)[name] for name in ROW_FIELDS} for line in lines if line.is_default]
     document = {
-        "threads": given.threads,
-        "rounds": given.rounds,
+        "threads": args.threads,
+        "rounds": args.rounds,
         "products_per_s": rates.products,
         "bytes_read_per_s": rates.bytes_read,
         "rows": rows,
@@ -240,8 +240,8 @@ def write(lines: list[Line], given: argparse.Namespace, rates: Rates) -> None:
     plot(lines, OUT / "bench.png")
 
 
-def _workload(size: str, given: argparse.Namespace) -> Workload:
-    return GPU_WORKLOAD if given.device == "cuda" and size != "builtin" else WORKLOADS[size]
+def _workload(size: str, args: argparse.Namespace) -> Workload:
+    return GPU_WORKLOAD if args.device == "cuda" and size != "builtin" else WORKLOADS[size]
 
 
 def _arguments() -> argparse.Namespace:
@@ -261,32 +261,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--batch-size", type=int, help="Windows per forward pass; default: automatic."
     )
-    given = parser.parse_args()
-    if given.engines:
-        given.engines.append("standard")
-    return given
+    args = parser.parse_args()
+    if args.engines:
+        args.engines.append("standard")
+    return args
 
 
 def main() -> None:
     """Measure all sizes, print the table and write the results."""
-    given = _arguments()
-    sizes = given.sizes or (["builtin", "tiny"] if given.quick else ["builtin", *SHAPES])
+    args = _arguments()
+    sizes = args.sizes or (["builtin", "tiny"] if args.quick else ["builtin", *SHAPES])
     console = Console(width=190)
     if "builtin" in sizes and not BUILTIN.is_dir():
         console.print("builtin model missing; skipping its rows")
         sizes.remove("builtin")
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(args.threads)
     OUT.mkdir(parents=True, exist_ok=True)
-    rates = measure_rates(given.device)
+    rates = measure_rates(args.device)
     lines: list[Line] = []
     for size in sizes:
-        load = _workload(size, given)
+        load = _workload(size, args)
         recordings = make_recordings(
-            OUT / "recordings", n_short=given.short_files or load.n_short, long_s=load.long_s
+            OUT / "recordings", n_short=args.short_files or load.n_short, long_s=load.long_s
         )
-        lines += measure(size, given, rates, recordings)
+        lines += measure(size, args, rates, recordings)
         show([line for line in lines if line.size == size], console)
-        write(lines, given, rates)  # after each size, so that an interrupted run leaves results
+        write(lines, args, rates)  # after each size, so that an interrupted run leaves results
     console.print(f"{OUT / 'bench.json'}, {OUT / 'bench.png'}")
 
 

@@ -154,9 +154,8 @@ class OpenAIWhisper(Peer):
             no_speech_threshold=None,
         )
         tokens = [token for segment in found["segments"] for token in segment["tokens"]]
-        return " ".join(
-            f"w{token}" for token in tokens
-        )  # one word per token, so that the number of words shows equal work
+        # One word per token, so that the number of words shows equal work.
+        return " ".join(f"w{token}" for token in tokens)
 
 
 class WhisperCpp(Peer):

@@ -106,26 +106,26 @@ def systems_of(size: str, *, threads: int) -> dict[tuple[str, str], Builder]:
     }  # fmt: skip
 
 
-def measure(size: str, given: argparse.Namespace) -> list[Line]:
+def measure(size: str, args: argparse.Namespace) -> list[Line]:
     """Measure all systems at one size and return a line per kind of file and system."""
     from benchmarks.recordings import make_recordings
 
     load = WORKLOADS[size]
     recordings = make_recordings(
-        OUT / "recordings", n_short=given.short_files or load.n_short, long_s=load.long_s
+        OUT / "recordings", n_short=args.short_files or load.n_short, long_s=load.long_s
     )
-    systems = systems_of(size, threads=given.threads)
-    if given.systems:
-        prefixes = (f"{OURS} batch", *given.systems)
+    systems = systems_of(size, threads=args.threads)
+    if args.systems:
+        prefixes = (f"{OURS} batch", *args.systems)
         systems = {key: build for key, build in systems.items() if key[0].startswith(prefixes)}
     runs = dict(
         zip(
             systems,
             run_interleaved(
                 list(systems.values()),
-                {kind: recordings[kind].files for kind in given.files},
-                rounds=given.rounds,
-                threads=given.threads,
+                {kind: recordings[kind].files for kind in args.files},
+                rounds=args.rounds,
+                threads=args.threads,
                 is_kept_loaded=load.is_kept_loaded,
             ),
             strict=True,
@@ -133,7 +133,7 @@ def measure(size: str, given: argparse.Namespace) -> list[Line]:
     )
     return [
         _line(size, kind, key, runs, n_files=len(recordings[kind].files))
-        for kind in given.files
+        for kind in args.files
         for key in systems
     ]
 
@@ -198,13 +198,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short-files", type=int, help="Number of short files; default: by size.")
     parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     lines: list[Line] = []
-    for size in given.sizes or (["tiny"] if given.quick else SIZES):
-        lines += measure(size, given)
+    for size in args.sizes or (["tiny"] if args.quick else SIZES):
+        lines += measure(size, args)
         document = {
-            "threads": given.threads,
-            "rounds": given.rounds,
+            "threads": args.threads,
+            "rounds": args.rounds,
             "rows": [{name: asdict(line)[name] for name in ROW_FIELDS} for line in lines],
             "lines": [asdict(line) for line in lines],
         }

@@ -204,9 +204,9 @@ def _write_short(workspace: Workspace, n_files: int) -> float:
     return audio_s
 
 
-def _run_in_process(run: Callable[..., None], *given: Path) -> multiprocessing.process.BaseProcess:
+def _run_in_process(run: Callable[..., None], *args: Path) -> multiprocessing.process.BaseProcess:
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    process = multiprocessing.get_context("spawn").Process(target=run, args=given)
+    process = multiprocessing.get_context("spawn").Process(target=run, args=args)
     process.start()
     return process
 
@@ -304,18 +304,18 @@ def main() -> None:
         type=Path,
         help="Parent of the working folders; default: the system's temporary folder.",
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     runs = {
-        "lone": (lone, given.lone),
-        "backlog": (backlog, given.backlog),
-        "devices": (devices, given.shared),
-        "overhead": (overhead, given.files),
+        "lone": (lone, args.lone),
+        "backlog": (backlog, args.backlog),
+        "devices": (devices, args.shared),
+        "overhead": (overhead, args.files),
     }
     OUT.mkdir(parents=True, exist_ok=True)
     console, rows = Console(width=150), []
     for name, (measure, count) in runs.items():
-        if given.only is None or name in given.only:
-            folder = Path(tempfile.mkdtemp(prefix="thoth-bench-", dir=given.folder))
+        if args.only is None or name in args.only:
+            folder = Path(tempfile.mkdtemp(prefix="thoth-bench-", dir=args.folder))
             try:
                 rows.append(measure(folder, count))
             finally:

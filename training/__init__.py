@@ -1,1 +1,1 @@
-"""Makes thoth_watch's builtin Whisper checkpoint from nothing: synthetic speech, training, figures."""
+"""Builds the builtin Whisper checkpoint from scratch: synthetic speech, training, evaluation."""

@@ -1,4 +1,4 @@
-"""The trained network as transformers sees it: config, generation settings, weights."""
+"""Converts the trained network to transformers: config, generation settings, weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.tokenizer import N_TIMESTAMPS
 
 
 def build_config(size: Size, tokenizer: WhisperTokenizer) -> WhisperConfig:
-    """Describe a network to transformers."""
+    """Return the transformers config of a network."""
     end, start = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|startoftranscript|>"])
     return WhisperConfig(
         vocab_size=size.vocabulary,
@@ -53,14 +53,14 @@ def to_transformers(
 
 
 def build_generation_config(size: Size, tokenizer: WhisperTokenizer) -> GenerationConfig:
-    """Whisper's generation settings for this vocabulary.
+    """Return Whisper's generation settings for this vocabulary.
 
-    <|endoftext|> may come first, or silence could not give an empty transcript; and the first
-    timestamp may be any, because the model has learnt long leading silences.
+    <|endoftext|> may come first, otherwise silence could not give an empty transcript. Any first
+    timestamp is allowed, because the training data has long leading silences.
     """
     ids = tokenizer.convert_tokens_to_ids
-    never = ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
-    never += ["<|nospeech|>", "<|startoftranscript|>"]
+    suppressed = ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
+    suppressed += ["<|nospeech|>", "<|startoftranscript|>"]
     end = ids("<|endoftext|>")
     return GenerationConfig(
         decoder_start_token_id=ids("<|startoftranscript|>"),
@@ -73,11 +73,11 @@ def build_generation_config(size: Size, tokenizer: WhisperTokenizer) -> Generati
         no_timestamps_token_id=ids("<|notimestamps|>"),
         max_initial_timestamp_index=N_TIMESTAMPS - 1,
         max_length=448,
-        condition_on_prev_tokens=False,  # it has not learnt to be told the words before
-        chunk_length=8,  # seconds; utterances are heard best in windows of one or two
+        condition_on_prev_tokens=False,  # not trained to continue previous text
+        chunk_length=8,  # s; windows with one or two utterances have the fewest errors
         prev_sot_token_id=ids("<|startofprev|>"),
         return_timestamps=False,
-        suppress_tokens=sorted(ids(name) for name in never),
+        suppress_tokens=sorted(ids(name) for name in suppressed),
         begin_suppress_tokens=[ids("Ġ")],
         alignment_heads=[[size.decoder_layers - 1, 0]],
     )

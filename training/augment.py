@@ -1,4 +1,4 @@
-"""Changes of voice, room and channel, made on mel power, where they cost milliseconds."""
+"""Augmentation of voice, room and channel on mel power, where it takes only milliseconds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _UNKNOWN = 255
 class Speaker:
     """One drawn speaker and channel, applied to one or more utterances of a window.
 
-    stretch: length factor. warp: (80, 80) frequency warp or None. equaliser: log10 gain per mel.
-    blur: share of the power that leaks to each neighbouring mel. echo: (decay per frame, weight).
+    stretch: length factor. warp: (80, 80) frequency warp or None. equalizer: log10 gain per mel.
+    blur: share of the power that leaks to each neighboring mel. echo: (decay per frame, weight).
     """
 
     stretch: float = 1.0
@@ -40,7 +40,7 @@ class Spoken:
 
 
 def smooth_curve(rng: np.random.Generator, tilt: float, ripple: float) -> npt.NDArray[np.float64]:
-    """A random smooth curve over the mel axis: a tilt and a few cosines."""
+    """Return a random smooth curve over the mel axis: a tilt and a few cosines."""
     curve = rng.normal(0, tilt) * (_MEL_AXIS - 0.5) * 2
     for order in range(1, 5):
         phase = rng.uniform(0, 2 * np.pi)
@@ -73,12 +73,12 @@ class Augmenter:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self._warps = draw_warps(rng, 400)
-        # Mel power of noise: a gamma variable with as many degrees as FFT bins in the filter.
+        # Mel power of noise is gamma-distributed; its degrees of freedom are the filter's FFT bins.
         bins = np.r_[np.ones(40), np.linspace(1, 5, 40)]
         self._noise = rng.gamma(bins, 1 / bins, (16_000, N_MELS)).astype(np.float32)
 
     def draw_speaker(self, *, strong: bool) -> Speaker:
-        """Draw a speaker and channel; a weak one has its level changed only."""
+        """Draw a speaker and channel; without `strong`, only the level is changed."""
         rng = self._rng
         level = rng.uniform(-2.2, 0.6)
         if not strong:
@@ -110,12 +110,12 @@ class Augmenter:
         return Spoken(recording.text, power, phonemes, spans)
 
     def add_noise(self, power: FloatArray, level: float, *, strong: bool) -> None:
-        """Add coloured noise to a window, in place, 3 to 50 dB below `level`."""
+        """Add colored noise to a window, in place, 3 to 50 dB below `level`."""
         rng = self._rng
-        colour = 10 ** (smooth_curve(rng, 0.5, 0.3) - 0.4 * _MEL_AXIS)
+        color = 10 ** (smooth_curve(rng, 0.5, 0.3) - 0.4 * _MEL_AXIS)
         snr_db = rng.uniform(3, 50) if strong else rng.uniform(25, 55)
         start = rng.integers(16_000 - len(power))
-        gain = level * 10 ** (-snr_db / 10) * colour / colour.mean()
+        gain = level * 10 ** (-snr_db / 10) * color / color.mean()
         power += gain.astype(np.float32) * self._noise[start : start + len(power)]
 
     def limit_band(self, power: FloatArray) -> None:

@@ -1,4 +1,4 @@
-"""Synthetic speech on disk: mel power with frame labels, in shards that one process makes each."""
+"""Synthetic speech on disk: mel power with frame labels, in shards, each written by one process."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class EspeakSource:
 
     @property
     def phoneme_names(self) -> list[str]:
-        """Espeak's names of the phoneme labels 1, 2, ... of this shard."""
+        """Return espeak's names of the phoneme labels 1, 2, ... of this shard."""
         return list(self._phoneme_ids)
 
     def record(self) -> Recording | None:
-        """Speak one text; None where the voice failed or the words could not be placed."""
+        """Speak one text; return None if the voice failed or the words have no clear times."""
         rng = self._rng
-        # Loading a voice costs more than speaking a sentence, so each speaks a few.
+        # Loading a voice takes longer than speaking a sentence, so each voice speaks several.
         if not self._voice or rng.random() < 1 / 6:
             self._voice = draw_trained_voice(rng, self._variants)
         voice, text = self._voice, training_text(rng)
@@ -138,7 +138,7 @@ class FliteSource:
         self._flite = Flite()
 
     def record(self) -> Recording | None:
-        """Speak one text; None where the words could not be placed."""
+        """Speak one text; return None if the words have no clear times."""
         rng = self._rng
         text, voice = training_text(rng), rng.choice(TRAINED_FLITE)
         # Resampling by `tract` moves the formants like a longer or shorter vocal tract.
@@ -171,7 +171,7 @@ class FliteSource:
 
 
 class NoiseSource:
-    """Clips without speech, labelled with the empty text."""
+    """Clips without speech, labeled with the empty text."""
 
     phoneme_names: tuple[str, ...] = ()
 
@@ -186,14 +186,14 @@ class NoiseSource:
 
 
 class Source(Protocol):
-    """What recordings come from; `phoneme_names` grows with them."""
+    """A source of recordings; `phoneme_names` grows with them."""
 
     @property
     def phoneme_names(self) -> Sequence[str]:
-        """Names of the phoneme labels 1, 2, ... so far."""
+        """Return the names of the phoneme labels 1, 2, ... so far."""
 
     def record(self) -> Recording | None:
-        """One recording more; None where it could not be labelled."""
+        """Return another recording, or None if it could not be labeled."""
 
 
 SOURCES: dict[str, Callable[[int], Source]] = {
@@ -204,14 +204,14 @@ SOURCES: dict[str, Callable[[int], Source]] = {
 
 
 def make_shard(folder: Path, kind: str, seed: int, *, hours: float, limit_s: float) -> None:
-    """Write one shard of at least one recording, until `hours` of sound or `limit_s` of time."""
+    """Write a shard of at least one recording, up to `hours` of audio or `limit_s` of time."""
     target = folder / f"{kind}-{seed:03d}"
     if target.with_suffix(".json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    source, began, seconds, dropped = SOURCES[kind](seed), time.monotonic(), 0.0, 0
+    source, started, seconds, dropped = SOURCES[kind](seed), time.monotonic(), 0.0, 0
     recordings: list[Recording] = []
-    while seconds < hours * 3600 and (not recordings or time.monotonic() - began < limit_s):
+    while seconds < hours * 3600 and (not recordings or time.monotonic() - started < limit_s):
         recording = source.record()
         if recording is None:
             dropped += 1
@@ -224,7 +224,7 @@ def make_shard(folder: Path, kind: str, seed: int, *, hours: float, limit_s: flo
         "phoneme_names": list(source.phoneme_names),
         "dropped": dropped,
         "hours": seconds / 3600,
-        "made_in_s": time.monotonic() - began,
+        "made_in_s": time.monotonic() - started,
         "recordings": [[r.text, r.voice, len(r.phonemes), r.spans] for r in recordings],
     }
     partial = target.with_suffix(".json.part")
@@ -232,7 +232,7 @@ def make_shard(folder: Path, kind: str, seed: int, *, hours: float, limit_s: flo
     partial.rename(target.with_suffix(".json"))
     print(
         f"{target.name}: {len(recordings)} recordings, {seconds / 3600:.2f} h, "
-        f"{dropped} dropped, {time.monotonic() - began:.0f} s",
+        f"{dropped} dropped, {time.monotonic() - started:.0f} s",
         flush=True,
     )
 
@@ -269,21 +269,21 @@ class Corpus:
             at += frames
 
     def hours(self, kind: str) -> float:
-        """Say how many hours of a source there are."""
+        """Return the hours of audio from a source."""
         frames = sum(len(recording.phonemes) for recording in self.recordings[kind])
         return frames * FRAME / SAMPLE_RATE_HZ / 3600
 
 
 def main() -> None:
-    """Make one shard (the pipeline starts several of these at once)."""
+    """Write one shard; training.make_model runs several of these in parallel."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("kind", choices=SOURCES)
     parser.add_argument("seed", type=int)
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--limit-s", type=float, default=1e9)
     parser.add_argument("--out", type=Path, default=Path("training/out/corpus"))
-    given = parser.parse_args()
-    make_shard(given.out, given.kind, given.seed, hours=given.hours, limit_s=given.limit_s)
+    args = parser.parse_args()
+    make_shard(args.out, args.kind, args.seed, hours=args.hours, limit_s=args.limit_s)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""espeak-ng in this process by ctypes: samples with the times of words and phonemes."""
+"""In-process espeak-ng through ctypes: samples with the times of words and phonemes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True, slots=True)
 class EspeakSpeech:
-    """What one call of espeak-ng said.
+    """The output of one call of espeak-ng.
 
     samples: int16, shape (n_samples,), at rate_hz.
     words: (sample, character position in the text) of each word's start.
@@ -78,7 +78,7 @@ def variant_names() -> list[str]:
 
 
 class Espeak:
-    """One espeak-ng per process: the library keeps its state in globals."""
+    """The espeak-ng library; use one per process, because it keeps its state in globals."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL("libespeak-ng.so.1")
@@ -86,7 +86,7 @@ class Espeak:
             SYNCHRONOUS, 0, None, PHONEME_EVENTS_AND_DONT_EXIT
         )
         if self.rate_hz <= 0:
-            raise OSError("espeak-ng did not start; is its data folder installed?")
+            raise OSError("espeak-ng did not start; check that espeak-ng-data is installed")
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._words: list[tuple[int, int]] = []
         self._phonemes: list[tuple[int, str]] = []
@@ -118,9 +118,9 @@ class Espeak:
         pitch_range: int = 50,
         word_gap: int = 0,
     ) -> EspeakSpeech:
-        """Synthesise a text; pitch and pitch_range are espeak's 0..99, word_gap is in 10 ms.
+        """Synthesize a text; pitch and pitch_range are espeak's 0..99, word_gap is in units of 10 ms.
 
-        Raises EspeakVoiceError if there is no such voice.
+        Raises EspeakVoiceError if the voice does not exist.
         """
         if voice != self._voice:
             if self._library.espeak_SetVoiceByName(voice.encode()) != 0:

@@ -28,7 +28,7 @@ TIMESTAMP_TOLERANCE_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
-    """Counts of word errors; add them up before dividing."""
+    """Counts of word errors; add the counts of several texts before computing a rate."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -45,30 +45,30 @@ class WordErrors:
 
     @property
     def total(self) -> int:
-        """All errors."""
+        """Return the number of all errors."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def percent(self) -> float:
-        """Word error rate in percent."""
+        """Return the word error rate in percent."""
         return 100 * self.total / max(1, self.words)
 
 
 def normalize(text: str) -> list[str]:
-    """Lower-case, hyphens to spaces, punctuation dropped, split into words."""
+    """Split a text into lower-case words without punctuation; hyphens separate words."""
     return re.sub(r"[^\w\s]", "", text.lower().replace("-", " ")).split()
 
 
-def count_errors(truth: str, heard: str) -> WordErrors:
+def count_errors(truth: str, transcript: str) -> WordErrors:
     """Align two texts by the fewest edits and count them."""
-    reference, hypothesis = normalize(truth), normalize(heard)
+    reference, hypothesis = normalize(truth), normalize(transcript)
     # Each cell: (edits, substitutions, deletions, insertions).
     row = [(j, 0, 0, j) for j in range(len(hypothesis) + 1)]
     for i, word in enumerate(reference, start=1):
         above, row = row, [(i, 0, i, 0)]
-        for j, said in enumerate(hypothesis, start=1):
+        for j, found in enumerate(hypothesis, start=1):
             edits, subs, dels, ins = above[j - 1]
-            if word != said:
+            if word != found:
                 edits, subs = edits + 1, subs + 1
             e, s, d, n = above[j]
             deleted = (e + 1, s, d + 1, n)
@@ -80,7 +80,7 @@ def count_errors(truth: str, heard: str) -> WordErrors:
 
 
 class ModelTranscriber:
-    """The exported model behind transformers' generate."""
+    """Transcribes with the exported model through transformers' generate."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.processor = WhisperProcessor.from_pretrained(folder)
@@ -131,7 +131,7 @@ class ModelTranscriber:
         return text.strip()
 
     def times(self, recording: FloatArray) -> tuple[float, float] | None:
-        """First start and last end in seconds of what is heard in a recording; None: nothing."""
+        """Return the first start and the last end of the transcribed text in s; None without text."""
         features = self.processor([recording], sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
         with torch.inference_mode():
             tokens = self.model.generate(
@@ -147,13 +147,13 @@ class ModelTranscriber:
 
 
 def measure(
-    transcriber: ModelTranscriber, name: str, items: Sequence[EvaluationItem], **how: bool
+    transcriber: ModelTranscriber, name: str, items: Sequence[EvaluationItem], **options: bool
 ) -> dict[str, object]:
     """Transcribe a set, print one line and return its figures."""
-    heard = transcriber.transcribe([item.samples for item in items], **how)
+    texts = transcriber.transcribe([item.samples for item in items], **options)
     errors, exact = WordErrors(), 0
     by_voice: dict[str, WordErrors] = {}
-    for item, text in zip(items, heard, strict=True):
+    for item, text in zip(items, texts, strict=True):
         found = count_errors(item.text, text)
         errors, exact = errors + found, exact + (found.total == 0)
         by_voice[item.voice] = by_voice.get(item.voice, WordErrors()) + found
@@ -166,7 +166,7 @@ def measure(
         "by_voice": {voice: round(found.percent, 1) for voice, found in by_voice.items()},
         "worst": [
             [item.text, text]
-            for item, text in zip(items, heard, strict=True)
+            for item, text in zip(items, texts, strict=True)
             if count_errors(item.text, text).total
         ][:20],
     }
@@ -175,7 +175,7 @@ def measure(
 def measure_timestamps(
     transcriber: ModelTranscriber, items: Sequence[EvaluationItem]
 ) -> dict[str, object]:
-    """Share of utterances whose first start and last end are within 0.3 s of the sound."""
+    """Measure the share of utterances whose first start and last end are within 0.3 s of the speech."""
     near, errors = 0, []
     for item, start, end in sets.placed_items(list(items)):
         times = transcriber.times(item.samples)
@@ -192,28 +192,31 @@ def measure_timestamps(
 
 
 def measure_engine(
-    folder: Path, name: str, items: Sequence[EvaluationItem], **asked: Any
+    folder: Path, name: str, items: Sequence[EvaluationItem], **settings: Any
 ) -> WordErrors:
-    """Transcribe by this project's own engine, float32 unless asked otherwise, and print one line."""
+    """Transcribe with this project's engine, by default in float32, and print one line."""
     config = TranscriptionEngineConfig(
-        engine_type="batch", model=str(folder), language="en", **{"precision": "float32", **asked}
+        engine_type="batch",
+        model=str(folder),
+        language="en",
+        **{"precision": "float32", **settings},
     )
     engine = load_engine(config)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder_name:
         files = []
         for number, item in enumerate(items):
-            files.append(Path(place) / f"{number:04d}.wav")
+            files.append(Path(folder_name) / f"{number:04d}.wav")
             soundfile.write(files[-1], item.samples, SAMPLE_RATE_HZ, subtype="PCM_16")
-        heard = [transcript.text for transcript in engine.transcribe_batch(files, vad="off")]
+        texts = [transcript.text for transcript in engine.transcribe_batch(files, vad="off")]
     errors = WordErrors()
-    for item, text in zip(items, heard, strict=True):
+    for item, text in zip(items, texts, strict=True):
         errors += count_errors(item.text, text)
     print(f"{name}: {len(items)} items, WER {errors.percent:.1f} %, {errors}", flush=True)
     return errors
 
 
 def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) -> dict[str, object]:
-    """Measure every set, `size` items each (fewer for the slow synthesizers)."""
+    """Measure every set with up to `size` items and return the figures by set."""
     transcriber = ModelTranscriber(folder)
     results: dict[str, object] = {}
     ten_words, espeak = sets.ten_word_items(min(size, 60)), sets.espeak_items(size)
@@ -225,40 +228,48 @@ def evaluate(folder: Path, people: Path | None, *, size: int, minutes: float) ->
     results["espeak held-out, 10 dB noise, 8 kHz"] = measure(
         transcriber, "espeak in noise", sets.in_noise(espeak)
     )
-    others = [*sets.flite_items(size // 2), *sets.festival_items(size // 2)]
-    results["flite kal16 and slt, festival"] = measure(transcriber, "other synthesizers", others)
+    other_synthesizers = [*sets.flite_items(size // 2), *sets.festival_items(size // 2)]
+    results["flite kal16 and slt, festival"] = measure(
+        transcriber, "other synthesizers", other_synthesizers
+    )
     if people is not None and people.is_dir():
         results["real people's digits"] = measure(transcriber, "people", sets.people_items(people))
     clips = sets.non_speech_items(max(200, size))
-    heard = transcriber.transcribe([clip.samples for clip in clips])
-    empty = sum(not text for text in heard)
+    texts = transcriber.transcribe([clip.samples for clip in clips])
+    empty = sum(not text for text in texts)
     print(f"non-speech: {empty} of {len(clips)} empty")
     results["non-speech"] = {"items": len(clips), "empty": empty}
     results["timestamps"] = measure_timestamps(transcriber, espeak)
     engine_sets: dict[str, tuple[list[EvaluationItem], dict[str, str]]] = {
-        "windows of 30 s": (espeak + others, {"audio_context": "full"}),
-        "trimmed windows": (espeak + others, {"audio_context": "trim"}),
+        "windows of 30 s": (espeak + other_synthesizers, {"audio_context": "full"}),
+        "trimmed windows": (espeak + other_synthesizers, {"audio_context": "trim"}),
         "bfloat16": (espeak, {"precision": "bfloat16"}),
         "bfloat16+int8": (espeak, {"precision": "bf16+int8"}),
         "int8": (espeak, {"precision": "int8"}),
     }
-    for name, (items, asked) in engine_sets.items():
-        errors = measure_engine(folder, name, items, **asked)
+    for name, (items, settings) in engine_sets.items():
+        errors = measure_engine(folder, name, items, **settings)
         results[name] = {"wer_percent": round(errors.percent, 2), **asdict(errors)}
     for seed in (1, 2):
         item = sets.long_item(60 * minutes, seed)
         theirs = count_errors(item.text, transcriber.transcribe_long(item.samples))
         print(f"{item.voice}, transformers: WER {theirs.percent:.1f} %, {theirs}", flush=True)
         ours = {
-            way: measure_engine(
-                folder, f"{item.voice}, {way}", [item], decoding=DecodingOptions(long_form=way)
+            long_form: measure_engine(
+                folder,
+                f"{item.voice}, {long_form}",
+                [item],
+                decoding=DecodingOptions(long_form=long_form),
             )
-            for way in LongForm
+            for long_form in LongForm
         }
         results[item.voice] = {
             "minutes": minutes,
             "transformers_wer_percent": round(theirs.percent, 2),
-            **{f"{way}_wer_percent": round(found.percent, 2) for way, found in ours.items()},
+            **{
+                f"{long_form}_wer_percent": round(found.percent, 2)
+                for long_form, found in ours.items()
+            },
         }
     return results
 
@@ -268,17 +279,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
     parser.add_argument(
-        "--people", type=Path, help="a folder of real recordings; none if not given"
+        "--people", type=Path, help="Folder of real recordings; skipped if not given."
     )
     parser.add_argument("--size", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of a long recording")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="Length of the long recordings."
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("training/out/evaluation.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    results = evaluate(given.model, given.people, size=given.size, minutes=given.minutes)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(results, indent=1) + "\n")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    results = evaluate(args.model, args.people, size=args.size, minutes=args.minutes)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

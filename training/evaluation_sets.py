@@ -1,4 +1,4 @@
-"""The recordings that figures are measured on: voices training never heard, noise, real people."""
+"""Evaluation recordings: voices not used in training, noise, real people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.voices import HELD_OUT_FESTIVAL, HELD_OUT_FLITE, held_out_espeak_v
 
 @dataclass(frozen=True, slots=True)
 class EvaluationItem:
-    """One recording with its truth: float32 samples, 16 kHz."""
+    """One recording with its true text: float32 samples, 16 kHz."""
 
     samples: FloatArray
     text: str
@@ -33,7 +33,7 @@ class EvaluationItem:
 
 
 def to_16k(samples: FloatArray, rate_hz: float) -> FloatArray:
-    """Resample to 16 kHz mono and keep the peak at or under 1."""
+    """Resample to 16 kHz mono and scale down to a peak of at most 1."""
     if samples.ndim > 1:
         samples = samples.mean(axis=1)
     if rate_hz != SAMPLE_RATE_HZ:
@@ -42,7 +42,7 @@ def to_16k(samples: FloatArray, rate_hz: float) -> FloatArray:
 
 
 def espeak_items(count: int, seed: int = 7) -> list[EvaluationItem]:
-    """Texts of the training grammar by the held-out espeak voices in turn."""
+    """Speak texts of the training grammar with the held-out espeak voices in turn."""
     rng, espeak, voices = random.Random(f"evaluate {seed}"), Espeak(), held_out_espeak_voices()
     items = []
     for index in range(count):
@@ -56,7 +56,7 @@ def espeak_items(count: int, seed: int = 7) -> list[EvaluationItem]:
 
 
 def ten_word_items(count: int) -> list[EvaluationItem]:
-    """The test suite's own utterances (training.utterances), resampled."""
+    """Return the utterances of the test suite (training.utterances), resampled."""
     return [
         EvaluationItem(to_16k(u.samples, u.rate_hz), u.text, u.voice)
         for u in make_utterances(count, words=10, seed=0)
@@ -64,7 +64,7 @@ def ten_word_items(count: int) -> list[EvaluationItem]:
 
 
 def in_noise(items: list[EvaluationItem], snr_db: float = 10.0) -> list[EvaluationItem]:
-    """The same recordings limited to a sampling rate of 8 kHz, with pink noise at snr_db."""
+    """Return the recordings band-limited to 8 kHz sampling, with pink noise at snr_db."""
     rng = np.random.default_rng(3)
     noisy = []
     for item in items:
@@ -77,7 +77,7 @@ def in_noise(items: list[EvaluationItem], snr_db: float = 10.0) -> list[Evaluati
 
 
 def flite_items(count: int, *, words: int | None = None) -> Iterator[EvaluationItem]:
-    """Texts by the held-out flite voices in turn."""
+    """Speak texts with the held-out flite voices in turn."""
     rng, flite = random.Random("flite evaluation"), Flite()
     for index in range(count):
         voice = HELD_OUT_FLITE[index % len(HELD_OUT_FLITE)]
@@ -88,7 +88,7 @@ def flite_items(count: int, *, words: int | None = None) -> Iterator[EvaluationI
 
 
 def speak_with_festival(text: str, voice: str) -> FloatArray:
-    """Synthesise with festival's text2wave, 16 kHz.
+    """Synthesize with festival's text2wave, 16 kHz.
 
     Raises CalledProcessError if festival or the voice is not installed.
     """
@@ -101,7 +101,7 @@ def speak_with_festival(text: str, voice: str) -> FloatArray:
 
 
 def festival_items(count: int) -> Iterator[EvaluationItem]:
-    """Texts by the festival voices in turn."""
+    """Speak texts with the festival voices in turn."""
     rng = random.Random("festival evaluation")
     for index in range(count):
         voice, text = HELD_OUT_FESTIVAL[index % len(HELD_OUT_FESTIVAL)], utterance(rng)
@@ -109,9 +109,9 @@ def festival_items(count: int) -> Iterator[EvaluationItem]:
 
 
 def placed_items(items: list[EvaluationItem]) -> list[tuple[EvaluationItem, float, float]]:
-    """Utterances after up to five seconds of silence, with the start and end of their sound in s.
+    """Return utterances after up to five seconds of silence, with the start and end of speech in s.
 
-    The sound starts and ends where a 20 ms frame first and last is within 35 dB of the loudest.
+    Speech starts and ends with the first and last 20 ms frame within 35 dB of the loudest.
     """
     rng = np.random.default_rng(4)
     frame = SAMPLE_RATE_HZ // 50
@@ -129,7 +129,7 @@ def placed_items(items: list[EvaluationItem]) -> list[tuple[EvaluationItem, floa
 
 
 def long_item(seconds: float, seed: int) -> EvaluationItem:
-    """One recording of that length: held-out espeak voices in turn, 0.3 to 1.5 s between them."""
+    """Join held-out espeak voices, 0.3 to 1.5 s apart, to one recording of at least `seconds`."""
     rng = np.random.default_rng(seed)
     parts, texts, total = [], [], 0.0
     for item in espeak_items(int(seconds), seed=100 + seed):
@@ -143,7 +143,7 @@ def long_item(seconds: float, seed: int) -> EvaluationItem:
 
 
 def people_items(folder: Path, *, every: int = 1) -> list[EvaluationItem]:
-    """Real people's digits and `one two three` recordings (measured on, never trained on)."""
+    """Read recordings of real people: digits and `one two three` (evaluation only)."""
     items = []
     for line in (folder / "manifest.jsonl").read_text().splitlines():
         entry = json.loads(line)
@@ -157,7 +157,7 @@ def people_items(folder: Path, *, every: int = 1) -> list[EvaluationItem]:
 
 
 def non_speech_items(count: int) -> list[EvaluationItem]:
-    """Silence, noise, hum, tones, chirps and clicks of 2 to 12 s; the truth is the empty text."""
+    """Return silence, noise, hum, tones, chirps and clicks of 2 to 12 s; the true text is empty."""
     rng = np.random.default_rng(12345)
     return [
         EvaluationItem(

@@ -20,7 +20,7 @@ MODEL_FOLDER = Path("thoth_watch/builtin/model")
 
 
 def export(checkpoints: Sequence[Path], target: Path) -> int:
-    """Replace the target folder by the mean of the checkpoints' means in float16; its size in bytes.
+    """Write the mean of the checkpoints in float16 to the target folder; return its size in bytes.
 
     Raises ValueError if the folder would be larger than the package allows or keys are missing.
     """
@@ -58,15 +58,15 @@ def _mean(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Export what training has kept."""
+    """Export the mean of the checkpoints that training kept."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    kept = sorted(Path("training/out/means").glob("*.pt"))
-    parser.add_argument("--checkpoints", type=Path, nargs="+", default=kept)
+    means = sorted(Path("training/out/means").glob("*.pt"))
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=means)
     parser.add_argument("--target", type=Path, default=MODEL_FOLDER)
-    given = parser.parse_args()
-    if not given.checkpoints:
+    args = parser.parse_args()
+    if not args.checkpoints:
         parser.error("training/out/means is empty: run python -m training.train first")
-    print(f"{given.target}: {export(given.checkpoints, given.target)} bytes")
+    print(f"{args.target}: {export(args.checkpoints, args.target)} bytes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""flite in this process by ctypes: samples with the start and end of each word."""
+"""In-process flite through ctypes: samples with the start and end of each word."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class FliteSpeech:
-    """What flite said: int16 samples at rate_hz and (start_s, end_s) of each word in order."""
+    """The output of flite: int16 samples at rate_hz and (start_s, end_s) of each word in order."""
 
     samples: npt.NDArray[np.int16]
     rate_hz: int
@@ -71,7 +71,7 @@ class Flite:
     def speak(
         self, text: str, *, voice: str, stretch: float = 1.0, pitch_hz: float = 0.0
     ) -> FliteSpeech:
-        """Synthesise a text; stretch lengthens it, pitch_hz is the mean pitch (0: the voice's)."""
+        """Synthesize a text; stretch lengthens it, pitch_hz is the mean pitch (0: the voice's)."""
         handle = self._load(voice)
         features = ctypes.cast(handle, ctypes.POINTER(_Voice)).contents.features
         self._library.feat_set_float(features, b"duration_stretch", stretch)

@@ -1,7 +1,7 @@
-"""The closed vocabulary and the texts that are spoken to the model, drawn from a seeded generator.
+"""The closed vocabulary and the texts of the training data, drawn from a seeded generator.
 
-A spoken text has no punctuation, and only names, weekdays and months are capitalised in it;
-`sentence` writes it as people do. Numbers are words, never digits.
+A spoken text has no punctuation, and only names, weekdays and months are capitalized; `sentence`
+converts it to normal spelling. Numbers are words, never digits.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ WORDS: tuple[str, ...] = tuple(
         }
     )
 )  # fmt: skip
-# Function words are heard in phrases only; alone they are too short to be fair.
+# Function words occur in phrases only; alone they are too short to be recognized.
 FREE_WORDS: tuple[str, ...] = tuple(sorted(set(WORDS) - set(FUNCTION_WORDS)))
 
 STOP, QUESTION = ".", "?"
@@ -140,15 +140,15 @@ Phrase = Callable[[random.Random], str]
 
 
 def sentence(text: str) -> str:
-    """Write a spoken text as people do: a capital first, a stop or a question mark last."""
+    """Return a spoken text as a sentence: capitalized, with a period or a question mark."""
     mark = QUESTION if text.split(maxsplit=1)[0] == "is" else STOP
     return text[0].upper() + text[1:] + mark
 
 
 def digit_string(rng: random.Random, count: int) -> str:
-    """Draw `count` digits; a third of the strings repeat or alternate neighbours.
+    """Draw `count` digits; a third of the strings repeat or alternate digits.
 
-    Equal neighbours are what a narrow decoder loses first, so they are oversampled.
+    A narrow decoder drops repeated digits first, so they are oversampled.
     """
     style = rng.random()
     if style < 0.67:
@@ -285,7 +285,7 @@ def number_mix(rng: random.Random) -> str:
 
 
 def word_string(rng: random.Random, count: int) -> str:
-    """Draw `count` words with no grammar at all, sometimes the same word twice in a row."""
+    """Draw `count` words without grammar, sometimes the same word twice in a row."""
     words: list[str] = []
     while len(words) < count:
         words += [rng.choice(FREE_WORDS)] * (2 if rng.random() < 0.06 else 1)
@@ -307,9 +307,9 @@ def utterance(rng: random.Random) -> str:
 
 
 def training_text(rng: random.Random) -> str:
-    """Draw a text for the corpus: an utterance, or one of the single words that people say alone.
+    """Draw a text for the corpus: an utterance, or a single word.
 
-    Digits are what is said alone most often, so a lone word is a digit three times out of four.
+    Digits are the most frequent single words, so a single word is a digit three times out of four.
     """
     kind = rng.random()
     if kind < 0.15:
@@ -319,7 +319,7 @@ def training_text(rng: random.Random) -> str:
     return utterance(rng)
 
 
-def _some_words(rng: random.Random) -> str:
+def _short_word_string(rng: random.Random) -> str:
     return word_string(rng, rng.randint(1, 5))
 
 
@@ -329,10 +329,10 @@ def exact_utterance(rng: random.Random, word_count: int) -> str:
     Raises ValueError if word_count is below 1.
     """
     if word_count < 1:
-        raise ValueError(f"word_count is {word_count}; ask for at least one word")
+        raise ValueError(f"word_count is {word_count}; use at least 1")
     words: list[str] = []
     for _ in range(20):
-        part = rng.choice([phrase, number_mix, _some_words])(rng)
+        part = rng.choice([phrase, number_mix, _short_word_string])(rng)
         if len(words) + len(part.split()) <= word_count:
             words += part.split()
     missing = word_count - len(words)

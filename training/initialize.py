@@ -1,4 +1,4 @@
-"""An initialisation that suits a narrow Whisper: local heads, strong convolutions."""
+"""Weight initialization for a narrow Whisper: local heads, strong convolutions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from training.network import HEAD_WIDTH, Network
 
-# Each encoder head starts out looking this many positions (20 ms) away, by layer and head.
+# Initial attention offset of each encoder head, by layer and head, in positions of 20 ms; None: random.
 _HEAD_OFFSETS: tuple[tuple[int | None, ...], ...] = (
     (-3, 3, None),
     (-7, 7, None),
@@ -19,10 +19,10 @@ _HEAD_OFFSETS: tuple[tuple[int | None, ...], ...] = (
 
 @torch.no_grad()
 def initialize(network: Network, *, timestamp_zero: int, seed: int) -> None:
-    """Initialise by fan-in: Hugging Face's 0.02 is far too small for a width of 192.
+    """Initialize by fan-in, because Hugging Face's 0.02 is far too small for a width of 192.
 
     Encoder heads start as local attention by position; a timestamp's embedding starts as the
-    encoder position it stands for, so that the decoder can copy one to the other.
+    embedding of its encoder position, so that the decoder can copy one to the other.
     """
     generator = torch.Generator().manual_seed(seed)
     depth = network.size.encoder_layers + network.size.decoder_layers
@@ -39,7 +39,7 @@ def initialize(network: Network, *, timestamp_zero: int, seed: int) -> None:
             elif "conv1" in name:
                 std *= 1.4
             elif "conv2" in name:
-                std *= 3.5  # else the sound drowns in the positions
+                std *= 3.5  # so that the position embeddings do not dominate the audio
             weight.normal_(0, std, generator=generator)
     tokens = network.model.decoder.embed_tokens.weight
     tokens[timestamp_zero : timestamp_zero + 1500] = 0.07 * positions

@@ -1,4 +1,4 @@
-"""What the model is trained on: tokens, frame labels and where the decoder should look."""
+"""Training losses: tokens, frame labels and the decoder's cross-attention."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from training.windows import IGNORE
 
 MAX_PHONEMES = 128
 N_WORDS = len(WORDS) + 1  # 0 is "no word"
-N_HALVES = 3  # no word, first half, second half: tells equal neighbours apart
-# A timestamp next to the true one is nearly right: offset in steps of 20 ms, weight.
+N_HALVES = 3  # no word, first half, second half: separates repeated words
+# Soft targets, because a timestamp near the true one is almost correct: (offset in 20 ms, weight).
 _TIMESTAMP_TARGETS = ((-2, 0.1), (-1, 0.2), (0, 0.4), (1, 0.2), (2, 0.1))
 
 
 class FrameHead(nn.Linear):
-    """Names the phoneme, the word and the half of the word at each encoder position."""
+    """Predicts the phoneme, the word and the half of the word at each encoder position."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, MAX_PHONEMES + N_WORDS + N_HALVES)
@@ -28,7 +28,7 @@ class FrameHead(nn.Linear):
 
 @dataclass(frozen=True, slots=True)
 class FrameLoss:
-    """Cross entropies per frame and the share of word frames that are named right."""
+    """Cross entropies per frame and the share of word frames that are predicted correctly."""
 
     phoneme: Tensor
     word: Tensor
@@ -37,12 +37,12 @@ class FrameLoss:
 
     @property
     def total(self) -> Tensor:
-        """The weighted sum that is minimised."""
+        """Return the weighted sum that is minimized."""
         return 0.5 * self.phoneme + self.word + 0.5 * self.half
 
 
 def frame_loss(logits: Tensor, phonemes: Tensor, words: Tensor, halves: Tensor) -> FrameLoss:
-    """Score the frame head's logits, shape (batch, frames, n)."""
+    """Compute the losses of the frame head's logits, shape (batch, frames, n)."""
     phoneme_part, word_part, half_part = logits.float().split(
         [MAX_PHONEMES, N_WORDS, N_HALVES], dim=-1
     )
@@ -51,17 +51,17 @@ def frame_loss(logits: Tensor, phonemes: Tensor, words: Tensor, halves: Tensor) 
         return functional.cross_entropy(part.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
 
     spoken = words > 0
-    right = (word_part.detach().argmax(-1) == words)[spoken].float().mean()
+    accuracy = (word_part.detach().argmax(-1) == words)[spoken].float().mean()
     return FrameLoss(
         entropy(phoneme_part, phonemes),
         entropy(word_part, words),
         entropy(half_part, halves),
-        float(right),
+        float(accuracy),
     )
 
 
 def token_loss(logits: Tensor, targets: Tensor, loss_weight: Tensor, timestamp_zero: int) -> Tensor:
-    """Cross entropy of the tokens, with soft targets around timestamps."""
+    """Compute the cross entropy of the tokens, with soft targets around timestamps."""
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     is_timestamp = targets >= timestamp_zero
     last = logits.shape[-1] - 1
@@ -75,13 +75,13 @@ def token_loss(logits: Tensor, targets: Tensor, loss_weight: Tensor, timestamp_z
 
 
 def guide_loss(attention: Attention, spans: Tensor) -> Tensor:
-    """Minus log of the attention of the first head that falls into the spans, (batch, n, 2)."""
+    """Compute the mean negative log of the first head's attention in the spans, shape (batch, n, 2)."""
     if attention.seen is None:
-        raise ValueError("the attention has not run yet")
+        raise ValueError("no cross-attention recorded; run the decoder first")
     queries, keys = (part.float() for part in attention.seen)
     scores = torch.log_softmax(queries @ keys.transpose(1, 2) * HEAD_WIDTH**-0.5, dim=-1)
     at = torch.arange(keys.shape[1], device=keys.device)
-    counted = spans[..., 1] > spans[..., 0]
+    has_span = spans[..., 1] > spans[..., 0]
     inside = (at >= spans[..., :1] - 1) & (at <= spans[..., 1:])
     found = torch.logsumexp(scores.masked_fill(~inside, -1e4), dim=-1)
-    return -(found * counted).sum() / counted.sum().clamp_min(1)
+    return -(found * has_span).sum() / has_span.sum().clamp_min(1)

@@ -1,9 +1,9 @@
-"""One command that makes the builtin model: generate, train, export, evaluate, samples.
+"""Builds the builtin model in one command: generate, train, export, evaluate, samples.
 
     python -m training.make_model
 
-Each stage runs in a process of its own and is skipped where its result is already there; a killed
-run goes on where it stood. Delete training/out to start from nothing.
+Each stage runs in its own process. An interrupted run resumes: existing shards are kept and training
+continues from its checkpoint. Delete training/out to start from scratch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def run(module: str, *arguments: object, nice: int = 0) -> subprocess.Popen[byte
 
 
 def finish(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait for all; exit with the first failure's code."""
+    """Wait for all processes; if one fails, exit with the first failure's code."""
     codes = [process.wait() for process in processes]
     for code in codes:
         if code:
@@ -36,7 +36,7 @@ def finish(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def generate(*, espeak_hours: float, flite_hours: float, seed: int) -> None:
-    """Make the corpus in shards, as many at once as there are cores."""
+    """Write the corpus in shards, as many in parallel as there are cores."""
     jobs = [("noise", seed, 0.4)]
     jobs += [("espeak", seed + i, espeak_hours / 8) for i in range(8)]
     jobs += [("flite", seed + i, flite_hours / 5) for i in range(5)]
@@ -51,23 +51,25 @@ def generate(*, espeak_hours: float, flite_hours: float, seed: int) -> None:
 
 
 def main() -> None:
-    """Make the builtin model from nothing."""
+    """Build the builtin model from scratch."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--hours", type=float, default=HOURS, help="of augmented audio to be heard")
+    parser.add_argument(
+        "--hours", type=float, default=HOURS, help="Hours of augmented audio to train on."
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--espeak-hours", type=float, default=24.0)
     parser.add_argument("--flite-hours", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--nice", type=int, default=0)
-    given = parser.parse_args()
+    args = parser.parse_args()
     if not (OUT / "tokenizer" / "tokenizer.json").exists():
         finish([run("tokenizer", OUT / "tokenizer")])
-    generate(espeak_hours=given.espeak_hours, flite_hours=given.flite_hours, seed=given.seed)
-    training = ["--hours", given.hours, "--seed", given.seed, "--threads", given.threads]
-    finish([run("train", *training, nice=given.nice)])
+    generate(espeak_hours=args.espeak_hours, flite_hours=args.flite_hours, seed=args.seed)
+    training = ["--hours", args.hours, "--seed", args.seed, "--threads", args.threads]
+    finish([run("train", *training, nice=args.nice)])
     finish([run("plot")])
     finish([run("export")])
-    finish([run("evaluate", "--threads", given.threads)])
+    finish([run("evaluate", "--threads", args.threads)])
     finish([run("samples")])
 
 

@@ -1,4 +1,4 @@
-"""Whisper's log-mel spectrogram in numpy, so that data making needs no torch."""
+"""Whisper's mel spectrogram in numpy, so that generating data needs no torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @cache
 def mel_filters() -> FloatArray:
-    """Slaney's filter bank as Whisper uses it, shape (201, 80)."""
+    """Return Slaney's mel filter bank as used by Whisper, shape (201, 80)."""
     fft_hz = np.linspace(0, SAMPLE_RATE_HZ / 2, N_FFT // 2 + 1)
-    top = _hz_to_mel(np.array([SAMPLE_RATE_HZ / 2]))[0]
-    edges_hz = _mel_to_hz(np.linspace(0.0, top, N_MELS + 2))
+    max_mel = _hz_to_mel(np.array([SAMPLE_RATE_HZ / 2]))[0]
+    edges_hz = _mel_to_hz(np.linspace(0.0, max_mel, N_MELS + 2))
     slopes = edges_hz[None, :] - fft_hz[:, None]
     widths = np.diff(edges_hz)
     rising = -slopes[:, :-2] / widths[:-1]
@@ -41,7 +41,7 @@ def mel_filters() -> FloatArray:
 
 
 def mel_power(samples: FloatArray) -> FloatArray:
-    """Mel power of a 16 kHz waveform, shape (n_samples // 160, 80)."""
+    """Compute the mel power of a 16 kHz waveform, shape (n_samples // 160, 80)."""
     padded = np.pad(samples, N_FFT // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
     window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)

@@ -23,7 +23,7 @@ MAX_TOKENS = 448
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The measures of a model."""
+    """The dimensions of a model."""
 
     vocabulary: int
     width: int = 192
@@ -32,12 +32,12 @@ class Size:
 
     @property
     def heads(self) -> int:
-        """Attention heads of 64 channels each, as in every Whisper."""
+        """Return the number of attention heads of 64 channels, as in every Whisper."""
         return self.width // HEAD_WIDTH
 
 
 def sinusoids(length: int, channels: int) -> Tensor:
-    """Whisper's fixed encoder positions, shape (length, channels)."""
+    """Return Whisper's fixed encoder positions, shape (length, channels)."""
     speeds = torch.exp(-math.log(10_000) / (channels // 2 - 1) * torch.arange(channels // 2))
     angles = torch.arange(length)[:, None] * speeds[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -53,7 +53,7 @@ def _join_heads(x: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; remembers head 0's queries and keys for the attention guide."""
+    """Multi-head attention; keeps head 0's queries and keys for the attention loss."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,11 +63,13 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         self.seen: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        """Attend from x to memory, or to x itself."""
-        source = x if memory is None else memory
+    def forward(
+        self, x: Tensor, encoder_output: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
+        """Attend from x to encoder_output, or to x itself."""
+        source = x if encoder_output is None else encoder_output
         q, k = self.q_proj(x), self.k_proj(source)
-        if memory is not None:
+        if encoder_output is not None:
             self.seen = (q[..., :HEAD_WIDTH], k[..., :HEAD_WIDTH])
         heads = (_split_heads(x) for x in (q, k, self.v_proj(source)))
         mixed = attend(*heads, causal=causal)
@@ -75,7 +77,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward part, normalised before."""
+    """Self-attention and a feed-forward part, with layer norm before each."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class EncoderLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (batch, length, width) in and out."""
+        """Apply the layer; input and output have the shape (batch, length, width)."""
         x = x + self.self_attn(self.self_attn_layer_norm(x))
         return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
 
@@ -104,15 +106,15 @@ class DecoderLayer(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Shape (batch, n, width) in and out; memory is (batch, length, width)."""
+    def forward(self, x: Tensor, encoder_output: Tensor) -> Tensor:
+        """Apply the layer to x, shape (batch, n, width); encoder_output has the shape (batch, length, width)."""
         x = x + self.self_attn(self.self_attn_layer_norm(x), causal=True)
-        x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), memory)
+        x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), encoder_output)
         return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
 
 
 class Encoder(nn.Module):
-    """Two convolutions, fixed positions, layers."""
+    """Whisper's encoder: two convolutions, fixed positions, layers."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -126,7 +128,7 @@ class Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(size.width)
 
     def forward(self, mel: Tensor, offset: int = 0) -> Tensor:
-        """Encode (batch, 80, 2 * frames), the positions starting at `offset`."""
+        """Encode mel of shape (batch, 80, 2 * frames); positions start at `offset`."""
         x = functional.gelu(self.conv1(mel))
         x = functional.gelu(self.conv2(x)).transpose(1, 2)
         x = x + self.embed_positions.weight[offset : offset + x.shape[1]]
@@ -136,7 +138,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token and position embeddings, layers."""
+    """Whisper's decoder: token and position embeddings, layers."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -145,11 +147,11 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(size.width) for _ in range(size.decoder_layers))
         self.layer_norm = nn.LayerNorm(size.width)
 
-    def forward(self, tokens: Tensor, memory: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, encoder_output: Tensor) -> Tensor:
         """Decode (batch, n) token ids to hidden states (batch, n, width)."""
         x = self.embed_tokens(tokens) + self.embed_positions.weight[: tokens.shape[1]]
         for layer in self.layers:
-            x = layer(x, memory)
+            x = layer(x, encoder_output)
         return self.layer_norm(x)
 
 
@@ -168,5 +170,5 @@ class Network(nn.Module):
         self.model = _Body(size)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Score every token; the output weights are the token embeddings."""
+        """Return the logits of every token; the output weights are the token embeddings."""
         return functional.linear(hidden, self.model.decoder.embed_tokens.weight)

@@ -1,4 +1,4 @@
-"""Sounds that are not speech: silence, noise, hum, tones, chords, clicks."""
+"""Audio without speech: silence, noise, hum, tones, chirps, clicks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KINDS = ("silence", "noise", "hum", "tones", "chirp", "clicks")
 
 
 def colored_noise(rng: np.random.Generator, count: int, slope: float) -> FloatArray:
-    """Noise whose power falls with frequency by 1/f**slope (0 white, 1 pink, 2 brown)."""
+    """Return noise whose power falls by 1/f**slope (0 white, 1 pink, 2 brown)."""
     spectrum = np.fft.rfft(rng.normal(size=count))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1.0) ** (slope / 2)
     return _normalize(np.fft.irfft(spectrum, count))
@@ -37,14 +37,14 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
         start = 0
         while start < count:
             length = int(rng.uniform(0.1, 1.5) * SAMPLE_RATE_HZ)
-            piece = time_s[: len(wave[start : start + length])]
+            part_s = time_s[: len(wave[start : start + length])]
             root = 110 * 2 ** (rng.integers(0, 37) / 12)
-            envelope = np.exp(-piece * rng.uniform(0, 6))
+            envelope = np.exp(-part_s * rng.uniform(0, 6))
             for step in rng.choice([0, 3, 4, 7, 12], size=rng.integers(1, 4), replace=False):
                 for harmonic in range(1, rng.integers(2, 6)):
                     hz = root * 2 ** (step / 12) * harmonic
                     wave[start : start + length] += (
-                        envelope * np.sin(2 * np.pi * hz * piece) / harmonic
+                        envelope * np.sin(2 * np.pi * hz * part_s) / harmonic
                     )
             start += length + int(rng.uniform(0, 0.3) * SAMPLE_RATE_HZ)
     elif kind == "chirp":
@@ -60,5 +60,5 @@ def non_speech(rng: np.random.Generator, kind: str, seconds: float) -> FloatArra
 
 
 def _normalize(wave: npt.NDArray[np.floating]) -> FloatArray:
-    normalised: FloatArray = (wave / (np.abs(wave).max() + 1e-9)).astype(np.float32)
-    return normalised
+    normalized: FloatArray = (wave / (np.abs(wave).max() + 1e-9)).astype(np.float32)
+    return normalized

@@ -1,6 +1,6 @@
-"""AdamW and Muon without torch.optim's base class, whose first use loads all of torch._dynamo.
+"""AdamW and Muon without torch.optim's base class, whose first use imports torch._dynamo.
 
-Both keep their state in plain lists and work on whole lists of tensors at once.
+Both keep their state in plain lists and update all tensors of a list in one call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 class AdamW:
-    """AdamW; vectors are not decayed."""
+    """AdamW without weight decay of vectors."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update the parameters by their gradients."""
+        """Update the parameters from their gradients."""
         self._step += 1
         first, second = self._betas
         gradients = _gradients(self._parameters)
@@ -68,17 +68,17 @@ class AdamW:
         torch._foreach_addcdiv_(self._parameters, self._means, scale, size)
 
     def state_dict(self) -> State:
-        """The state for a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"means": self._means, "squares": self._squares, "step": self._step}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self._means, self._squares = state["means"], state["squares"]  # type: ignore[assignment]
         self._step = state["step"]  # type: ignore[assignment]
 
 
 class Muon:
-    """Nesterov momentum, orthogonalised, scaled to the size of AdamW's updates."""
+    """Muon: orthogonalized Nesterov momentum, scaled to the size of AdamW's updates."""
 
     def __init__(
         self, matrices: Sequence[Tensor], *, momentum: float = 0.95, weight_decay: float = 0.03
@@ -91,20 +91,20 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update the matrices by their gradients, those of one shape together."""
+        """Update the matrices from their gradients, all matrices of a shape in one call."""
         for (shape, matrices), averages in zip(self._groups, self._averages, strict=True):
             gradients = _gradients(matrices)
             torch._foreach_lerp_(averages, gradients, 1 - self._momentum)
-            ahead = torch._foreach_lerp(gradients, averages, self._momentum)  # noqa: SLF001 - no public name
-            update = orthogonalize(torch.stack(list(ahead))).float()
+            lookahead = torch._foreach_lerp(gradients, averages, self._momentum)  # noqa: SLF001 - no public name
+            update = orthogonalize(torch.stack(list(lookahead))).float()
             torch._foreach_mul_(matrices, 1 - rate * self._weight_decay)
             size = -rate * 0.2 * max(shape) ** 0.5
             torch._foreach_add_(matrices, list(update.unbind()), alpha=size)
 
     def state_dict(self) -> State:
-        """The state for a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"averages": self._averages}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self._averages = state["averages"]  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Draws the losses of training/out/history.json to training/out/loss.png."""
+"""Plots the losses of training/out/history.json to training/out/loss.png."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 
 def plot(history: Path, target: Path) -> None:
-    """Plot the losses above and the accuracies below, over minutes of training."""
+    """Plot losses (top) and accuracies (bottom) over minutes of training."""
     rows = json.loads(history.read_text())
     figure, (losses, accuracies) = plt.subplots(2, 1, sharex=True, figsize=(9, 7))
     for axis, names in (
@@ -27,7 +27,7 @@ def plot(history: Path, target: Path) -> None:
         axis.legend(loc="best")
         axis.grid(alpha=0.3)
     losses.set_ylabel("loss")
-    accuracies.set_ylabel("share right on augmented training windows")
+    accuracies.set_ylabel("accuracy on augmented training windows")
     accuracies.set_xlabel("minutes of training")
     figure.tight_layout()
     figure.savefig(target, dpi=110)
@@ -37,8 +37,8 @@ def main() -> None:
     """Plot the history of a training folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/out"))
-    given = parser.parse_args()
-    plot(given.out / "history.json", given.out / "loss.png")
+    args = parser.parse_args()
+    plot(args.out / "history.json", args.out / "loss.png")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Makes the demo recordings: fixed sentences by held-out voices that the exported model gets right.
+"""Makes the demo recordings: fixed sentences by held-out voices that the model transcribes correctly.
 
-A sentence is tried with several held-out voices; the first one heard without an error by transformers
-and by the program's own engines in all number formats becomes a sample. Sentences that no voice gets
-right are left out and named.
+Each sentence is tried with the held-out voices in turn. The first one that transformers and the
+program's own engines, in all precisions, transcribe without an error becomes a sample. A sentence
+without such a voice is skipped and printed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LONG_GAP_S = 0.6
 
 
 def held_out_takes(text: str, first: int) -> Iterator[tuple[str, FloatArray]]:
-    """Speak a sentence by the held-out voices, starting with another one each time."""
+    """Speak a sentence with all held-out voices in turn, starting with voice number `first`."""
     espeak, flite = Espeak(), Flite()
     names = [*held_out_espeak_voices(), *(f"flite {voice}" for voice in HELD_OUT_FLITE)]
     first %= len(names)
@@ -64,7 +64,7 @@ def held_out_takes(text: str, first: int) -> Iterator[tuple[str, FloatArray]]:
 
 
 def write_audio(path: Path, samples: FloatArray) -> None:
-    """Write 16 kHz mono in the format of the suffix."""
+    """Write 16 kHz mono in the format of the file suffix."""
     kinds = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
     kinds |= {".opus": ("OGG", "OPUS"), ".mp3": ("MP3", "MPEG_LAYER_III")}
     if path.suffix in kinds:
@@ -88,14 +88,14 @@ def read_audio(path: Path) -> FloatArray:
 
 
 def is_transcribed_correctly(transcriber: ModelTranscriber, samples: FloatArray, text: str) -> bool:
-    """Say whether a recording comes out without an error, with and without timestamps."""
+    """Return True if the model makes no error, both with and without timestamps."""
     texts = [transcriber.transcribe([samples], timestamps=flag)[0] for flag in (True, False)]
-    return not any(count_errors(text, heard).total for heard in texts)
+    return not any(count_errors(text, found).total for found in texts)
 
 
 def build_engines(model: Path) -> list[WhisperTranscriptionEngine]:
-    """The program's own engines, in the formats that they take on different processors."""
-    asked: list[dict[str, Any]] = [
+    """Load the program's own engines in the precisions used on different processors."""
+    settings: list[dict[str, Any]] = [
         {"engine_type": "standard"},
         {"precision": "float32+int8"},
         {"precision": "bfloat16+int8"},
@@ -103,11 +103,11 @@ def build_engines(model: Path) -> list[WhisperTranscriptionEngine]:
         {"precision": "bfloat16"},
         {"precision": "int8"},
     ]
-    return [load_engine(TranscriptionEngineConfig(model=str(model), **a)) for a in asked]
+    return [load_engine(TranscriptionEngineConfig(model=str(model), **s)) for s in settings]
 
 
 def is_transcribed_by_all(engines: list[WhisperTranscriptionEngine], path: Path, text: str) -> bool:
-    """Say whether every engine transcribes a file without an error, told no language."""
+    """Return True if every engine transcribes a file without an error and without a set language."""
     return not any(
         count_errors(text, engine.transcribe_batch([path], vad="off")[0].text).total
         for engine in engines
@@ -115,7 +115,7 @@ def is_transcribed_by_all(engines: list[WhisperTranscriptionEngine], path: Path,
 
 
 def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
-    """Choose and write the samples with SAMPLES.json; returns its entries."""
+    """Choose and write the samples and SAMPLES.json; return its entries."""
     transcriber, engines = ModelTranscriber(model), build_engines(model)
     staging = target.with_name(f".{target.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
@@ -135,7 +135,7 @@ def make_samples(model: Path, target: Path) -> list[dict[str, object]]:
                 break
             path.unlink()
         else:
-            print(f"left out, no held-out voice is heard right: {text}")
+            print(f"skipped, no held-out voice is transcribed correctly: {text}")
     _add_long(engines, staging, entries, kept)
     (staging / "SAMPLES.json").write_text(json.dumps(entries, indent=1) + "\n")
     shutil.rmtree(target, ignore_errors=True)
@@ -154,7 +154,7 @@ def _add_long(
     entries: list[dict[str, object]],
     kept: list[FloatArray],
 ) -> None:
-    """Join the kept sentences to one recording over 30 s, if every engine hears all of it."""
+    """Join the kept sentences to one recording over 30 s, if every engine transcribes it correctly."""
     gap = np.zeros(int(LONG_GAP_S * SAMPLE_RATE_HZ), np.float32)
     whole = np.concatenate([part for samples in kept for part in (samples, gap)] or [gap])
     text = " ".join(str(entry["text"]) for entry in entries)
@@ -163,11 +163,11 @@ def _add_long(
     decoded = read_audio(path)
     if len(decoded) <= 30 * SAMPLE_RATE_HZ or not is_transcribed_by_all(engines, path, text):
         path.unlink()
-        print("no recording longer than 30 s: it is not heard without errors")
+        print("skipped the long recording: under 30 s or not transcribed without errors")
         return
     seconds = round(len(decoded) / SAMPLE_RATE_HZ, 2)
-    told = {"file": path.name, "text": text, "voice": "the voices above", "seconds": seconds}
-    entries.append(told)
+    entry = {"file": path.name, "text": text, "voice": "the voices above", "seconds": seconds}
+    entries.append(entry)
 
 
 def main() -> None:
@@ -175,8 +175,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
     parser.add_argument("--target", type=Path, default=SAMPLES_FOLDER)
-    given = parser.parse_args()
-    entries = make_samples(given.model, given.target)
+    args = parser.parse_args()
+    entries = make_samples(args.model, args.target)
     words = sum(len(str(entry["text"]).split()) for entry in entries)
     print(f"{len(entries)} samples, {words} words")
 

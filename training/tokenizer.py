@@ -1,4 +1,4 @@
-"""A byte-level BPE of our own words with Whisper's special tokens in Whisper's order."""
+"""A byte-level BPE of the grammar's words with Whisper's special tokens in Whisper's order."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ N_TIMESTAMPS = 1501  # 0.00 .. 30.00 in steps of 0.02 s
 
 
 def build_tokenizer(seed: int = 0) -> WhisperTokenizer:
-    """Train the BPE until each spelling of the grammar is one token, then add the specials.
+    """Train the BPE until each spelling of the grammar is one token, then add the special tokens.
 
-    The specials go in as extra_special_tokens with <|notimestamps|> last, because transformers
-    takes the first timestamp to be all_special_ids[-1] + 1.
+    They are added as extra_special_tokens with <|notimestamps|> last, because transformers assumes
+    that the first timestamp is all_special_ids[-1] + 1.
     """
     rng = random.Random(seed)
     texts = [" " + sentence(utterance(rng)) for _ in range(3000)]
@@ -65,7 +65,7 @@ def build_tokenizer(seed: int = 0) -> WhisperTokenizer:
 
 
 def save_processor(tokenizer: WhisperTokenizer, folder: Path) -> None:
-    """Write tokenizer and feature extractor, with the plain vocab.json and merges.txt beside."""
+    """Write tokenizer and feature extractor, with vocab.json and merges.txt."""
     folder.mkdir(parents=True, exist_ok=True)
     extractor = WhisperFeatureExtractor(feature_size=80)
     WhisperProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The token ids that training needs, read from tokenizer.json without loading transformers."""
+"""The token IDs for training, read from tokenizer.json without loading transformers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.grammar import QUESTION, SPELLINGS, STOP, sentence
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """Ids of the tokens that prompts and labels are made of; each spelling is one token."""
+    """IDs of the tokens used in prompts and labels; each spelling is one token."""
 
     end: int
     start: int
@@ -28,7 +28,7 @@ class TokenIds:
     def read(cls, folder: Path) -> TokenIds:
         """Read tokenizer.json.
 
-        Raises KeyError if a spelling of the grammar is not one token: the tokenizer is stale.
+        Raises KeyError if a spelling of the grammar is not one token (outdated tokenizer).
         """
         content = json.loads((folder / "tokenizer.json").read_text())
         added = {entry["content"]: entry["id"] for entry in content["added_tokens"]}
@@ -48,7 +48,7 @@ class TokenIds:
         )
 
     def spell(self, text: str) -> list[list[int]]:
-        """Write a spoken text as a sentence: the ids of each of its words, the mark in the last."""
+        """Return the token IDs of each word of a text's sentence; the last word includes the mark."""
         written = sentence(text)
         ids = [[self.spellings[word]] for word in written[:-1].split()]
         ids[-1].append(self.spellings[written[-1]])

@@ -1,4 +1,4 @@
-"""The trainer: a budget of audio, a curriculum, checkpoints to go on from after a kill."""
+"""The trainer: a budget of audio, a curriculum, and checkpoints to resume from after a kill."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ from training.windows import Batch, WindowMaker
 FULL_WINDOW = 1500  # encoder positions: 30 s
 MUON_RATE = 1.5
 WARM_UP_STEPS = 60
-# A rate that falls to nothing learns the synthesizers closer and hears real people worse.
+# A rate that falls to zero fits the synthesizers more closely and real people less well.
 FINAL_RATE_SHARE = 0.15
-AVERAGED_STEPS = 400  # of a running mean of the weights
-# Such means are kept from here on, so often. What is exported is the mean of them all: it hears the voices
-# of training about as well as the last weights do, and real people better.
-SNAPSHOTS_FROM, SNAPSHOT_EVERY = 0.45, 0.05  # shares of the audio
-FULL_WINDOW_SINGLE = 0.1  # of the 30 s windows; what one utterance teaches, a short one teaches too
+AVERAGED_STEPS = 400  # length of the running mean of the weights
+# From this share of the audio on, the running mean is saved at this interval. The export is the mean of
+# all saved means: compared to the last weights, it transcribes the training voices about as well and real
+# people better.
+SNAPSHOTS_FROM, SNAPSHOT_EVERY = 0.45, 0.05
+FULL_WINDOW_SINGLE = 0.1  # share of 30 s windows with one utterance; short windows cover that case
 PROGRESS_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the curriculum, up to a share of the audio to be heard.
+    """A part of the curriculum, up to a share of the audio budget.
 
-    frames, batch: the short windows. full_share: share of steps on two full 30 s windows.
-    strength: share of windows with full augmentation, from .. to over the stage.
+    frames, batch: size of the short windows. full_share: share of steps on two full 30 s windows.
+    strength: share of windows with full augmentation at the start and the end of the stage.
+    single: share of short windows with one utterance only.
     """
 
     until: float
@@ -67,18 +69,18 @@ HOURS = 200.0
 
 
 def stage_at(share: float) -> tuple[Stage, float]:
-    """Find the stage at a share of the budget, and the augmentation strength there."""
-    began = 0.0
+    """Return the stage at a share of the budget and its augmentation strength there."""
+    started = 0.0
     for stage in STAGES:
         if share < stage.until:
             low, high = stage.strength
-            return stage, low + (high - low) * (share - began) / (stage.until - began)
-        began = stage.until
+            return stage, low + (high - low) * (share - started) / (stage.until - started)
+        started = stage.until
     return STAGES[-1], STAGES[-1].strength[1]
 
 
 class Trainer:
-    """Everything that changes while training, with save and resume."""
+    """The training state and loop, with save and resume."""
 
     def __init__(self, folder: Path, corpus_folder: Path, *, hours: float, seed: int) -> None:
         self.folder, self.hours, self.seed = folder, hours, seed
@@ -112,7 +114,7 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """How much of the audio has been heard."""
+        """Return the processed share of the audio budget."""
         return self.audio_s / 3600 / self.hours
 
     def _rate(self) -> float:
@@ -121,21 +123,21 @@ class Trainer:
         return rate * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine)
 
     def train_step(self) -> dict[str, float]:
-        """Draw a batch and take one step; returns the losses."""
+        """Draw a batch and take one step; return the losses."""
         stage, strength = stage_at(self.share)
         rate = self._rate()
         full = self._draw.random() < stage.full_share
         frames = FULL_WINDOW if full else stage.frames
         size = FULL_BATCH if full else stage.batch
-        # Short windows stand at the start, as trimmed ones will, or anywhere, so that all
-        # positions and timestamps are learnt.
+        # Half of the short windows are at the start, like trimmed ones; the others are anywhere, so that
+        # all positions and timestamps are trained.
         offset = 0
         if not full and self._draw.random() < 0.5:
             offset = self._draw.randrange(FULL_WINDOW - frames)
-        began = time.perf_counter()
+        started = time.perf_counter()
         single = FULL_WINDOW_SINGLE if full else stage.single
         batch = self.windows.batch(size, frames, strength=strength, single=single)
-        data_s = time.perf_counter() - began
+        data_s = time.perf_counter() - started
         losses = self._losses(batch, offset, with_decoder=stage.with_decoder)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
@@ -147,8 +149,8 @@ class Trainer:
         self.step += 1
         self._average()
         self.audio_s += size * frames / 50
-        taken = {name: float(value.detach()) for name, value in losses.items()}
-        return {**taken, "norm": float(norm), "rate": rate, "data_s": data_s}
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        return {**values, "norm": float(norm), "rate": rate, "data_s": data_s}
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -180,7 +182,7 @@ class Trainer:
             return {"total": frame.total, **report}
         targets, loss_weight, spans = tokens[:, 1:], put(batch.loss_weight)[:, 1:], put(batch.spans)
         token = token_loss(logits, targets, loss_weight, zero)
-        # The first layer looks at the token read last, the last one at the token to come.
+        # The first layer's attention is guided to the last token, the last layer's to the next one.
         layers = body.decoder.layers
         look_back = guide_loss(layers[0].encoder_attn, spans[:, :-1])
         look_ahead = guide_loss(layers[-1].encoder_attn, spans[:, 1:])
@@ -196,7 +198,7 @@ class Trainer:
         }
 
     def run(self, *, save_every_s: float = 180.0) -> None:
-        """Train until the audio has been heard, or until SIGTERM, which saves and stops."""
+        """Train until the audio budget is used; SIGTERM saves and stops."""
         stopped: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
         recent: list[dict[str, float]] = []
@@ -228,7 +230,7 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write the checkpoint so that a kill at any moment leaves a whole one."""
+        """Write the checkpoint atomically, so that a kill at any time leaves a complete one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.network.state_dict(),
@@ -254,7 +256,7 @@ class Trainer:
             partial.rename(target)
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one."""
+        """Load the checkpoint; return False if there is none."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return False
@@ -263,9 +265,9 @@ class Trainer:
         self.average = state["average"]
         self.head.load_state_dict(state["head"])
         adam, muon = self._optimizers
-        for_adam, for_muon = state["optimizers"]
-        adam.load_state_dict(for_adam)
-        muon.load_state_dict(for_muon)
+        adam_state, muon_state = state["optimizers"]
+        adam.load_state_dict(adam_state)
+        muon.load_state_dict(muon_state)
         windows, draw, torch_state = state["generators"]
         self.windows.restore(windows)
         self._draw.setstate(draw)
@@ -276,16 +278,16 @@ class Trainer:
 
 
 def main() -> None:
-    """Train, or go on training, until so many hours of augmented audio have been heard."""
+    """Train, or resume training, until the given hours of augmented audio are processed."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--hours", type=float, default=HOURS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training/out"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    torch.set_flush_denormal(True)  # attention's smallest weights: else up to a tenth slower
-    trainer = Trainer(given.out, given.out / "corpus", hours=given.hours, seed=given.seed)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)  # tiny attention weights: up to 10% slower without
+    trainer = Trainer(args.out, args.out / "corpus", hours=args.hours, seed=args.seed)
     hours = {kind: round(trainer.corpus.hours(kind), 2) for kind in trainer.corpus.recordings}
     print(f"corpus in hours: {hours}; resumed: {trainer.resume()}", flush=True)
     trainer.run()

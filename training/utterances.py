@@ -1,6 +1,6 @@
-"""Ten-word test utterances by espeak-ng voices that training never heard.
+"""Ten-word test utterances by espeak-ng voices that are not used in training.
 
-Needs the espeak-ng library, numpy and soundfile only, and gives the same files for the same seed:
+Needs only the espeak-ng library, numpy and soundfile. The same seed gives the same files:
 
     python -m training.utterances --count 60 --words 10 --out DIR
 
@@ -35,7 +35,7 @@ class TestUtterance:
 
 
 def make_utterances(count: int, *, words: int = 10, seed: int = 0) -> list[TestUtterance]:
-    """Speak `count` texts of exactly `words` words, the held-out voices taking turns."""
+    """Speak `count` texts of exactly `words` words with the held-out voices in turn."""
     rng, espeak, voices = random.Random(f"test {seed}"), Espeak(), held_out_espeak_voices()
     utterances = []
     for index in range(count):
@@ -72,9 +72,9 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    write_utterances(given.out, make_utterances(given.count, words=given.words, seed=given.seed))
-    print(f"{given.count} utterances in {given.out}")
+    args = parser.parse_args()
+    write_utterances(args.out, make_utterances(args.count, words=args.words, seed=args.seed))
+    print(f"{args.count} utterances in {args.out}")
 
 
 if __name__ == "__main__":

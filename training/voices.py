@@ -1,4 +1,4 @@
-"""Who speaks in training and who is kept for evaluation alone."""
+"""The voices of the training data and the voices held out for evaluation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TRAINED_FLITE = ("awb", "rms")
 HELD_OUT_FLITE = ("kal16", "slt")
 HELD_OUT_FESTIVAL = ("voice_kal_diphone", "voice_cmu_us_slt_arctic_hts")
 
-# Whispers, robots and effects: not voices anybody drops into a folder.
+# Excluded: whispers, robots and effects do not occur in real recordings.
 _EFFECTS = ("whisper", "robosoft", "robot", "demonic", "unirobot", "croak", "fast", "mr serious")
 
 
 def trained_variants() -> list[str]:
-    """List espeak-ng's variants that training may use; "" is the plain voice."""
+    """List espeak-ng's variants for training; "" is the plain voice."""
     usable = [
         name
         for name in variant_names()
@@ -36,12 +36,12 @@ def trained_variants() -> list[str]:
 
 
 def join_voice(base: str, variant: str) -> str:
-    """Write a base and a variant as espeak-ng's voice name."""
+    """Return espeak-ng's name of a voice with a base and a variant."""
     return f"{base}+{variant}" if variant else base
 
 
 def draw_trained_voice(rng: random.Random, variants: list[str]) -> str:
-    """Draw a base by weight and any of the variants (f1..m7 twice as often as the odd ones)."""
+    """Draw a base by weight and any of the variants (f1..m7 three times as often as the others)."""
     base = rng.choices(list(TRAINED_BASES), list(TRAINED_BASES.values()))[0]
     weights = [3.0 if len(name) <= 2 else 1.0 for name in variants]
     return join_voice(base, rng.choices(variants, weights)[0])

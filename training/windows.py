@@ -1,4 +1,4 @@
-"""Packs augmented utterances into windows with all labels that training needs."""
+"""Packs augmented utterances into windows with all labels for training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IGNORE = -100
 SOURCE_SHARES = {"espeak": 0.55, "flite": 0.45}
 LONE_WORD_SHARE = 0.5  # of the windows with one utterance
 CLOSE_CUT_SHARE = 0.35  # of the utterances
-# [sot, en, transcribe] with and without timestamps, then the bare [sot] of faster-whisper.
+# [sot, en, transcribe] with and without timestamps, then [sot] only, like faster-whisper's prompt.
 PROMPTS = {"timestamps": 0.45, "plain": 0.22, "bare timestamps": 0.20, "bare plain": 0.13}
 IntArray = npt.NDArray[np.int64]
 _LONE_WORDS = frozenset(FREE_WORDS)
@@ -27,7 +27,7 @@ _LONE_WORDS = frozenset(FREE_WORDS)
 
 @dataclass(slots=True)
 class Labels:
-    """Tokens of one window; spans are the frames that each token should look at."""
+    """Tokens of one window; spans are the frames that each token should attend to."""
 
     tokens: list[int]
     spans: list[Span]
@@ -45,7 +45,7 @@ class Batch:
     """Windows of one length.
 
     mel: (batch, 80, 2 * frames). phonemes, words, halves: (batch, frames), -100 is unknown.
-    tokens, learnt: (batch, n). spans: (batch, n, 2) in frames.
+    tokens, loss_weight: (batch, n). spans: (batch, n, 2) in frames.
     """
 
     mel: FloatArray
@@ -92,15 +92,15 @@ class WindowMaker:
         return self._draw.choice(self._corpus.recordings[kind])
 
     def _pick_word(self) -> Recording:
-        """Pick a word that was said alone, or cut one out of what was said fluently."""
+        """Pick a word spoken alone, or cut one out of fluent speech."""
         recording = self._pick()
         while self._draw.random() < 0.7 and " " in recording.text:
             recording = self._pick()
         texts = recording.text.split()
-        whole = [index for index, text in enumerate(texts) if text in _LONE_WORDS]
-        if len(texts) == 1 or not whole:
+        candidates = [index for index, text in enumerate(texts) if text in _LONE_WORDS]
+        if len(texts) == 1 or not candidates:
             return recording
-        index = self._draw.choice(whole)
+        index = self._draw.choice(candidates)
         start, end = recording.spans[index]
         return Recording(
             texts[index],
@@ -111,14 +111,19 @@ class WindowMaker:
         )
 
     def _speak(self, recording: Recording, speaker: Speaker) -> Spoken:
-        """Apply a speaker, and sometimes cut the silence around the words away."""
-        said = self._augmenter.speak(recording, speaker)
+        """Apply a speaker, and sometimes cut off the silence around the words."""
+        utterance = self._augmenter.speak(recording, speaker)
         if self._draw.random() >= CLOSE_CUT_SHARE:
-            return said
-        start = max(0, said.spans[0][0] - self._draw.randint(0, 3))
-        end = min(len(said.phonemes), said.spans[-1][1] + self._draw.randint(0, 3))
-        spans = [(a - start, b - start) for a, b in said.spans]
-        return Spoken(said.text, said.power[2 * start : 2 * end], said.phonemes[start:end], spans)
+            return utterance
+        start = max(0, utterance.spans[0][0] - self._draw.randint(0, 3))
+        end = min(len(utterance.phonemes), utterance.spans[-1][1] + self._draw.randint(0, 3))
+        spans = [(a - start, b - start) for a, b in utterance.spans]
+        return Spoken(
+            utterance.text,
+            utterance.power[2 * start : 2 * end],
+            utterance.phonemes[start:end],
+            spans,
+        )
 
     def _window(
         self, frames: int, strength: float, single: float
@@ -134,13 +139,13 @@ class WindowMaker:
         if draw.random() < 0.05:
             end = self._fill_without_speech(power)
         else:
-            most = 1 if draw.random() < single else 99
+            max_utterances = 1 if draw.random() < single else 99
             goal = frames if draw.random() < 0.6 else draw.randint(frames // 6, frames)
             spoken, end, cut_at = self._fill(
-                power, phonemes, strong, most, goal, cut="timestamps" in prompt
+                power, phonemes, strong, max_utterances, goal, cut="timestamps" in prompt
             )
-        for start, said in spoken:
-            for word, (a, b) in zip(said.text.split(), said.spans, strict=True):
+        for start, utterance in spoken:
+            for word, (a, b) in zip(utterance.text.split(), utterance.spans, strict=True):
                 middle = (start + a + start + b + 1) // 2
                 words[start + a : start + b] = self._word_labels[word]
                 halves[start + a : middle], halves[middle : start + b] = 1, 2
@@ -153,7 +158,7 @@ class WindowMaker:
         return np.ascontiguousarray(log_mel.T), phonemes, words, halves, labels
 
     def _fill_without_speech(self, power: FloatArray) -> int:
-        """Leave the window silent or put a clip without speech in it; return its end."""
+        """Leave the window silent or add clips without speech; return the end of the audio."""
         frames = len(power) // 2
         clips = self._corpus.recordings["noise"]
         if clips and self._draw.random() < 0.7:
@@ -161,9 +166,9 @@ class WindowMaker:
             while at < 2 * frames:
                 clip = self._draw.choice(clips)
                 speaker = self._augmenter.draw_speaker(strong=self._draw.random() < 0.5)
-                piece = self._augmenter.speak(clip, speaker).power[: 2 * frames - at]
-                power[at : at + len(piece)] = piece
-                at += len(piece)
+                part = self._augmenter.speak(clip, speaker).power[: 2 * frames - at]
+                power[at : at + len(part)] = part
+                at += len(part)
                 if self._draw.random() < 0.5:
                     break
             return min(frames, at // 2)
@@ -174,15 +179,15 @@ class WindowMaker:
         power: FloatArray,
         phonemes: IntArray,
         strong: bool,
-        most: int,
+        max_utterances: int,
         goal: int,
         *,
         cut: bool,
     ) -> tuple[list[tuple[int, Spoken]], int, int | None]:
-        """Place utterances until `most` or `goal` is reached.
+        """Place utterances until `max_utterances` or `goal` is reached.
 
-        Returns them with their starts, the end of the sound, and where speech starts that the
-        window's end cuts off (its text is not a label, its start time is).
+        Returns the utterances with their starts, the end of the audio, and the start of speech that
+        the window's end cuts off (its start is a label, its text is not).
         """
         draw, frames = self._draw, len(phonemes)
         style = draw.random()
@@ -190,25 +195,25 @@ class WindowMaker:
         if style > 0.92:
             at = draw.randint(0, frames // 2)
         spoken: list[tuple[int, Spoken]] = []
-        alone = most == 1 and draw.random() < LONE_WORD_SHARE
+        alone = max_utterances == 1 and draw.random() < LONE_WORD_SHARE
         recording, tries = self._pick_word() if alone else self._pick(), 0
         speaker = self._augmenter.draw_speaker(strong=strong)
-        while len(spoken) < most and at < goal:
-            said = self._speak(recording, speaker)
-            length = len(said.phonemes)
+        while len(spoken) < max_utterances and at < goal:
+            utterance = self._speak(recording, speaker)
+            length = len(utterance.phonemes)
             if at + length > frames:
                 if not spoken and tries < 10:
                     tries, at, recording = tries + 1, 0, self._pick()
                     continue
-                lead = said.spans[0][0]
+                lead = utterance.spans[0][0]
                 if cut and spoken and draw.random() < 0.6 and frames - at - lead > 15:
-                    power[2 * at :] = said.power[: 2 * (frames - at)]
-                    phonemes[at:] = said.phonemes[: frames - at]
+                    power[2 * at :] = utterance.power[: 2 * (frames - at)]
+                    phonemes[at:] = utterance.phonemes[: frames - at]
                     return spoken, frames, at + lead
                 break
-            power[2 * at : 2 * (at + length)] = said.power
-            phonemes[at : at + length] = said.phonemes
-            spoken.append((at, said))
+            power[2 * at : 2 * (at + length)] = utterance.power
+            phonemes[at : at + length] = utterance.phonemes
+            spoken.append((at, utterance))
             gap = draw.expovariate(1 / 18) if draw.random() < 0.8 else draw.uniform(0, 120)
             at += length + int(gap)
             if draw.random() < 0.5:
@@ -220,7 +225,7 @@ class WindowMaker:
         return spoken, frames if draw.random() < 0.2 else min(frames, at + tail), None
 
     def _degrade(self, power: FloatArray, *, strong: bool, speech: bool) -> None:
-        """Add noise, other voices, a telephone and masks to the sounding part, in place."""
+        """Add noise, other voices, a telephone band and masks to the audio, in place."""
         if not len(power):
             return
         draw, augmenter = self._draw, self._augmenter
@@ -246,7 +251,7 @@ class WindowMaker:
             augmenter.mask(power)
 
     def _labels(self, spoken: list[tuple[int, Spoken]], cut_at: int | None, prompt: str) -> Labels:
-        """Write the prompt and the tokens of a window, as Whisper's own training did."""
+        """Return the prompt and the tokens of a window, as in Whisper's own training."""
         ids, labels, draw = self._ids, Labels([], [], []), self._draw
         timestamps, bare = "timestamps" in prompt, prompt.startswith("bare")
         if draw.random() < 0.15:
@@ -264,11 +269,13 @@ class WindowMaker:
             labels.add(ids.transcribe)
         if not timestamps:
             labels.add(ids.no_timestamps, loss_weight=not bare)
-        for start, said in spoken:
-            first, last = start + said.spans[0][0], start + said.spans[-1][1]
+        for start, utterance in spoken:
+            first, last = start + utterance.spans[0][0], start + utterance.spans[-1][1]
             if timestamps:
                 labels.add(ids.timestamp_zero + first, (first - 2, first + 4))
-            for tokens, (a, b) in zip(self._ids.spell(said.text), said.spans, strict=True):
+            for tokens, (a, b) in zip(
+                self._ids.spell(utterance.text), utterance.spans, strict=True
+            ):
                 for token in tokens:
                     labels.add(token, (start + a, start + b))
             if timestamps:
@@ -281,10 +288,10 @@ class WindowMaker:
         return labels
 
     def state(self) -> tuple[Any, Any]:
-        """The generators' states, for a checkpoint."""
+        """Return the generators' states for a checkpoint."""
         return self._draw.getstate(), self._rng.bit_generator.state
 
     def restore(self, state: tuple[Any, Any]) -> None:
-        """Go on from a checkpoint's states."""
+        """Restore the generators from a checkpoint's states."""
         self._draw.setstate(state[0])
         self._rng.bit_generator.state = state[1]
