@@ -147,9 +147,7 @@ def test_a_locked_ledger_raises_retry_later(ledger: SqlLedger, path: Path) -> No
 
 
 def test_a_full_disk_raises_retry_later_until_there_is_space(ledger: SqlLedger) -> None:
-    with (
-        ledger.engine.connect() as connection
-    ):  # the pool reuses this connection for the next caller
+    with ledger.engine.connect() as connection:  # the pool hands it to the next caller
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
     many = [recording(f"{'long' * 40}{n}.wav") for n in range(300)]

@@ -96,14 +96,14 @@ def test_files_can_be_filtered_by_state_and_path(ledger: SqlLedger, url: str) ->
 def test_the_views_show_failures_engines_and_runs(ledger: SqlLedger, path: Path) -> None:
     one_done_run(ledger, "a")
     one_done_run(ledger, "b", audio_s=300.0)
-    fail(ledger, make_claim(ledger, recording("bad.wav")), State.FAILED, reason="no sound in it")
+    fail(ledger, make_claim(ledger, recording("bad.wav")), State.FAILED, reason="no audio in it")
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         failures = [dict(row) for row in connection.execute("SELECT * FROM failures")]
         engines = [dict(row) for row in connection.execute("SELECT * FROM engine_summary")]
         lines = [dict(row) for row in connection.execute("SELECT * FROM run_summary")]
     assert [(row["path"], row["state"], row["reason"]) for row in failures] == [
-        ("/in/bad.wav", "FAILED", "no sound in it")
+        ("/in/bad.wav", "FAILED", "no audio in it")
     ]
     assert engines == [
         {

@@ -39,15 +39,15 @@ def test_every_reader_query_works_on_both_databases(url: str) -> None:
     with SqlLedger.open(url) as ledger:
         run_id = one_done_run(ledger, "done")
         failed = make_claim(ledger, recording("failed.wav"))
-        fail(ledger, failed, State.FAILED, reason="no sound in it")
+        fail(ledger, failed, State.FAILED, reason="no audio in it")
         ledger.record_worker(WorkerInfo("w", "here", 7, "cpu"), batch_id=None)
         sent = send(ledger, "sent.wav")
         lease_existing(ledger, sent.batch_id)
     with LedgerReader.open(url) as reader:
         assert reader.run(run_id)["status"] == "DONE"
         assert reader.counts()[State.DONE] == 1
-        assert [row["reason"] for row in reader.files(State.FAILED, reason="NO SOUND")] == [
-            "no sound in it"
+        assert [row["reason"] for row in reader.files(State.FAILED, reason="NO AUDIO")] == [
+            "no audio in it"
         ]
         assert len(reader.files(made_by="builtin")) in (0, 1)
         assert reader.backlog().files == 1

@@ -17,7 +17,7 @@ CHECKS_PER_LEASE = 4  # checks for dead workers during one lease
 
 
 class BatchQueue(Protocol):
-    """Carries batch IDs to workers; may lose them and deliver them twice."""
+    """Carries batch IDs to workers; may lose or duplicate them."""
 
     def send(self, batch_id: int) -> None:
         """Send a batch ID; never raises."""
@@ -88,7 +88,7 @@ class FleetDispatcher:
             self._next_check_s = now_s + self._lease_s / CHECKS_PER_LEASE
             n_files = self._recover()
             if n_files:
-                text = "lease of a dead worker expired; its files wait for another batch"
+                text = "files of a dead worker recovered; they wait for another batch"
                 log.warning(text, extra={"event": "recovered", "files": n_files})
                 self._open = self._leases.open_batches()
         self._resend_lost()

@@ -20,11 +20,8 @@ from thoth_watch.domain.states import State
 
 log = logging.getLogger(__name__)
 
-RESTART_DELAYS_S = (
-    1.0,
-    5.0,
-    30.0,
-)  # after 1, 2, 3 consecutive deaths; after 4 the device is abandoned
+# after 1, 2 and 3 consecutive deaths; after the 4th the device is abandoned
+RESTART_DELAYS_S = (1.0, 5.0, 30.0)
 SHUTDOWN_TIMEOUT_S = 2.0
 
 # called with its end of the pipe and then the arguments; see engine_process.serve_batches
@@ -252,12 +249,12 @@ class ProcessDispatcher:
     def _restart(self, engine: _EngineProcess, process: BaseProcess) -> None:
         engine.deaths += 1
         log.warning(
-            "engine process ended; restarting it",
+            "engine process died; restarting it unless it keeps dying",
             extra={"event": "engine_died", "device": engine.device, "exit_code": process.exitcode},
         )
         if engine.deaths > len(RESTART_DELAYS_S):
-            text = f"{engine.device}: its process died {engine.deaths} times in a row; device abandoned"
-            engine.problem = EngineUnavailable(text)
+            text = f"its process died {engine.deaths} times in a row; check the log and the device"
+            engine.problem = EngineUnavailable(f"{engine.device}: {text}")
             return
         self._on_finished()  # its batch need not wait for the delay
         time.sleep(RESTART_DELAYS_S[engine.deaths - 1])

@@ -124,9 +124,7 @@ def _held_generations(
         for row in connection.execute(
             select(files.c.id, files.c.generation)
             .where(files.c.id.in_(chunk), files.c.state == state, files.c.claim_no == claim_no)
-            .order_by(
-                files.c.id
-            )  # every transaction locks rows in this order, so that none deadlocks
+            .order_by(files.c.id)  # the same locking order everywhere prevents deadlocks
             .with_for_update()
         )
     }

@@ -30,9 +30,7 @@ class FleetState:
     """The dispatcher, the remote workers and their queue at one moment."""
 
     dispatcher: str | None  # program, machine and process ID; None: not running
-    workers: list[
-        dict[str, Any]
-    ]  # the table's columns, silent_s, and files: the number in its batch
+    workers: list[dict[str, Any]]  # the table's columns, silent_s, and files (count in its batch)
     sent: int  # batches sent that no worker has taken yet
     leased: int
     oldest_wait_s: float | None  # of the READY files

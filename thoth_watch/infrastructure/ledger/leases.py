@@ -37,7 +37,10 @@ def is_active(now: datetime) -> ColumnElement[bool]:
 
 
 class SqlLeases(Transactions):
-    """Leases of batches: at most one worker takes a batch; files of an expired lease wait again."""
+    """Leases of batches: at most one worker takes a batch, with its claim number as fencing token.
+
+    Files of an expired lease wait again after recovery.
+    """
 
     def send(self, batch_ids: Collection[int]) -> None:
         """Mark these batches as sent to the workers."""

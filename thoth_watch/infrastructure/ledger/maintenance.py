@@ -78,7 +78,10 @@ def back_up(url: str | URL, target: Path) -> None:
 
 
 def move_aside(url: str | URL, *, now: datetime) -> Path | None:
-    """Rename the ledger's file and its -wal and -shm files, appending the time; None if there is none."""
+    """Append the time to the names of the ledger's file and its -wal and -shm files.
+
+    Return the new path of the ledger's file, or None if there is none.
+    """
     path = ledger_file(url)
     if not path.exists():
         return None

@@ -142,9 +142,7 @@ def _rows_by_path(connection: Connection, paths: Sequence[Path]) -> dict[Path, A
         for row in connection.execute(
             select(*columns)
             .where(files.c.path_raw.in_(chunk))
-            .order_by(
-                files.c.id
-            )  # every transaction locks rows in this order, so that none deadlocks
+            .order_by(files.c.id)  # the same locking order everywhere prevents deadlocks
             .with_for_update()
         )
     }

@@ -230,9 +230,7 @@ publications = Table(
     Column("path", PlainText, nullable=False),
     Column("path_raw", RawPath, nullable=False),
     Column("name_kind", PlainText, nullable=False),
-    Column(
-        "sha256", PlainText
-    ),  # of the content written there; NULL while the name is only reserved
+    Column("sha256", PlainText),  # of the written content; NULL while the name is only reserved
     Column("generation", Integer, nullable=False),
     Column("claim_no", BigInteger, nullable=False),  # of the claim that reserved it last
     Column("published_at", UtcDateTime),

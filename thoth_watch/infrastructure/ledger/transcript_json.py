@@ -32,9 +32,7 @@ def transcript_from_document(document: Mapping[str, Any]) -> Transcript:
         reasons=tuple(document.get("reasons", ())),
         warnings=tuple(document["warnings"]),
         n_tokens=document["n_tokens"],
-        skipped_s=float(
-            document.get("skipped_s", 0.0)
-        ),  # missing in documents from before migration 0002
+        skipped_s=float(document.get("skipped_s", 0.0)),  # missing before migration 0002
     )
 
 
