@@ -1,4 +1,4 @@
-"""Disks that are small, full or read-only."""
+"""Small, full and read-only disks for the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def mount_tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small tmpfs."""
+    """Return a function that mounts a small tmpfs."""
     folders = []
 
     def mount(options: str) -> Path:
@@ -21,12 +21,12 @@ def mount_tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"this user may not mount: {done.stderr.strip()}")
+            pytest.skip(f"this user cannot mount: {done.stderr.strip()}")
         folders.append(folder)
         return folder
 
     if shutil.which("mount") is None:
-        pytest.skip("there is no mount")
+        pytest.skip("mount is not installed")
     yield mount
     for folder in folders:
         subprocess.run(["umount", str(folder)], check=True)

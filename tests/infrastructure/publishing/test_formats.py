@@ -41,7 +41,7 @@ def test_srt_is_numbered_with_hours_and_commas() -> None:
     )
 
 
-def test_vtt_leaves_hours_out_below_one() -> None:
+def test_vtt_omits_hours_below_one_hour() -> None:
     assert text_of(SPOKEN, "vtt") == (
         "WEBVTT\n\n00:00.000 --> 00:01.500\nseven  o'clock\n\n"
         "00:01.500 --> 00:03.250\na -&gt; b c\n\n"
@@ -100,7 +100,7 @@ def test_a_transcript_without_words_is_valid_json() -> None:
     assert (document["text"], document["segments"], document["verdict"]) == ("", [], "empty")
 
 
-def test_what_json_cannot_hold_is_null_and_what_utf8_cannot_is_replaced() -> None:
+def test_non_finite_numbers_become_null_and_surrogates_are_replaced() -> None:
     odd = Transcript(
         (Segment(0.0, float("nan"), "a\ud800b", avg_logprob=float("-inf")),), "en", 1.0
     )
@@ -116,7 +116,7 @@ segments = st.builds(Segment, times, times, st.text(alphabet=st.characters(), ma
 
 
 @given(st.lists(segments, max_size=8))
-def test_subtitles_are_in_order_without_overlap_whatever_the_segments(items) -> None:
+def test_subtitles_of_any_segments_are_in_order_without_overlap(items) -> None:
     transcript = Transcript(tuple(items), "en", 1.0)
     for format_name in FORMATS:
         render(transcript, format_name).decode()

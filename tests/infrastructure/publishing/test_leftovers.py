@@ -1,4 +1,4 @@
-"""What a killed process left is removed; what only looks like it is not."""
+"""Temporary files of killed processes are removed, similar foreign files are not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD, NEW = b"the older words", b"the words"
 
 
 class LaterClock:
-    """Now, and later."""
+    """A clock that is ahead by a settable time."""
 
     def __init__(self) -> None:
         self.ahead_s = MIN_AGE_S + 60
@@ -35,7 +35,9 @@ def names_in(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("content", [NEW, OLD, b""], ids=["new", "exchanged", "empty"])
-def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, content: bytes):
+def test_temporary_files_of_a_killed_process_are_removed_after_an_hour(
+    tmp_path: Path, content: bytes
+):
     old_sha256 = hashlib.sha256(OLD).hexdigest()
     left = tmp_path / temporary_name(NEW, replaces_sha256=old_sha256)
     left.write_bytes(content)
@@ -49,11 +51,11 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(tmp_path: Path, con
     assert names_in(tmp_path) == {"a.txt", "b.txt"}
 
 
-def test_what_only_has_such_a_name_is_somebodys_and_stays(tmp_path: Path):
-    swapped, link, folder, pipe = (tmp_path / temporary_name(NEW) for _ in range(4))
+def test_foreign_entries_with_such_a_name_are_kept(tmp_path: Path):
+    swapped, symlink, folder, pipe = (tmp_path / temporary_name(NEW) for _ in range(4))
     swapped.write_bytes(b"mine")
     (tmp_path / "mine").write_bytes(NEW)
-    link.symlink_to(tmp_path / "mine")
+    symlink.symlink_to(tmp_path / "mine")
     folder.mkdir()
     os.mkfifo(pipe)
     (tmp_path / ".thoth-notes.tmp").write_bytes(NEW)
@@ -65,7 +67,7 @@ def test_what_only_has_such_a_name_is_somebodys_and_stays(tmp_path: Path):
     assert swapped.read_bytes() == b"mine"
 
 
-def test_a_folder_is_looked_into_once_an_hour(tmp_path: Path):
+def test_a_folder_is_checked_for_leftovers_once_an_hour(tmp_path: Path):
     later = LaterClock()
     publisher = DurablePublisher(leftovers=Leftovers(now_s=later))
     publisher.publish(Output(tmp_path / "a.txt", NEW))

@@ -1,4 +1,4 @@
-"""A recording is moved whole or not at all, over nothing, and no other file in its place."""
+"""A recording is moved completely or not at all, replaces nothing, and no other file is moved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLat
 from thoth_watch.infrastructure.inbox.local_files import signature_of
 from thoth_watch.infrastructure.publishing import DurableMover, mover
 
-AUDIO = b"RIFF and all that is heard" * 1_000
+AUDIO = b"RIFF and all other content" * 1_000
 SHA = hashlib.sha256(AUDIO).hexdigest()
 
 
@@ -30,24 +30,24 @@ def inbox(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["the same disk", "another mount", "another disk"])
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A folder that is not there yet; another mount is what systemd makes of each ReadWritePaths=."""
+    """A folder that does not exist yet; systemd makes another mount of each ReadWritePaths=."""
     if request.param == "the same disk":
         yield tmp_path / "archive"
         return
     if request.param == "another mount":
-        place = tmp_path / "mount"
-        place.mkdir()
-        bind = subprocess.run(["mount", "--bind", place, place], check=False, capture_output=True)
+        mount = tmp_path / "mount"
+        mount.mkdir()
+        bind = subprocess.run(["mount", "--bind", mount, mount], check=False, capture_output=True)
         if bind.returncode:
-            pytest.skip("this user may not mount")
-        yield place / "archive"
-        subprocess.run(["umount", place], check=True)
+            pytest.skip("this user cannot mount")
+        yield mount / "archive"
+        subprocess.run(["umount", mount], check=True)
         return
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK) or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs two file systems")
-    with tempfile.TemporaryDirectory(dir=memory) as other:
-        yield Path(other) / "archive"
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder) / "archive"
 
 
 def drop(inbox: Path, name: str = "sub/a.wav", content: bytes = AUDIO) -> AudioFile:
@@ -63,15 +63,15 @@ def move(file: AudioFile, archive: Path, name: str = "sub/a.wav"):
 
 
 def can_rename(inbox: Path, archive: Path) -> bool:
-    """Whether one step leads from one to the other."""
-    probe, there = inbox / "probe", archive.parent / "probe"
+    """Return True if a file can be renamed from one folder to the other."""
+    probe, target = inbox / "probe", archive.parent / "probe"
     probe.touch()
     try:
-        probe.rename(there)
+        probe.rename(target)
     except OSError:
         probe.unlink()
         return False
-    there.unlink()
+    target.unlink()
     return True
 
 
@@ -84,38 +84,38 @@ def files_in(*folders: Path) -> set[str]:
     }
 
 
-def test_it_lies_at_its_new_place_with_time_and_mode_and_nowhere_else(inbox: Path, archive: Path):
-    there = move(drop(inbox), archive)
+def test_a_moved_recording_keeps_time_and_mode_and_leaves_no_original(inbox: Path, archive: Path):
+    signature = move(drop(inbox), archive)
 
     moved = archive / "sub/a.wav"
     assert files_in(inbox, archive) == {"archive/sub/a.wav"}
     assert moved.read_bytes() == AUDIO
     assert moved.stat().st_mtime_ns == 10**18 + 1
     assert stat.S_IMODE(moved.stat().st_mode) == 0o640
-    assert there == signature_of(moved.stat())
+    assert signature == signature_of(moved.stat())
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "dangling link", "link to it"])
-def test_what_has_the_name_keeps_it(inbox: Path, archive: Path, kind: str):
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling symlink", "symlink to it"])
+def test_an_existing_entry_is_never_replaced(inbox: Path, archive: Path, kind: str):
     file = drop(inbox)
-    there = archive / "sub/a.wav"
-    there.parent.mkdir(parents=True)
+    existing = archive / "sub/a.wav"
+    existing.parent.mkdir(parents=True)
     if kind == "file":
-        there.write_bytes(b"theirs")
+        existing.write_bytes(b"theirs")
     elif kind == "folder":
-        there.mkdir()
+        existing.mkdir()
     else:
-        there.symlink_to(file.path if kind == "link to it" else "/nowhere")
-    before = os.lstat(there)
+        existing.symlink_to(file.path if kind == "symlink to it" else "/nowhere")
+    before = os.lstat(existing)
 
     with pytest.raises(NameTaken):
         move(file, archive)
 
-    assert os.lstat(there) == before
+    assert os.lstat(existing) == before
     assert file.path.read_bytes() == AUDIO
 
 
-def test_another_version_than_the_one_that_was_seen_stays(inbox: Path, archive: Path):
+def test_another_version_of_the_file_is_not_moved(inbox: Path, archive: Path):
     file = drop(inbox)
     file.path.write_bytes(b"another" + AUDIO)
 
@@ -127,7 +127,7 @@ def test_another_version_than_the_one_that_was_seen_stays(inbox: Path, archive: 
 
 
 def test_bytes_that_were_not_transcribed_are_not_copied(inbox: Path, archive: Path):
-    file = drop(inbox, content=b"x" * len(AUDIO))  # same size and times as what was seen
+    file = drop(inbox, content=b"x" * len(AUDIO))  # same size and times as the transcribed file
     if can_rename(inbox, archive):
         pytest.skip("a rename reads nothing")
 
@@ -137,7 +137,7 @@ def test_bytes_that_were_not_transcribed_are_not_copied(inbox: Path, archive: Pa
     assert files_in(inbox, archive) == {"inbox/sub/a.wav"}
 
 
-def test_a_file_put_there_at_the_last_moment_stays_or_comes_back(
+def test_a_file_that_replaces_the_recording_during_the_move_keeps_its_name(
     inbox: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ):
     file = drop(inbox)
@@ -157,7 +157,7 @@ def test_a_file_put_there_at_the_last_moment_stays_or_comes_back(
 
     def racing_sync(folder):
         if not is_rename and replacements:
-            replace()  # the copy is there, the old name not yet gone
+            replace()  # the copy exists and the original is not yet deleted
         sync(folder)
 
     monkeypatch.setattr(mover, "renameat2", racing_rename)
@@ -169,31 +169,31 @@ def test_a_file_put_there_at_the_last_moment_stays_or_comes_back(
     assert file.path.read_bytes() == b"the next recording"
 
 
-@pytest.mark.parametrize("instant", ["the copy is there", "the old name stepped aside"])
-def test_a_copying_that_was_killed_is_completed(inbox: Path, tmp_path: Path, instant: str):
+@pytest.mark.parametrize("instant", ["the copy exists", "the original was renamed"])
+def test_an_interrupted_copy_is_completed(inbox: Path, tmp_path: Path, instant: str):
     file, archive = drop(inbox), tmp_path / "archive"
     (archive / "sub").mkdir(parents=True)
     (archive / "sub/a.wav").write_bytes(AUDIO)
-    if instant == "the old name stepped aside":
+    if instant == "the original was renamed":
         file.path.rename(inbox / f"sub/.thoth-moved-{file.signature.inode:x}.tmp")
 
-    there = move(file, archive)
+    signature = move(file, archive)
 
-    assert there == signature_of((archive / "sub/a.wav").stat())
+    assert signature == signature_of((archive / "sub/a.wav").stat())
     assert files_in(inbox, archive) == {"archive/sub/a.wav"}
 
 
-def test_a_rename_that_was_killed_before_it_was_noted_is_found_out(inbox: Path, archive: Path):
+def test_a_rename_that_was_not_recorded_is_detected(inbox: Path, archive: Path):
     file = drop(inbox)
-    there = move(file, archive)
+    signature = move(file, archive)
 
-    assert move(file, archive) == there
+    assert move(file, archive) == signature
     drop(inbox, content=b"the next recording")
-    assert move(file, archive) == there
+    assert move(file, archive) == signature
     assert files_in(inbox, archive) == {"archive/sub/a.wav", "inbox/sub/a.wav"}
 
 
-def test_what_is_nowhere_is_gone(inbox: Path, archive: Path):
+def test_a_missing_file_is_reported_as_gone(inbox: Path, archive: Path):
     file = drop(inbox)
     file.path.unlink()
     with pytest.raises(FileGone):
@@ -206,7 +206,7 @@ def test_what_is_nowhere_is_gone(inbox: Path, archive: Path):
     assert not archive.exists()
 
 
-def test_no_link_below_the_folder_is_followed(inbox: Path, archive: Path, tmp_path: Path):
+def test_no_symlink_below_the_folder_is_followed(inbox: Path, archive: Path, tmp_path: Path):
     file = drop(inbox)
     (tmp_path / "elsewhere").mkdir()
     archive.mkdir()
@@ -218,7 +218,7 @@ def test_no_link_below_the_folder_is_followed(inbox: Path, archive: Path, tmp_pa
     assert files_in(inbox, tmp_path / "elsewhere") == {"inbox/sub/a.wav"}
 
 
-def test_a_folder_without_rights_is_said_with_the_way_out(
+def test_a_folder_without_write_access_is_reported_with_the_fix(
     inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def refused(*_, **__):
@@ -228,13 +228,13 @@ def test_a_folder_without_rights_is_said_with_the_way_out(
     monkeypatch.setattr(mover, "renameat2", refused)
 
     with pytest.raises(
-        RetryLater, match=r"right to write in both folders, or set inbox\.after: leave"
+        RetryLater, match=r"write access to both folders, or set inbox\.after: leave"
     ):
         move(file, tmp_path / "archive")
     assert file.path.exists()
 
 
-def test_a_full_disk_leaves_the_recording_and_no_half_of_it(inbox: Path, mount_tmpfs):
+def test_a_full_disk_leaves_the_recording_and_no_partial_copy(inbox: Path, mount_tmpfs):
     archive = mount_tmpfs("size=4k")
     file = drop(inbox, content=os.urandom(100_000))
 

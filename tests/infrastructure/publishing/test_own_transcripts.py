@@ -12,31 +12,31 @@ from thoth_watch.infrastructure.publishing import find_own_transcripts, render
 NARROW = SubtitleLayout(max_line_width=10, highlight_words=True)
 
 
-def test_subtitles_with_timed_words_are_ours_in_the_layout_they_were_made_in(
+def test_subtitles_with_timed_words_are_recognized_in_their_own_layout_only(
     tmp_path: Path,
 ) -> None:
     transcript = Transcript((timed_segment(" one two three four five", 0.0, 5.0),), "en", 5.0)
-    told = {"program": "thoth-watch", "audio_sha256": "abc"}
+    provenance = {"program": "thoth-watch", "audio_sha256": "abc"}
     for name in ("json", "srt", "vtt", "txt"):
-        content = render(transcript, name, provenance=told, layout=NARROW)
+        content = render(transcript, name, provenance=provenance, layout=NARROW)
         (tmp_path / f"talk.{name}").write_bytes(content)
 
-    def found(layout: SubtitleLayout | None) -> set[str]:
+    def recognized(layout: SubtitleLayout | None) -> set[str]:
         source = tmp_path / "talk.wav"
         ours = find_own_transcripts(
             tmp_path, source, below=tmp_path, pattern="{stem}.{format}", sha256="abc", layout=layout
         )
         return {path.suffix for path, _ in ours}
 
-    assert found(NARROW) == {".json", ".srt", ".vtt", ".txt"}
-    assert found(None) == {".json", ".txt"}
+    assert recognized(NARROW) == {".json", ".srt", ".vtt", ".txt"}
+    assert recognized(None) == {".json", ".txt"}
 
 
-def test_transcripts_with_speakers_are_ours(tmp_path: Path) -> None:
+def test_transcripts_with_speakers_are_recognized(tmp_path: Path) -> None:
     segment = replace(timed_segment(" one two", 0.0, 2.0), speaker="SPEAKER_01")
-    told = {"program": "thoth-watch", "audio_sha256": "abc"}
+    provenance = {"program": "thoth-watch", "audio_sha256": "abc"}
     for name in FORMATS:
-        content = render(Transcript((segment,), "en", 2.0), name, provenance=told)
+        content = render(Transcript((segment,), "en", 2.0), name, provenance=provenance)
         (tmp_path / f"talk.{name}").write_bytes(content)
 
     ours = find_own_transcripts(

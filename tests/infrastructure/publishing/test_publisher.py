@@ -30,11 +30,11 @@ def names_in(folder: Path) -> list[str]:
     params=range(len(CREATE_STRATEGIES)), ids=[strategy.__name__ for strategy in CREATE_STRATEGIES]
 )
 def publisher(request: pytest.FixtureRequest) -> DurablePublisher:
-    """A publisher on each rung of the ladder."""
+    """A publisher per creation strategy."""
     return DurablePublisher(strategies=CREATE_STRATEGIES[request.param :])
 
 
-def test_a_transcript_is_written_whole_and_readable_as_the_umask_says(publisher, tmp_path) -> None:
+def test_a_transcript_is_written_completely_with_the_mode_of_the_umask(publisher, tmp_path) -> None:
     before = os.umask(0o027)
     try:
         publisher.publish(Output(tmp_path / "a.txt", NEW))
@@ -46,7 +46,7 @@ def test_a_transcript_is_written_whole_and_readable_as_the_umask_says(publisher,
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 50])
-def test_of_many_each_gets_its_own_problem(publisher, tmp_path, count: int) -> None:
+def test_each_of_many_outputs_gets_its_own_problem(publisher, tmp_path, count: int) -> None:
     outputs = [Output(tmp_path / f"{number}.txt", NEW) for number in range(count)]
     taken = range(0, count, 3)
     for number in taken:
@@ -81,7 +81,7 @@ def test_a_file_of_the_same_bytes_is_adopted(publisher, tmp_path) -> None:
 @pytest.mark.parametrize(
     "kind", ["file", "symlink", "dangling", "folder", "fifo", "same through symlink"]
 )
-def test_what_is_not_ours_keeps_its_name_and_its_bytes(publisher, tmp_path, kind: str) -> None:
+def test_a_foreign_entry_keeps_its_name_and_its_bytes(publisher, tmp_path, kind: str) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(NEW if kind == "same through symlink" else b"mine")
     path = tmp_path / "in" / "a.txt"
@@ -116,7 +116,7 @@ def test_our_own_older_transcript_is_replaced(publisher, tmp_path) -> None:
     assert names_in(tmp_path) == ["a.txt"]
 
 
-def test_an_older_transcript_that_somebody_edited_is_kept(publisher, tmp_path) -> None:
+def test_an_edited_older_transcript_is_kept(publisher, tmp_path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(OLD + b"a remark")
     with pytest.raises(NameTaken):
@@ -124,54 +124,54 @@ def test_an_older_transcript_that_somebody_edited_is_kept(publisher, tmp_path) -
     assert path.read_bytes() == OLD + b"a remark"
 
 
-def test_a_file_put_there_at_the_last_moment_gets_its_name_back(tmp_path, monkeypatch) -> None:
+def test_a_file_that_appears_during_the_exchange_gets_its_name_back(tmp_path, monkeypatch) -> None:
     from thoth_watch.infrastructure.publishing import publisher as module
 
     path = tmp_path / "a.txt"
     path.write_bytes(OLD)
     real = module.renameat2
 
-    def swapped_just_before(folder: int, old: str, new: str, flags: int) -> None:
+    def swap_before_rename(folder: int, old: str, new: str, flags: int) -> None:
         if path.read_bytes() == OLD:
             path.unlink()
             path.write_bytes(b"mine")
         real(folder, old, new, flags)
 
-    monkeypatch.setattr(module, "renameat2", swapped_just_before)
+    monkeypatch.setattr(module, "renameat2", swap_before_rename)
     with pytest.raises(NameTaken, match="changed while"):
         DurablePublisher().publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
     assert path.read_bytes() == b"mine"
     assert names_in(tmp_path) == ["a.txt"]
 
 
-def test_nothing_is_foreign_where_nothing_is(publisher, tmp_path) -> None:
+def test_a_missing_file_is_not_foreign(publisher, tmp_path) -> None:
     assert not publisher.is_foreign(tmp_path / "a.txt", below=tmp_path, ours_sha256=())
     assert not publisher.is_foreign(
         tmp_path / "no" / "a.txt", below=tmp_path, ours_sha256={sha256(OLD)}
     )
 
 
-def test_a_folder_that_is_gone_is_for_later_and_is_not_made(publisher, tmp_path) -> None:
+def test_a_missing_folder_raises_retry_later_and_is_not_created(publisher, tmp_path) -> None:
     path = tmp_path / "gone" / "a.txt"
-    with pytest.raises(RetryLater, match="gone: the folder is not there"):
+    with pytest.raises(RetryLater, match="gone: the folder does not exist"):
         publisher.publish(Output(path, NEW))
     assert names_in(tmp_path) == []
 
 
-def test_an_output_folder_is_made(publisher, tmp_path) -> None:
+def test_an_output_folder_is_created(publisher, tmp_path) -> None:
     path = tmp_path / "out" / "fr" / "a.txt"
     publisher.publish(Output(path, NEW, creates_folder=True))
     assert path.read_bytes() == NEW
 
 
-def test_a_file_in_the_way_of_an_output_folder_is_for_later(publisher, tmp_path) -> None:
+def test_a_file_with_the_name_of_an_output_folder_raises_retry_later(publisher, tmp_path) -> None:
     (tmp_path / "out").write_bytes(b"mine")
     with pytest.raises(RetryLater):
         publisher.publish(Output(tmp_path / "out" / "a.txt", NEW, creates_folder=True))
     assert (tmp_path / "out").read_bytes() == b"mine"
 
 
-def test_a_symlink_in_the_place_of_the_folder_is_not_followed(publisher, tmp_path) -> None:
+def test_a_symlink_instead_of_the_folder_is_not_followed(publisher, tmp_path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "in").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RetryLater, match="symlink"):
@@ -180,7 +180,7 @@ def test_a_symlink_in_the_place_of_the_folder_is_not_followed(publisher, tmp_pat
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.txt", b"a\nb.txt", b"-rf.txt", "ü北.txt".encode()])
-def test_any_name_a_recording_can_have_is_written(publisher, tmp_path, name: bytes) -> None:
+def test_any_file_name_can_be_written(publisher, tmp_path, name: bytes) -> None:
     path = tmp_path / os.fsdecode(name)
     publisher.publish(Output(path, NEW))
     assert [os.fsencode(each) for each in names_in(tmp_path)] == [name]
@@ -189,14 +189,14 @@ def test_any_name_a_recording_can_have_is_written(publisher, tmp_path, name: byt
     str(error.value).encode()  # can be printed
 
 
-def test_a_name_that_is_too_long_is_as_good_as_taken(publisher, tmp_path) -> None:
+def test_a_name_that_is_too_long_counts_as_taken(publisher, tmp_path) -> None:
     path = tmp_path / ("a" * 300)
     assert publisher.is_foreign(path, below=path.parent, ours_sha256=())
     with pytest.raises(NameTaken, match="too long"):
         publisher.publish(Output(path, NEW))
 
 
-def test_a_full_disk_is_for_later_and_leaves_nothing(publisher, mount_tmpfs) -> None:
+def test_a_full_disk_raises_retry_later_and_leaves_nothing(publisher, mount_tmpfs) -> None:
     folder = mount_tmpfs("size=64k")
     (folder / "ballast").write_bytes(b"x" * 40_000)
     with pytest.raises(RetryLater, match="the disk is full; free some space"):
@@ -217,7 +217,7 @@ def test_a_full_disk_keeps_the_older_transcript(mount_tmpfs) -> None:
     assert names_in(folder) == ["a.txt"]
 
 
-def test_a_disk_without_inodes_is_for_later(publisher, mount_tmpfs) -> None:
+def test_a_disk_without_inodes_raises_retry_later(publisher, mount_tmpfs) -> None:
     folder = mount_tmpfs("nr_inodes=2")
     (folder / "last").touch()
     with pytest.raises(RetryLater, match="the disk is full"):
@@ -225,21 +225,21 @@ def test_a_disk_without_inodes_is_for_later(publisher, mount_tmpfs) -> None:
     assert names_in(folder) == ["last"]
 
 
-def test_a_read_only_disk_is_for_later(publisher, mount_tmpfs) -> None:
+def test_a_read_only_disk_raises_retry_later(publisher, mount_tmpfs) -> None:
     folder = mount_tmpfs("ro")
     with pytest.raises(RetryLater, match="read-only; remount it"):
         publisher.publish(Output(folder / "a.txt", NEW))
 
 
-def test_a_folder_without_rights_is_for_later(publisher, tmp_path) -> None:
+def test_a_folder_without_write_access_raises_retry_later(publisher, tmp_path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     (tmp_path / "in").mkdir(mode=0o500)
-    with pytest.raises(RetryLater, match="this user may not write there"):
+    with pytest.raises(RetryLater, match="permission denied; give this user write access"):
         publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
 
 
-def test_a_racer_at_the_name_loses_nothing(publisher, tmp_path) -> None:
+def test_a_process_that_races_for_the_name_loses_nothing(publisher, tmp_path) -> None:
     inbox, victim, own = tmp_path / "in", tmp_path / "victim", tmp_path / "own"
     inbox.mkdir()
     own.mkdir()
@@ -286,7 +286,7 @@ def test_a_racer_at_the_name_loses_nothing(publisher, tmp_path) -> None:
     assert not [name for name in names_in(inbox) if name.startswith(".thoth")]
 
 
-def test_two_who_publish_the_same_name_leave_one_whole_file(publisher, tmp_path) -> None:
+def test_concurrent_writers_of_the_same_name_leave_one_complete_file(publisher, tmp_path) -> None:
     results: list[str] = []
 
     def publish(content: bytes) -> None:
@@ -305,7 +305,7 @@ def test_two_who_publish_the_same_name_leave_one_whole_file(publisher, tmp_path)
     assert len(set((tmp_path / "a.txt").read_bytes())) == 1
 
 
-def test_content_is_durable_before_its_name_and_the_name_before_the_end(tmp_path) -> None:
+def test_content_is_durable_before_its_name_and_the_name_before_the_return(tmp_path) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     log = tmp_path / "trace"
@@ -321,16 +321,18 @@ def test_content_is_durable_before_its_name_and_the_name_before_the_end(tmp_path
         [*command, str(tmp_path / "in" / "a.txt")], capture_output=True, text=True, check=False
     )
     if "ptrace" in done.stderr.lower():
-        pytest.skip("strace may not trace here")
+        pytest.skip("strace is not allowed to trace")
     assert done.returncode == 0, done.stderr
     lines = [line for line in log.read_text().splitlines() if "(" in line and "+++" not in line]
-    seen = [line.split(maxsplit=1)[1].split("(")[0] for line in lines]
-    assert seen == ["fsync", "linkat", "fsync"]
+    called = [line.split(maxsplit=1)[1].split("(")[0] for line in lines]
+    assert called == ["fsync", "linkat", "fsync"]
     assert lines[2].split("<")[1].startswith(f"{tmp_path}/in>")
 
 
 @pytest.mark.parametrize("creates_folder", [False, True])
-def test_a_link_in_the_place_of_a_folder_leads_nowhere(publisher, tmp_path, creates_folder) -> None:
+def test_a_symlink_instead_of_a_parent_folder_is_not_followed(
+    publisher, tmp_path, creates_folder
+) -> None:
     outside = tmp_path / "outside"
     (outside / "b").mkdir(parents=True)
     (tmp_path / "inbox").mkdir()

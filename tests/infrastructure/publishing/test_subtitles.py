@@ -1,4 +1,4 @@
-"""Subtitles are laid out as asked, and two readers that others wrote understand them alike."""
+"""Subtitles follow the configured layout, and independent readers parse them with the same result."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def cue_texts(transcript: Transcript, layout: SubtitleLayout) -> list[tuple[int,
 
 
 def timed_segment(text: str, start: float, end: float) -> Segment:
-    pieces = re.findall(r"\s*\S+", text)
-    step = (end - start) / len(pieces)
+    parts = re.findall(r"\s*\S+", text)
+    step = (end - start) / len(parts)
     words = tuple(
-        Word(start + i * step, start + (i + 1) * step, piece, 1.0) for i, piece in enumerate(pieces)
+        Word(start + i * step, start + (i + 1) * step, part, 1.0) for i, part in enumerate(parts)
     )
     return Segment(start, end, text, words=words)
 
@@ -84,7 +84,7 @@ def test_without_limits_a_cue_is_a_segment_as_whisper_writes_it() -> None:
     ]
 
 
-def test_a_long_segment_becomes_cues_of_two_lines_that_share_its_time_by_characters() -> None:
+def test_a_long_segment_becomes_cues_of_two_lines_with_times_by_characters() -> None:
     spoken = transcript_of(Segment(10.0, 18.8, SENTENCE * 2))
 
     cues = cue_texts(spoken, SubtitleLayout(reading_speed=None))
@@ -99,7 +99,7 @@ def test_a_long_segment_becomes_cues_of_two_lines_that_share_its_time_by_charact
     assert cues[0][1] == pytest.approx(10_000 + 8_800 * 81 / len(SENTENCE * 2), abs=60)
 
 
-def test_timed_words_give_their_cue_its_times() -> None:
+def test_word_timestamps_set_the_times_of_cues() -> None:
     spoken = transcript_of(timed_segment(" one two three four", 2.0, 6.0))
 
     cues = cue_texts(spoken, SubtitleLayout(max_words_per_line=2, reading_speed=None))
@@ -107,13 +107,13 @@ def test_timed_words_give_their_cue_its_times() -> None:
     assert cues == [(2000, 4000, "one two"), (4000, 6000, "three four")]
 
 
-def test_words_that_are_not_those_of_the_text_are_not_used() -> None:
+def test_words_that_differ_from_the_text_are_not_used() -> None:
     segment = Segment(0.0, 2.0, " all of it", words=(Word(0.5, 0.9, " all", 1.0),))
 
     assert cue_texts(transcript_of(segment), WHISPER_LAYOUT) == [(0, 2000, "all of it")]
 
 
-def test_a_language_without_spaces_is_cut_at_half_the_width() -> None:
+def test_text_without_spaces_is_split_at_half_the_width_for_wide_characters() -> None:
     spoken = transcript_of(Segment(0.0, 10.0, "北" * 50))
 
     (cue,) = cues_of(spoken, SubtitleLayout(max_line_count=3))
@@ -121,7 +121,7 @@ def test_a_language_without_spaces_is_cut_at_half_the_width() -> None:
     assert [len(line) for line in cue.text.split("\n")] == [21, 21, 8]
 
 
-def test_the_word_that_is_spoken_is_underlined_and_between_words_none_is() -> None:
+def test_the_spoken_word_is_underlined_and_none_between_words() -> None:
     words = (Word(0.0, 1.0, " a<b", 1.0), Word(1.5, 2.0, " c", 1.0))
     spoken = transcript_of(Segment(0.0, 2.0, " a<b c", words=words))
     layout = SubtitleLayout(highlight_words=True, reading_speed=None)
@@ -133,7 +133,7 @@ def test_the_word_that_is_spoken_is_underlined_and_between_words_none_is() -> No
     )
 
 
-def test_a_cue_stays_on_until_it_can_be_read_unless_the_next_one_or_the_end_comes() -> None:
+def test_a_cue_is_extended_to_its_reading_time_at_most_to_the_next_cue_or_the_end() -> None:
     text = " forty characters are read in two seconds"  # 40 without the space
     spoken = transcript_of(
         Segment(1.0, 1.5, text), Segment(10.0, 10.5, text), Segment(11.0, 11.5, text), duration_s=12
@@ -179,7 +179,7 @@ def read_with_srt(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def read_with_pysubs2(text: str, kind: str) -> Iterator[tuple[int, int, str]]:
-    """Keeps a cue's own tags and escapes: as it stands in the file."""
+    """Yield cues with their tags and escapes as in the file."""
     for event in pysubs2.SSAFile.from_string(text, format_=kind, keep_html_tags=True):
         yield event.start, event.end, event.text.replace("\\N", "\n")
 
@@ -194,7 +194,9 @@ def read_with_webvtt(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["ours", "whispers", "narrow", "one line"])
-def test_two_readers_see_the_text_and_times_of_300_transcripts(layout: SubtitleLayout) -> None:
+def test_two_subtitle_readers_parse_text_and_times_of_300_transcripts(
+    layout: SubtitleLayout,
+) -> None:
     for seed in range(300):
         transcript = random_transcript(seed)
         as_srt, as_vtt = (render(transcript, k, layout=layout).decode() for k in ("srt", "vtt"))
@@ -210,13 +212,13 @@ def test_two_readers_see_the_text_and_times_of_300_transcripts(layout: SubtitleL
         assert list(read_with_pysubs2(as_vtt, "vtt")) == escaped, seed
 
 
-def test_all_words_are_there_in_order_whatever_the_layout() -> None:
+def test_every_layout_keeps_all_words_in_order() -> None:
     for seed in range(300):
         transcript = random_transcript(seed)
-        said = "".join(segment.text for segment in transcript.segments)
+        expected = "".join(segment.text for segment in transcript.segments)
         for layout in LAYOUTS:
             shown_text = " ".join(cue.text for cue in cues_of(transcript, layout))
-            assert _letters(shown_text) == _letters(said), seed
+            assert _letters(shown_text) == _letters(expected), seed
 
 
 def _letters(text: str) -> str:
@@ -234,7 +236,7 @@ layouts = st.builds(
 
 
 @given(texts, layouts, st.booleans())
-def test_no_line_is_blank_or_too_wide_and_no_cue_has_too_many(text, layout, is_timed) -> None:
+def test_no_line_is_blank_or_too_wide_and_no_cue_has_too_many_lines(text, layout, is_timed) -> None:
     segment = (
         timed_segment(text, 0.0, 9.0) if is_timed and text.strip() else Segment(0.0, 9.0, text)
     )
@@ -260,7 +262,7 @@ CALL = transcript_of(
 )
 
 
-def test_a_change_of_the_speaker_is_marked_where_channels_are_apart() -> None:
+def test_a_change_of_the_channel_is_labeled() -> None:
     assert render(CALL, "txt").decode() == (
         "[left] Hello? Is anybody there at all?\n[right] Yes.\nI am.\n[left] Good.\n"
     )
@@ -276,7 +278,7 @@ def test_a_change_of_the_speaker_is_marked_where_channels_are_apart() -> None:
     assert list(read_with_webvtt(as_vtt)) == list(read_with_pysubs2(as_vtt, "vtt")) == expected
 
 
-def test_a_label_makes_no_line_too_wide_and_a_machine_gets_none() -> None:
+def test_a_channel_label_makes_no_line_too_wide_and_tsv_has_none() -> None:
     long = transcript_of(Segment(0.0, 9.0, SENTENCE, channel="channel 3"))
 
     for cue in cues_of(long, SubtitleLayout()):
@@ -312,7 +314,7 @@ def test_speakers_are_named_as_whisperx_names_them() -> None:
     assert render(MEETING, "tsv").decode().splitlines()[2] == "4000\t5000\tPlease."
 
 
-def test_json_has_the_speaker_of_each_segment_and_word_and_no_key_where_there_is_none() -> None:
+def test_json_has_speakers_of_segments_and_words_and_no_key_without_a_speaker() -> None:
     words = (Word(0.0, 1.0, " Yes.", 0.9, "SPEAKER_01"), Word(1.0, 2.0, " No.", 0.9))
     transcript = transcript_of(Segment(0.0, 2.0, " Yes. No.", words=words, speaker="SPEAKER_01"))
 
@@ -324,7 +326,7 @@ def test_json_has_the_speaker_of_each_segment_and_word_and_no_key_where_there_is
     assert "speaker" not in json.loads(render(MEETING, "json"))["segments"][3]
 
 
-def test_names_leave_lines_as_narrow_as_asked() -> None:
+def test_a_speaker_label_makes_no_line_too_wide() -> None:
     long = transcript_of(Segment(0.0, 9.0, SENTENCE, speaker="SPEAKER_00"))
 
     for cue in cues_of(long, SubtitleLayout()):

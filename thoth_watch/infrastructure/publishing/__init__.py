@@ -1,4 +1,4 @@
-"""Transcripts as files: their formats, and putting them on disk whole and durably."""
+"""Render transcripts in file formats and write them to disk atomically and durably."""
 
 from thoth_watch.infrastructure.publishing.formats import render
 from thoth_watch.infrastructure.publishing.mover import DurableMover

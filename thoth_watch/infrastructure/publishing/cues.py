@@ -1,4 +1,4 @@
-"""Cuts segments into what a subtitle shows at once, and says from when to when it is shown."""
+"""Split segments into subtitle cues with lines and times."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _CONTROL_CHARACTERS = dict.fromkeys((*range(0x20), 0x7F, *range(0x80, 0xA0)), " 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Lines that are shown together."""
+    """The lines of a subtitle that are shown together."""
 
     start_ms: int
     end_ms: int
-    lines: tuple[tuple[str, ...], ...]  # of words with the spaces before them; no line is blank
-    highlighted: tuple[int, int] | None = None  # line and word that is being spoken
+    lines: tuple[tuple[str, ...], ...]  # words, each with the space before it; no line is blank
+    highlighted: tuple[int, int] | None = None  # line and index of the word that is spoken
     channel: str | None = None
     speaker: str | None = None
-    label: str = ""  # who speaks: [left] where that changes, or [SPEAKER_00]:
+    label: str = ""  # [left] at a change of the channel, or [SPEAKER_00]:
 
     @property
     def words(self) -> str:
-        """What is said, one text line a line."""
+        """The spoken text, one line of the cue per line."""
         return "\n".join("".join(line) for line in self.lines)
 
     @property
     def text(self) -> str:
-        """What is shown: the words, after the label."""
+        """The text that is shown: the label and the words."""
         return self.label + self.words
 
 
 @dataclass(frozen=True, slots=True)
 class _TimedWord:
-    """A word with the space before it, and its seconds."""
+    """A word with the space before it, and its start and end in seconds."""
 
     text: str
     start: float
@@ -49,9 +49,9 @@ class _TimedWord:
 
 
 def cues_of(transcript: Transcript, layout: SubtitleLayout) -> list[Cue]:
-    """Cues in time order, each at least a millisecond long, none without words.
+    """Return cues in time order, each at least 1 ms long and with words.
 
-    Those of one channel do not overlap; people may talk at the same time on several.
+    Cues of one channel do not overlap; those of different channels may.
     """
     cues: list[Cue] = []
     free_from_ms: dict[str | None, int] = {}
@@ -74,7 +74,7 @@ def cues_of(transcript: Transcript, layout: SubtitleLayout) -> list[Cue]:
 
 
 def label_of(labeled: Segment | Cue, *, after: Segment | Cue | None) -> str:
-    """What stands before words: their speaker always, as whisperX has it; a channel where it changes."""
+    """Return the label before the words: always the speaker, like whisperX; the channel when it changes."""
     if labeled.speaker is not None:
         return f"[{labeled.speaker}]: "
     is_change = labeled.channel is not None and (after is None or after.channel != labeled.channel)
@@ -82,7 +82,7 @@ def label_of(labeled: Segment | Cue, *, after: Segment | Cue | None) -> str:
 
 
 def _narrowed_for_label(layout: SubtitleLayout, segment: Segment) -> SubtitleLayout:
-    """The layout with room for a label in each line."""
+    """Return the layout with lines narrowed by the width of the label."""
     label = label_of(segment, after=None)
     if not label or layout.max_line_width is None:
         return layout
@@ -90,24 +90,24 @@ def _narrowed_for_label(layout: SubtitleLayout, segment: Segment) -> SubtitleLay
 
 
 def to_milliseconds(seconds: float) -> int:
-    """Whole milliseconds from zero up; a time that is no number is the beginning."""
+    """Return whole milliseconds, at least 0; NaN and infinity become 0."""
     return max(0, round(seconds * 1000)) if math.isfinite(seconds) else 0
 
 
 def one_line(text: str) -> str:
-    """The text without line ends and control characters."""
+    """Return the text without line breaks and control characters."""
     return " ".join(text.splitlines()).translate(_CONTROL_CHARACTERS).strip()
 
 
 def _cues_of_segment(segment: Segment, layout: SubtitleLayout) -> Iterator[Cue]:
     are_timed = "".join(word.word for word in segment.words).strip() == segment.text.strip()
     if are_timed:
-        atoms = [_TimedWord(_plain_word(word.word), word.start, word.end) for word in segment.words]
-        atoms = [atom for atom in atoms if atom.text.strip()]
+        words = [_TimedWord(_plain_word(word.word), word.start, word.end) for word in segment.words]
+        words = [word for word in words if word.text.strip()]
     else:
-        atoms = _estimate_word_times(segment, layout.max_line_width)
-    for lines in _group_lines(atoms, layout):
-        spoken = [atom for line in lines for atom in line]
+        words = _estimate_word_times(segment, layout.max_line_width)
+    for lines in _group_lines(words, layout):
+        spoken = [word for line in lines for word in line]
         first, last = spoken[0], spoken[-1]
         cue = Cue(to_milliseconds(first.start), to_milliseconds(last.end), _texts(lines))
         yield from (
@@ -121,79 +121,82 @@ def _plain_word(word: str) -> str:
 
 
 def _estimate_word_times(segment: Segment, width: int | None) -> list[_TimedWord]:
-    """The words of a segment that has no times of words: its time shared by characters.
+    """Return the words of a segment without word timestamps; its time is distributed by characters.
 
-    A word wider than a line is cut; there are languages that put no spaces.
+    A word wider than a line is split, because some languages have no spaces.
     """
     text = one_line(segment.text)
-    pieces = [piece for word in re.findall(r"\s*\S+", text) for piece in _split_word(word, width)]
-    total, done = sum(map(len, pieces)), 0
-    spent_s = segment.end - segment.start
-    atoms = []
-    for piece in pieces:
-        start = segment.start + spent_s * done / total
-        done += len(piece)
-        end = segment.start + spent_s * done / total if done < total else segment.end
-        atoms.append(_TimedWord(piece, start, end))
-    return atoms
+    parts = [part for word in re.findall(r"\s*\S+", text) for part in _split_word(word, width)]
+    total, done = sum(map(len, parts)), 0
+    duration_s = segment.end - segment.start
+    words = []
+    for part in parts:
+        start = segment.start + duration_s * done / total
+        done += len(part)
+        end = segment.start + duration_s * done / total if done < total else segment.end
+        words.append(_TimedWord(part, start, end))
+    return words
 
 
 def _split_word(word: str, width: int | None) -> Iterator[str]:
-    piece = ""
+    part = ""
     for character in word:
-        if width is not None and piece.strip() and display_width(piece + character) > width:
-            yield piece
-            piece = ""
-        piece += character
-    yield piece
+        if width is not None and part.strip() and display_width(part + character) > width:
+            yield part
+            part = ""
+        part += character
+    yield part
 
 
 def display_width(text: str) -> int:
-    """How much room text takes on a line, without the space before it."""
+    """Return the width of text on a line in columns, without the space before it."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text.lstrip())
     return len(text.lstrip()) + wide
 
 
 def _group_lines(
-    atoms: Sequence[_TimedWord], layout: SubtitleLayout
+    words: Sequence[_TimedWord], layout: SubtitleLayout
 ) -> Iterator[tuple[tuple[_TimedWord, ...], ...]]:
-    """Words in lines, lines in cues: a line break where the width is used up, a cue after its lines."""
+    """Yield the lines of each cue: lines are broken at the maximum width, cues at the line limit."""
     lines: list[list[_TimedWord]] = []
-    for index, atom in enumerate(atoms):
-        is_new_cue = bool(lines) and index % (layout.max_words_per_line or len(atoms)) == 0
-        if lines and not is_new_cue and _fits(lines[-1], atom, layout.max_line_width):
-            lines[-1].append(atom)
+    for index, word in enumerate(words):
+        is_new_cue = bool(lines) and index % (layout.max_words_per_line or len(words)) == 0
+        if lines and not is_new_cue and _fits(lines[-1], word, layout.max_line_width):
+            lines[-1].append(word)
             continue
         if is_new_cue or (lines and len(lines) == layout.max_line_count):
             yield from _split_before_number(lines)
             lines = []
-        lines.append([atom])
+        lines.append([word])
     yield from _split_before_number(lines)
 
 
 def _split_before_number(
     lines: list[list[_TimedWord]],
 ) -> Iterator[tuple[tuple[_TimedWord, ...], ...]]:
-    """The lines as one cue; readers take a number alone below other lines for the next cue's, and drop it."""
-    whole = tuple(map(tuple, lines))
-    at = len(whole) - (len(whole) > 1 and "".join(a.text for a in whole[-1]).strip().isdigit())
-    yield from (part for part in (whole[:at], whole[at:]) if part)
+    """Yield the lines as one cue, or as two if the last line is only a number.
+
+    Subtitle readers take such a line for the number of the next cue and drop it.
+    """
+    cue = tuple(map(tuple, lines))
+    at = len(cue) - (len(cue) > 1 and "".join(word.text for word in cue[-1]).strip().isdigit())
+    yield from (part for part in (cue[:at], cue[at:]) if part)
 
 
-def _fits(line: Iterable[_TimedWord], atom: _TimedWord, width: int | None) -> bool:
-    return width is None or display_width("".join(a.text for a in line) + atom.text) <= width
+def _fits(line: Iterable[_TimedWord], added: _TimedWord, width: int | None) -> bool:
+    return width is None or display_width("".join(w.text for w in line) + added.text) <= width
 
 
 def _texts(lines: Iterable[Sequence[_TimedWord]]) -> tuple[tuple[str, ...], ...]:
-    return tuple((line[0].text.lstrip(), *(atom.text for atom in line[1:])) for line in lines)
+    return tuple((line[0].text.lstrip(), *(word.text for word in line[1:])) for line in lines)
 
 
 def _highlight_each_word(cue: Cue, lines: Iterable[Sequence[_TimedWord]]) -> Iterator[Cue]:
-    """The cue once for each word, that word marked, and unmarked between words."""
+    """Yield the cue once per word with that word highlighted, and without highlight between words."""
     shown_ms = cue.start_ms
     for row, line in enumerate(lines):
-        for column, atom in enumerate(line):
-            start_ms, end_ms = to_milliseconds(atom.start), to_milliseconds(atom.end)
+        for column, word in enumerate(line):
+            start_ms, end_ms = to_milliseconds(word.start), to_milliseconds(word.end)
             if start_ms > shown_ms:
                 yield replace(cue, start_ms=shown_ms, end_ms=start_ms)
             yield replace(cue, start_ms=start_ms, end_ms=end_ms, highlighted=(row, column))
@@ -201,7 +204,7 @@ def _highlight_each_word(cue: Cue, lines: Iterable[Sequence[_TimedWord]]) -> Ite
 
 
 def _extend_for_reading(cues: Sequence[Cue], characters_per_s: float, *, end_ms: int) -> list[Cue]:
-    """Cues that stay on until they can have been read, the next one comes, or the recording ends."""
+    """Return the cues extended to their reading time, at most to the next cue or the recording's end."""
     ends = [*(following.start_ms for _, following in pairwise(cues)), end_ms]
     return [
         replace(cue, end_ms=max(cue.end_ms, min(cue.start_ms + needed_ms, until_ms)))

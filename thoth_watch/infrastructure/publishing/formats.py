@@ -1,4 +1,4 @@
-"""Transcripts as txt, srt, vtt, tsv and json, in openai/whisper's conventions."""
+"""Render transcripts as txt, srt, vtt, tsv and json, with openai/whisper's conventions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thoth_watch.infrastructure.publishing.cues import NO_LIMITS, cues_of, label
 from thoth_watch.infrastructure.publishing.json_document import json_document
 from thoth_watch.infrastructure.publishing.subtitles import srt, vtt
 
-_SURROGATES = re.compile("[\ud800-\udfff]")  # no UTF-8 for them
+_SURROGATES = re.compile("[\ud800-\udfff]")  # cannot be encoded as UTF-8
 
 
 def render(
@@ -22,10 +22,10 @@ def render(
     provenance: Mapping[str, Any] | None = None,
     layout: SubtitleLayout | None = None,
 ) -> bytes:
-    """The whole file, UTF-8; a transcript without words gives a valid file too.
+    """Return the complete file in UTF-8; a transcript without words also gives a valid file.
 
-    format_name: one of domain.treatment.FORMATS. provenance: who made it and how; stands in json.
-    layout: of srt and vtt.
+    format_name: one of domain.file_options.FORMATS. provenance: program, model and settings, for
+    json only. layout: for srt and vtt.
     """
     text = _text(transcript, format_name, provenance or {}, layout or SubtitleLayout())
     return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text).encode()
@@ -52,7 +52,7 @@ def _text(
 
 
 def _txt(transcript: Transcript) -> str:
-    """A segment a line, after its speaker; where channels are apart, after a change of the channel."""
+    """Return one line per segment, with the speaker, or the channel where it changes, as a label."""
     lines, before = [], None
     for segment in transcript.segments:
         line = one_line(segment.text)
@@ -63,6 +63,6 @@ def _txt(transcript: Transcript) -> str:
 
 
 def _tsv(transcript: Transcript) -> str:
-    """A segment a row; the family puts no speakers here."""
+    """Return one row per segment, without speakers, like other Whisper tools."""
     rows = (f"{c.start_ms}\t{c.end_ms}\t{c.words}\n" for c in cues_of(transcript, NO_LIMITS))
     return "start\tend\ttext\n" + "".join(rows)

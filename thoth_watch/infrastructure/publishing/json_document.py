@@ -1,4 +1,4 @@
-"""The json transcript: whisper's keys, and beside them who made it and how far it may be believed."""
+"""The JSON transcript: whisper's keys plus provenance, verdict and warnings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from thoth_watch.domain.transcript import Segment, Transcript, Word
 
 
 def json_document(transcript: Transcript, provenance: Mapping[str, Any]) -> str:
-    """One line of JSON."""
-    said = {
+    """Return the transcript as one line of JSON."""
+    metadata = {
         "duration": transcript.duration_s,
         "verdict": str(transcript.verdict),
         "reasons": list(transcript.reasons),
@@ -25,7 +25,7 @@ def json_document(transcript: Transcript, provenance: Mapping[str, Any]) -> str:
         "language": transcript.language,
         "duration": transcript.duration_s,
         "verdict": str(transcript.verdict),
-        "thoth_watch": said,
+        "thoth_watch": metadata,
     }
     return (
         json.dumps(_replace_non_finite(document), ensure_ascii=False, allow_nan=False, default=str)
@@ -68,7 +68,7 @@ def _word(word: Word) -> dict[str, Any]:
 
 
 def _replace_non_finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null stands for them."""
+    """Return the value with NaN and infinity replaced by None, because JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

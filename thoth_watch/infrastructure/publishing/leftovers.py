@@ -1,4 +1,4 @@
-"""Temporary files that a killed process left in a folder: told from anybody else's, and removed."""
+"""Remove temporary files of killed processes, but never files of other programs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import stat
 import time
 from collections.abc import Callable
 
-MIN_AGE_S = 3_600.0  # a process that lives is done with its temporary file long before
-_MAX_BYTES = 64 * 2**20  # a transcript is not larger; somebody else's file may be
+MIN_AGE_S = 3_600.0  # a running process has deleted its temporary file long before
+_MAX_BYTES = 64 * 2**20  # transcripts are smaller
 _HASH_DIGITS = 16  # hex digits of a hash
 _NAME_PATTERN = re.compile(
     rf"\.thoth-[0-9a-f]{{8}}-([0-9a-f]{{{_HASH_DIGITS}}})-([0-9a-f]{{{_HASH_DIGITS}}})\.tmp"
@@ -21,27 +21,27 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def temporary_name(content: bytes, *, replaces_sha256: str | None = None) -> str:
-    """A hidden name that is nobody's, and that says what may be found under it.
+    """Return a random hidden name that contains the hashes of the contents it may have.
 
-    That is the content, or after an exchange the transcript of ours that it replaces.
+    These are the new content and, after an exchange, the own transcript that it replaces.
     """
     own = hashlib.sha256(content).hexdigest()
-    other = replaces_sha256 or own
-    return f".thoth-{secrets.token_hex(4)}-{own[:_HASH_DIGITS]}-{other[:_HASH_DIGITS]}.tmp"
+    replaced = replaces_sha256 or own
+    return f".thoth-{secrets.token_hex(4)}-{own[:_HASH_DIGITS]}-{replaced[:_HASH_DIGITS]}.tmp"
 
 
 class Leftovers:
-    """Looks into each folder once an hour at most, when something is published there anyway."""
+    """Removes leftovers from a folder in which a file is published, at most once an hour per folder."""
 
     def __init__(self, *, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._last_swept_s: dict[tuple[int, int], float] = {}  # device and inode of a folder: when
+        self._last_swept_s: dict[tuple[int, int], float] = {}  # by device and inode of a folder
 
     def remove_from(self, folder: int) -> None:
-        """Remove what has a name of ours, is older than an hour, and holds what its name says or nothing.
+        """Remove own temporary files older than an hour that are empty or have the content in their name.
 
-        folder: its descriptor. Whatever else has such a name is somebody's, and stays. Never raises
-        for what it finds: nothing depends on it.
+        folder: its descriptor. Other files with such a name are kept. Ignores OSError, because
+        nothing depends on the removal.
         """
         with contextlib.suppress(OSError):
             status = os.fstat(folder)
@@ -58,14 +58,14 @@ class Leftovers:
 
 
 def _is_ours(folder: int, name: str, *, before_s: float) -> bool:
-    """Whether a plain file of that age is what its name says, or empty (the power went)."""
+    """Return True if an old plain file has the content in its name or is empty (after a power cut)."""
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    # ctime: an exchanged file keeps the mtime of long ago
+    # ctime, because an exchanged file keeps its old mtime
     if not stat.S_ISREG(status.st_mode) or status.st_ctime > before_s:
         return False
     if status.st_size > _MAX_BYTES:
         return False
-    said = _NAME_PATTERN.fullmatch(name)
+    match = _NAME_PATTERN.fullmatch(name)
     with os.fdopen(os.open(name, _FILE_FLAGS, dir_fd=folder), "rb") as stream:
         content_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return status.st_size == 0 or bool(said and content_sha256[:_HASH_DIGITS] in said.groups())
+    return status.st_size == 0 or bool(match and content_sha256[:_HASH_DIGITS] in match.groups())

@@ -1,4 +1,4 @@
-"""Moves a recording to another folder, whole or not at all, never over anything, never another file."""
+"""Move a recording to another folder atomically; never overwrite a file and never move another one."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from thoth_watch.infrastructure.publishing.publisher import escape_path, open_fo
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK_BYTES = 2**20
-_MUST_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # disks, mounts, NFS
+_MUST_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # other disk, mount, NFS
 
 
 class DurableMover:
-    """Fits the port of that name on local and network file systems.
+    """A mover of finished recordings for local and network file systems.
 
-    A rename that replaces nothing where the system can do it: one step, no instant with two names or
-    none. Else a durable copy of the bytes that were transcribed, then the old name is taken away.
+    It renames without replacing where the system supports it: one atomic step. Otherwise it makes a
+    durable copy of the bytes that were transcribed and then removes the original.
     """
 
     def move(self, file: AudioFile, to: Path, *, below: Path, sha256: str) -> Signature:
-        """Move the very version that was seen; what tells it there. A move cut short is completed.
+        """Move the version that was scanned; return its new signature. An interrupted move is completed.
 
-        Raises FileGone or FileChanged where the recording is not the one that was seen (nothing is
-        done), NameTaken where something else has the name, TryLater for what is in the way.
+        Raises FileGone or FileChanged if the recording is another version (nothing is done then),
+        NameTaken if another file has the name, RetryLater for temporary problems.
         """
         try:
             with open_folder(file.path.parent, below=file.inbox, make=False) as old:
@@ -44,7 +44,7 @@ class DurableMover:
         except RetryLater as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-        return self._find_moved(None, file, to, below=below, sha256=sha256)  # its folder went, too
+        return self._find_moved(None, file, to, below=below, sha256=sha256)  # its folder is gone
 
     def _move_from(
         self, old: int, file: AudioFile, to: Path, *, below: Path, sha256: str
@@ -57,15 +57,15 @@ class DurableMover:
                 self._check_renamed(old, new, file, to)
             except FileExistsError as error:
                 if sha256_at(new, to.name) != sha256:
-                    raise NameTaken(f"{escape_path(to)}: is there already; left alone") from error
-                _remove_original(old, file)  # a copy of a move that was cut short
+                    raise NameTaken(f"{escape_path(to)}: already exists; left alone") from error
+                _remove_original(old, file)  # the copy of an interrupted move
             except FileNotFoundError as error:
                 raise FileGone("the file is no longer there") from error
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EPERM):
-                    way_out = "give this user the right to write in both folders, or set inbox.after: leave"
+                    hint = "give this user write access to both folders, or set inbox.after: leave"
                     raise RetryLater(
-                        f"may not go to {escape_path(to.parent)}; {way_out}"
+                        f"moving to {escape_path(to.parent)}: permission denied; {hint}"
                     ) from error
                 if error.errno not in _MUST_COPY:
                     raise
@@ -79,14 +79,14 @@ class DurableMover:
     def _find_moved(
         self, old: int | None, file: AudioFile, to: Path, *, below: Path, sha256: str
     ) -> Signature:
-        """What tells the recording there, if an earlier move that was killed had brought it."""
-        gone = FileGone("the file is no longer where it was seen")
+        """Return the signature of a recording that an earlier, killed move has already moved. Raises FileGone."""
+        gone = FileGone("the file is no longer where it was found")
         try:
             with open_folder(to.parent, below=below, make=False) as new:
-                there = _stat(new, to.name)
-                if there is None or there.st_size != file.signature.size_bytes:
+                moved = _stat(new, to.name)
+                if moved is None or moved.st_size != file.signature.size_bytes:
                     raise gone
-                if not _is_same(there, file.signature) and sha256_at(new, to.name) != sha256:
+                if not _is_same(moved, file.signature) and sha256_at(new, to.name) != sha256:
                     raise gone
                 sync_folder(new)
                 if old is not None and _is_same(_stat(old, _removal_name(file)), file.signature):
@@ -97,19 +97,19 @@ class DurableMover:
             raise gone from error
 
     def _check_renamed(self, old: int, new: int, file: AudioFile, to: Path) -> None:
-        """Somebody may have put another file there at the last moment: it gets its name back."""
+        """Undo the rename and raise FileChanged if another file had replaced the recording just before."""
         if _is_same(_stat(new, to.name), file.signature):
             return
         try:
             renameat2(new, to.name, file.path.name, RENAME_NOREPLACE, to=old)
         except FileExistsError:
-            text = f"{escape_path(file.path)}: was replaced while it was moved; what was there is {escape_path(to)}"
+            text = f"{escape_path(file.path)}: was replaced while it was moved; the other file is now {escape_path(to)}"
             raise FileChanged(text) from None
-        raise FileChanged("the file was replaced while it was moved; it stays")
+        raise FileChanged("the file was replaced while it was moved; the new one was not moved")
 
 
 def _copy(old: int, file: AudioFile, new: int, to: Path, *, sha256: str) -> None:
-    """A durable copy under the new name, of exactly the bytes that were transcribed."""
+    """Make a durable copy under the new name of exactly the bytes that were transcribed."""
     source = os.open(file.path.name, _READ_FLAGS, dir_fd=old)
 
     def fill(target: int) -> None:
@@ -122,7 +122,7 @@ def _copy(old: int, file: AudioFile, new: int, to: Path, *, sha256: str) -> None
                 rest = rest[os.write(target, rest) :]
         status = os.fstat(source)
         if digest.hexdigest() != sha256 or not _is_same(status, file.signature):
-            raise FileChanged("the file changed while it was copied; it stays")
+            raise FileChanged("the file changed while it was copied; it was not moved")
         os.fchmod(target, stat.S_IMODE(status.st_mode) & 0o777)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
@@ -130,19 +130,19 @@ def _copy(old: int, file: AudioFile, new: int, to: Path, *, sha256: str) -> None
         create_file(new, to.name, fill, strategies=CREATE_STRATEGIES)
     except FileExistsError as error:
         if sha256_at(new, to.name) != sha256:
-            raise NameTaken(f"{escape_path(to)}: is there already; left alone") from error
+            raise NameTaken(f"{escape_path(to)}: already exists; left alone") from error
     finally:
         os.close(source)
 
 
 def _remove_original(old: int, file: AudioFile) -> None:
-    """Remove the old name of a recording that lies elsewhere, and no other file that took it just now.
+    """Remove the original of a recording that was copied, but no file that replaced it meanwhile.
 
-    It steps aside under a name that nobody else uses, and is removed there if it is the right one.
+    It is first renamed to a name that no other program uses, and deleted if it is the right file.
     """
     name, aside = file.path.name, _removal_name(file)
     if _stat(old, aside) is not None:
-        raise NameTaken(f"{aside}: is in the way of moving {escape_path(file.path)}; take it away")
+        raise NameTaken(f"{aside}: blocks moving {escape_path(file.path)}; delete it")
     os.rename(name, aside, src_dir_fd=old, dst_dir_fd=old)
     if _is_same(_stat(old, aside), file.signature):
         os.unlink(aside, dir_fd=old)
@@ -154,29 +154,29 @@ def _remove_original(old: int, file: AudioFile) -> None:
         with contextlib.suppress(OSError):
             renameat2(old, aside, name, RENAME_NOREPLACE)
     raise FileChanged(
-        f"{escape_path(file.path)}: was replaced while it was moved; the new one stays"
+        f"{escape_path(file.path)}: was replaced while it was moved; the new one was not moved"
     )
 
 
 def _removal_name(file: AudioFile) -> str:
-    """The name under which a recording waits to be removed; the same after a kill."""
+    """Return the name of a recording that is about to be deleted; the same after a restart."""
     return f".thoth-moved-{file.signature.inode:x}.tmp"
 
 
 def _stat(folder: int, name: str) -> os.stat_result | None:
-    """What a name is, without following a link; None for nothing."""
+    """Return the status of a name, without following symlinks; None if it does not exist."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
 
 
-def _is_same(found: os.stat_result | None, seen: Signature) -> bool:
-    """Whether it is that very file, untouched; a rename changes no more than the time of change."""
+def _is_same(found: os.stat_result | None, known: Signature) -> bool:
+    """Return True if it is the same unchanged file; ctime is ignored, because a rename changes it."""
     return found is not None and (
         stat.S_ISREG(found.st_mode)
-        and (found.st_dev, found.st_ino) == (seen.device, seen.inode)
-        and (found.st_size, found.st_mtime_ns) == (seen.size_bytes, seen.modified_ns)
+        and (found.st_dev, found.st_ino) == (known.device, known.inode)
+        and (found.st_size, found.st_mtime_ns) == (known.size_bytes, known.modified_ns)
     )
 
 

@@ -1,4 +1,4 @@
-"""Which transcripts beside a recording are ours, told from what they say themselves."""
+"""Recognize the transcripts next to a recording that thoth-watch wrote, by their own content."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ def find_own_transcripts(
     languages: Iterable[str] = (),
     layout: SubtitleLayout | None = None,
 ) -> list[tuple[Path, str]]:
-    """(path, sha256 of the content) of each transcript of that sound which we wrote; none if unsure.
+    """Return (path, sha256 of the content) of each own transcript of that audio; empty if unsure.
 
-    A json transcript says who made it and of which bytes; those of its name in other formats are
-    ours if they are what it would be rendered to. sha256: of the recording's bytes. languages: what
-    `{language}` in the pattern may have stood for. layout: of srt
-    and vtt; those of another one are not recognised.
+    A JSON transcript names its program and the hash of the audio. Files of the same name in other
+    formats are own transcripts if rendering the JSON one gives the same bytes.
+    sha256: of the recording's bytes. languages: possible values of `{language}` in the pattern.
+    layout: of srt and vtt files; files in another layout are not recognized.
     """
-    heard = languages if "{language}" in pattern else ("",)
+    possible_languages = languages if "{language}" in pattern else ("",)
     bases = (
         base
-        for language in heard
+        for language in possible_languages
         for base, _ in candidate_names(source, pattern=pattern, sha256=sha256, language=language)
     )
     for base in bases:
-        told = _read(folder / base.replace("{format}", "json"), below)
-        document = _parse_own_document(told, sha256)
-        if told is None or document is None:
+        content = _read(folder / base.replace("{format}", "json"), below)
+        document = _parse_own_document(content, sha256)
+        if content is None or document is None:
             continue
-        found = [(folder / base.replace("{format}", "json"), told)]
+        found = [(folder / base.replace("{format}", "json"), content)]
         found += _matching_formats(document, folder, base, below, layout)
-        return [(path, hashlib.sha256(content).hexdigest()) for path, content in found]
+        return [(path, hashlib.sha256(data).hexdigest()) for path, data in found]
     return []
 
 
@@ -86,7 +86,7 @@ def _segment(item: Any) -> Segment:
 
 
 def _parse_own_document(content: bytes | None, sha256: str) -> Any:
-    """The transcript, if it is ours and of that sound."""
+    """Return the parsed JSON transcript if thoth-watch wrote it for that audio, or None."""
     try:
         document = json.loads(content or b"")
         header = document["thoth_watch"]

@@ -1,4 +1,4 @@
-"""Ways to make a file appear whole under a name that must be free, best first."""
+"""Strategies for creating a complete file under a name that must be free, best first."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from thoth_watch.infrastructure.publishing.leftovers import temporary_name
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-_MODE = 0o666  # the umask decides; people other than us read transcripts
+_MODE = 0o666  # limited by the umask; other users read transcripts
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED_ERRORS = {
     errno.EOPNOTSUPP,
     errno.ENOSYS,
     errno.EINVAL,
-    errno.EISDIR,  # O_TMPFILE, on file systems that do not know it
-    errno.EPERM,  # links, on FAT and some CIFS
+    errno.EISDIR,  # O_TMPFILE, on file systems that do not support it
+    errno.EPERM,  # hard links, on FAT and some CIFS
     errno.EXDEV,
     errno.EMLINK,
 }
 
-Content = bytes | Callable[[int], None]  # all of it, or what writes it to a descriptor
+Content = bytes | Callable[[int], None]  # the bytes, or a function that writes them to a descriptor
 CreateStrategy = Callable[[int, str, Content], None]  # folder's descriptor, name, content
 
 
 def create_file(
     folder: int, name: str, content: Content, *, strategies: tuple[CreateStrategy, ...]
 ) -> None:
-    """Make the file by the first way that this file system knows, content on disk before its name.
+    """Create a file with the first strategy that the file system supports; content is durable before the name.
 
-    Raises FileExistsError where the name is taken; then nothing was changed.
+    Raises FileExistsError if the name is taken; nothing is changed then.
     """
     for strategy in strategies[:-1]:
         try:
@@ -47,7 +47,7 @@ def create_file(
 
 
 def link_unnamed(folder: int, name: str, content: Content) -> None:
-    """O_TMPFILE, then linkat: a kill leaves nothing behind."""
+    """Create with O_TMPFILE, then linkat: a killed process leaves nothing behind."""
     file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE, dir_fd=folder)
     try:
         _write_durably(file, content)
@@ -60,19 +60,19 @@ def link_unnamed(folder: int, name: str, content: Content) -> None:
 
 
 def link_named(folder: int, name: str, content: Content) -> None:
-    """A temporary name, then link."""
+    """Create under a temporary name, then hard-link it to the final name."""
     with temporary_file(folder, content) as temp:
         os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
 
 
 def rename_named(folder: int, name: str, content: Content) -> None:
-    """A temporary name, then a rename that replaces nothing: where there are no hard links."""
+    """Create under a temporary name, then rename without replacing: for file systems without hard links."""
     with temporary_file(folder, content) as temp:
         renameat2(folder, temp, name, RENAME_NOREPLACE)
 
 
 def write_in_place(folder: int, name: str, content: Content) -> None:
-    """The last resort (old NFS, some CIFS): a kill in the middle can leave a torn file."""
+    """Write in place as the last resort (old NFS, some CIFS): a killed process can leave a partial file."""
     file = os.open(name, _CREATE_FLAGS, _MODE, dir_fd=folder)
     try:
         _write_durably(file, content)
@@ -96,12 +96,13 @@ CREATE_STRATEGIES: tuple[CreateStrategy, ...] = (
 def temporary_file(
     folder: int, content: Content, *, replaces_sha256: str | None = None
 ) -> Iterator[str]:
-    """A file with that content, on disk, under a random hidden name; taken away if it is still ours.
+    """Create a durable file with that content under a random hidden name; delete it at the end if unchanged.
 
-    replaces_sha256: of the file that it is to be exchanged with.
+    replaces_sha256: hash of the file that it will be exchanged with.
     """
-    told = content if isinstance(content, bytes) else b""  # else the sweep leaves it alone
-    temp = temporary_name(told, replaces_sha256=replaces_sha256)
+    # Without the content the name does not match, and the removal of leftovers skips the file.
+    named_content = content if isinstance(content, bytes) else b""
+    temp = temporary_name(named_content, replaces_sha256=replaces_sha256)
     file = os.open(temp, _CREATE_FLAGS, _MODE, dir_fd=folder)
     try:
         _write_durably(file, content)
@@ -114,16 +115,16 @@ def temporary_file(
 
 
 def is_same_file(folder: int, name: str, status: os.stat_result) -> bool:
-    """Whether that name is that very file."""
+    """Return True if a name refers to that file."""
     try:
-        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return False
-    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
+    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
 
 
 def renameat2(folder: int, old: str, new: str, flags: int, *, to: int | None = None) -> None:
-    """Linux's rename with flags, which Python does not have; to another folder if that is given."""
+    """Call Linux's renameat2, which Python lacks; `to`: descriptor of the target folder if it differs."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError as error:
@@ -135,7 +136,7 @@ def renameat2(folder: int, old: str, new: str, flags: int, *, to: int | None = N
 
 
 def sync_folder(folder: int) -> None:
-    """Make its names durable; some network file systems have no such call."""
+    """Make the names in a folder durable; ignored where a network file system does not support it."""
     try:
         os.fsync(folder)
     except OSError as error:

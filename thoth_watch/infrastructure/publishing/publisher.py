@@ -1,4 +1,4 @@
-"""Puts transcripts on disk durably, whole or not at all, never over what is not ours."""
+"""Write transcripts to disk durably and atomically, never over files that thoth-watch did not write."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from thoth_watch.infrastructure.publishing.publish_steps import (
     temporary_file,
 )
 
-MAX_THREADS = 8  # files that are made durable at a time: 1.1 ms each where one alone takes 7
-_MAX_ATTEMPTS = 20  # against somebody who makes and removes the name all the time
+MAX_THREADS = 8  # files synced at a time: 1.1 ms per file instead of 7 ms alone
+_MAX_ATTEMPTS = 20  # while another process keeps creating and deleting the name
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHER_FOLDER_HINT = "or set transcript.output_dir to another folder"
@@ -35,18 +35,18 @@ _ERROR_HINTS = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: f"the quota is used up; free some space, {_OTHER_FOLDER_HINT}",
     errno.EROFS: f"the file system is read-only; remount it for writing, {_OTHER_FOLDER_HINT}",
-    errno.EACCES: f"this user may not write there; give it the right to, {_OTHER_FOLDER_HINT}",
-    errno.EPERM: f"this user may not write there; give it the right to, {_OTHER_FOLDER_HINT}",
-    errno.ENOENT: "the folder is not there; mount it or make it",
-    errno.ENOTDIR: "this is no folder, or a symlink to one; name the folder itself",
-    errno.ELOOP: "this is no folder, or a symlink to one; name the folder itself",
-    errno.EIO: "the disk failed to write; look at the kernel's log",
-    errno.ESTALE: "the share lost the folder; mount it again",
+    errno.EACCES: f"permission denied; give this user write access, {_OTHER_FOLDER_HINT}",
+    errno.EPERM: f"permission denied; give this user write access, {_OTHER_FOLDER_HINT}",
+    errno.ENOENT: "the folder does not exist; mount or create it",
+    errno.ENOTDIR: "not a folder, or a symlink to one; use the path of the folder itself",
+    errno.ELOOP: "not a folder, or a symlink to one; use the path of the folder itself",
+    errno.EIO: "the disk failed to write; see the kernel log",
+    errno.ESTALE: "the network share lost the folder; mount it again",
 }
 
 
 class DurablePublisher:
-    """Fits TranscriptPublisher on a local or network file system."""
+    """A TranscriptPublisher for local and network file systems."""
 
     def __init__(
         self,
@@ -58,22 +58,22 @@ class DurablePublisher:
         self._leftovers = leftovers or Leftovers()
 
     def publish(self, output: Output) -> None:
-        """Write one file: its content, then its name, then the folder are made durable.
+        """Write one file; make its content, then its name, then the folder durable.
 
-        A file of the same bytes is adopted. Raises NameTaken, TryLater.
+        A file with the same bytes is adopted. Raises NameTaken, RetryLater.
         """
         self._write(output)
         _sync(output)
 
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
-        """Write many files side by side, as a disk makes many durable in the time of one; see the port."""
+        """Write many files in parallel, because a disk syncs many in the time of one; return a problem per file."""
         if len(outputs) <= 1:
             return [_catch_problem(self.publish, output) for output in outputs]
         n_threads = min(MAX_THREADS, len(outputs))
         problems: list[NameTaken | RetryLater | None] = [None] * len(outputs)
 
         def write_share(first: int) -> None:
-            """Write a thread's share: to hand them over one by one would cost as much again."""
+            """Write one thread's share; submitting files one by one would double the cost."""
             for n in range(first, len(outputs), n_threads):
                 problems[n] = _catch_problem(self._write, outputs[n])
 
@@ -87,7 +87,7 @@ class DurablePublisher:
         ]
 
     def _write(self, output: Output) -> None:
-        """Write one file and make its content durable, not yet its name. Raises NameTaken, TryLater."""
+        """Write one file and make its content durable, not yet its name. Raises NameTaken, RetryLater."""
         name = output.path.name
         with _open_folder_of(output) as folder:
             self._leftovers.remove_from(folder)
@@ -96,14 +96,17 @@ class DurablePublisher:
                     create_file(folder, name, output.content, strategies=self._strategies)
                     break
                 except FileExistsError:
-                    with contextlib.suppress(FileNotFoundError):  # gone again: once more
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile: retry
                         _adopt_or_replace(folder, output)
                         break
             else:
-                raise NameTaken(f"{escape_path(output.path)}: the name comes and goes; left alone")
+                raise NameTaken(
+                    f"{escape_path(output.path)}: another program keeps creating and deleting this file;"
+                    " left alone"
+                )
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
-        """Whether something lies there that is not what we wrote. Raises TryLater."""
+        """Return True if the path exists and is none of the files that we wrote. Raises RetryLater."""
         try:
             with open_folder(path.parent, below=below, make=False) as folder:
                 return sha256_at(folder, path.name) not in ours_sha256
@@ -121,7 +124,7 @@ def _open_folder_of(output: Output) -> AbstractContextManager[int]:
 
 
 def _sync(output: Output) -> None:
-    """Make the names in its folder durable. Raises NameTaken, TryLater."""
+    """Make the names in the output's folder durable. Raises NameTaken, RetryLater."""
     with _open_folder_of(output) as folder:
         sync_folder(folder)
 
@@ -137,7 +140,7 @@ def _catch_problem(
 
 
 def read_plain_file(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
-    """The content of a plain file, reached through no link below `below`; None for anything else."""
+    """Return the content of a plain file, without following symlinks below `below`; None otherwise."""
     try:
         with (
             open_folder(path.parent, below=below, make=False) as folder,
@@ -152,20 +155,23 @@ def read_plain_file(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
 
 
 def _adopt_or_replace(folder: int, output: Output) -> None:
-    """Deal with what has the name. Raises FileNotFoundError if it is gone meanwhile."""
+    """Adopt the existing file if its bytes are equal, or replace our earlier one.
+
+    Raises NameTaken for any other file, FileNotFoundError if it was deleted meanwhile.
+    """
     name, content = output.path.name, output.content
     size_bytes = None if output.replaces_sha256 else len(content)
     found = sha256_at(folder, name, size_bytes=size_bytes)
     if found == hashlib.sha256(content).hexdigest():
         file = os.open(name, _FILE_FLAGS, dir_fd=folder)
         try:
-            os.fsync(file)  # whoever wrote it may not have
+            os.fsync(file)  # the process that wrote it may not have synced it
         finally:
             os.close(file)
         return
     if output.replaces_sha256 is None or found != output.replaces_sha256:
         raise NameTaken(
-            f"{escape_path(output.path)}: not ours, or changed since we wrote it; left alone"
+            f"{escape_path(output.path)}: not written by thoth-watch, or changed since; left alone"
         )
     with temporary_file(folder, content, replaces_sha256=output.replaces_sha256) as temp:
         try:
@@ -183,24 +189,26 @@ def _adopt_or_replace(folder: int, output: Output) -> None:
 
 
 def _undo_exchange(folder: int, temp: str, path: Path) -> None:
-    """Somebody put a file there at the last moment: it gets its name again."""
+    """Restore the name of a file that another process put there just before the exchange."""
     for flags in (RENAME_EXCHANGE, RENAME_NOREPLACE):
         try:
             renameat2(folder, temp, path.name, flags)
         except OSError:
             continue
         raise NameTaken(f"{escape_path(path)}: changed while it was replaced; left alone")
-    raise NameTaken(f"{escape_path(path)}: changed while it was replaced; what was there is {temp}")
+    raise NameTaken(
+        f"{escape_path(path)}: changed while it was replaced; the other file is now {temp}"
+    )
 
 
 def sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str | None:
-    """The hash of a plain readable file (of that size); None for anything else of that name.
+    """Return the hash of a plain readable file (of that size); None for anything else of that name.
 
-    Raises FileNotFoundError if there is nothing.
+    Raises FileNotFoundError if the name does not exist.
     """
     try:
-        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if not stat.S_ISREG(there.st_mode) or size_bytes not in (None, there.st_size):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) or size_bytes not in (None, found.st_size):
             return None
         file = os.open(name, _FILE_FLAGS, dir_fd=folder)
     except FileNotFoundError:
@@ -217,7 +225,7 @@ def sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str |
 
 @contextmanager
 def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
-    """The folder's descriptor, reached through no link below `below`; failures are told by its name."""
+    """Open a folder without following symlinks below `below`. Raises NameTaken, RetryLater with its path."""
     try:
         if make:
             _make_folders(below)
@@ -228,41 +236,43 @@ def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
             os.close(folder)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise NameTaken(f"{escape_path(path)}: the name is too long there") from error
-        way_out = _ERROR_HINTS.get(error.errno or 0, error.strerror or str(error))
-        raise RetryLater(f"{escape_path(path)}: {way_out}") from error
+            raise NameTaken(
+                f"{escape_path(path)}: the name is too long for this file system; shorten it"
+            ) from error
+        hint = _ERROR_HINTS.get(error.errno or 0, error.strerror or str(error))
+        raise RetryLater(f"{escape_path(path)}: {hint}") from error
 
 
 def _open_below(below: Path, path: Path, *, make: bool) -> int:
-    """Open a folder step by step: its owner may have put links above `below`, nobody below it."""
-    here = os.open(below, _FOLDER_FLAGS if below == path else _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    """Open a folder step by step; `below` may be reached through symlinks, folders in it may not."""
+    parent = os.open(below, _FOLDER_FLAGS if below == path else _FOLDER_FLAGS & ~os.O_NOFOLLOW)
     for name in path.relative_to(below).parts:
         try:
             if make:
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=here)
-                    sync_folder(here)
-            inner = os.open(name, _FOLDER_FLAGS, dir_fd=here)
+                    os.mkdir(name, dir_fd=parent)
+                    sync_folder(parent)
+            inner = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
         finally:
-            os.close(here)
-        here = inner
-    return here
+            os.close(parent)
+        parent = inner
+    return parent
 
 
 def _make_folders(path: Path) -> None:
-    """Make a folder and those above it, durably."""
+    """Create a folder and its missing parents durably."""
     if path.is_dir():
         return
     _make_folders(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir()
-    above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync_folder(above)
+        sync_folder(parent)
     finally:
-        os.close(above)
+        os.close(parent)
 
 
 def escape_path(path: Path) -> str:
-    """A path as it may be printed: undecodable bytes as escapes."""
+    """Return a path that can be printed, with undecodable bytes as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

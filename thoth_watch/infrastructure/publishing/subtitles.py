@@ -1,4 +1,4 @@
-"""SRT and WebVTT. Source: w3.org/TR/webvtt1 (section 4) for the one, what players read for the other."""
+"""SRT and WebVTT. Sources: what players read for SRT, w3.org/TR/webvtt1 (section 4) for WebVTT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from thoth_watch.infrastructure.publishing.cues import Cue, cues_of
 
 
 def srt(transcript: Transcript, layout: SubtitleLayout) -> str:
-    """Numbered from 1, times with hours and commas."""
+    """Return the SRT file: cues numbered from 1, times with hours and commas."""
     blocks = []
     for number, cue in enumerate(cues_of(transcript, layout), start=1):
         start, end = (
@@ -22,7 +22,7 @@ def srt(transcript: Transcript, layout: SubtitleLayout) -> str:
 
 
 def vtt(transcript: Transcript, layout: SubtitleLayout) -> str:
-    """Hours left out below one, as whisper does; `&`, `<` and `>` escaped, as the specification asks."""
+    """Return the WebVTT file: no hours below one hour, like whisper; `&`, `<` and `>` escaped per the standard."""
     blocks = ["WEBVTT\n\n"]
     for cue in cues_of(transcript, layout):
         start, end = (
@@ -38,16 +38,16 @@ def _escape_html(text: str) -> str:
 
 
 def _text(cue: Cue, *, escape: Callable[[str], str]) -> str:
-    """A cue's lines; the arrow parts times, so that no words may look like one."""
+    """Return a cue's lines; arrows in the text are shortened, because `-->` separates times."""
     lines = []
     for row, words in enumerate(cue.lines):
         if cue.highlighted is None or cue.highlighted[0] != row:
             lines.append(escape(_without_arrows("".join(words))))
             continue
-        at = cue.highlighted[1]
+        column = cue.highlighted[1]
         before, word, after = (
             escape(_without_arrows("".join(part)))
-            for part in (words[:at], words[at : at + 1], words[at + 1 :])
+            for part in (words[:column], words[column : column + 1], words[column + 1 :])
         )
         space = word[: len(word) - len(word.lstrip())]
         lines.append(f"{before}{space}<u>{word.lstrip()}</u>{after}")
