@@ -84,7 +84,9 @@ def test_6_a_port_in_use(run, config: Path, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = run("metrics", "--port", str(server.getsockname()[1]))
     assert done.returncode == errors.EXIT_CONFIG
-    assert "choose another one with --port" in line_containing(done.stderr, "Address already in use")
+    assert "choose another one with --port" in line_containing(
+        done.stderr, "Address already in use"
+    )
 
 
 @pytest.fixture

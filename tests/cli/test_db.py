@@ -60,9 +60,7 @@ def test_a_rebuilt_ledger_adopts_transcripts_and_transcribes_nothing_again(
 ):
     config = ("-c", str(workspace.config))
     corrupt(workspace.database)
-    (
-        workspace.inbox / "1.en.json"
-    ).unlink()  # without the json file, a transcript cannot be recognized as ours
+    (workspace.inbox / "1.en.json").unlink()  # a transcript without it is not recognized as ours
     (workspace.inbox / "1.en.txt").write_text("edited by a user\n")
     texts = {path: path.read_bytes() for path in workspace.inbox.iterdir()}
     rebuilt = run("db", "rebuild", *config)

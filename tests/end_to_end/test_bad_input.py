@@ -62,7 +62,7 @@ def test_bad_files_get_a_reason_and_good_ones_a_transcript(workspace: Workspace,
     assert not (workspace.inbox / "link.txt").exists()
 
     status = workspace.run("status")
-    assert "1 hidden or partial ignored" in " ".join(status.stdout.split())
+    assert "1 ignored (hidden or partial)" in " ".join(status.stdout.split())
 
 
 def test_a_model_that_does_not_exist_is_named_on_screen_and_in_the_ledger(workspace: Workspace):

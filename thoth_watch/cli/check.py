@@ -64,8 +64,8 @@ def _print_settings(values: Sequence[dict[str, Any]]) -> None:
     rows = []
     for row in values:
         value = row["value"]
-        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        rows.append((row["key"], shown, str(row["source"])))
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        rows.append((row["key"], text, str(row["source"])))
     columns = [Column("setting"), Column("value", is_wrapped=True), Column("source")]
     print_table(columns, rows, empty="")
     click.echo()
@@ -73,7 +73,7 @@ def _print_settings(values: Sequence[dict[str, Any]]) -> None:
 
 def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        mark = click.style(f"{finding.level:<4}", fg=COLORS[finding.level])
-        click.echo(f"{mark}  {printable(finding.what)}: {printable(finding.detail)}")
+        level = click.style(f"{finding.level:<4}", fg=COLORS[finding.level])
+        click.echo(f"{level}  {printable(finding.what)}: {printable(finding.detail)}")
         if finding.fix:
             click.echo(f"      -> {printable(finding.fix)}")

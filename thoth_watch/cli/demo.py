@@ -72,16 +72,16 @@ def demo(config: Path | None, folder: Path) -> None:
             "this copy of the program has no sample recordings;"
             " see training/README.md, or try `thoth-watch transcribe FILE --model openai/whisper-tiny`"
         )
-    place = _unused_folder(folder)
-    inbox = place / "inbox"
+    demo_folder = _unused_folder(folder)
+    inbox = demo_folder / "inbox"
     inbox.mkdir(parents=True)
     text = CONFIG.format(engine=json.dumps(engine))  # JSON is YAML
-    (place / "config.yaml").write_text(text, encoding="utf-8")
+    (demo_folder / "config.yaml").write_text(text, encoding="utf-8")
     truth = json.loads((SAMPLES / "SAMPLES.json").read_text(encoding="utf-8"))
     for sample in truth:
         shutil.copy(SAMPLES / sample["file"], inbox)
 
-    settings = build_settings(place / "config.yaml", {}, required=True)
+    settings = build_settings(demo_folder / "config.yaml", {}, required=True)
     set_up_logging(level="warning")
     if note := builtin_note(settings):
         click.echo(f"{note}\n")
@@ -93,13 +93,13 @@ def demo(config: Path | None, folder: Path) -> None:
         build_service(settings, drain=True, progress=progress) as serve,
     ):
         serve()
-    right = _show_transcripts(inbox, truth)
-    click.echo(f"\n{right} of {len(truth)} transcripts are exactly right.")
-    database = place / "thoth-watch.db"
+    n_right = _show_transcripts(inbox, truth)
+    click.echo(f"\n{n_right} of {len(truth)} transcripts match the expected text exactly.")
+    database = demo_folder / "thoth-watch.db"
     click.echo(f'\n$ sqlite3 -header -column {display_path(database)} "{RUN_TABLE}"')
     _show_table(database, RUN_TABLE)
     click.echo(
-        f"\nTo see more: ls {display_path(inbox)}; thoth-watch status -c {display_path(place / 'config.yaml')}"
+        f"\nTo see more: ls {display_path(inbox)}; thoth-watch status -c {display_path(demo_folder / 'config.yaml')}"
     )
     done = sum(1 for sample in truth if _read_transcript(inbox, sample["file"]) is not None)
     sys.exit(EXIT_OK if done == len(truth) else EXIT_SOME_FAILED)
@@ -137,18 +137,18 @@ def normalize_words(text: str) -> list[str]:
 
 
 def _show_transcripts(inbox: Path, truth: list[dict[str, str]]) -> int:
-    right = 0
+    n_right = 0
     for sample in truth:
         transcript = _read_transcript(inbox, sample["file"])
         is_right = transcript is not None and normalize_words(transcript) == normalize_words(
             sample["text"]
         )
-        right += is_right
+        n_right += is_right
         click.echo(f"\n{click.style(sample['file'], bold=True)} ({sample['voice']})")
         click.echo(f"  {transcript if transcript is not None else 'no transcript'}")
         if not is_right:
             click.echo(f"  expected: {sample['text']}")
-    return right
+    return n_right
 
 
 def _show_table(database: Path, query: str) -> None:

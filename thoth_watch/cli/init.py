@@ -112,7 +112,9 @@ def init(
             raise
         settings.inboxes[0].path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RetryLater(f"{error.filename}: {error.strerror}; try again as root (sudo)") from error
+        raise RetryLater(
+            f"{error.filename}: {error.strerror}; choose another path, or run as root (sudo)"
+        ) from error
     click.echo(f"wrote {output}; the inbox for recordings is {settings.inboxes[0].path}")
     option = "" if output == Path("config.yaml") else f" -c {output}"
     click.echo(f"next: thoth-watch check{option}, then thoth-watch run{option}")
@@ -133,7 +135,7 @@ def _explain_proposal(machine: Machine) -> str:
     gpu = f"a GPU with {machine.gpu_memory_gib:.0f} GiB" if machine.gpu_memory_gib else "no GPU"
     state = "already downloaded" if is_cached(best.hub_id) else f"{best.download_mb} MB to download"
     return (
-        f"This machine has {gpu}, {memory}, {cores}. Proposed model: {best.name} ({best.remark};"
+        f"This machine has {gpu}, {memory} and {cores}. Proposed model: {best.name} ({best.remark};"
         f" {state}; cache folder {cache_folder()})."
     )
 

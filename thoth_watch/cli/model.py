@@ -161,6 +161,6 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
         return
     click.echo(f"{used.model} ({used.model_revision}) loaded in {engine.load_s:.1f} s")
     click.echo(f"{used.engine} on {used.device} ({used.device_name}) in {used.precision}")
-    click.echo(f"to reject any other weights: engine.weights_sha256: {facts['weights_sha256']}")
+    click.echo(f"to reject any other weights, set engine.weights_sha256: {facts['weights_sha256']}")
     for fallback in engine.fallbacks:
         click.echo(f"{fallback.used} instead of {fallback.requested}: {fallback.reason}", err=True)

@@ -139,7 +139,10 @@ def _print_run(run: Mapping[str, Any]) -> None:
         *(("diarization", name) for name in [(run["versions"] or {}).get("diarization")] if name),
         ("files", _count_files(run)),
         ("audio", format_media_time(run["audio_s"])),
-        ("wall", f"{run['wall_s'] or 0:.1f} s, {run['realtime_factor'] or 0:.1f} times real time"),
+        (
+            "wall time",
+            f"{run['wall_s'] or 0:.1f} s, {run['realtime_factor'] or 0:.1f} times real time",
+        ),
         ("peak memory", _gib(run["peak_rss_bytes"]) + _gpu(run)),
         ("host", run["host"]),
     ]
@@ -208,8 +211,8 @@ def _table_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _count_files(row: Mapping[str, Any]) -> str:
-    failed = row["files_failed"] or 0
-    return f"{row['files_ok'] or 0}" + (f" +{failed} failed" if failed else "")
+    ok, failed = row["files_ok"] or 0, row["files_failed"] or 0
+    return f"{ok} of {ok + failed}" if failed else str(ok)
 
 
 def _notes(row: Mapping[str, Any]) -> Iterator[str]:

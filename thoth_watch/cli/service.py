@@ -102,8 +102,8 @@ def install(
         )
     if instance is not None and for_user:
         raise click.UsageError("--instance requires --system")
-    place = Installation.at(for_user=for_user, destdir=destdir)
-    path = config or (place.root / "thoth-watch/config.yaml" if for_user else None)
+    installation = Installation.at(for_user=for_user, destdir=destdir)
+    path = config or (installation.root / "thoth-watch/config.yaml" if for_user else None)
     path = path or ETC / f"{instance or 'config'}.yaml"
     # the configuration of a package is written after its installation
     is_packed = destdir is not None and config is None
@@ -119,12 +119,12 @@ def install(
     problems = verify_units(files, program=options.program)
     if problems:
         raise ConfigError(f"systemd rejected the units; nothing was written:\n{problems}")
-    for written in place.write(files):
+    for written in installation.write(files):
         click.echo(f"wrote {written}")
     click.echo(
         "verified by systemd" if problems == "" else "not verified: systemd is not installed"
     )
-    for line in place.run_commands(*_setup_commands(place)):
+    for line in installation.run_commands(*_setup_commands(installation)):
         click.echo(line)
     for line in _next_steps(options):
         click.echo(line)
@@ -146,27 +146,31 @@ def uninstall(for_user: bool | None, destdir: Path | None) -> None:
 
     if for_user is None:
         raise click.UsageError("choose --user or --system")
-    place = Installation.at(for_user=for_user, destdir=destdir)
+    installation = Installation.at(for_user=for_user, destdir=destdir)
     systemctl = _systemctl(for_user=for_user)
     units = [
         *("thoth-watch.service", "thoth-watch-once.timer", "thoth-watch@*.service"),
         "thoth-watch-hooks.service",
     ]
     messages = (
-        place.run_commands([*systemctl, "disable", "--now", *units])
-        if _has_service_manager(place)
+        installation.run_commands([*systemctl, "disable", "--now", *units])
+        if _has_service_manager(installation)
         else []
     )
-    removed = place.remove()
+    removed = installation.remove()
     messages += (
-        place.run_commands([*systemctl, "daemon-reload"]) if _has_service_manager(place) else []
+        installation.run_commands([*systemctl, "daemon-reload"])
+        if _has_service_manager(installation)
+        else []
     )
     for path in removed:
         click.echo(f"removed {path}")
     for line in messages:
         click.echo(line)
     if not removed:
-        click.echo(f"nothing written by `thoth-watch service install` found below {place.root}")
+        click.echo(
+            f"nothing written by `thoth-watch service install` found below {installation.root}"
+        )
 
 
 def _unit_options(
@@ -216,21 +220,21 @@ def _systemctl(*, for_user: bool) -> list[str]:
     return ["systemctl", "--user"] if for_user else ["systemctl"]
 
 
-def _has_service_manager(place: Any) -> bool:
+def _has_service_manager(installation: Any) -> bool:
     """Return True if systemd is running and the units are for this system. Source: sd_booted(3)."""
-    return bool(place.is_live) and Path("/run/systemd/system").is_dir()
+    return bool(installation.is_live) and Path("/run/systemd/system").is_dir()
 
 
-def _setup_commands(place: Any) -> list[list[str]]:
+def _setup_commands(installation: Any) -> list[list[str]]:
     """Return the commands that make the running system load the units."""
     commands = []
-    if not place.for_user:
+    if not installation.for_user:
         commands += [
             ["systemd-sysusers", "/etc/sysusers.d/thoth-watch.conf"],
             ["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/thoth-watch.conf"],
         ]
-    if _has_service_manager(place):
-        commands.append([*_systemctl(for_user=place.for_user), "daemon-reload"])
+    if _has_service_manager(installation):
+        commands.append([*_systemctl(for_user=installation.for_user), "daemon-reload"])
     return commands
 
 

@@ -17,7 +17,7 @@ from thoth_watch.cli.times import format_age, format_duration, format_media_time
 
 OTHER_COUNTS = {
     "refused": "refused",
-    "ignored": "hidden or partial files ignored",
+    "ignored": "ignored (hidden or partial)",
     "other": "other files",
 }
 UNRESPONSIVE_AFTER_S = 60.0  # a worker without a heartbeat for longer is highlighted

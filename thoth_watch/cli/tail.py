@@ -59,5 +59,5 @@ def _print(event: Mapping[str, Any]) -> None:
         text += f" on {event['device']}" if event["device"] else ""
         text += f"  {event['error']}" if event["error"] else ""
     color = COLORS.get(state)
-    shown = click.style(f"{state:>11}", fg=None if color == "dim" else color)
-    click.echo(f"{format_time(event['at'])[5:]} {shown}  {printable(text)}")
+    label = click.style(f"{state:>11}", fg=None if color == "dim" else color)
+    click.echo(f"{format_time(event['at'])[5:]} {label}  {printable(text)}")
