@@ -134,7 +134,7 @@ def test_10_two_daemons(run, config: Path, tmp_path: Path):
     with ProcessLock(lock_path(f"sqlite:///{tmp_path}/thoth-watch.db")):
         done: CommandResult = run("run")
     assert done.returncode == errors.EXIT_RETRY_LATER
-    line = line_containing(done.stderr, "works on this ledger")
+    line = line_containing(done.stderr, "is using this ledger")
     assert f"process {os.getpid()}" in line
     assert "stop it" in line
 

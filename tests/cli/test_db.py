@@ -83,5 +83,5 @@ def test_a_ledger_is_not_rebuilt_while_a_daemon_is_running(workspace: Workspace,
         refused = run("db", "rebuild", "-c", str(workspace.config))
 
     assert refused.returncode == EXIT_RETRY_LATER
-    assert "works on this ledger" in refused.stderr
+    assert "is using this ledger" in refused.stderr
     assert not list(workspace.database.parent.glob("*.aside-*"))

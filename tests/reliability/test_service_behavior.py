@@ -98,7 +98,7 @@ def test_watchdog_messages_stop_when_the_engine_stalls(
         workspace, service_manager, WATCHDOG_USEC="2000000", ENGINE_HANGS_ON=hanging_text
     )
     try:
-        workspace.wait_for(lambda: "no sign of life" in workspace.log(), daemon)
+        workspace.wait_for(lambda: "engine makes no progress" in workspace.log(), daemon)
         while service_manager.receive(0.1):
             pass  # drain earlier messages
 

@@ -1,4 +1,4 @@
-"""The program behind the system call filter that the unit declares: a score says nothing of whether it works."""
+"""thoth-watch under the system call filter of its unit: the exposure level does not show that it runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 def system_calls(group: str) -> set[str]:
-    """The calls of one of systemd's groups."""
-    said = subprocess.run(
+    """Return the system calls of one of systemd's groups."""
+    done = subprocess.run(
         ["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True
     )
     found: set[str] = set()
-    for line in said.stdout.splitlines()[1:]:
+    for line in done.stdout.splitlines()[1:]:
         name = line.strip()
         if name.startswith("@"):
             found |= system_calls(name)
@@ -37,31 +37,32 @@ def system_calls(group: str) -> set[str]:
 
 
 def allowed_calls(unit: str) -> set[str]:
-    """What the unit's SystemCallFilter= lines leave, in their order."""
-    left: set[str] = set()
+    """Return the calls that the unit's SystemCallFilter= lines allow, applied in order."""
+    allowed: set[str] = set()
     for line in (UNITS / unit).read_text().splitlines():
         key, _, value = line.partition("=")
         for group in value.removeprefix("~").split() if key == "SystemCallFilter" else ():
-            left = left - system_calls(group) if value[0] == "~" else left | system_calls(group)
-    return left
+            calls = system_calls(group)
+            allowed = allowed - calls if value[0] == "~" else allowed | calls
+    return allowed
 
 
 def apply_system_call_filter(unit: str) -> None:
-    """Give this process the unit's filter for good; its children have it too."""
+    """Apply the unit's filter permanently to this process and its children."""
     lib = ctypes.CDLL(ctypes.util.find_library("seccomp"), use_errno=True)
     lib.seccomp_init.restype = ctypes.c_void_p
-    walls = ctypes.c_void_p(lib.seccomp_init(REFUSE))
+    context = ctypes.c_void_p(lib.seccomp_init(REFUSE))
     for name in allowed_calls(unit):
         number = lib.seccomp_syscall_resolve_name(name.encode())
         if number >= 0:
-            assert lib.seccomp_rule_add_array(walls, ALLOW, number, 0, None) == 0
+            assert lib.seccomp_rule_add_array(context, ALLOW, number, 0, None) == 0
     assert ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    assert lib.seccomp_load(walls) == 0
+    assert lib.seccomp_load(context) == 0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 @pytest.mark.skipif(ctypes.util.find_library("seccomp") is None, reason="needs libseccomp")
-def test_recordings_are_transcribed_behind_the_units_filter(tmp_path: Path) -> None:
+def test_recordings_are_transcribed_under_the_units_system_call_filter(tmp_path: Path) -> None:
     model = make_whisper(tmp_path / "tiny")
     for number, ending in enumerate(("wav", "mp3", "opus")):
         write_recording(tmp_path / f"inbox/{number}.{ending}", seed=number)
@@ -74,7 +75,7 @@ def test_recordings_are_transcribed_behind_the_units_filter(tmp_path: Path) -> N
         "apply_system_call_filter('thoth-watch.service')\n"
         "import os\n"
         "try: os.nice(1)\n"
-        "except PermissionError: print('walls stand')\n"
+        "except PermissionError: print('filter active')\n"
         "from thoth_watch.__main__ import main; main()"
     )
     done = subprocess.run(
@@ -86,6 +87,6 @@ def test_recordings_are_transcribed_behind_the_units_filter(tmp_path: Path) -> N
         check=False,
         timeout=TIMEOUT_S,
     )
-    assert "walls stand" in done.stdout
+    assert "filter active" in done.stdout
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "inbox").glob("*.txt"))) == 3

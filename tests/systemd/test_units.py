@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_RETRY_LATER, EXIT_SOME_FAILED, EXIT_USAGE
+from thoth_watch.infrastructure.systemd import Installation
+from thoth_watch.infrastructure.systemd.unit_rendering import GENERATED_MARKS
 
 UNITS = Path(__file__).parents[2] / "systemd"
 NAMES = [
@@ -31,7 +33,7 @@ def unit(name: str) -> configparser.RawConfigParser:
 
 
 def systemd_analyze(*arguments: str | Path) -> str:
-    """What it prints on standard output; fails on anything that it has to complain of."""
+    """Return its complaints on standard error, or its output if there are none."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     done = subprocess.run(
@@ -44,8 +46,8 @@ def systemd_analyze(*arguments: str | Path) -> str:
     return done.stderr + (f"exit {done.returncode}" if done.returncode else "") or done.stdout
 
 
-def put(folder: Path, *names: str, typo: tuple[str, str] = ("", "")) -> None:
-    """Units as they stand, but with a program that exists in the place of ours."""
+def copy_units(folder: Path, *names: str, typo: tuple[str, str] = ("", "")) -> None:
+    """Copy units into a folder, with an existing program instead of thoth-watch."""
     for name in names:
         text = (UNITS / name).read_text()
         for program in ("/usr/bin/thoth-watch", "%h/.local/bin/thoth-watch"):
@@ -59,8 +61,8 @@ def verify(folder: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES + FOR_USER)
-def test_a_unit_has_nothing_that_systemd_complains_of(name: str, tmp_path: Path) -> None:
-    put(tmp_path, *(FOR_USER if name in FOR_USER else NAMES))
+def test_systemd_verifies_each_unit_without_complaints(name: str, tmp_path: Path) -> None:
+    copy_units(tmp_path, *(FOR_USER if name in FOR_USER else NAMES))
     assert verify(tmp_path, name) == ""
 
 
@@ -75,8 +77,8 @@ def test_a_unit_has_nothing_that_systemd_complains_of(name: str, tmp_path: Path)
     ],
 )
 def test_a_typo_in_a_unit_is_found(name: str, typo: tuple[str, str], tmp_path: Path) -> None:
-    put(tmp_path, *NAMES)
-    put(tmp_path, name, typo=typo)
+    copy_units(tmp_path, *NAMES)
+    copy_units(tmp_path, name, typo=typo)
     assert verify(tmp_path, name) != ""
 
 
@@ -92,32 +94,32 @@ def test_a_typo_in_a_unit_is_found(name: str, typo: tuple[str, str], tmp_path: P
         ("thoth-watch-worker@.service", None, 1.5),
     ],
 )
-def test_a_service_can_do_little_harm(
+def test_each_service_has_a_low_exposure_level(
     name: str, drop_in: str | None, at_most: float, tmp_path: Path
 ) -> None:
-    put(tmp_path, name)
+    copy_units(tmp_path, name)
     if drop_in is not None:
         (tmp_path / f"{name}.d").mkdir()
         shutil.copy(UNITS / "drop-ins" / drop_in, tmp_path / f"{name}.d")
     assert verify(tmp_path, name) == ""
-    said = systemd_analyze("security", "--offline=true", tmp_path / name)
-    found = re.search(r"Overall exposure level for \S+: (\d+\.\d)", said)
-    assert found, said
+    report = systemd_analyze("security", "--offline=true", tmp_path / name)
+    found = re.search(r"Overall exposure level for \S+: (\d+\.\d)", report)
+    assert found, report
     assert float(found[1]) <= at_most
 
 
-def test_a_drop_in_opens_no_more_than_it_says(tmp_path: Path) -> None:
-    """Guards the figures above: without the box a service scores about 9."""
+def test_a_service_without_restrictions_has_a_high_exposure_level(tmp_path: Path) -> None:
+    """Check the measure of the test above: a service without restrictions scores about 9."""
     (tmp_path / "bare.service").write_text("[Service]\nExecStart=/bin/true\n")
-    said = systemd_analyze("security", "--offline=true", tmp_path / "bare.service")
-    assert float(re.findall(r": (\d+\.\d)", said)[-1]) > 8
+    report = systemd_analyze("security", "--offline=true", tmp_path / "bare.service")
+    assert float(re.findall(r": (\d+\.\d)", report)[-1]) > 8
 
 
 @pytest.mark.parametrize(
     ("program", "name"),
     [("systemd-sysusers", "thoth-watch.sysusers"), ("systemd-tmpfiles", "thoth-watch.tmpfiles")],
 )
-def test_user_and_folders_are_made_as_the_snippets_say(
+def test_the_snippets_create_the_user_and_the_folders(
     program: str, name: str, tmp_path: Path
 ) -> None:
     if shutil.which(program) is None:
@@ -128,7 +130,7 @@ def test_user_and_folders_are_made_as_the_snippets_say(
     assert "thoth-watch:" in (tmp_path / "etc/passwd").read_text()
     if program == "systemd-tmpfiles":
         if os.geteuid() != 0:
-            pytest.skip("giving folders away needs root")
+            pytest.skip("changing the owner of folders needs root")
         command = ["systemd-tmpfiles", "--create", f"--root={tmp_path}", UNITS / name]
         subprocess.run(command, check=True, timeout=60)
         assert (tmp_path / "srv/thoth-watch").stat().st_mode & 0o7777 == 0o2770
@@ -136,26 +138,26 @@ def test_user_and_folders_are_made_as_the_snippets_say(
 
 def test_units_start_the_installed_program_with_the_configuration_of_etc() -> None:
     daemon, once = unit(NAMES[0])["Service"], unit(NAMES[1])["Service"]
-    where = "-c /etc/thoth-watch/config.yaml"
-    assert daemon["ExecStart"] == f"/usr/bin/thoth-watch run {where}"
-    assert once["ExecStart"] == f"/usr/bin/thoth-watch once {where}"
+    option = "-c /etc/thoth-watch/config.yaml"
+    assert daemon["ExecStart"] == f"/usr/bin/thoth-watch run {option}"
+    assert once["ExecStart"] == f"/usr/bin/thoth-watch once {option}"
     assert unit(NAMES[2])["Timer"]["Unit"] == NAMES[1]
 
 
-def test_the_daemon_is_not_restarted_for_what_only_a_person_can_mend() -> None:
+def test_the_daemon_is_not_restarted_after_permanent_errors() -> None:
     codes = unit(NAMES[0])["Service"]["RestartPreventExitStatus"].split()
     assert codes == [str(EXIT_USAGE), str(EXIT_CONFIG)]
 
 
-def test_the_daemon_says_when_it_is_ready_and_that_it_still_works() -> None:
+def test_the_daemon_notifies_readiness_and_has_a_watchdog() -> None:
     for name in ("thoth-watch.service", "thoth-watch@.service", "user/thoth-watch.service"):
-        said = unit(name)["Service"]
-        assert (said["Type"], said["NotifyAccess"]) == ("notify", "main")
-        assert said["WatchdogSec"]
-        assert "-HUP" in said["ExecReload"]
+        service = unit(name)["Service"]
+        assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+        assert service["WatchdogSec"]
+        assert "-HUP" in service["ExecReload"]
 
 
-def test_a_drain_that_must_wait_is_no_failure_and_one_that_lost_a_file_is() -> None:
+def test_a_drain_that_must_retry_later_succeeds_and_one_with_failed_files_fails() -> None:
     codes = unit(NAMES[1])["Service"]["SuccessExitStatus"].split()
     assert codes == [str(EXIT_RETRY_LATER)]
     assert str(EXIT_SOME_FAILED) not in codes
@@ -163,21 +165,22 @@ def test_a_drain_that_must_wait_is_no_failure_and_one_that_lost_a_file_is() -> N
 
 def test_daemon_and_drain_share_user_ledger_and_protection() -> None:
     daemon, once = unit(NAMES[0])["Service"], unit(NAMES[1])["Service"]
-    own = {"Type", "ExecStart", "Restart", "RestartSec", "RestartPreventExitStatus"}
-    own |= {"SuccessExitStatus", "TimeoutStartSec", "NotifyAccess", "WatchdogSec", "ExecReload"}
-    assert {k: v for k, v in daemon.items() if k not in own} == {
-        k: v for k, v in once.items() if k not in own
+    specific = {"Type", "ExecStart", "Restart", "RestartSec", "RestartPreventExitStatus"}
+    specific |= {"SuccessExitStatus", "TimeoutStartSec", "NotifyAccess", "WatchdogSec"}
+    specific |= {"ExecReload"}
+    assert {k: v for k, v in daemon.items() if k not in specific} == {
+        k: v for k, v in once.items() if k not in specific
     }
 
 
-def test_all_daemons_differ_in_nothing_but_their_configuration() -> None:
-    one = (UNITS / "thoth-watch.service").read_text().partition("[Unit]")[2]
-    many = (UNITS / "thoth-watch@.service").read_text().partition("[Unit]")[2]
-    many = many.replace("%i.yaml", "config.yaml").replace("%i.db", "thoth-watch.db")
-    assert many.replace(" (%i)", "") == one
+def test_instances_differ_from_the_daemon_only_in_their_configuration() -> None:
+    daemon = (UNITS / "thoth-watch.service").read_text().partition("[Unit]")[2]
+    template = (UNITS / "thoth-watch@.service").read_text().partition("[Unit]")[2]
+    template = template.replace("%i.yaml", "config.yaml").replace("%i.db", "thoth-watch.db")
+    assert template.replace(" (%i)", "") == daemon
 
 
-def test_a_worker_is_told_alone_to_stop_and_has_time_for_it() -> None:
+def test_only_the_main_process_of_a_worker_gets_sigterm_with_time_to_stop() -> None:
     daemon, worker = unit("thoth-watch@.service")["Service"], unit(NAMES[5])["Service"]
     assert worker["ExecStart"].startswith("/usr/bin/thoth-watch worker --name gpu%i -c ")
     assert (worker["KillMode"], worker["TimeoutStopSec"]) == ("mixed", "15min")
@@ -186,27 +189,38 @@ def test_a_worker_is_told_alone_to_stop_and_has_time_for_it() -> None:
     assert "CUDA_VISIBLE_DEVICES=%i" in (UNITS / NAMES[5]).read_text()
 
 
-def test_who_tells_the_hooks_finds_the_daemons_ledger_and_waits_for_one() -> None:
+def test_the_hooks_unit_uses_the_daemons_ledger_and_waits_for_it() -> None:
     daemon, hooks = unit(NAMES[0])["Service"], unit(NAMES[4])["Service"]
     assert hooks["ExecStart"] == daemon["ExecStart"].replace(" run ", " hooks ")
     for key in ("User", "Group", "StateDirectory", "RestartPreventExitStatus", "ReadWritePaths"):
         assert hooks[key] == daemon[key]
     ledger = "Environment=THOTH_WATCH_LEDGER_URL="
     lines = [(UNITS / name).read_text().splitlines() for name in (NAMES[0], NAMES[4])]
-    of_daemon, of_hooks = ([x for x in some if x.startswith(ledger)] for some in lines)
-    assert of_daemon == of_hooks
+    daemon_ledger, hooks_ledger = (
+        [line for line in unit_lines if line.startswith(ledger)] for unit_lines in lines
+    )
+    assert daemon_ledger == hooks_ledger
     assert unit(NAMES[4])["Unit"]["StartLimitIntervalSec"] == "0"
 
 
-def test_the_environment_of_the_units_is_one_that_the_settings_know(tmp_path: Path) -> None:
+def test_the_settings_accept_the_environment_of_the_units(tmp_path: Path) -> None:
     from thoth_watch.infrastructure.settings import load
 
     for name in NAMES[:2]:
-        said = [
+        environment = [
             item.replace("%S", "/var/lib").replace("%C", "/var/cache")
             for line in (UNITS / name).read_text().splitlines()
             if line.startswith("Environment=")
             for item in line.removeprefix("Environment=").split()
         ]
-        settings = load(None, {}, dict(item.split("=", 1) for item in said))
+        settings = load(None, {}, dict(item.split("=", 1) for item in environment))
         assert settings.ledger_url == "sqlite:////var/lib/thoth-watch/thoth-watch.db"
+
+
+@pytest.mark.parametrize("mark", GENERATED_MARKS)
+def test_units_of_earlier_versions_are_removed_too(mark: str, tmp_path: Path) -> None:
+    path = tmp_path / "systemd/user/thoth-watch.service"
+    path.parent.mkdir(parents=True)
+    path.write_text(mark + "[Service]\n")
+    assert Installation(tmp_path, for_user=True, is_live=False).remove() == [path]
+    assert not path.exists()

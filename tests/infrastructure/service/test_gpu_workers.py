@@ -1,4 +1,4 @@
-"""A process for each GPU, with a program in the place of ours."""
+"""One process per GPU, with a stub program instead of thoth-watch."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from thoth_watch.infrastructure.service.gpu_workers import run_worker_per_gpu, v
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("configured", "expected"),
     [(None, ["0", "1"]), ("3", ["3"]), ("0, 2", ["0", "2"]), ("", []), ("-1", [])],
 )
-def test_the_environment_has_its_say_and_else_the_driver(
-    tmp_path: Path, said: str | None, found: list[str]
+def test_gpus_come_from_the_environment_or_else_from_the_driver(
+    tmp_path: Path, configured: str | None, expected: list[str]
 ) -> None:
     for name in ("0000:01:00.0", "0000:02:00.0"):
         (tmp_path / name).mkdir()
-    environ = {} if said is None else {"CUDA_VISIBLE_DEVICES": said}
-    assert visible_gpus(environ, gpus=tmp_path) == found
+    environ = {} if configured is None else {"CUDA_VISIBLE_DEVICES": configured}
+    assert visible_gpus(environ, gpus=tmp_path) == expected
 
 
-def test_a_machine_without_the_driver_has_none(tmp_path: Path) -> None:
+def test_a_machine_without_the_driver_has_no_gpus(tmp_path: Path) -> None:
     assert visible_gpus({}, gpus=tmp_path / "none") == []
 
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the processes wrote: the number of their GPU. The argument is what they do then."""
+    """A file to which each stub process appends its GPU number; then it runs its argument."""
     path = tmp_path / "log"
     path.touch()
 
@@ -44,20 +44,20 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_all_are_stopped_together(log: Path) -> None:
+def test_all_workers_are_stopped_together(log: Path) -> None:
     code = run_worker_per_gpu(
         ["0", "1"], ["time.sleep(1000)"], should_stop=lambda: len(log.read_text()) == 2
     )
-    assert code == 15  # by SIGTERM, which this program does not catch
+    assert code == 15  # SIGTERM, which the stub does not handle
 
 
-def test_one_that_dies_is_started_again(log: Path) -> None:
+def test_a_worker_that_dies_is_restarted(log: Path) -> None:
     run_worker_per_gpu(
         ["0"], ["sys.exit(69)"], should_stop=lambda: len(log.read_text()) >= 3, restart_delay_s=0.0
     )
     assert len(log.read_text()) >= 3
 
 
-def test_one_that_only_a_person_can_mend_is_not_started_again(log: Path) -> None:
+def test_a_worker_with_a_permanent_error_is_not_restarted(log: Path) -> None:
     assert run_worker_per_gpu(["0", "1"], ["sys.exit(78)"], should_stop=lambda: False) == 78
     assert sorted(log.read_text()) == ["0", "1"]

@@ -7,7 +7,7 @@ from thoth_watch.infrastructure.service.lock import ProcessLock
 from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
 
-def test_the_process_that_works_on_a_ledger_is_named_without_taking_its_lock(tmp_path: Path):
+def test_the_lock_holder_is_found_without_taking_the_lock(tmp_path: Path):
     path = tmp_path / "ledger.db.lock"
     assert lock_holder_pid(path) is None
     with ProcessLock(path):
@@ -15,10 +15,10 @@ def test_the_process_that_works_on_a_ledger_is_named_without_taking_its_lock(tmp
     assert lock_holder_pid(path) is None
 
 
-def test_other_kinds_of_locks_say_nothing(tmp_path: Path):
+def test_locks_of_other_kinds_and_files_are_ignored(tmp_path: Path):
     path = tmp_path / "x"
     path.touch()
     inode = path.stat().st_ino
-    other = f"1: POSIX  ADVISORY  WRITE 12 00:2f:{inode} 0 EOF\n2: FLOCK ADVISORY WRITE 13 00:2f:1{inode} 0 EOF\n"
-    assert lock_holder_pid(path, locks=other) is None
-    assert lock_holder_pid(path, locks=other.replace("POSIX", "FLOCK")) == 12
+    locks = f"1: POSIX  ADVISORY  WRITE 12 00:2f:{inode} 0 EOF\n2: FLOCK ADVISORY WRITE 13 00:2f:1{inode} 0 EOF\n"
+    assert lock_holder_pid(path, locks=locks) is None
+    assert lock_holder_pid(path, locks=locks.replace("POSIX", "FLOCK")) == 12

@@ -1,4 +1,4 @@
-"""Lock, signals and log lines."""
+"""Locks, signals, systemd notifications and log lines."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
 from thoth_watch.infrastructure.service.signals import stop_on_signals
 
 
-def record(message: str, **facts: object) -> logging.LogRecord:
-    made = logging.LogRecord("thoth_watch.x", logging.INFO, "x.py", 1, message, (), None)
-    vars(made).update(facts)
-    return made
+def record(message: str, **fields: object) -> logging.LogRecord:
+    new = logging.LogRecord("thoth_watch.x", logging.INFO, "x.py", 1, message, (), None)
+    vars(new).update(fields)
+    return new
 
 
-def test_only_one_process_holds_the_lock_and_the_other_is_told_who(tmp_path: Path):
+def test_only_one_process_holds_the_lock_and_the_error_names_it(tmp_path: Path):
     path = tmp_path / "state" / "ledger.lock"
     code = (
         "import sys; from pathlib import Path\n"
@@ -36,20 +36,20 @@ def test_only_one_process_holds_the_lock_and_the_other_is_told_who(tmp_path: Pat
         "with ProcessLock(Path(sys.argv[1])): pass"
     )
     with ProcessLock(path):
-        other = subprocess.run(
+        second = subprocess.run(
             [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
         )
 
-        assert other.returncode != 0
-        assert f"process {os.getpid()} works on this ledger" in other.stderr
+        assert second.returncode != 0
+        assert f"process {os.getpid()} is using this ledger" in second.stderr
     with ProcessLock(path):
         pass
 
 
-def test_two_programs_with_ledgers_of_their_own_cannot_have_one_inbox(tmp_path: Path):
+def test_processes_with_different_ledgers_cannot_share_an_inbox(tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path)
     with inbox_lock(tmp_path):
-        refused = pytest.raises(RetryLater, match="another process works on this inbox")
+        refused = pytest.raises(RetryLater, match="another process is using this inbox")
         with refused, inbox_lock(tmp_path / "link"):
             pass
         with inbox_lock(tmp_path / "away"), inbox_lock(tmp_path / "away"):
@@ -58,25 +58,25 @@ def test_two_programs_with_ledgers_of_their_own_cannot_have_one_inbox(tmp_path: 
         pass
 
 
-def test_a_lock_that_cannot_be_made_is_for_later(tmp_path: Path):
+def test_a_lock_that_cannot_be_created_raises_retry_later(tmp_path: Path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(RetryLater, match="lock"), ProcessLock(tmp_path / "file" / "x.lock"):
         pass
 
 
-def test_the_first_signal_raises_the_flag_and_the_second_is_deadly():
-    rings = []
-    with stop_on_signals(lambda: rings.append(1)) as stop:
+def test_the_first_signal_sets_the_flag_and_restores_the_default_handler():
+    calls = []
+    with stop_on_signals(lambda: calls.append(1)) as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
 
         assert stop()
-        assert (stop.signal_name, rings) == ("SIGTERM", [1])
+        assert (stop.signal_name, calls) == ("SIGTERM", [1])
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_the_manager_hears_nothing_while_the_engine_is_silent_for_half_of_its_patience(
+def test_no_watchdog_message_is_sent_when_the_engine_stalls_for_half_the_timeout(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
@@ -95,7 +95,7 @@ def test_the_manager_hears_nothing_while_the_engine_is_silent_for_half_of_its_pa
         assert end.recv(100) == b"WATCHDOG=1"
 
 
-def test_a_manager_that_does_not_read_holds_up_nothing(
+def test_a_service_manager_that_does_not_read_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("thoth_watch.infrastructure.service.sd_notify.SEND_TIMEOUT_S", 1e-4)
@@ -103,19 +103,19 @@ def test_a_manager_that_does_not_read_holds_up_nothing(
         end.bind(str(tmp_path / "notify"))
         end.settimeout(0.0)
         manager = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1"})
-        for _ in range(1000):  # more than any system's queue takes
+        for _ in range(1000):  # more than the queue of any system holds
             manager.alive()
-        heard = 0
+        n_received = 0
         with suppress(BlockingIOError):
             while end.recv(100) == b"WATCHDOG=1":
-                heard += 1
+                n_received += 1
 
-        assert 0 < heard < 1000
+        assert 0 < n_received < 1000
         manager.stopping()
         assert end.recv(100) == b"STOPPING=1"
 
 
-def test_a_log_line_holds_its_facts_and_no_newline_of_a_file_name():
+def test_a_log_line_contains_its_fields_and_escapes_file_names():
     line = LineFormatter("%(message)s").format(
         record("file failed", event="file_failed", path="a\nb.wav", n=3)
     )
@@ -132,6 +132,6 @@ def test_a_json_line_is_one_object():
     assert (event["message"], event["run_id"], event["level"]) == ("run recorded", 7, "info")
 
 
-def test_the_process_knows_itself():
+def test_process_information_is_plausible():
     assert peak_rss_bytes() > 1_000_000
     assert str(os.getpid()) in owner_token()

@@ -1,1 +1,1 @@
-"""What a well-behaved process does: clock, signals, lock, logging, facts about itself."""
+"""Process infrastructure: clock, signals, locks, logging, systemd notifications, GPU workers."""

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """Wall time in UTC, and time since boot."""
+    """Wall time in UTC, and a monotonic clock."""
 
     def now(self) -> datetime:
-        """The time of day, aware, UTC."""
+        """Return the current time, timezone-aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        """Seconds that never run backwards."""
+        """Return monotonic seconds, which never run backwards."""
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""One process for each GPU of this machine, started together, stopped together, started again where one dies."""
+"""Run one process per GPU of this machine; restart those that die and stop all together."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from thoth_watch.domain.errors import EXIT_CONFIG, EXIT_OK, EXIT_USAGE
 
 log = logging.getLogger(__name__)
 
-NVIDIA_GPUS_FOLDER = Path(
-    "/proc/driver/nvidia/gpus"
-)  # the driver's list; asked without touching CUDA
-RESTART_DELAY_S = 30.0  # before one that died is started again
+NVIDIA_GPUS_FOLDER = Path("/proc/driver/nvidia/gpus")  # readable without initializing CUDA
+RESTART_DELAY_S = 30.0  # before a worker that died is restarted
 POLL_INTERVAL_S = 0.2
-FINAL_EXIT_CODES = frozenset({EXIT_OK, EXIT_USAGE, EXIT_CONFIG})  # as the systemd unit has it
+FINAL_EXIT_CODES = frozenset({EXIT_OK, EXIT_USAGE, EXIT_CONFIG})  # as in the systemd units
 
 
 def visible_gpus(environ: Mapping[str, str], *, gpus: Path = NVIDIA_GPUS_FOLDER) -> list[str]:
-    """Numbers of the GPUs that a process may use, as CUDA_VISIBLE_DEVICES writes them; empty: none."""
-    said = environ.get("CUDA_VISIBLE_DEVICES")
-    if said is not None:
-        return [name.strip() for name in said.split(",") if name.strip() not in ("", "-1")]
+    """Return the GPUs that a process may use, in the form of CUDA_VISIBLE_DEVICES; empty if there are none."""
+    configured = environ.get("CUDA_VISIBLE_DEVICES")
+    if configured is not None:
+        return [name.strip() for name in configured.split(",") if name.strip() not in ("", "-1")]
     return [str(number) for number in range(len(list(gpus.glob("*"))))]
 
 
@@ -37,34 +35,35 @@ def run_worker_per_gpu(
     should_stop: Callable[[], bool],
     restart_delay_s: float = RESTART_DELAY_S,
 ) -> int:
-    """Run this program with these arguments and `--name gpuN` once for each; the worst exit code.
+    """Run this program with these arguments and `--name gpuN` once per GPU; return the highest exit code.
 
-    should_stop: then all get SIGTERM and are waited for. One that dies is started again after a pause.
+    should_stop: returns True when all workers are to get SIGTERM and be waited for.
+    restart_delay_s: seconds before a worker that died is restarted.
     """
     running = {gpu: _start(gpu, arguments) for gpu in gpus}
-    again_s: dict[str, float] = {}
+    restart_at_s: dict[str, float] = {}
     codes: list[int] = []
-    while running or again_s:
-        stops = should_stop()
-        if stops:
-            again_s.clear()
+    while running or restart_at_s:
+        is_stopping = should_stop()
+        if is_stopping:
+            restart_at_s.clear()
             for process in running.values():
                 process.terminate()
         for gpu, process in list(running.items()):
-            code = process.wait() if stops else process.poll()
+            code = process.wait() if is_stopping else process.poll()
             if code is None:
                 continue
             del running[gpu]
-            if stops or code in FINAL_EXIT_CODES:
+            if is_stopping or code in FINAL_EXIT_CODES:
                 codes.append(code)
             else:
-                text = "a worker died and is started again"
+                text = f"worker exited; restarting it in {restart_delay_s:g} s"
                 log.warning(text, extra={"event": "worker_died", "gpu": gpu, "code": code})
-                again_s[gpu] = time.monotonic() + restart_delay_s
-        for gpu in [gpu for gpu, at_s in again_s.items() if at_s <= time.monotonic()]:
-            del again_s[gpu]
+                restart_at_s[gpu] = time.monotonic() + restart_delay_s
+        for gpu in [gpu for gpu, at_s in restart_at_s.items() if at_s <= time.monotonic()]:
+            del restart_at_s[gpu]
             running[gpu] = _start(gpu, arguments)
-        if not stops:
+        if not is_stopping:
             time.sleep(POLL_INTERVAL_S)
     return max((abs(code) for code in codes), default=EXIT_OK)
 

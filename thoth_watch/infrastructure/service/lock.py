@@ -1,4 +1,4 @@
-"""One process at a time on a ledger, and on an inbox: daemon and oneshot exclude each other."""
+"""Locks that allow one process at a time per ledger and per inbox, such as `run` or `once`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ProcessLock:
         except OSError as error:
             holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
             os.close(handle)
-            who = f"process {holder}" if holder else "another process"
+            process = f"process {holder}" if holder else "another process"
             raise RetryLater(
-                f"{self._path}: {who} works on this ledger; wait for it or stop it"
+                f"{self._path}: {process} is using this ledger; wait for it or stop it"
             ) from error
-        with suppress(OSError):  # a full disk: the number is only for the other one's message
+        with suppress(OSError):  # a full disk: the process id is only for another process's error
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         self._handle = handle
@@ -57,22 +57,22 @@ class ProcessLock:
 
 @contextmanager
 def inbox_lock(inbox: Path) -> Iterator[None]:
-    """Keep others of this machine, with ledgers of their own, away from a folder while this is open.
+    """Keep local processes with other ledgers away from an inbox while the context is open.
 
-    A name in the kernel that no file stands for: nothing is written into the inbox, nothing keeps
-    its file system from being unmounted, and it ends with the process. A folder that is not there
-    is nobody's. Raises TryLater. Source: unix(7), abstract sockets.
+    The lock is an abstract socket name: no file is created in the inbox, its file system can be
+    unmounted, and the kernel frees the name when the process ends. A missing folder is not locked.
+    Raises RetryLater if another process holds the lock. Source: unix(7), abstract sockets.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as name:
         try:
-            found = inbox.stat()
+            status = inbox.stat()
         except OSError:
-            found = None
-        if found is not None:
+            status = None
+        if status is not None:
             try:
-                name.bind(f"\0thoth-watch-inbox-{found.st_dev}-{found.st_ino}")
+                name.bind(f"\0thoth-watch-inbox-{status.st_dev}-{status.st_ino}")
             except OSError as error:
                 raise RetryLater(
-                    f"{inbox}: another process works on this inbox; wait for it or stop it"
+                    f"{inbox}: another process is using this inbox; wait for it or stop it"
                 ) from error
         yield

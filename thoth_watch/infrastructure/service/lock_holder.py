@@ -1,4 +1,4 @@
-"""Which process holds a lock file, asked without touching the lock."""
+"""Find the process that holds a lock file without taking the lock."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def lock_holder_pid(path: Path, *, locks: str | None = None) -> int | None:
-    """The process that holds the flock of a file; None if nobody does or it cannot be told.
+    """Return the id of the process that holds the flock of a file; None if there is none or it is unknown.
 
-    A test lock would get in the way of a daemon that starts just now.
-    locks: the text of /proc/locks, which is read when it is not given. Source: proc(5).
+    Trying the lock instead could make a daemon fail that starts at this moment.
+    locks: the text of /proc/locks; None: read that file. Source: proc(5).
     """
     try:
         inode = path.stat().st_ino

@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, plain under systemd, JSON for collectors."""
+"""Log formats: text for terminals, text without time under systemd, JSON for log collectors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def _extra_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class LineFormatter(logging.Formatter):
-    """`sentence: key=value key=value`, one line per event; file names are escaped."""
+    """Formats `message: key=value key=value`, one line per event; file names are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; a traceback follows on lines of its own."""
-        facts = " ".join(
+        """Return the line, followed by the traceback if there is one."""
+        fields = " ".join(
             f"{key}={value!r}"
             if isinstance(value, str) and not value.isidentifier()
             else f"{key}={value}"
@@ -33,14 +33,14 @@ class LineFormatter(logging.Formatter):
         )
         line = super().format(record)
         head, newline, trace = line.partition("\n")
-        return f"{head}{': ' + facts if facts else ''}{newline}{trace}"
+        return f"{head}{': ' + fields if fields else ''}{newline}{trace}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per event, with its facts as keys."""
+    """Formats one JSON object per event, with its fields as keys."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The event as JSON."""
+        """Return the event as JSON."""
         event: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(*, level: str = "info", log_format: str = "text") -> None:
-    """Send our log to standard error. Under systemd the journal adds time and priority itself."""
+    """Send the log to standard error, without the time under systemd, because the journal adds it."""
     handler = logging.StreamHandler(sys.stderr)
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
@@ -64,5 +64,5 @@ def set_up_logging(*, level: str = "info", log_format: str = "text") -> None:
         handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)  # other libraries speak only if a person should look
+    root.setLevel(logging.WARNING)  # of other libraries only warnings and errors
     logging.getLogger("thoth_watch").setLevel(level.upper())

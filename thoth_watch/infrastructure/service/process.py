@@ -1,4 +1,4 @@
-"""Facts about this process and its host."""
+"""Information about this process and its host."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import NoReturn
 
 
 def peak_rss_bytes() -> int:
-    """The most resident memory that this process has had so far.
+    """Return the peak resident memory of this process so far.
 
-    From /proc where that is: getrusage's figure begins at that of the process which started this one.
+    Read from /proc if possible: the value of getrusage starts at that of the parent process.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -27,17 +27,17 @@ def peak_rss_bytes() -> int:
 
 
 def host_name() -> str:
-    """The machine's name."""
+    """Return the name of this machine."""
     return socket.gethostname()
 
 
 def process_id() -> int:
-    """This process's number."""
+    """Return the id of this process."""
     return os.getpid()
 
 
 def owner_token() -> str:
-    """Names this process for good: boot, process id and start time. Source: proc(5)."""
+    """Return a unique name of this process: boot id, process id and start time. Source: proc(5)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         started = Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19]
@@ -47,7 +47,7 @@ def owner_token() -> str:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End the process without waiting for its threads; everything that counts is on disk."""
+    """End the process without waiting for its threads; all important data is already on disk."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

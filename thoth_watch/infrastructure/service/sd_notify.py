@@ -1,4 +1,4 @@
-"""What systemd wants to know of a service, told over its socket. Source: sd_notify(3), sd_watchdog_enabled(3)."""
+"""Notify systemd of the service's state. Source: sd_notify(3), sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
-SEND_TIMEOUT_S = (
-    1.0  # a manager that does not read: its queue (10 datagrams) would hold us for ever
-)
+# Without a timeout, sending blocks forever when the queue (10 datagrams) is full and not read.
+SEND_TIMEOUT_S = 1.0
 
 
 class SystemdNotifier:
-    """Whoever started this process and asked to be told; nobody, in a shell."""
+    """Sends notifications to the service manager that started this process; does nothing in a shell."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -27,18 +26,18 @@ class SystemdNotifier:
 
     @property
     def heartbeat_s(self) -> float | None:
-        """How often it wants to hear that we are alive, with room to spare; None if it does not."""
+        """Interval for `alive`, a third of the watchdog timeout; None without a watchdog."""
         return self._watchdog_s / 3 or None
 
     def ready(self) -> None:
-        """The service is up: engine loaded and tried, inbox looked at."""
+        """Report that the service is up: the engine is loaded and tested, the inbox scanned."""
         self._send("READY=1")
 
     def alive(self, *, silent_s: float = 0.0) -> None:
-        """The loop goes round, and the engine showed itself `silent_s` ago.
+        """Report that the main loop is running and that the engine made progress `silent_s` ago.
 
-        Nothing is told while that is more than half of the time that the manager waits: it will end
-        this process, and start another one.
+        Nothing is sent while `silent_s` exceeds half of the watchdog timeout: the service manager
+        then kills and restarts this process.
         """
         was_stalled, self._is_stalled = self._is_stalled, silent_s > self._watchdog_s / 2
         if not self._watchdog_s:
@@ -47,24 +46,27 @@ class SystemdNotifier:
             self._send("WATCHDOG=1")
         elif not was_stalled:
             log.error(
-                "the engine shows no sign of life; the service manager is left to end this process",
+                "engine makes no progress; the service manager restarts this process if that lasts",
                 extra={"event": "engine_stalled", "silent_s": round(silent_s, 1)},
             )
 
     def reloading(self) -> None:
-        """The configuration is being read again; `ready` follows."""
+        """Report that the configuration is being reloaded; `ready` follows."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The service ends."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
-    def _send(self, words: str) -> None:
+    def _send(self, state: str) -> None:
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
                 channel.settimeout(SEND_TIMEOUT_S)
-                channel.sendto(words.encode(), self._address)
-        except OSError as error:  # it is away or does not read; the work is not its business
-            log.debug("not told", extra={"event": "notify_failed", "error": str(error)})
+                channel.sendto(state.encode(), self._address)
+        except OSError as error:  # no socket or not read; transcribing does not depend on it
+            log.debug(
+                "cannot notify the service manager; continuing",
+                extra={"event": "notify_failed", "error": str(error)},
+            )

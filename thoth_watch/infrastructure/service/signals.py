@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop: the first lets the batch end at its next window, the second kills. SIGHUP reloads."""
+"""Handle signals: the first SIGTERM or SIGINT stops after the window, the second kills; SIGHUP reloads."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from types import FrameType
 
 
 class StopFlag:
-    """Whether somebody asked the program to stop, and by which signal; and whether to reload."""
+    """Records the signal that requested a stop, and requests to reload."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
         self._is_reload_requested = False
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return True if a stop was requested."""
         return self.signal_name is not None
 
     def take_reload_request(self) -> bool:
-        """Whether SIGHUP came since this was asked last."""
-        asked, self._is_reload_requested = self._is_reload_requested, False
-        return asked
+        """Return True if SIGHUP arrived since the last call."""
+        is_requested, self._is_reload_requested = self._is_reload_requested, False
+        return is_requested
 
     def record_signal(self, number: int) -> None:
-        """A signal has come."""
+        """Record a signal."""
         if number == signal.SIGHUP:
             self._is_reload_requested = True
         else:
@@ -34,9 +34,9 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signals(on_signal: Callable[[], None]) -> Iterator[StopFlag]:
-    """Raise a flag on SIGTERM, SIGINT and SIGHUP and call on_signal; put the old handlers back at the end.
+    """Set a flag on SIGTERM, SIGINT and SIGHUP and call on_signal; restore the old handlers at the end.
 
-    After the first signal to stop the default handlers are back, so that a second one ends the process.
+    The first stop signal restores the default handlers, so that a second one ends the process.
     """
     flag = StopFlag()
     stopping = (signal.SIGTERM, signal.SIGINT)
@@ -45,8 +45,8 @@ def stop_on_signals(on_signal: Callable[[], None]) -> Iterator[StopFlag]:
     def handle_signal(number: int, _: FrameType | None) -> None:
         flag.record_signal(number)
         if number != signal.SIGHUP:
-            for other in stopping:
-                signal.signal(other, signal.SIG_DFL)
+            for stop_signal in stopping:
+                signal.signal(stop_signal, signal.SIG_DFL)
         on_signal()
 
     for number in before:

@@ -1,4 +1,4 @@
-"""systemd units: shipped as they stand, rendered with the paths of a machine, verified, installed, taken back."""
+"""systemd units: render them with the paths of a machine, verify, install and remove them."""
 
 from thoth_watch.infrastructure.systemd.installation import Installation, verify_units
 from thoth_watch.infrastructure.systemd.unit_rendering import UnitOptions, render

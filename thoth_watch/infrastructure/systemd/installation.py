@@ -1,4 +1,4 @@
-"""Puts rendered units in place, never over a file that is not ours, and takes them back."""
+"""Install and remove rendered units; never overwrite or remove a foreign file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thoth_watch.domain.errors import ConfigError, RetryLater
-from thoth_watch.infrastructure.systemd.unit_rendering import GENERATED_MARK
+from thoth_watch.infrastructure.systemd.unit_rendering import GENERATED_MARKS
 
 _SYSTEM_FOLDERS = ("etc/systemd/system", "etc/sysusers.d", "etc/tmpfiles.d")
 _USER_FOLDERS = ("systemd/user",)
@@ -20,28 +20,28 @@ COMMAND_TIMEOUT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A place for units: the system, a person's own configuration folder, or a folder to pack from."""
+    """A target for units: the system, the user's configuration folder, or a packaging folder."""
 
     root: Path
     for_user: bool
-    is_live: bool  # whether the running system is to be told
+    is_live: bool  # True if the running system is changed too
 
     @classmethod
     def at(cls, *, for_user: bool, destdir: Path | None) -> Installation:
-        """The place that a person asked for."""
-        own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        root = own if for_user else Path("/")
+        """Return the target for the options of `service install`."""
+        user_root = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        root = user_root if for_user else Path("/")
         if destdir is not None:
             root = destdir / root.relative_to("/")
         return cls(root, for_user, is_live=destdir is None)
 
     def write(self, files: Mapping[Path, str]) -> list[Path]:
-        """Write all files or none; where they lie now. Raises ConfigError where another's file lies."""
+        """Write all files or none and return their paths. Raises ConfigError if a foreign file is in the way."""
         targets = {self.root / path: text for path, text in files.items()}
         for target in targets:
             if target.exists() and not _is_ours(target):
                 raise ConfigError(
-                    f"{target}: is not of `thoth-watch service install`; move it aside"
+                    f"{target}: not written by `thoth-watch service install`; move it aside"
                 )
         try:
             for target, text in targets.items():
@@ -49,12 +49,12 @@ class Installation:
                 target.write_text(text, encoding="utf-8")
         except OSError as error:
             raise RetryLater(
-                f"{error.filename}: {error.strerror}; as root (sudo), or with --user"
+                f"{error.filename}: {error.strerror}; run as root (sudo), or use --user"
             ) from error
         return list(targets)
 
     def remove(self) -> list[Path]:
-        """Remove every file that `write` made; which they were."""
+        """Remove every file that `write` created and return their paths."""
         ours = list(self._ours())
         try:
             for path in ours:
@@ -62,22 +62,22 @@ class Installation:
                 if path.parent.name.endswith(".d") and path.parent.name.startswith("thoth-watch"):
                     _remove_if_empty(path.parent)
         except OSError as error:
-            raise RetryLater(f"{error.filename}: {error.strerror}; as root (sudo)") from error
+            raise RetryLater(f"{error.filename}: {error.strerror}; run as root (sudo)") from error
         return ours
 
     def run_commands(self, *commands: list[str]) -> list[str]:
-        """Run commands of the running system; each as a line that says how it went."""
-        said = []
+        """Run commands on the running system; return one line per command with its result."""
+        lines = []
         for command in commands if self.is_live else ():
             if shutil.which(command[0]) is None:
-                said.append(f"not run, as it is not here: {' '.join(command)}")
+                lines.append(f"not run, {command[0]} is not installed: {' '.join(command)}")
                 continue
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
             )
-            why = "" if done.returncode == 0 else f"failed ({done.stderr.strip()}): "
-            said.append(f"{why or 'ran: '}{' '.join(command)}")
-        return said
+            prefix = "ran: " if done.returncode == 0 else f"failed ({done.stderr.strip()}): "
+            lines.append(f"{prefix}{' '.join(command)}")
+        return lines
 
     def _ours(self) -> Iterator[Path]:
         for folder in _USER_FOLDERS if self.for_user else _SYSTEM_FOLDERS:
@@ -88,9 +88,9 @@ class Installation:
 
 
 def verify_units(files: Mapping[Path, str], *, program: Path) -> str | None:
-    """What systemd says against the units, "" if nothing; None where there is no systemd to ask.
+    """Return systemd's complaints about the units, "" if there are none; None without systemd-analyze.
 
-    A program that is not there yet (a package is being made) is not complained of.
+    A program that does not exist yet (while a package is built) is not reported.
     """
     if shutil.which("systemd-analyze") is None:
         return None
@@ -103,8 +103,8 @@ def verify_units(files: Mapping[Path, str], *, program: Path) -> str | None:
                 units.append(target)
             if target is not None:
                 target.parent.mkdir(exist_ok=True)
-                is_there = program.exists()
-                target.write_text(text if is_there else text.replace(str(program), "/bin/true"))
+                is_installed = program.exists()
+                target.write_text(text if is_installed else text.replace(str(program), "/bin/true"))
         command = ["systemd-analyze", "verify", "--man=no"]
         done = subprocess.run(
             [*command, *map(str, units)],
@@ -113,13 +113,17 @@ def verify_units(files: Mapping[Path, str], *, program: Path) -> str | None:
             check=False,
             timeout=COMMAND_TIMEOUT_S,
         )
-    said = done.stderr.strip()
-    return said if said or not done.returncode else f"systemd-analyze: exit {done.returncode}"
+    complaints = done.stderr.strip()
+    return (
+        complaints
+        if complaints or not done.returncode
+        else f"systemd-analyze: exit {done.returncode}"
+    )
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").startswith(GENERATED_MARK)
+        return path.read_text(encoding="utf-8", errors="replace").startswith(GENERATED_MARKS)
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""From the units that the program ships to units with the paths of one machine."""
+"""Render the shipped units with the paths of one machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GENERATED_MARK = (
-    "# Written by `thoth-watch service install`; `thoth-watch service uninstall` takes it back.\n"
+    "# Written by `thoth-watch service install`; `thoth-watch service uninstall` removes it.\n"
+)
+# First lines of files that `uninstall` may remove; the second one is from earlier versions.
+GENERATED_MARKS = (
+    GENERATED_MARK,
+    "# Written by `thoth-watch service install`; `thoth-watch service uninstall` takes it back.\n",
 )
 HOOKS_UNIT = "thoth-watch-hooks.service"
-HOME_FOLDERS = ("/home", "/root", "/run/user")  # what ProtectHome= hides
+HOME_FOLDERS = ("/home", "/root", "/run/user")  # the folders that ProtectHome= hides
 
 _WHEEL_UNITS = Path(__file__).parent / "units"
 _SOURCE_UNITS = Path(__file__).parents[3] / "systemd"
@@ -19,26 +24,26 @@ _SOURCE_UNITS = Path(__file__).parents[3] / "systemd"
 
 @dataclass(frozen=True, slots=True)
 class UnitOptions:
-    """What is to be installed."""
+    """Options of the units to install."""
 
     program: Path  # absolute
-    config: Path | None  # absolute; None leaves the one that the unit names
-    for_user: bool = False  # the person's own service manager instead of the system's
-    instance: str | None = None  # a daemon of its own beside others: thoth-watch@NAME
+    config: Path | None  # absolute; None keeps the path in the unit
+    for_user: bool = False  # for the user's service manager instead of the system's
+    instance: str | None = None  # name of a further daemon: thoth-watch@NAME
     writable: tuple[Path, ...] = ()  # inboxes and output folders
-    ledger_url: str | None = None  # where the configuration says so itself
+    ledger_url: str | None = None  # None if the configuration does not set it
     has_gpu: bool = False
-    downloads: bool = False  # fetches models, reaches a server
-    has_hooks: bool = False  # somebody is to be told
+    downloads: bool = False  # downloads models or connects to a server
+    has_hooks: bool = False  # the configuration has a hook
 
 
 def shipped_units_folder() -> Path:
-    """The folder of the units as they are shipped."""
+    """Return the folder of the shipped units."""
     return _WHEEL_UNITS if _WHEEL_UNITS.is_dir() else _SOURCE_UNITS
 
 
 def render(options: UnitOptions) -> dict[Path, str]:
-    """Every file to be written, by its path below the root (or below XDG_CONFIG_HOME), with its text."""
+    """Return the text of every file to write, by its path below the root (or below XDG_CONFIG_HOME)."""
     return _for_user(options) if options.for_user else _for_system(options)
 
 
@@ -54,7 +59,7 @@ def _for_user(options: UnitOptions) -> dict[Path, str]:
 
 def _for_system(options: UnitOptions) -> dict[Path, str]:
     units = Path("etc/systemd/system")
-    daemon, once, many = (
+    daemon, once, template = (
         "thoth-watch.service",
         "thoth-watch-once.service",
         "thoth-watch@.service",
@@ -73,15 +78,15 @@ def _for_system(options: UnitOptions) -> dict[Path, str]:
                 files[units / f"{HOOKS_UNIT}.d" / "paths.conf"] = _render_paths_drop_in(options)
     else:
         services = [f"thoth-watch@{options.instance}.service"]
-        files[units / many] = _render_unit(shipped_units_folder() / many, options)
+        files[units / template] = _render_unit(shipped_units_folder() / template, options)
     for service in services:
-        own = units / f"{service}.d"
+        drop_ins = units / f"{service}.d"
         if options.config is not None:
-            files[own / "paths.conf"] = _render_paths_drop_in(options)
+            files[drop_ins / "paths.conf"] = _render_paths_drop_in(options)
         if options.has_gpu:
-            files[own / "gpu.conf"] = _read_shipped("drop-ins/gpu.conf")
+            files[drop_ins / "gpu.conf"] = _read_shipped("drop-ins/gpu.conf")
         if options.downloads:
-            files[own / "downloads.conf"] = _read_shipped("drop-ins/downloads.conf")
+            files[drop_ins / "downloads.conf"] = _read_shipped("drop-ins/downloads.conf")
     return files
 
 
@@ -91,10 +96,10 @@ def _read_shipped(name: str) -> str:
 
 def _render_unit(path: Path, options: UnitOptions) -> str:
     def start(line: re.Match[str]) -> str:
-        is_shared = path.name.endswith("@.service")  # its configuration depends on the instance
+        is_template = path.name.endswith("@.service")  # its configuration depends on the instance
         config = (
             quote_command_word(options.config)
-            if options.config and not is_shared
+            if options.config and not is_template
             else line["config"]
         )
         return f"ExecStart={quote_command_word(options.program)} {line['command']} -c {config}"
@@ -105,8 +110,8 @@ def _render_unit(path: Path, options: UnitOptions) -> str:
 
 
 def _render_paths_drop_in(options: UnitOptions) -> str:
-    """The drop-in that opens the box where the configuration needs it."""
-    lines = [GENERATED_MARK + f"# What {options.config} names.", "[Unit]"]
+    """Return the drop-in that gives the service access to the configured paths."""
+    lines = [GENERATED_MARK + f"# Paths from {options.config}.", "[Unit]"]
     lines += [f"RequiresMountsFor={quote_word(path)}" for path in options.writable]
     lines.append("\n[Service]")
     if options.instance is not None and options.config is not None:
@@ -114,12 +119,11 @@ def _render_paths_drop_in(options: UnitOptions) -> str:
             f"{quote_command_word(options.program)} run -c {quote_command_word(options.config)}"
         )
         lines += ["ExecStart=", f"ExecStart={command}"]
-    lines += [
-        f"ReadWritePaths={quote_word(f'-{path}')}" for path in options.writable
-    ]  # -: may be away
+    # A path with `-` may be missing.
+    lines += [f"ReadWritePaths={quote_word(f'-{path}')}" for path in options.writable]
     needed = [options.program, *options.writable, *([options.config] if options.config else [])]
     if hidden := [path for path in needed if _is_below(path, HOME_FOLDERS)]:
-        lines += [f"# {hidden[0]} lies in a home folder.", "ProtectHome=read-only"]
+        lines += [f"# {hidden[0]} is in a home folder.", "ProtectHome=read-only"]
     if options.ledger_url is not None:
         lines.append(f"Environment={quote_word('THOTH_WATCH_LEDGER_URL=' + options.ledger_url)}")
     return "\n".join(lines) + "\n"
@@ -130,11 +134,11 @@ def _is_below(path: Path, folders: Iterable[str]) -> bool:
 
 
 def quote_word(text: object) -> str:
-    """One word of a unit file, its specifiers and quotes escaped. Source: systemd.syntax(7)."""
+    """Quote a word of a unit file; specifiers and quotes are escaped. Source: systemd.syntax(7)."""
     word = str(text).replace("\\", "\\\\").replace("%", "%%")
     return '"' + word.replace('"', '\\"') + '"' if re.search(r"[\s\"';]", word) else word
 
 
 def quote_command_word(path: Path) -> str:
-    """One word of a command line, where systemd would also read variables."""
+    """Quote a word of a command line, where systemd also expands variables."""
     return quote_word(path).replace("$", "$$")
