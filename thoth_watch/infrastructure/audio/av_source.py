@@ -139,9 +139,8 @@ class AvSource:
         )
         if container.format.name == "asf":  # Windows adds up to 2 s of silence
             is_counted = share is not None
-        if (
-            track_s is None and len(container.streams) > 1
-        ):  # the container's duration is that of its longest track
+        # The container's duration is that of its longest track, which may be another one.
+        if track_s is None and len(container.streams) > 1:
             is_counted = False
         declared_s = track_s or container_s
         if declared_s is not None and container.format.name.startswith("matroska"):

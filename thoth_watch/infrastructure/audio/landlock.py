@@ -36,7 +36,7 @@ def restrict_process() -> bool:
         network=_TCP if version >= 4 else 0,
         scoped=_OUTER_SIGNALS_AND_SOCKETS if version >= 6 else 0,
     )
-    size = 24 if version >= 6 else 16 if version >= 4 else 8  # of this version's struct
+    size = 24 if version >= 6 else 16 if version >= 4 else 8  # struct size per version
     ruleset = _libc.syscall(
         _SYS_CREATE, ctypes.byref(rules), ctypes.c_size_t(size), ctypes.c_uint32(0)
     )

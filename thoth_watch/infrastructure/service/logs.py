@@ -64,5 +64,5 @@ def set_up_logging(*, level: str = "info", log_format: str = "text") -> None:
         handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)  # of other libraries only warnings and errors
+    root.setLevel(logging.WARNING)  # other libraries: warnings and errors only
     logging.getLogger("thoth_watch").setLevel(level.upper())

@@ -36,7 +36,7 @@ class Installation:
         return cls(root, for_user, is_live=destdir is None)
 
     def write(self, files: Mapping[Path, str]) -> list[Path]:
-        """Write all files or none and return their paths. Raises ConfigError if a foreign file is in the way."""
+        """Write all files or none and return their paths. Raises ConfigError if a foreign file exists."""
         targets = {self.root / path: text for path, text in files.items()}
         for target in targets:
             if target.exists() and not _is_ours(target):
