@@ -1,4 +1,4 @@
-"""Moves finished recordings to the folder configured as `inbox.after`."""
+"""Moves finished recordings to the archive, the folder configured as `inbox.after`."""
 
 from __future__ import annotations
 

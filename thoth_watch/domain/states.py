@@ -101,7 +101,7 @@ CRASH_LIMIT = 2
 
 
 def after_failure(cause: Cause, *, attempts: int, crashes: int = 0, setbacks: int = 1) -> NextStep:
-    """Return the next state of a file whose attempt failed.
+    """Return the next state of a file whose attempt failed: retry, fail or quarantine it.
 
     attempts: at this version of the file, including this one; environment failures do not count.
     crashes: times that this version crashed the worker, including this one.

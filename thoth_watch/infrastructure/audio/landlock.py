@@ -1,4 +1,4 @@
-"""Landlock: the kernel denies this process every new file and socket. Source: landlock(7)."""
+"""Sandbox of the decode worker: the kernel denies the process every new file and socket. Source: landlock(7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Strategies for creating a complete file under a name that must be free, best first."""
+"""Strategies for creating a complete file under a name that must be free, best first.
+
+Each strategy calls fsync on the content before the file gets its name.
+"""
 
 from __future__ import annotations
 
