@@ -85,7 +85,9 @@ def help_pages() -> Iterator[tuple[str, str]]:
                 assert child is not None
                 yield from below(child, click.Context(child, info_name=name, parent=context))
 
-    yield from below(program, click.Context(program, info_name="thoth-watch"))
+    yield from below(
+        program, click.Context(program, info_name="thoth-watch", **program.context_settings)
+    )
 
 
 def test_the_pattern_finds_every_phrase_whatever_its_case_or_line_breaks():
