@@ -99,8 +99,8 @@ def test_watchdog_messages_stop_when_the_engine_stalls(
     )
     try:
         workspace.wait_for(lambda: "engine makes no progress" in workspace.log(), daemon)
-        while service_manager.receive(0.1):
-            pass  # drain earlier messages
+        while service_manager.receive(2.0):
+            pass  # a slow machine also stalls briefly before the engine hangs
 
         assert service_manager.receive(2.0) == ""
         workspace.drop("b.wav", seed=2)
