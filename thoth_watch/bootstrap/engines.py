@@ -97,7 +97,7 @@ def build_engine(
 def build_diarization(settings: Settings) -> SpeakerDiarization | None:
     """Load speaker diarization; None if neither the configuration nor a rule enables it.
 
-    Raises ConfigError if the extra `diarize` or the pipeline is missing, EngineUnavailable if the
+    Raises ConfigError if the `diarize` extra or the pipeline is missing, EngineUnavailable if the
     hub cannot be reached.
     """
     requested = [

@@ -31,7 +31,7 @@ def this_machine() -> Machine:
 
 
 def build_report(settings: Settings, *, since: datetime | None) -> str:
-    """Render the report page of a ledger. Raises ModuleNotFoundError without the extra `report`."""
+    """Render the report page of a ledger. Raises ModuleNotFoundError without the `report` extra."""
     from thoth_watch.infrastructure.ledger import LedgerReader
     from thoth_watch.infrastructure.reporting import render_report
 

@@ -43,7 +43,7 @@ Examples:
   thoth-watch once -c config.yaml           drain the inbox and exit (for cron and timers)
   thoth-watch status -c config.yaml         show what is waiting, what failed and why
 \b
-Exit codes: 0 done or nothing to do, 1 some file failed, 2 wrong usage,
+Exit codes: 0 done or nothing to do, 1 at least one file failed, 2 usage error,
 69 engine unavailable, 75 try later (lock held, disk full), 78 configuration error."""
 
 

@@ -1,4 +1,4 @@
-"""`check`: show the configuration with the source of each value, and test everything that a start needs."""
+"""`check`: show the configuration with the source of each value, and test everything needed to start."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Examples:
 @json_option
 @click.option("--no-engine", is_flag=True, help="Do not load the engine.")
 def check(config: Path | None, as_json: bool, no_engine: bool, **flags: Any) -> None:
-    """Show every setting, and test everything that a start needs.
+    """Show every setting, and test everything needed to start.
 
-    Prints the source of each setting and a fix for each problem. Exits with 0 if the service could
+    Prints the source of each setting and a fix for each problem. Exits with 0 if the service can
     start, 69 if the engine is unavailable, 75 if a folder or the broker is unavailable, 78 if the
     configuration or the ledger is invalid.
     """

@@ -61,7 +61,7 @@ class Finding:
 
 
 def run_checks(settings: Settings, *, with_engine: bool) -> Iterator[Finding]:
-    """Yield a finding for everything that a start needs, cheap tests first."""
+    """Yield a finding for everything needed to start, cheap tests first."""
     yield _check_versions()
     for inbox in settings.inboxes:
         yield from _check_inbox(inbox, settings)

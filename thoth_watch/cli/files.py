@@ -40,10 +40,14 @@ Examples:
 @click.option("--match", help="Only paths that contain this text or match this glob.")
 @click.option("--reason", help="Only files whose reason contains this text.")
 @click.option(
-    "--since", type=TimeParam(), help="Only files whose state changed since then: 7d, 12h, a date."
+    "--since",
+    type=TimeParam(),
+    help="Only files whose state changed within this period (7d, 12h) or since this date.",
 )
 @click.option(
-    "--before", type=TimeParam(), help="Only files whose state has not changed since then."
+    "--before",
+    type=TimeParam(),
+    help="Only files whose state has not changed within this period or since this date.",
 )
 @click.option(
     "--suspect", is_flag=True, help="Only files with a suspect transcript, with the reasons."
@@ -185,7 +189,7 @@ Examples:
 @click.option(
     *option_spellings("--made_by"),
     "made_by",
-    help="Transcribe again all files transcribed by this model, or by MODEL@REVISION.",
+    help="Retry all files transcribed by this model, or by MODEL@REVISION.",
 )
 def retry(
     config: Path | None,
@@ -194,10 +198,10 @@ def retry(
     everything: bool,
     made_by: str | None,
 ) -> None:
-    """Retry failed files, or transcribe a model's files again.
+    """Retry failed files, or redo all files transcribed by a model.
 
-    The number of attempts starts again at zero. A transcript that thoth-watch wrote is replaced if
-    it is unchanged. A transcript that was edited is kept, and the new one gets a different name
+    The attempt count is reset to zero. A transcript that thoth-watch wrote is replaced if it is
+    unchanged. A transcript that was edited is kept, and the new one gets a different name
     (CONFLICT).
     """
     from thoth_watch.infrastructure.ledger import SqlLedger

@@ -1,4 +1,4 @@
-"""`hooks`: notify a command or a webhook of events, in a process that never blocks the service."""
+"""`hooks`: run a command or call a webhook for events, in a process that never blocks the service."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Examples:
 @config_option
 @click.option("--once", "is_once", is_flag=True, help="Send new events and exit (for timers).")
 def hooks(config: Path | None, is_once: bool) -> None:
-    """Notify a command or webhook when files and runs end.
+    """Run a command or call a webhook when files or runs finish.
 
-    Sends an event for every file and run that ended, successfully or not. This is a separate process
-    that reads the ledger, so a slow or broken hook never delays transcription. Its position is stored
-    in a file next to the ledger; the very first start sends only later events. With --once the exit
-    code is 1 if an event could not be delivered.
+    Sends an event for every file and run that finished or failed. This is a separate process that
+    reads the ledger, so a slow or broken hook never delays transcription. The position in the event
+    stream is stored in a file next to the ledger. On the first start, earlier events are skipped.
+    With --once, the exit code is 1 if an event could not be delivered.
     """
     from thoth_watch.infrastructure.hooks import CursorFile
     from thoth_watch.infrastructure.ledger import EventCursor, LedgerReader, lock_path

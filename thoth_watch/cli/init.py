@@ -49,10 +49,11 @@ Examples:
     show_default=True,
     help="File to write; an existing file is never replaced.",
 )
-@click.option("--inbox", help="Folder to watch; without this option, a prompt asks for it.")
+@click.option("--inbox", help="Folder to watch; prompted for if omitted.")
 @click.option("--model", help="Model: builtin, a short name, a Hugging Face id, or a local folder.")
 @click.option(
-    "--language", help="Language code or English name; by default it is detected for each file."
+    "--language",
+    help="Language code or English name of the language; detected for each file by default.",
 )
 @click.option(
     "--formats",
@@ -60,7 +61,7 @@ Examples:
     show_default=True,
     help="Transcript formats, separated by commas, or all.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Accept all proposals without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Accept all suggested values without prompting.")
 def init(
     *,
     output: Path,
@@ -72,7 +73,8 @@ def init(
 ) -> None:
     """Write a commented config.yaml and create the inbox.
 
-    The proposed model depends on the memory of the GPU; without a GPU, on main memory and cores.
+    The proposed model depends on GPU memory or, without a GPU, on main memory and the number of CPU
+    cores.
     """
     from thoth_watch.bootstrap import build_settings, this_machine
 

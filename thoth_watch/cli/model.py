@@ -96,9 +96,9 @@ Examples:
 @config_option
 @click.option("--revision", help="Commit, tag or branch of the model.")
 def pull(name: str | None, config: Path | None, revision: str | None) -> None:
-    """Download a model, so that a service needs no network.
+    """Download a model for use without network access.
 
-    Without NAME, this downloads the configured model.
+    Without NAME, the configured model is downloaded.
     """
     from thoth_watch.infrastructure.models import MODELS, suggest_name
     from thoth_watch.infrastructure.models import pull as fetch
@@ -130,7 +130,7 @@ Examples:
 def check(config: Path | None, as_json: bool, **flags: Any) -> None:
     """Load a model and show its device and loading time.
 
-    The model is loaded as a run would load it. Exits with 69 if it is unavailable.
+    The model is loaded in the same way as by `run`. Exits with code 69 if it is unavailable.
     """
     from thoth_watch.bootstrap import BUILTIN_MODEL, build_decoder, build_engine, build_settings
     from thoth_watch.cli.tables import print_json

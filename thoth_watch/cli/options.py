@@ -73,21 +73,22 @@ def engine_options(command: Command) -> Command:
             click.option("--revision", help="Commit, tag or branch of a Hugging Face model."),
             click.option(
                 "--device",
-                help="auto, cpu, cuda, cuda:1 or mps; there is no fallback from a device given here.",
+                help="Device: auto, cpu, cuda, cuda:1 or mps; a device given here is used without fallback.",
             ),
             click.option(
                 *option_spellings("--precision", "--compute_type"),
                 "precision",
-                help="auto, float32, float16, bfloat16 or int8, or ENCODER+DECODER such as bfloat16+int8.",
+                help="Precision: auto, float32, float16, bfloat16 or int8, or ENCODER+DECODER such as bfloat16+int8.",
             ),
             click.option(
                 *option_spellings("--batch_size"),
                 "batch_size",
                 type=click.IntRange(min=1),
-                help="Windows per forward pass; default: depends on model and memory.",
+                help="Windows per forward pass; the default depends on the model and the memory.",
             ),
             click.option(
-                "--language", help="Language code or English name; by default it is detected."
+                "--language",
+                help="Language code or English name of the language; detected by default.",
             ),
             click.option(
                 "--task",
@@ -97,7 +98,8 @@ def engine_options(command: Command) -> Command:
             click.option(
                 "--fallback",
                 type=click.Choice(["never", "warn"]),
-                help="warn: use the standard engine on the CPU if the requested engine is unavailable.",
+                help="Action if the requested engine is unavailable: warn (use the standard engine on the CPU)"
+                " or never (exit with code 69).",
             ),
         )
     ):

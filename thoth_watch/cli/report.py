@@ -29,7 +29,11 @@ Examples:
     show_default=True,
     help="HTML file to write; an existing file is replaced.",
 )
-@click.option("--since", type=TimeParam(), help="Only runs that began since then: 7d, 12h, a date.")
+@click.option(
+    "--since",
+    type=TimeParam(),
+    help="Only runs that began within this period (7d, 12h) or since this date.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 def report(config: Path | None, output: Path, since: datetime | None, open_browser: bool) -> None:
     """Write an HTML report on speed, backlog and failures.

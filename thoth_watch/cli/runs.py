@@ -34,12 +34,16 @@ Examples:
     type=int,
     help="Maximum number of runs, newest first; default: 20, or all with --export.",
 )
-@click.option("--since", type=TimeParam(), help="Only runs that began since then: 7d, 12h, a date.")
+@click.option(
+    "--since",
+    type=TimeParam(),
+    help="Only runs that began within this period (7d, 12h) or since this date.",
+)
 @click.option(
     "--export",
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write all columns to a new file NAME.csv or NAME.parquet (extra parquet).",
+    help="Write all columns to a new file NAME.csv or NAME.parquet (Parquet requires the parquet extra).",
 )
 @click.pass_context
 def runs(

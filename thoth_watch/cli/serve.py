@@ -48,7 +48,7 @@ Examples:
 def once(config: Path | None, **flags: Any) -> None:
     """Drain the inbox and exit.
 
-    The exit code is 1 if some file failed or is still waiting.
+    The exit code is 1 if at least one file failed or is still waiting.
     """
     settings = _serve(config, flags, drain=True)
     sys.exit(_report_unfinished(settings.ledger_url))

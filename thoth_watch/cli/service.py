@@ -23,12 +23,12 @@ scope_options = (
         "--user/--system",
         "for_user",
         default=None,
-        help="User units for you, without root, or system units for the machine.",
+        help="Use user units (no root required) or system-wide units.",
     ),
     click.option(
         "--destdir",
         type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
-        help="Work below this folder and do not change the running system (for packagers).",
+        help="Use this folder as the root for installed files and do not change the running system (for packagers).",
     ),
 )
 
@@ -72,7 +72,7 @@ Examples:
 @click.option(
     "--gpu/--no-gpu",
     default=None,
-    help="Give the service access to NVIDIA devices; default: if this machine has any.",
+    help="Give the service access to NVIDIA devices; enabled by default if this machine has any.",
 )
 @click.option(
     "--downloads",

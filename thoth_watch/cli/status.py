@@ -33,9 +33,9 @@ Examples:
 @config_option
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
-    """Show what is waiting, running and failed, and the last run.
+    """Show waiting, running and failed files, and the last run.
 
-    This includes an estimate of the time that the backlog will take.
+    The output includes an estimate of the time needed for the backlog.
     """
     from thoth_watch.bootstrap import build_inbox
     from thoth_watch.cli.tables import print_json

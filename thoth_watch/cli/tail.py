@@ -28,7 +28,7 @@ Examples:
 @click.option("-n", "--limit", default=20, show_default=True, help="Number of past events.")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new events until stopped.")
 def tail(config: Path | None, as_json: bool, limit: int, follow: bool) -> None:
-    """Print events: state changes of files, and ends of runs.
+    """Print events: file state changes and finished runs.
 
     Events are printed oldest first; with --json, one JSON object per line. The service's log is
     separate: `journalctl -u thoth-watch`.

@@ -1,4 +1,4 @@
-"""`transcribe FILE...`: transcribe the given files without inbox and ledger."""
+"""`transcribe FILE...`: transcribe the given files without an inbox or ledger."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Examples:
     "-f",
     *option_spellings("--output_format"),
     "output_format",
-    help="txt, srt, vtt, tsv, json or all; several separated by commas.",
+    help="Transcript formats: txt, srt, vtt, tsv, json or all; separate several with commas.",
 )
 @whisper_options
 def transcribe(
@@ -55,12 +55,12 @@ def transcribe(
     verbose: bool | None,
     **flags: Any,
 ) -> None:
-    """Transcribe the given files without inbox or ledger.
+    """Transcribe the given files without an inbox or ledger.
 
     The command keeps no record and reuses no earlier result. If an earlier run wrote a different
-    transcript, it is kept, the new one gets a different name, and the exit code is 1. Flags of
-    openai/whisper and related tools are accepted, spelled with - or _; a note names the flags that
-    have no effect here.
+    transcript, that transcript is kept, the new one gets a different name, and the exit code is 1.
+    Flags of openai/whisper and related tools are accepted, spelled with - or _; flags that have no
+    effect here are listed in a note.
     """
     from thoth_watch.bootstrap import build_settings, build_transcribe_files, builtin_note
     from thoth_watch.cli.text import display_path, printable

@@ -11,28 +11,46 @@ import click
 
 from thoth_watch.cli.options import option_spellings
 
-# Flags for keys of `decoding:` in the configuration, with their types.
-DECODING_FLAGS: dict[str, Any] = {
-    "word_timestamps": bool,
-    "chunk_length": float,
-    "best_of": int,
-    "beam_size": int,
-    "patience": float,
-    "length_penalty": float,
-    "compression_ratio_threshold": float,
-    "logprob_threshold": float,
-    "no_speech_threshold": float,
-    "condition_on_previous_text": bool,
-    "initial_prompt": str,
-    "carry_initial_prompt": bool,
-    "hotwords": str,
+# Flags for keys of `decoding:` in the configuration, with their types and help texts.
+DECODING_FLAGS: dict[str, tuple[Any, str]] = {
+    "word_timestamps": (bool, "Record the start and end of every word."),
+    "chunk_length": (float, "Maximum seconds in a window, 1 to 30."),
+    "best_of": (int, "Number of samples at a temperature above 0."),
+    "beam_size": (int, "Number of beams at temperature 0; 1 is greedy."),
+    "patience": (
+        float,
+        "Beam search patience: decoding ends when patience * beam_size hypotheses are finished.",
+    ),
+    "length_penalty": (
+        float,
+        "Exponent of the length for ranking hypotheses, 0 to 1; default: average log-probability.",
+    ),
+    "compression_ratio_threshold": (
+        float,
+        "Decode text with a higher zlib compression ratio again at the next temperature.",
+    ),
+    "logprob_threshold": (
+        float,
+        "Decode text with a lower average log-probability again at the next temperature.",
+    ),
+    "no_speech_threshold": (
+        float,
+        "No-speech probability above which a window below logprob_threshold is silence.",
+    ),
+    "condition_on_previous_text": (
+        bool,
+        "Prompt each window with the preceding text (sequential decoding only).",
+    ),
+    "initial_prompt": (str, "Prompt for the first window: names, spelling, style."),
+    "carry_initial_prompt": (bool, "Use initial_prompt for every window."),
+    "hotwords": (str, "Expected words, put before every window."),
 }
 # The same for `transcript:`.
-TRANSCRIPT_FLAGS: dict[str, Any] = {
-    "max_line_width": int,
-    "max_line_count": int,
-    "max_words_per_line": int,
-    "highlight_words": bool,
+TRANSCRIPT_FLAGS: dict[str, tuple[Any, str]] = {
+    "max_line_width": (int, "Maximum characters per line in srt and vtt."),
+    "max_line_count": (int, "Maximum lines per cue in srt and vtt."),
+    "max_words_per_line": (int, "Maximum words per cue in srt and vtt."),
+    "highlight_words": (bool, "Underline each word while it is spoken, if words have timestamps."),
 }
 # Keys of `diarize:`, by the name of the flag.
 DIARIZE_KEYS: dict[str, str] = {
@@ -58,14 +76,14 @@ USED_OPTIONS = (
         help="Cache folder for models from the Hugging Face Hub.",
     ),
     click.option(
-        "--fp16", type=bool, help="True: half precision if the device supports it; False: float32."
+        "--fp16", type=bool, help="Use half precision if the device supports it; False: float32."
     ),
     click.option(
         "--threads",
         type=click.IntRange(min=0),
-        help="Number of CPU threads; 0: the default of torch.",
+        help="Number of CPU threads; 0 for PyTorch's default.",
     ),
-    click.option("--verbose", type=bool, help="False: print neither progress nor text."),
+    click.option("--verbose", type=bool, help="Print progress and text; False: print neither."),
     click.option(
         *option_spellings("--device_index"),
         "device_index",
@@ -76,16 +94,19 @@ USED_OPTIONS = (
         *option_spellings("--local_files_only"),
         "local_files_only",
         type=bool,
-        help="True: never contact the Hugging Face Hub.",
+        help="Never contact the Hugging Face Hub.",
     ),
     click.option(
         *option_spellings("--vad_filter"),
         "vad_filter",
         type=bool,
-        help="True: skip audio without speech; False: transcribe everything.",
+        help="Skip audio without speech; False: transcribe everything.",
     ),
     click.option(
-        "--diarize", is_flag=True, default=None, help="Label the speakers (extra diarize)."
+        "--diarize",
+        is_flag=True,
+        default=None,
+        help="Label the speakers (requires the diarize extra).",
     ),
     click.option(
         *option_spellings("--diarize_model"),
@@ -118,7 +139,7 @@ USED_OPTIONS = (
         *option_spellings("--temperature_increment_on_fallback"),
         "temperature_increment_on_fallback",
         type=float,
-        help="Increase of the temperature for each fallback, up to 1.",
+        help="Temperature increment at each fallback, up to a temperature of 1.",
     ),
     click.option(
         *option_spellings("--suppress_tokens"),
@@ -140,9 +161,8 @@ def whisper_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(*option_spellings(f"--{name}"), name, type=kind, hidden=True)(
             command
         )
-    for section, keys in (("transcript", TRANSCRIPT_FLAGS), ("decoding", DECODING_FLAGS)):
-        for name, kind in reversed(keys.items()):
-            text = f"See {section}.{name} in config.yaml."
+    for flags in (TRANSCRIPT_FLAGS, DECODING_FLAGS):
+        for name, (kind, text) in reversed(flags.items()):
             command = click.option(*option_spellings(f"--{name}"), name, type=kind, help=text)(
                 command
             )

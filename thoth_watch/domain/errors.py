@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXIT_OK = 0  # success, or nothing to do
 EXIT_SOME_FAILED = 1  # at least one file failed or needs attention
-EXIT_USAGE = 2  # invalid command line
+EXIT_USAGE = 2  # usage error: invalid command line
 EXIT_UNAVAILABLE = 69  # engine, model or device unavailable (EX_UNAVAILABLE)
 EXIT_RETRY_LATER = 75  # temporary failure: lock held, disk full or folder unavailable (EX_TEMPFAIL)
 EXIT_CONFIG = 78  # invalid configuration, or unusable ledger (EX_CONFIG)

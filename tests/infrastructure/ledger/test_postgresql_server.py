@@ -68,7 +68,7 @@ def test_every_reader_query_works_on_both_databases(url: str) -> None:
 
 def test_the_error_names_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigError, match=r"needs the extra postgres; pip install 'thoth-watch\["):
+    with pytest.raises(ConfigError, match=r"needs the postgres extra; pip install 'thoth-watch\["):
         SqlLedger.open("postgresql+psycopg://me@127.0.0.1/none")
 
 

@@ -45,9 +45,9 @@ def test_an_invalid_broker_is_refused(config_error, installed, broker: str) -> N
 @pytest.mark.parametrize(
     ("module", "text", "message"),
     [
-        ("psycopg", SERVER, "ledger.url: needs the extra postgres"),
-        ("celery", SERVER + CELERY, "dispatch.kind: needs the extra celery"),
-        ("redis", "cache: {url: 'redis://host/1'}", "cache.url: needs the extra redis"),
+        ("psycopg", SERVER, "ledger.url: needs the postgres extra"),
+        ("celery", SERVER + CELERY, "dispatch.kind: needs the celery extra"),
+        ("redis", "cache: {url: 'redis://host/1'}", "cache.url: needs the redis extra"),
     ],
 )
 def test_a_missing_extra_is_reported_with_the_command_that_installs_it(
@@ -56,5 +56,5 @@ def test_a_missing_extra_is_reported_with_the_command_that_installs_it(
     installed.remove(module)
     error = config_error(text)
     assert message in error
-    extra = message.rpartition(" ")[2]
+    extra = message.split()[-2]
     assert error.endswith(f"which is not installed; run pip install 'thoth-watch[{extra}]'")

@@ -155,7 +155,7 @@ def test_an_unavailable_pipeline_is_an_error_that_names_the_fix(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.skipif(not is_installed, reason="needs the extra diarize")
+@pytest.mark.skipif(not is_installed, reason="needs the diarize extra")
 def test_the_real_package_accepts_the_adapters_calls(tmp_path: Path) -> None:
     model = untrained_pipeline.make_pipeline(tmp_path / "pipeline")
 

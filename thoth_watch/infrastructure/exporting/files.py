@@ -1,4 +1,4 @@
-"""Write rows as CSV (standard library) or Parquet (pyarrow, extra `parquet`)."""
+"""Write rows as CSV (standard library) or Parquet (pyarrow, `parquet` extra)."""
 
 from __future__ import annotations
 

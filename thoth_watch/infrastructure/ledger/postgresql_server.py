@@ -39,7 +39,7 @@ DEFAULT_DRIVERS = {"postgresql": "postgresql+psycopg"}  # for URLs that name no 
 
 
 def with_default_driver(url: URL) -> URL:
-    """Return the URL with the driver of the extra `postgres` if it names none."""
+    """Return the URL with the driver of the `postgres` extra if it names none."""
     return url.set(drivername=DEFAULT_DRIVERS.get(url.drivername, url.drivername))
 
 
@@ -151,7 +151,7 @@ def _engine(url: URL, *, pooled: bool = True) -> Engine:
         engine = create_engine(url, json_serializer=to_json, connect_args=arguments, **pool)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"ledger.url {location}: needs the extra postgres; pip install 'thoth-watch[postgres]'"
+            f"ledger.url {location}: needs the postgres extra; pip install 'thoth-watch[postgres]'"
         ) from error
     except (NoSuchModuleError, ArgumentError) as error:
         raise ConfigError(

@@ -70,7 +70,7 @@ def check_scale_out(document: Document, merged: MergedSettings) -> None:
         if importlib.util.find_spec(module) is None:
             command = f"pip install 'thoth-watch[{extra}]'"
             merged.add_problem(
-                at, f"needs the extra {extra}, which is not installed; run {command}"
+                at, f"needs the {extra} extra, which is not installed; run {command}"
             )
 
 
