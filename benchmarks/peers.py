@@ -172,7 +172,7 @@ def table(lines: list[Line]) -> str:
         "cpu s/file",
         "files/min",
         "MB",
-        "our batch engine is faster by",
+        "CPU time relative to our batch engine",
     )
     rows = [
         (
