@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PIP) install $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
-install: $(VENV)/.installed ## create .venv with everything needed to run and test
+install: $(VENV)/.installed ## create .venv with all dependencies needed to run and test
 
 demo: install ## transcribe the sample recordings with the daemon's code path
 	@$(BIN)/thoth-watch demo
