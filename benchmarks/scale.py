@@ -35,7 +35,7 @@ def rate(step: Callable[[int], object], *, seconds: float = 3.0) -> float:
 def measure(measured: Measured) -> Measured:
     """Replace all figures by those of this machine, except the share's bandwidth and the GPU's speed."""
     from tests.servers import Postgres, RabbitMQ, Redis, running
-    from thoth_watch.application.ports import WorkerInfo
+    from thoth_watch.application.ports.dispatch import WorkerInfo
     from thoth_watch.infrastructure.dispatch.celery_app import create_app
     from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
     from thoth_watch.infrastructure.ledger import SqlLedger

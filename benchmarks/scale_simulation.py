@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from thoth_watch.application.ports import Claim, StoredResult, WorkerInfo
+from thoth_watch.application.ports.dispatch import WorkerInfo
+from thoth_watch.application.ports.ledger import Claim, StoredResult
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.domain.audio import AudioFile, Signature

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.transcript import Segment, Transcript
 

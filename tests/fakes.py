@@ -9,13 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from thoth_watch.application.ports import (
-    EngineSeconds,
-    FileStatus,
-    Output,
-    Recording,
-    TranscriptionResult,
-)
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
+from thoth_watch.application.ports.inbox import FileStatus
+from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.audio import AudioFile, AudioInfo, Listing, RefusedEntry, Signature
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import (

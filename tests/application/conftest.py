@@ -25,9 +25,10 @@ from tests.fakes import (
     FakeVoiceActivityDetector,
     fake_render,
 )
-from thoth_watch.application.ports import Claim
+from thoth_watch.application.ports.dispatch import EndedBatch
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.application.publish_transcript import PublishTranscript
-from thoth_watch.application.serve import EndedBatch, Serve, ServePolicy
+from thoth_watch.application.serve import Serve, ServePolicy
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile

@@ -10,7 +10,8 @@ import pytest
 from tests.application.conftest import Harness
 from tests.fakes import INBOX
 from thoth_watch.application.destination import Destination
-from thoth_watch.application.ports import Recording, StoredResult
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.ledger import StoredResult
 from thoth_watch.application.publish_transcript import NewTranscript
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import RetryLater

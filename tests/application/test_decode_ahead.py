@@ -17,7 +17,7 @@ from thoth_watch.application.decode_ahead import (
     GROUP_S,
     decode_ahead,
 )
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import NotAudio

@@ -6,8 +6,9 @@ import random
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeClock, FakeDecoder, FakeFolderWatcher
-from thoth_watch.application.ports import Claim
-from thoth_watch.application.serve import EndedBatch, Serve, ServePolicy
+from thoth_watch.application.ports.dispatch import EndedBatch
+from thoth_watch.application.ports.ledger import Claim
+from thoth_watch.application.serve import Serve, ServePolicy
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.states import State

@@ -9,7 +9,7 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeEngine
-from thoth_watch.application.ports import TranscriptionResult
+from thoth_watch.application.ports.engine import TranscriptionResult
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeEngine, FakeInbox
-from thoth_watch.application.ports import Output, Recording
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State

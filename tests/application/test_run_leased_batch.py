@@ -10,7 +10,7 @@ import pytest
 
 from tests.application.conftest import Harness
 from thoth_watch.application.known_results import KnownResults
-from thoth_watch.application.ports import Claim, StoredResult
+from thoth_watch.application.ports.ledger import Claim, StoredResult
 from thoth_watch.application.run_leased_batch import RunLeasedBatch
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.domain.batching import Batch

@@ -11,7 +11,8 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeEngine
-from thoth_watch.application.ports import FileStatus, Recording
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.inbox import FileStatus
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.errors import (
     DecoderCrashed,

@@ -22,7 +22,8 @@ from tests.contracts.test_ledger_contract import (
     state_of,
     waiting,
 )
-from thoth_watch.application.ports import Claim, NewResult, WorkerInfo
+from thoth_watch.application.ports.dispatch import WorkerInfo
+from thoth_watch.application.ports.ledger import Claim, NewResult
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.file_options import FileOptions

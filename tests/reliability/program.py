@@ -15,7 +15,7 @@ from typing import Any
 from tests.fakes import HashingEngine
 from tests.reliability.failpoints import Failpoints, install
 from thoth_watch import cli
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.bootstrap import engines
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable

@@ -13,7 +13,7 @@ import pytest
 from tests.application.conftest import Harness
 from tests.fakes import FakeClock, FakeFolderWatcher, HashingEngine
 from tests.reliability.workspace import write_recording
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.publishing import render
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeClock, FakeDecoder, FakeEngine, FakeEngines, FakeFolderWatcher
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio, RetryLater
 from thoth_watch.domain.states import MAX_RETRY_WAIT_S

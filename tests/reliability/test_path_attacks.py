@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.workspace import REPOSITORY, TIMEOUT_S, Workspace, write_recording
-from thoth_watch.application.ports import Output
+from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.fakes import FakeDecoder, FakeEngine, FakeVoiceActivityDetector
 from thoth_watch import cli
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.bootstrap import engine_process, engines, service, worker
 from thoth_watch.domain.audio import AudioFile, AudioInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from thoth_watch.application.ports import Clock
+from thoth_watch.application.ports.inbox import Clock
 
 PAUSE_FACTOR = 4  # pause this many times the duration: the work takes at most a fifth of the time
 

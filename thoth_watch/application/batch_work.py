@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from thoth_watch.application.partial_transcripts import PartialTranscripts
-from thoth_watch.application.ports import Claim, EngineSeconds, Recording, TranscriptionEngine
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionEngine
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run, RunStatus, StageSeconds
 from thoth_watch.domain.states import NEEDS_ATTENTION, State

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionEngine
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionEngine
 from thoth_watch.domain.errors import EngineUnavailable
 
 

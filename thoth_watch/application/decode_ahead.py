@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from thoth_watch.application.detect_speech import detect_speech
-from thoth_watch.application.ports import (
+from thoth_watch.application.ports.audio import (
     AudioDecoder,
-    Clock,
     Recording,
     SpeakerDiarization,
     VoiceActivityDetector,
 )
+from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, RetryLater

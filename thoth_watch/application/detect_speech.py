@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thoth_watch.application.ports import Recording, SpeakerDiarization, VoiceActivityDetector
+from thoth_watch.application.ports.audio import Recording, SpeakerDiarization, VoiceActivityDetector
 from thoth_watch.domain.channels import merge_spans
 from thoth_watch.domain.errors import DiarizationFailed
 from thoth_watch.domain.file_options import FileOptions

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from thoth_watch.application.ports import Claim, Leases, Ledger, StoredResult, TranscriptCache
+from thoth_watch.application.ports.dispatch import Leases
+from thoth_watch.application.ports.ledger import Claim, Ledger, StoredResult
+from thoth_watch.application.ports.publishing import TranscriptCache
 from thoth_watch.domain.errors import TranscribedElsewhere
 
 Key = tuple[str, str]  # sha256 of the bytes, fingerprint of engine and options

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from thoth_watch.application.ports import Clock, FinishedFile, Ledger, RecordingMover
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import FinishedFile, Ledger
+from thoth_watch.application.ports.publishing import RecordingMover
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater

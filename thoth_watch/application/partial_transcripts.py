@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thoth_watch.application.ports import Clock, Ledger, Recording
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import Ledger
 from thoth_watch.domain.transcript import PartialTranscript
 
 LONG_S = 600.0  # shorter recordings are transcribed again from the start

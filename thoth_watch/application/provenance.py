@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thoth_watch.application.ports import Recording, SpeakerDiarization, TranscriptionEngine
+from thoth_watch.application.ports.audio import Recording, SpeakerDiarization
+from thoth_watch.application.ports.engine import TranscriptionEngine
 from thoth_watch.domain.speech import total_s
 from thoth_watch.domain.transcript import Transcript
 

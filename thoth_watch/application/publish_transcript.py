@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thoth_watch.application.destination import Destination, output_paths
-from thoth_watch.application.ports import (
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import (
     Claim,
-    Clock,
     Ledger,
     NewResult,
-    Output,
     StoredResult,
-    TranscriptPublisher,
-    TranscriptRenderer,
     UnpublishedResult,
 )
+from thoth_watch.application.ports.publishing import Output, TranscriptPublisher, TranscriptRenderer
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.domain.file_options import NEXT_TO_SOURCE
 from thoth_watch.domain.naming import candidate_names, language_in_name

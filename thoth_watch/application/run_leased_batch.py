@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from thoth_watch.application.ports import Claim, Clock, Leases, Ledger
+from thoth_watch.application.ports.dispatch import LeaseKeeper, Leases
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import Claim, Ledger
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.file_options import FileOptions
 
 log = logging.getLogger(__name__)
-
-
-class LeaseKeeper(Protocol):
-    """Renews a lease in the background."""
-
-    def hold(self, batch_id: int) -> AbstractContextManager[Callable[[], bool]]:
-        """Renew the lease of a batch inside the `with`; yields a function that returns True once it is lost."""
 
 
 class RunLeasedBatch:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thoth_watch.application.backoff import Backoff
-from thoth_watch.application.ports import Clock, FolderWatcher
+from thoth_watch.application.ports.inbox import Clock, FolderWatcher
 from thoth_watch.application.watch_inbox import WatchInbox
 
 

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 from thoth_watch.application.backoff import Backoff
-from thoth_watch.application.ports import (
-    AudioFiles,
-    Claim,
-    Clock,
-    FileStatus,
-    FolderWatcher,
-    Ledger,
-)
+from thoth_watch.application.ports.dispatch import Dispatcher, EndedBatch
+from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus, FolderWatcher
+from thoth_watch.application.ports.ledger import Ledger
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.watch_inbox import WatchInbox
@@ -45,44 +39,6 @@ MIN_WAIT_S = 0.05
 MANY_FILES = 100  # a backlog this long is dispatched before the next scan
 MAX_CANDIDATES = 4_000  # waiting files that are considered for batches at a time
 STOP_TIMEOUT_S = 6.0  # leaves time for cleanup within a stop timeout of ten seconds
-
-
-@dataclass(frozen=True, slots=True)
-class EndedBatch:
-    """A batch that has ended: recorded, or with the error that prevented it."""
-
-    claim: Claim
-    error: Exception | None = None  # RetryLater, LedgerBroken, EngineUnavailable
-    has_died: bool = False  # the process that worked on it has died
-
-
-class Dispatcher(Protocol):
-    """Runs claimed batches, one or more at a time."""
-
-    @property
-    def engines(self) -> int:
-        """Return the number of batches that run concurrently."""
-
-    @property
-    def active_claims(self) -> Sequence[Claim]:
-        """Return the running batches, and those not yet returned by `ended_batches`, oldest first."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Return True if no further batch can be dispatched now."""
-
-    @property
-    def is_idle(self) -> bool:
-        """Return True if no batch is running."""
-
-    def dispatch(self, claim: Claim) -> None:
-        """Start a batch; the folder watcher is woken when it has ended."""
-
-    def ended_batches(self) -> Sequence[EndedBatch]:
-        """Return the batches that ended since the last call."""
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until no batch runs in this process; False if `timeout_s` passes first."""
 
 
 class StopReason(StrEnum):

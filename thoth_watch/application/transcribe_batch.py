@@ -15,21 +15,15 @@ from thoth_watch.application.destination import Destination
 from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.known_results import Key, KnownResults
 from thoth_watch.application.partial_transcripts import PartialTranscripts
-from thoth_watch.application.ports import (
+from thoth_watch.application.ports.audio import (
     AudioDecoder,
-    AudioFiles,
-    Claim,
-    Clock,
-    EnginePool,
-    FileStatus,
-    Ledger,
-    Progress,
     Recording,
     SpeakerDiarization,
-    StoredResult,
-    TranscriptionResult,
     VoiceActivityDetector,
 )
+from thoth_watch.application.ports.engine import EnginePool, Progress, TranscriptionResult
+from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus
+from thoth_watch.application.ports.ledger import Claim, Ledger, StoredResult
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.publish_transcript import NewTranscript, PublishTranscript
 from thoth_watch.application.transcribe_channels import transcribe_channels

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from thoth_watch.application.ports import (
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import (
     EngineSeconds,
-    Recording,
     TranscriptionEngine,
     TranscriptionResult,
 )

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from thoth_watch.application.detect_speech import detect_speech
-from thoth_watch.application.ports import (
+from thoth_watch.application.ports.audio import (
     AudioDecoder,
-    EngineSeconds,
-    Output,
-    Progress,
     Recording,
     SpeakerDiarization,
-    TranscriptionEngine,
-    TranscriptionResult,
-    TranscriptPublisher,
-    TranscriptRenderer,
     VoiceActivityDetector,
 )
+from thoth_watch.application.ports.engine import (
+    EngineSeconds,
+    Progress,
+    TranscriptionEngine,
+    TranscriptionResult,
+)
+from thoth_watch.application.ports.publishing import Output, TranscriptPublisher, TranscriptRenderer
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.domain.audio import AudioFile

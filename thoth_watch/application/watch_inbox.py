@@ -9,14 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from thoth_watch.application.ports import (
-    AudioDecoder,
-    AudioFiles,
-    Clock,
-    Inbox,
-    KnownFile,
-    Ledger,
-)
+from thoth_watch.application.ports.audio import AudioDecoder
+from thoth_watch.application.ports.inbox import AudioFiles, Clock, Inbox
+from thoth_watch.application.ports.ledger import KnownFile, Ledger
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry
 from thoth_watch.domain.settling import EMPTY_TIMEOUT_S, SettleTracker
 from thoth_watch.domain.states import State

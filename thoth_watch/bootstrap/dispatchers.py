@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from thoth_watch.application.ports import TranscriptCache
+    from thoth_watch.application.ports.publishing import TranscriptCache
     from thoth_watch.infrastructure.dispatch.celery_queue import CeleryQueue
     from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
     from thoth_watch.infrastructure.ledger import SqlLedger

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from thoth_watch.application.ports import EngineSeconds
+from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.bootstrap.engines import (
     LazyVoiceActivityDetector,
     audio_file,

@@ -9,7 +9,10 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from thoth_watch.application.ports import Clock, Leases, Ledger, Progress
+from thoth_watch.application.ports.dispatch import Leases
+from thoth_watch.application.ports.engine import Progress
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import Ledger
 from thoth_watch.bootstrap.dispatchers import build_cache, open_ledger
 from thoth_watch.bootstrap.engines import (
     Engines,

@@ -7,11 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thoth_watch.application.ports import (
-    SpeakerDiarization,
-    TranscriptionEngine,
-    VoiceActivityDetector,
-)
+from thoth_watch.application.ports.audio import SpeakerDiarization, VoiceActivityDetector
+from thoth_watch.application.ports.engine import TranscriptionEngine
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,

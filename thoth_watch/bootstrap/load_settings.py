@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch import __version__
-from thoth_watch.application.ports import Clock
+from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import ConfigError
 from thoth_watch.domain.file_options import FileOptions, resolve_file_options

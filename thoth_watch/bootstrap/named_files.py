@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from thoth_watch.application.ports import Progress
+from thoth_watch.application.ports.engine import Progress
 from thoth_watch.bootstrap.engines import (
     LazyVoiceActivityDetector,
     audio_file,

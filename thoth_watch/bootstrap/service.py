@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thoth_watch.application.ports import Clock, Ledger, Progress
+from thoth_watch.application.ports.engine import Progress
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import Ledger
 from thoth_watch.bootstrap.devices import devices_of, engine_processes
 from thoth_watch.bootstrap.dispatchers import (
     MONITOR_INTERVAL_S,

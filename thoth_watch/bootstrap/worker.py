@@ -44,7 +44,7 @@ class WorkerChild:
     """The child process of a worker: loads one engine with its first batch; sends heartbeats from the start."""
 
     def __init__(self, settings: Settings, *, node: str, is_stopping: Callable[[], bool]) -> None:
-        from thoth_watch.application.ports import WorkerInfo
+        from thoth_watch.application.ports.dispatch import WorkerInfo
         from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread
         from thoth_watch.infrastructure.service.process import host_name, owner_token, process_id
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from thoth_watch.application.ports import Progress as ProgressPort
+from thoth_watch.application.ports.engine import Progress as ProgressPort
 from thoth_watch.cli.tables import COLORS
 from thoth_watch.cli.text import display_path, printable
 from thoth_watch.cli.times import format_media_time

@@ -19,7 +19,7 @@ from thoth_watch.cli.whisper_flags import translate_flags, whisper_options
 from thoth_watch.domain.errors import EXIT_OK, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
-    from thoth_watch.application.ports import Progress
+    from thoth_watch.application.ports.engine import Progress
 
 
 @click.command(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.fakes import FakeClock
-from thoth_watch.application.ports import Claim, OpenBatches
+from thoth_watch.application.ports.dispatch import OpenBatches
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.dispatch.fleet_dispatcher import RESEND_AFTER_S, FleetDispatcher

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from thoth_watch.application.ports import WorkerInfo
+from thoth_watch.application.ports.dispatch import WorkerInfo
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.dispatch import lease_keeper
 from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fakes import FakeClock
-from thoth_watch.application.ports import Claim
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.batching import Batch
 from thoth_watch.infrastructure.dispatch.local_dispatcher import LocalDispatcher
 

@@ -24,7 +24,7 @@ from tests.fakes import (
     FakeInbox,
     fake_render,
 )
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.application.transcribe_batch import TranscribeBatch

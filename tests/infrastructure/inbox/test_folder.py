@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.application.ports import FileStatus
+from thoth_watch.application.ports.inbox import FileStatus
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.infrastructure.inbox.device_numbers import with_local_device_number

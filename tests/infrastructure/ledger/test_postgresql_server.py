@@ -23,7 +23,7 @@ from tests.contracts.test_ledger_contract import (
 from tests.infrastructure.ledger.test_ledger_reader import one_done_run
 from tests.ledgers import BOTH, LEDGERS
 from tests.servers import Postgres, require
-from thoth_watch.application.ports import WorkerInfo
+from thoth_watch.application.ports.dispatch import WorkerInfo
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, postgresql_server

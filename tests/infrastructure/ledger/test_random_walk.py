@@ -18,7 +18,7 @@ from tests.contracts.test_ledger_contract import (
     record,
     recording,
 )
-from thoth_watch.application.ports import Claim
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import RefusedEntry
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import NameTaken

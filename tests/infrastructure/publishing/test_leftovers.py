@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.application.ports import Output
+from thoth_watch.application.ports.publishing import Output
 from thoth_watch.infrastructure.publishing import DurablePublisher
 from thoth_watch.infrastructure.publishing.leftovers import MIN_AGE_S, Leftovers, temporary_name
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.application.ports import Output
+from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
 from thoth_watch.infrastructure.publishing.publish_steps import CREATE_STRATEGIES

@@ -21,7 +21,8 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import TranscriptionEngineConfig

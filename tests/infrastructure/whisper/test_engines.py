@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.fakes import FakeVoiceActivityDetector
-from thoth_watch.application.ports import EngineSeconds
+from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import EngineType, Fallback, TranscriptionEngineConfig

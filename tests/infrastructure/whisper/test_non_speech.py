@@ -10,7 +10,8 @@ import pytest
 import soxr
 
 import thoth_watch
-from thoth_watch.application.ports import EngineSeconds, Recording
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.speech import Vad

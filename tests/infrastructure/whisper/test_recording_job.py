@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.transcript import Segment, Verdict
 from thoth_watch.infrastructure.whisper.recording_job import (

@@ -10,7 +10,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from tests.infrastructure.whisper.conftest import NEW_TOKENS
-from thoth_watch.application.ports import EngineSeconds
+from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,

@@ -18,7 +18,8 @@ from transformers import WhisperForConditionalGeneration
 import thoth_watch
 from tests.infrastructure.whisper.test_sequential import SEQUENTIAL
 from thoth_watch import load_engine
-from thoth_watch.application.ports import EngineSeconds, Recording
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.decoding import GREEDY, DecodingOptions
 from thoth_watch.domain.engine import TranscriptionEngineConfig

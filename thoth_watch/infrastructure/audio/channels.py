@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.channels import MAX_SPLIT_CHANNELS, channel_name
 
 SILENCE_RMS = 1e-4  # root mean square relative to full scale: -80 dB

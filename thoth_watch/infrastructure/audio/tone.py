@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ, AudioInfo
 
 _TONE_HZ, _LOUDNESS = 440.0, 0.1

@@ -8,7 +8,7 @@ import threading
 import weakref
 from typing import Any
 
-from thoth_watch.application.ports import Recording
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import AudioConfig, AudioFile, AudioInfo
 from thoth_watch.domain.errors import (
     AudioError,

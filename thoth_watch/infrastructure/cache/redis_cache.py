@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from thoth_watch.application.ports import StoredResult
+from thoth_watch.application.ports.ledger import StoredResult
 
 log = logging.getLogger(__name__)
 

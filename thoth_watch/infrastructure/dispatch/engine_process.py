@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from thoth_watch.application.ports import Claim
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.errors import EngineUnavailable, ThothError
 from thoth_watch.domain.states import State
 

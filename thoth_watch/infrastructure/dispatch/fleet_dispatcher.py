@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from thoth_watch.application.ports import Claim, Leases, OpenBatches
+from thoth_watch.application.ports.dispatch import Leases, OpenBatches
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.errors import RetryLater
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from thoth_watch.application.ports import Leases, WorkerInfo
+from thoth_watch.application.ports.dispatch import Leases, WorkerInfo
 from thoth_watch.domain.errors import ThothError
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from thoth_watch.application.ports import Claim
-from thoth_watch.application.serve import EndedBatch
+from thoth_watch.application.ports.dispatch import EndedBatch
+from thoth_watch.application.ports.ledger import Claim
 
 log = logging.getLogger(__name__)
 

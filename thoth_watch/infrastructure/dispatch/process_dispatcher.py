@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from thoth_watch.application.ports import Claim
-from thoth_watch.application.serve import EndedBatch
+from thoth_watch.application.ports.dispatch import EndedBatch
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.errors import EngineUnavailable, ThothError
 from thoth_watch.domain.states import State
 

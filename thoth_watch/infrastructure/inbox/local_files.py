@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from thoth_watch.application.ports import FileStatus
+from thoth_watch.application.ports.inbox import FileStatus
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.errors import RetryLater
 

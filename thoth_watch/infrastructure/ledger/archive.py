@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from thoth_watch.application.ports import FinishedFile
+from thoth_watch.application.ports.ledger import FinishedFile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import file_rows

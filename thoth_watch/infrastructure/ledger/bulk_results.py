@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.application.ports import Claim, NewResult
+from thoth_watch.application.ports.ledger import Claim, NewResult
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import stored_results

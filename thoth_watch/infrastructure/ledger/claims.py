@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 
-from thoth_watch.application.ports import Claim
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.states import MAX_RETRY_WAIT_S, State

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import and_, select
 
-from thoth_watch.application.ports import FinishedFile, KnownFile
+from thoth_watch.application.ports.ledger import FinishedFile, KnownFile
 from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import archive, file_rows, publications, scan_changes

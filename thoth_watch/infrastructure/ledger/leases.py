@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.application.ports import Claim, OpenBatches, WorkerInfo
+from thoth_watch.application.ports.dispatch import OpenBatches, WorkerInfo
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.states import State

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
-from thoth_watch.application.ports import Claim, StoredResult, UnpublishedResult
+from thoth_watch.application.ports.ledger import Claim, StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State

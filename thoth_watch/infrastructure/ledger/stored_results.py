@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.application.ports import StoredResult, UnpublishedResult
+from thoth_watch.application.ports.ledger import StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import file_rows, leases, transcript_json

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from thoth_watch.application.ports import StoredResult
+from thoth_watch.application.ports.ledger import StoredResult
 from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict, Word
 from thoth_watch.infrastructure.ledger.column_types import to_json
 

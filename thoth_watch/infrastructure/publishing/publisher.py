@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from thoth_watch.application.ports import Output
+from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing.leftovers import Leftovers
 from thoth_watch.infrastructure.publishing.publish_steps import (

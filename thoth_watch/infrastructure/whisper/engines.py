@@ -16,13 +16,8 @@ from typing import Any, ClassVar
 import torch
 
 from thoth_watch.application.detect_speech import detect_speech
-from thoth_watch.application.ports import (
-    AudioDecoder,
-    EngineSeconds,
-    Recording,
-    TranscriptionResult,
-    VoiceActivityDetector,
-)
+from thoth_watch.application.ports.audio import AudioDecoder, Recording, VoiceActivityDetector
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.engine import EngineType, Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import AudioError, EngineUnavailable, FileGone, NotAudio, ThothError

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 from typing import Protocol
 
-from thoth_watch.application.ports import Recording, TranscriptionResult
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import TranscriptionResult
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.speech import clip_spans
 from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict

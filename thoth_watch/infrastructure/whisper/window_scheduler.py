@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from thoth_watch.application.ports import EngineSeconds, Recording, TranscriptionResult
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize
 from thoth_watch.infrastructure.whisper.recording_job import RecordingJob, WindowResult

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from thoth_watch.application.ports import EngineSeconds, Recording
+from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.transcript import Segment, Word

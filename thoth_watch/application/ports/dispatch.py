@@ -1,13 +1,52 @@
-"""The ledger's port for remote workers, which lease batches. All times are those of the database's clock."""
+"""The ports of running batches: in this process, in others, and on other machines under a lease."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from thoth_watch.application.ledger_port import Claim
+from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import AudioFile
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """A batch that has ended: recorded, or with the error that prevented it."""
+
+    claim: Claim
+    error: Exception | None = None  # RetryLater, LedgerBroken, EngineUnavailable
+    has_died: bool = False  # the process that worked on it has died
+
+
+class Dispatcher(Protocol):
+    """Runs claimed batches, one or more at a time."""
+
+    @property
+    def engines(self) -> int:
+        """Return the number of batches that run concurrently."""
+
+    @property
+    def active_claims(self) -> Sequence[Claim]:
+        """Return the running batches, and those not yet returned by `ended_batches`, oldest first."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Return True if no further batch can be dispatched now."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Return True if no batch is running."""
+
+    def dispatch(self, claim: Claim) -> None:
+        """Start a batch; the folder watcher is woken when it has ended."""
+
+    def ended_batches(self) -> Sequence[EndedBatch]:
+        """Return the batches that ended since the last call."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until no batch runs in this process; False if `timeout_s` passes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +111,10 @@ class Leases(Protocol):
 
     def count_live_workers(self, *, within_s: float) -> int:
         """Return the number of workers that reported within the last `within_s`."""
+
+
+class LeaseKeeper(Protocol):
+    """Renews a lease in the background."""
+
+    def hold(self, batch_id: int) -> AbstractContextManager[Callable[[], bool]]:
+        """Renew the lease of a batch inside the `with`; yields a function that returns True once it is lost."""

@@ -1,4 +1,4 @@
-"""The ledger's port, and the values that go through it."""
+"""The ledger's ports, one per role, and the values that they exchange."""
 
 from __future__ import annotations
 
