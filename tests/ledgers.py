@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import pytest
+
+from thoth_watch.application.ports.ledger import (
+    Archive,
+    BatchQueue,
+    InboxLedger,
+    Results,
+    RunLog,
+)
+
+
+class Ledger(InboxLedger, BatchQueue, Results, RunLog, Archive, Protocol):
+    """One ledger in all of its roles."""
 
 
 def on_sqlite(request: pytest.FixtureRequest) -> str:

@@ -83,7 +83,8 @@ class Harness:
     def new_transcribe(self, **options: Any) -> TranscribeBatch:
         """Create a TranscribeBatch."""
         return TranscribeBatch(
-            ledger=self.ledger,
+            runs=self.ledger,
+            results=self.ledger,
             decoder=self.decoder,
             engines=self.engines,
             publish=self.publish,

@@ -53,7 +53,8 @@ def new_worker(
     harness: Harness, keeper: FakeKeeper, *, cache: FakeCache | None = None
 ) -> RunLeasedBatch:
     transcribe = TranscribeBatch(
-        ledger=harness.ledger,
+        runs=harness.ledger,
+        results=harness.ledger,
         decoder=harness.decoder,
         engines=harness.engines,
         publish=harness.publish,

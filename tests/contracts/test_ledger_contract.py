@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.application.ports.ledger import Claim, Ledger, StoredResult
+from tests.ledgers import Ledger
+from thoth_watch.application.ports.ledger import Claim, StoredResult
 from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from thoth_watch.application.ports.dispatch import Leases
-from thoth_watch.application.ports.ledger import Claim, Ledger, StoredResult
+from thoth_watch.application.ports.ledger import Claim, Results, StoredResult
 from thoth_watch.application.ports.publishing import TranscriptCache
 from thoth_watch.domain.errors import TranscribedElsewhere
 
@@ -17,7 +17,7 @@ class KnownResults:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Results,
         *,
         leases: Leases | None = None,
         cache: TranscriptCache | None = None,

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from thoth_watch.application.ports.inbox import Clock
-from thoth_watch.application.ports.ledger import FinishedFile, Ledger
+from thoth_watch.application.ports.ledger import Archive, FinishedFile
 from thoth_watch.application.ports.publishing import RecordingMover
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
@@ -31,7 +31,7 @@ class MoveFinished:
         watch: WatchInbox,
         folder: Path,
         *,
-        ledger: Ledger,
+        ledger: Archive,
         mover: RecordingMover,
         clock: Clock,
     ) -> None:

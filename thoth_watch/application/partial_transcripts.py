@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.inbox import Clock
-from thoth_watch.application.ports.ledger import Ledger
+from thoth_watch.application.ports.ledger import Results
 from thoth_watch.domain.transcript import PartialTranscript
 
 LONG_S = 600.0  # shorter recordings are transcribed again from the start
@@ -21,7 +21,7 @@ class PartialTranscripts:
     A recording that is split by channel is resumed channel by channel.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Results, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
         self._saved_at_s: dict[_Part, float] = {}
         self._unsaved: dict[_Part, tuple[str, str, PartialTranscript]] = {}  # not written yet

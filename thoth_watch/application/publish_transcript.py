@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,15 @@ from thoth_watch.application.destination import Destination, output_paths
 from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.application.ports.ledger import (
     Claim,
-    Ledger,
     NewResult,
+    Results,
     StoredResult,
     UnpublishedResult,
 )
 from thoth_watch.application.ports.publishing import Output, TranscriptPublisher, TranscriptRenderer
+from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import NameTaken, RetryLater
-from thoth_watch.domain.file_options import NEXT_TO_SOURCE
+from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions
 from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
@@ -52,7 +53,7 @@ class PublishTranscript:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: Results,
         publisher: TranscriptPublisher,
         render: TranscriptRenderer,
         clock: Clock,
@@ -202,6 +203,12 @@ class PublishTranscript:
             return self._record_no_name(item, written)
         except RetryLater as error:
             return error
+
+    def unpublished(
+        self, resolve_file_options: Callable[[AudioFile], FileOptions]
+    ) -> list[UnpublishedResult]:
+        """Return the results that are in the ledger but not published."""
+        return self._ledger.unpublished(resolve_file_options)
 
     def publish_stored(self, unpublished: UnpublishedResult) -> FileOutcome | None:
         """Publish a result that a killed process left in the ledger; files that it wrote are adopted."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from thoth_watch.application.ports.dispatch import LeaseKeeper, Leases
 from thoth_watch.application.ports.inbox import Clock
-from thoth_watch.application.ports.ledger import Claim, Ledger
+from thoth_watch.application.ports.ledger import Claim, RunLog
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import RetryLater
@@ -24,7 +24,7 @@ class RunLeasedBatch:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: RunLog,
         leases: Leases,
         keeper: LeaseKeeper,
         transcribe: Callable[..., Any],

@@ -13,7 +13,7 @@ from pathlib import Path
 from thoth_watch.application.backoff import Backoff
 from thoth_watch.application.ports.dispatch import Dispatcher, EndedBatch
 from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus, FolderWatcher
-from thoth_watch.application.ports.ledger import Ledger
+from thoth_watch.application.ports.ledger import BatchQueue
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.watch_inbox import WatchInbox
@@ -69,7 +69,7 @@ class Serve:
         self,
         *,
         inboxes: Sequence[WatchInbox],
-        ledger: Ledger,
+        ledger: BatchQueue,
         dispatcher: Dispatcher,
         folder_watcher: FolderWatcher,
         publish: PublishTranscript,
@@ -375,7 +375,7 @@ class Serve:
         active_ids = {
             item.file_id for claim in self._dispatcher.active_claims for item in claim.batch.files
         }
-        for item in self._ledger.unpublished(self._resolve_file_options):
+        for item in self._publish.unpublished(self._resolve_file_options):
             if item.waiting.file.inbox in unavailable or item.waiting.file_id in active_ids:
                 continue
             if self._files.file_status(item.waiting.file) is FileStatus.SAME:

@@ -23,7 +23,7 @@ from thoth_watch.application.ports.audio import (
 )
 from thoth_watch.application.ports.engine import EnginePool, Progress, TranscriptionResult
 from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus
-from thoth_watch.application.ports.ledger import Claim, Ledger, StoredResult
+from thoth_watch.application.ports.ledger import Claim, Results, RunLog, StoredResult
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.publish_transcript import NewTranscript, PublishTranscript
 from thoth_watch.application.transcribe_channels import transcribe_channels
@@ -62,7 +62,8 @@ class TranscribeBatch:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        runs: RunLog,
+        results: Results,
         decoder: AudioDecoder,
         engines: EnginePool,
         publish: PublishTranscript,
@@ -83,7 +84,8 @@ class TranscribeBatch:
         writes_synchronously: write each file before the next one starts, so that a kill loses only
         files in progress; otherwise a thread writes them while the engine computes.
         """
-        self._ledger = ledger
+        self._runs = runs
+        self._results = results
         self._decoder = decoder
         self._engines = engines
         self._publish = publish
@@ -96,7 +98,7 @@ class TranscribeBatch:
         self._may_start_file = may_start_file
         self._voice = voice
         self._speakers = speakers
-        self._known = known or KnownResults(ledger)
+        self._known = known or KnownResults(results)
         self._writes_synchronously = writes_synchronously
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
@@ -112,10 +114,10 @@ class TranscribeBatch:
             engine = self._engines.engine(batch.files[0].file_options.model)
         except EngineUnavailable as error:
             return self._fail_without_engine(claim, error)
-        run_id = self._ledger.open_run(
+        run_id = self._runs.open_run(
             claim, requested=self._engines.requested, placement=engine.placement, now=started_at
         )
-        partials = PartialTranscripts(self._ledger, self._clock)
+        partials = PartialTranscripts(self._results, self._clock)
         work = BatchWork(claim, run_id, started_at, engine, partials=partials)
         work.stages.load_s = self._engines.pop_load_s(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
@@ -138,7 +140,7 @@ class TranscribeBatch:
             self._progress.end()
             for recording in work.recordings.values():
                 recording.close()
-        released = self._ledger.release(claim, now=self._clock.now())
+        released = self._runs.release(claim, now=self._clock.now())
         run = work.build_run(
             requested=self._engines.requested,
             host=self._host,
@@ -148,7 +150,7 @@ class TranscribeBatch:
             released=released,
             error=error_text,
         )
-        self._ledger.close_run(run_id, run, list(work.outcomes.values()))
+        self._runs.close_run(run_id, run, list(work.outcomes.values()))
         log_run(run, run_id)
         if broken is not None:
             raise broken  # the process must exit after a device failure; its manager restarts it
@@ -347,7 +349,7 @@ class TranscribeBatch:
     ) -> None:
         """Record a file's failure and its next state; the rest of the batch continues."""
         outcome = outcome_of(error, item, now=self._clock.now(), sha256=sha256)
-        self._ledger.record_failure(
+        self._runs.record_failure(
             work.claim, outcome=outcome, run_id=work.run_id, now=self._clock.now()
         )
         self._record_outcome(work, item, outcome)
@@ -363,12 +365,12 @@ class TranscribeBatch:
 
     def _fail_without_engine(self, claim: Claim, error: EngineUnavailable) -> list[FileOutcome]:
         now = self._clock.now()
-        run_id = self._ledger.record_failed_start(
+        run_id = self._runs.record_failed_start(
             requested=self._engines.requested, error=str(error), host=self._host, now=now
         )
         outcomes = [outcome_of(error, item, now=now) for item in claim.batch.files]
         for item, outcome in zip(claim.batch.files, outcomes, strict=True):
-            self._ledger.record_failure(claim, outcome=outcome, run_id=run_id, now=now)
+            self._runs.record_failure(claim, outcome=outcome, run_id=run_id, now=now)
             self._progress.finished(item.file.path, outcome.state, outcome.reason)
         log.error(
             "engine unavailable; the files of this batch are retried later",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from thoth_watch.application.ports.audio import AudioDecoder
 from thoth_watch.application.ports.inbox import AudioFiles, Clock, Inbox
-from thoth_watch.application.ports.ledger import KnownFile, Ledger
+from thoth_watch.application.ports.ledger import InboxLedger, KnownFile
 from thoth_watch.domain.audio import AudioFile, Listing, RefusedEntry
 from thoth_watch.domain.settling import EMPTY_TIMEOUT_S, SettleTracker
 from thoth_watch.domain.states import State
@@ -48,7 +48,7 @@ class WatchInbox:
         self,
         inbox: Inbox,
         *,
-        ledger: Ledger,
+        ledger: InboxLedger,
         files: AudioFiles,
         decoder: AudioDecoder,
         clock: Clock,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from thoth_watch.application.ports.dispatch import Leases
 from thoth_watch.application.ports.engine import Progress
 from thoth_watch.application.ports.inbox import Clock
-from thoth_watch.application.ports.ledger import Ledger
 from thoth_watch.bootstrap.dispatchers import build_cache, open_ledger
 from thoth_watch.bootstrap.engines import (
     Engines,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from thoth_watch.application.transcribe_batch import TranscribeBatch
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.dispatch.engine_process import ParentConnection
+    from thoth_watch.infrastructure.ledger import SqlLedger
     from thoth_watch.infrastructure.settings import Settings
 
 LAUNCHERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -73,7 +73,7 @@ def _build(settings: Settings, device: str, parent: ParentConnection) -> Transcr
     )
 
 
-def build_publish(settings: Settings, ledger: Ledger, clock: Clock) -> PublishTranscript:
+def build_publish(settings: Settings, ledger: SqlLedger, clock: Clock) -> PublishTranscript:
     """Build the use case that publishes results as transcript files."""
     from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
@@ -89,7 +89,7 @@ def build_publish(settings: Settings, ledger: Ledger, clock: Clock) -> PublishTr
 def build_transcribe_batch(
     settings: Settings,
     *,
-    ledger: Ledger,
+    ledger: SqlLedger,
     decoder: WorkerDecoder,
     engines: Any,
     publish: PublishTranscript,
@@ -109,7 +109,8 @@ def build_transcribe_batch(
 
     has_time = batch_limit(settings, clock)
     return TranscribeBatch(
-        ledger=ledger,
+        runs=ledger,
+        results=ledger,
         decoder=decoder,
         engines=engines,
         publish=publish,

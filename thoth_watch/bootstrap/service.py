@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports.engine import Progress
 from thoth_watch.application.ports.inbox import Clock
-from thoth_watch.application.ports.ledger import Ledger
 from thoth_watch.bootstrap.devices import devices_of, engine_processes
 from thoth_watch.bootstrap.dispatchers import (
     MONITOR_INTERVAL_S,
@@ -246,7 +245,7 @@ def _engine_loader(settings: Settings, engines: Engines, *, is_checked: bool) ->
 
 
 def _record_failed_load(
-    load: Callable[[], None], settings: Settings, ledger: Ledger, clock: Clock
+    load: Callable[[], None], settings: Settings, ledger: SqlLedger, clock: Clock
 ) -> Callable[[], None]:
     """Return a function that loads engines and records a run row if one is unavailable."""
     from thoth_watch.infrastructure.service.process import host_name

@@ -74,7 +74,8 @@ def build(folder: Path, device: str, parent: ParentConnection) -> Any:
         raise EngineUnavailable("missing: no such device")
     ledger, clock = SqlLedger.open(f"sqlite:///{folder / 'ledger.db'}"), SystemClock()
     return TranscribeBatch(
-        ledger=ledger,
+        runs=ledger,
+        results=ledger,
         decoder=FakeDecoder(),
         engines=FakeEngines(SlowEngine(folder, parent.should_stop)),  # type: ignore[arg-type]
         publish=PublishTranscript(

@@ -76,10 +76,10 @@ class FinishedFile:
     claim_no: int
 
 
-class Ledger(Protocol):
-    """Stores every entry with an audio name, every batch, run and result. An illegal transition raises.
+class InboxLedger(Protocol):
+    """The entries of the inboxes: what the ledger knows of them, and what a scan changes.
 
-    Every method is one durable transaction. `now` is aware UTC.
+    Every method is one durable transaction; `now` is aware UTC. An illegal transition raises ValueError.
     """
 
     def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
@@ -108,6 +108,16 @@ class Ledger(Protocol):
     def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
         """Mark files that are still empty as FAILED (from SEEN)."""
 
+
+class BatchQueue(Protocol):
+    """The files that wait for a batch, and the claims of batches.
+
+    Every method is one durable transaction; `now` is aware UTC. An illegal transition raises ValueError.
+    """
+
+    def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
+        """Return all READY files."""
+
     def requeue_due_retries(self, *, now: datetime) -> int:
         """Make RETRY files whose time has come READY; return their number.
 
@@ -118,29 +128,34 @@ class Ledger(Protocol):
     def next_retry_at(self) -> datetime | None:
         """Return the time of the next RETRY; None if there is none."""
 
-    def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
-        """Return all READY files."""
-
     def realtime_factor(self) -> float | None:
         """Return the speed of the newest runs in seconds of audio per second; None before the first run."""
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
         """Claim all files of the batch and count an attempt of each; None if any is no longer READY."""
 
-    def open_run(
-        self,
-        claim: Claim,
-        *,
-        requested: TranscriptionEngineConfig,
-        placement: Placement,
-        now: datetime,
-    ) -> int:
-        """Insert a run row (RUNNING) for the batch; return its id."""
+    def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
+        """Release a batch whose worker reported no result; return the number of files made READY.
 
-    def record_failed_start(
-        self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
-    ) -> int:
-        """Insert a FAILED run row without files, because the engine was unavailable; return its id."""
+        Its run becomes INTERRUPTED. has_died: the worker process died, which counts as in
+        `recover_claims`; otherwise the attempt is not counted.
+        """
+
+    def recover_claims(self, *, now: datetime) -> int:
+        """Release the claims of dead processes; return the number of files.
+
+        Only the process that forms batches on this ledger may call this. CLAIMED files become READY
+        with one more death and run in a batch of their own from then on; at the configured number of
+        deaths (10 by default) they become QUARANTINED. RUNNING runs become INTERRUPTED. Batches that
+        were sent to remote workers, or that they hold under a valid lease, are not touched.
+        """
+
+
+class Results(Protocol):
+    """Transcripts by content and fingerprint, and the output names of the recordings.
+
+    Every method is one durable transaction; `now` is aware UTC. An illegal transition raises ValueError.
+    """
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """Return an earlier transcript of the same bytes by the same engine and options."""
@@ -165,15 +180,6 @@ class Ledger(Protocol):
     def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
         """Return `owner_of` of many paths; paths without an owner are left out."""
 
-    def record_results(
-        self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
-    ) -> dict[int, dict[Path, str]]:
-        """Do `record_result` for all files that this claim still holds and whose names are free.
-
-        Returns by file id the sha256 of what was published under its names before, by path. Files
-        that were not recorded are left out.
-        """
-
     def record_result(
         self,
         claim: Claim,
@@ -190,6 +196,15 @@ class Ledger(Protocol):
         """Make a CLAIMED file RESULT: store its transcript and reserve its names before anything is written.
 
         Returns False if the claim no longer holds the file or the file changed; discard the work then.
+        """
+
+    def record_results(
+        self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
+    ) -> dict[int, dict[Path, str]]:
+        """Do `record_result` for all files that this claim still holds and whose names are free.
+
+        Returns by file id the sha256 of what was published under its names before, by path. Files
+        that were not recorded are left out.
         """
 
     def record_published(
@@ -213,6 +228,36 @@ class Ledger(Protocol):
     ) -> None:
         """Make many RESULT files DONE, by file id; files that the claim no longer holds are left out."""
 
+    def unpublished(
+        self, resolve_file_options: Callable[[AudioFile], Any]
+    ) -> list[UnpublishedResult]:
+        """Return the RESULT files, which are published from the ledger without an engine."""
+
+
+class RunLog(Protocol):
+    """The runs of claimed batches, with the failures and releases of their files.
+
+    Every method is one durable transaction; `now` is aware UTC. An illegal transition raises ValueError.
+    """
+
+    def open_run(
+        self,
+        claim: Claim,
+        *,
+        requested: TranscriptionEngineConfig,
+        placement: Placement,
+        now: datetime,
+    ) -> int:
+        """Insert a run row (RUNNING) for the batch; return its id."""
+
+    def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
+        """Finish the run row and write its `run_files`."""
+
+    def record_failed_start(
+        self, *, requested: TranscriptionEngineConfig, error: str, host: str, now: datetime
+    ) -> int:
+        """Insert a FAILED run row without files, because the engine was unavailable; return its id."""
+
     def record_failure(
         self, claim: Claim, *, outcome: FileOutcome, run_id: int, now: datetime
     ) -> bool:
@@ -221,20 +266,12 @@ class Ledger(Protocol):
     def release(self, claim: Claim, *, now: datetime) -> int:
         """Make the batch's CLAIMED files READY again without counting the attempt; return their number."""
 
-    def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
-        """Release a batch whose worker reported no result; return the number of files made READY.
 
-        Its run becomes INTERRUPTED. has_died: the worker process died, which counts as in
-        `recover_claims`; otherwise the attempt is not counted.
-        """
+class Archive(Protocol):
+    """The finished recordings and the paths to which they are moved.
 
-    def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
-        """Finish the run row and write its `run_files`."""
-
-    def unpublished(
-        self, resolve_file_options: Callable[[AudioFile], Any]
-    ) -> list[UnpublishedResult]:
-        """Return the RESULT files, which are published from the ledger without an engine."""
+    Every method is one durable transaction; `now` is aware UTC. An illegal transition raises ValueError.
+    """
 
     def finished(self, inbox: Path) -> list[FinishedFile]:
         """Return the DONE recordings of an inbox, oldest first."""
@@ -246,13 +283,4 @@ class Ledger(Protocol):
         """Record the new path of a DONE recording in its row; its transcripts' names stay its own.
 
         Returns False if it is no longer DONE.
-        """
-
-    def recover_claims(self, *, now: datetime) -> int:
-        """Release the claims of dead processes; return the number of files.
-
-        Only the process that forms batches on this ledger may call this. CLAIMED files become READY
-        with one more death and run in a batch of their own from then on; at the configured number of
-        deaths (10 by default) they become QUARANTINED. RUNNING runs become INTERRUPTED. Batches that
-        were sent to remote workers, or that they hold under a valid lease, are not touched.
         """
