@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from thoth_watch.application.ports.dispatch import WorkerInfo
-from thoth_watch.application.ports.ledger import Claim, StoredResult
+from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResult, StoredResult
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.domain.audio import AudioFile, Signature
@@ -132,31 +132,24 @@ class FakeFleet:
 def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
     """Write everything that a worker writes for a batch."""
     run_id = ledger.open_run(claim, requested=ENGINE, placement=PLACEMENT, now=now)
-    outcomes = []
-    for item in claim.batch.files:
-        path = item.file.path.with_suffix(".txt")
-        sha256 = f"{item.file_id:064}"
-        result = StoredResult(EMPTY_TRANSCRIPT, {})
-        ledger.record_result(
-            claim,
+    results = [
+        NewResult(
             file_id=item.file_id,
-            run_id=run_id,
-            sha256=sha256,
+            sha256=f"{item.file_id:064}",
             fingerprint="f",
-            result=result,
-            names=[("txt", path)],
+            result=StoredResult(EMPTY_TRANSCRIPT, {}),
+            names=(("txt", item.file.path.with_suffix(".txt")),),
             name_kind="stem",
-            now=now,
         )
-        ledger.record_published(
-            file_id=item.file_id,
-            claim_no=claim.claim_no,
-            state=State.DONE,
-            reason="",
-            published=[(path, sha256)],
-            now=now,
-        )
-        outcomes.append(FileOutcome(item.file_id, State.DONE))
+        for item in claim.batch.files
+    ]
+    ledger.record_results(claim, results, run_id=run_id, now=now)
+    published = [
+        PublishedResult(r.file_id, claim.claim_no, State.DONE, "", ((r.names[0][1], r.sha256),))
+        for r in results
+    ]
+    ledger.record_published(published, now=now)
+    outcomes = [FileOutcome(r.file_id, State.DONE) for r in results]
     ledger.release(claim, now=now)
     wall_s = claim.batch.audio_s / REALTIME_FACTOR
     ledger.close_run(run_id, finished_run(claim, now, wall_s), outcomes)
@@ -213,7 +206,7 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
             dispatcher=dispatcher,
             folder_watcher=fleet,
             publish=PublishTranscript(
-                ledger=ledger,
+                results=ledger,
                 publisher=None,  # type: ignore[arg-type]  # the workers publish
                 render=None,  # type: ignore[arg-type]
                 clock=clock,

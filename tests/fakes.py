@@ -12,7 +12,7 @@ from typing import Any
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.application.ports.inbox import FileStatus
-from thoth_watch.application.ports.publishing import Output
+from thoth_watch.application.ports.publishing import Output, TranscriptPublisher
 from thoth_watch.domain.audio import AudioFile, AudioInfo, Listing, RefusedEntry, Signature
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
 from thoth_watch.domain.errors import (
@@ -259,24 +259,20 @@ class FakePublisher:
         self.taken_late: set[Path] = set()  # a foreign file appears between check and write
         self.error: Exception | None = None
 
-    def publish(self, output: Output) -> None:
+    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
+        return [self._publish(output) for output in outputs]
+
+    def _publish(self, output: Output) -> NameTaken | RetryLater | None:
+        if isinstance(self.error, NameTaken | RetryLater):
+            return self.error
         if self.error is not None:
             raise self.error
         if output.path in self.taken_late:
             self.foreign[output.path] = b"theirs"
         if output.path in self.foreign:
-            raise NameTaken(str(output.path))
+            return NameTaken(str(output.path))
         self.disk[output.path] = output.content
-
-    def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
-        problems: list[NameTaken | RetryLater | None] = []
-        for output in outputs:
-            try:
-                self.publish(output)
-                problems.append(None)
-            except (NameTaken, RetryLater) as error:
-                problems.append(error)
-        return problems
+        return None
 
     def is_foreign(self, path: Path, *, below: Path, ours_sha256: Collection[str]) -> bool:
         return path in self.foreign
@@ -349,3 +345,10 @@ def fake_render(
 ) -> bytes:
     """Return the text for every format."""
     return transcript.text.encode()
+
+
+def publish_one(publisher: TranscriptPublisher, output: Output) -> None:
+    """Publish one file; raise its problem."""
+    (problem,) = publisher.publish_all([output])
+    if problem is not None:
+        raise problem

@@ -74,7 +74,7 @@ class Harness:
 
     def __post_init__(self) -> None:
         self.publish = PublishTranscript(
-            ledger=self.ledger, publisher=self.publisher, render=fake_render, clock=self.clock
+            results=self.ledger, publisher=self.publisher, render=fake_render, clock=self.clock
         )
         self.transcribe = self.new_transcribe()
         self.watch = self.new_watch()

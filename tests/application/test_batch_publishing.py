@@ -9,7 +9,7 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import INBOX
-from thoth_watch.application.destination import Destination
+from thoth_watch.application.output_names import Destination
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.ledger import StoredResult
 from thoth_watch.application.publish_transcript import NewTranscript

@@ -43,14 +43,14 @@ class DyingPublisher(DurablePublisher):
         super().__init__()
         self.remaining = after
 
-    def publish(self, output: Output) -> None:
-        if self.remaining == 0:
-            raise Killed
-        self.remaining -= 1
-        super().publish(output)
-
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
-        return [self.publish(output) for output in outputs]  # type: ignore[func-returns-value]
+        problems: list[NameTaken | RetryLater | None] = []
+        for output in outputs:
+            if self.remaining == 0:
+                raise Killed
+            self.remaining -= 1
+            problems += super().publish_all([output])
+        return problems
 
 
 @pytest.fixture

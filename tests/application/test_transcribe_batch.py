@@ -255,7 +255,7 @@ def test_a_name_taken_during_publishing_affects_only_that_format(
     assert set(harness.publisher.disk) == {harness.inbox.root / "a.txt", alternate}
     assert harness.rows()["a.wav"]["state"] == State.CONFLICT
     for path in harness.publisher.disk:
-        assert harness.ledger.owner_of(path)[1] is not None
+        assert harness.ledger.owners_of([path])[path][1] is not None
 
 
 def test_a_foreign_file_is_kept_and_the_transcript_gets_another_name(harness: Harness):
@@ -373,10 +373,10 @@ def test_a_truncated_recording_waits_and_is_accepted_after_an_hour(harness: Harn
 
 def test_a_result_that_a_killed_process_left_is_published_without_the_engine(harness: Harness):
     drop(harness, "a.wav")
-    recorded = harness.ledger.record_all_published
-    harness.ledger.record_all_published = lambda *_, **__: None  # type: ignore[method-assign]  # killed
+    recorded = harness.ledger.record_published
+    harness.ledger.record_published = lambda *_, **__: None  # type: ignore[method-assign]  # killed
     harness.run_once()
-    harness.ledger.record_all_published = recorded  # type: ignore[method-assign]
+    harness.ledger.record_published = recorded  # type: ignore[method-assign]
     assert harness.states() == {"a.wav": State.RESULT}
 
     (result,) = harness.ledger.unpublished(harness.resolve_file_options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +24,6 @@ from tests.contracts.test_ledger_contract import (
 from thoth_watch.application.ports.dispatch import WorkerInfo
 from thoth_watch.application.ports.ledger import Claim, NewResult
 from thoth_watch.domain.batching import Batch
-from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
@@ -244,9 +242,9 @@ def test_one_of_two_concurrent_workers_gets_a_name(ledger: SqlLedger) -> None:
                 name_kind="stem",
             )
             barrier.wait(60)
-            with contextlib.suppress(NameTaken):
-                if ledger.record_results(claim, [wanted], run_id=run_id, now=NOW):
-                    won.append(number)
+            recorded = ledger.record_results(claim, [wanted], run_id=run_id, now=NOW)
+            if recorded[wanted.file_id] is not None:
+                won.append(number)
         return won
 
     with ThreadPoolExecutor(2) as threads:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ledgers import Ledger
-from thoth_watch.application.ports.ledger import Claim, StoredResult
+from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResult, StoredResult
 from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.engine import Fallback, Placement, TranscriptionEngineConfig
@@ -94,28 +94,30 @@ def put_result(
     names: tuple[str, ...] = ("a.txt",),
     sha256: str = "s1",
 ) -> bool:
-    return ledger.record_result(
-        claim,
-        file_id=file_id or claim.batch.files[0].file_id,
-        run_id=open_run(ledger, claim),
+    file_id = file_id or claim.batch.files[0].file_id
+    new = NewResult(
+        file_id=file_id,
         sha256=sha256,
         fingerprint="f1",
         result=RESULT,
-        names=[(name.rsplit(".", 1)[1], INBOX / name) for name in names],
+        names=tuple((name.rsplit(".", 1)[1], INBOX / name) for name in names),
         name_kind="stem",
-        now=NOW,
     )
+    recorded = ledger.record_results(claim, [new], run_id=open_run(ledger, claim), now=NOW)
+    if file_id in recorded and recorded[file_id] is None:
+        raise NameTaken(f"{names}: another recording has one of these names")
+    return file_id in recorded
+
+
+def owner_of(ledger: Ledger, path: Path) -> tuple[int, str | None] | None:
+    return ledger.owners_of([path]).get(path)
 
 
 def publish(ledger: Ledger, claim: Claim, *, name: str = "a.txt", sha256: str = "w1") -> bool:
-    return ledger.record_published(
-        file_id=claim.batch.files[0].file_id,
-        claim_no=claim.claim_no,
-        state=State.DONE,
-        reason="",
-        published=[(INBOX / name, sha256)],
-        now=NOW,
-    )
+    item = claim.batch.files[0]
+    written = ((INBOX / name, sha256),)
+    published = PublishedResult(item.file_id, claim.claim_no, State.DONE, "", written)
+    return ledger.record_published([published], now=NOW) == {item.file_id}
 
 
 def fail(ledger: Ledger, claim: Claim, state: State, **fields: object) -> bool:
@@ -169,12 +171,12 @@ def test_a_published_file_is_done_and_owns_its_names(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert put_result(ledger, claim, names=("a.txt", "a.json"))
     assert state_of(ledger) is State.RESULT
-    assert ledger.owner_of(INBOX / "a.txt") == (claim.batch.files[0].file_id, None)
+    assert owner_of(ledger, INBOX / "a.txt") == (claim.batch.files[0].file_id, None)
     assert publish(ledger, claim)
     assert state_of(ledger) is State.DONE
-    assert ledger.owner_of(INBOX / "a.txt") == (claim.batch.files[0].file_id, "w1")
-    assert ledger.owner_of(INBOX / "a.json") is None  # reserved, never written
-    assert ledger.owner_of(INBOX / "b.txt") is None
+    assert owner_of(ledger, INBOX / "a.txt") == (claim.batch.files[0].file_id, "w1")
+    assert owner_of(ledger, INBOX / "a.json") is None  # reserved, never written
+    assert owner_of(ledger, INBOX / "b.txt") is None
 
 
 def test_a_result_is_stored_without_loss(ledger: Ledger) -> None:
@@ -243,7 +245,7 @@ def test_a_name_belongs_to_one_recording(ledger: Ledger) -> None:
     with pytest.raises(NameTaken, match=r"a\.txt"):
         put_result(ledger, claim, names=("a.json", "a.txt"))
     assert state_of(ledger, "a.mp3") is State.CLAIMED
-    assert ledger.owner_of(INBOX / "a.json") is None
+    assert owner_of(ledger, INBOX / "a.json") is None
     assert put_result(ledger, claim, names=("a.mp3.txt",))
 
 
@@ -251,7 +253,7 @@ def test_a_file_with_a_result_can_reserve_other_names(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     assert put_result(ledger, claim, names=("a.txt",))
     assert put_result(ledger, claim, names=("a.wav.txt",))
-    assert ledger.owner_of(INBOX / "a.txt") is None
+    assert owner_of(ledger, INBOX / "a.txt") is None
     (found,) = ledger.unpublished(lambda _: FileOptions())
     assert found.names == (("txt", INBOX / "a.wav.txt"),)
 
@@ -262,7 +264,7 @@ def test_a_published_name_keeps_its_owner(ledger: Ledger) -> None:
     publish(ledger, claim)
     again = make_claim(ledger, recording(version=2))
     assert put_result(ledger, again, sha256="s2", names=("a.wav.txt",))
-    assert ledger.owner_of(INBOX / "a.txt") == (claim.batch.files[0].file_id, "w1")
+    assert owner_of(ledger, INBOX / "a.txt") == (claim.batch.files[0].file_id, "w1")
     (found,) = ledger.unpublished(lambda _: FileOptions())
     assert found.names == (("txt", INBOX / "a.wav.txt"),)
 
@@ -270,16 +272,20 @@ def test_a_published_name_keeps_its_owner(ledger: Ledger) -> None:
 def test_a_recording_without_any_free_name_is_in_conflict(ledger: Ledger) -> None:
     claim = make_claim(ledger, recording())
     item = claim.batch.files[0]
-    fields = {"file_id": item.file_id, "claim_no": claim.claim_no, "published": [], "now": NOW}
-    assert not ledger.record_published(state=State.DONE, reason="", **fields)
-    assert ledger.record_published(state=State.CONFLICT, reason="no name is free", **fields)
+
+    def end(state: State, reason: str) -> set[int]:
+        ending = PublishedResult(item.file_id, claim.claim_no, state, reason, written=())
+        return ledger.record_published([ending], now=NOW)
+
+    assert not end(State.DONE, "")
+    assert end(State.CONFLICT, "no name is free")
     assert state_of(ledger) is State.CONFLICT
 
 
 def test_a_gone_file_releases_its_reserved_names(ledger: Ledger) -> None:
     put_result(ledger, make_claim(ledger, recording("a.wav")))
     record(ledger, gone=[INBOX / "a.wav"])
-    assert ledger.owner_of(INBOX / "a.txt") is None
+    assert owner_of(ledger, INBOX / "a.txt") is None
     assert put_result(ledger, make_claim(ledger, recording("a.mp3")))
 
 
@@ -474,7 +480,7 @@ def test_a_moved_recording_keeps_its_row_and_its_names(ledger: Ledger):
     assert ledger.finished(INBOX) == []
     assert ledger.known_files(INBOX) == {}
     assert ledger.known_files(Path("/old"))[moved.path].signature == moved.signature
-    assert ledger.owner_of(INBOX / "a.txt") == (item.file_id, "w1")
+    assert owner_of(ledger, INBOX / "a.txt") == (item.file_id, "w1")
 
 
 def test_a_recording_that_is_no_longer_done_is_not_recorded_as_moved(ledger: Ledger):
@@ -492,17 +498,7 @@ def finish(ledger: Ledger, item: WaitingFile) -> None:
     """Record and publish a result for a waiting file."""
     claim = ledger.claim(Batch((item,)), owner="me", now=NOW)
     assert claim is not None
-    ledger.record_result(
-        claim,
-        file_id=item.file_id,
-        run_id=open_run(ledger, claim),
-        sha256="s1",
-        fingerprint="f1",
-        result=RESULT,
-        names=[("txt", INBOX / "a.txt")],
-        name_kind="stem",
-        now=NOW,
-    )
+    assert put_result(ledger, claim, names=("a.txt",))
     assert publish(ledger, claim)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import publish_one
 from tests.reliability.workspace import REPOSITORY, TIMEOUT_S, Workspace, write_recording
 from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
@@ -143,7 +144,7 @@ def test_a_program_that_keeps_swapping_names_cannot_redirect_writes(
         for number in range(n_publishes):
             path = paths[number % len(paths)]
             try:
-                publisher.publish(Output(path, b"text %d" % number, below=folder))
+                publish_one(publisher, Output(path, b"text %d" % number, below=folder))
                 outcomes["written"] += 1
             except (NameTaken, RetryLater):
                 outcomes["not written"] += 1

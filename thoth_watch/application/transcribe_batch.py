@@ -11,9 +11,9 @@ from typing import Any
 
 from thoth_watch.application.batch_work import BatchWork, log_run
 from thoth_watch.application.decode_ahead import decode_ahead
-from thoth_watch.application.destination import Destination
 from thoth_watch.application.failed_attempt import outcome_of
 from thoth_watch.application.known_results import Key, KnownResults
+from thoth_watch.application.output_names import Destination
 from thoth_watch.application.partial_transcripts import PartialTranscripts
 from thoth_watch.application.ports.audio import (
     AudioDecoder,

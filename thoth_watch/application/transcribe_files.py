@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thoth_watch.application.detect_speech import detect_speech
+from thoth_watch.application.output_names import NameSearch
 from thoth_watch.application.ports.audio import (
     AudioDecoder,
     Recording,
@@ -25,7 +26,7 @@ from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.channels import Channels
-from thoth_watch.domain.errors import AudioError, NameTaken, RetryLater
+from thoth_watch.domain.errors import AudioError, RetryLater
 from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions
 from thoth_watch.domain.naming import candidate_names, language_in_name
 from thoth_watch.domain.speakers import assign_speakers
@@ -151,36 +152,54 @@ class TranscribeFiles:
         provenance = provenance_of(
             self._provenance, self._engine, recording, transcript, speakers=self._speakers
         )
-        blocked: Path | None = None
-        for base, kind in candidate_names(
+        contents = {
+            name: self._render(transcript, name, provenance=provenance)
+            for name in file_options.formats
+        }
+        candidates = candidate_names(
             path,
             pattern=file_options.name,
             sha256=recording.sha256,
             language=language_in_name(transcript.language, file_options.task),
-        ):
-            names = [folder / base.replace("{format}", name) for name in file_options.formats]
-            if any(name in self._taken for name in names) or (blocked and kind != "alternate"):
+        )
+        names = NameSearch(
+            candidates,
+            lambda base: {name: folder / base.replace("{format}", name) for name in contents},
+        )
+        while names.paths is not None:
+            missing = {name: p for name, p in names.paths.items() if name not in names.written}
+            if not self._taken.isdisjoint(missing.values()):
+                names.advance()
                 continue
-            contents = [
-                self._render(transcript, f, provenance=provenance) for f in file_options.formats
-            ]
-            try:
-                for name, content in zip(names, contents, strict=True):
-                    blocked_now = name
-                    self._publisher.publish(
-                        Output(name, content, creates_folder=not is_next_to_source)
-                    )
-            except NameTaken:
-                blocked = blocked or blocked_now
-                continue
-            self._taken.update(names)
-            problem = None
-            if blocked:
-                problem = (
-                    f"{blocked.name} already exists and was kept; the transcript is {names[0].name}"
+            problems = self._publisher.publish_all(
+                [
+                    Output(p, contents[name], creates_folder=not is_next_to_source)
+                    for name, p in missing.items()
+                ]
+            )
+            foreign: Path | None = None
+            for (name, output), problem in zip(missing.items(), problems, strict=True):
+                if isinstance(problem, RetryLater):
+                    raise problem
+                if problem is None:
+                    names.written[name] = output
+                else:
+                    foreign = foreign or output
+            if foreign is None:
+                self._taken.update(names.written.values())
+                return tuple(names.paths.values()), _describe_kept(
+                    names, next(iter(missing.values()))
                 )
-            return tuple(names), problem
-        return (), f"{blocked} and all alternative names are taken; use --output_dir"
+            names.advance(foreign=foreign)
+        written = tuple(names.written.values())
+        return written, f"{names.foreign} and all alternative names are taken; use --output_dir"
+
+
+def _describe_kept(names: NameSearch, transcript: Path) -> str | None:
+    """Describe the foreign file that was kept, and the transcript's other name; None if there is none."""
+    if names.foreign is None:
+        return None
+    return f"{names.foreign.name} already exists and was kept; the transcript is {transcript.name}"
 
 
 def _drain(problems: list[NamedOutcome]) -> Iterator[NamedOutcome]:

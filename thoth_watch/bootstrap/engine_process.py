@@ -79,7 +79,7 @@ def build_publish(settings: Settings, ledger: SqlLedger, clock: Clock) -> Publis
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
     return PublishTranscript(
-        ledger=ledger,
+        results=ledger,
         publisher=DurablePublisher(),
         render=partial(render, layout=settings.subtitles),
         clock=clock,

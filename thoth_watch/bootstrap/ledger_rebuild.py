@@ -28,7 +28,7 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
 
     Raises RetryLater if another process uses the ledger, or an inbox cannot be scanned completely.
     """
-    from thoth_watch.application.destination import destination_of
+    from thoth_watch.application.output_names import destination_of
     from thoth_watch.infrastructure.audio.safe_open import sha256_of
     from thoth_watch.infrastructure.ledger import SqlLedger, lock_path, maintenance
     from thoth_watch.infrastructure.publishing import find_own_transcripts

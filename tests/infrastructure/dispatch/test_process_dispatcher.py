@@ -79,7 +79,7 @@ def build(folder: Path, device: str, parent: ParentConnection) -> Any:
         decoder=FakeDecoder(),
         engines=FakeEngines(SlowEngine(folder, parent.should_stop)),  # type: ignore[arg-type]
         publish=PublishTranscript(
-            ledger=ledger, publisher=DurablePublisher(), render=fake_render, clock=clock
+            results=ledger, publisher=DurablePublisher(), render=fake_render, clock=clock
         ),
         files=FakeFiles(),
         clock=clock,
@@ -150,7 +150,7 @@ class ServiceHarness:
                 dispatcher=dispatcher,
                 folder_watcher=self.watcher,
                 publish=PublishTranscript(
-                    ledger=self.ledger,
+                    results=self.ledger,
                     publisher=DurablePublisher(),
                     render=fake_render,
                     clock=self.clock,

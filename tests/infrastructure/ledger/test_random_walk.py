@@ -18,10 +18,9 @@ from tests.contracts.test_ledger_contract import (
     record,
     recording,
 )
-from thoth_watch.application.ports.ledger import Claim
+from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResult
 from thoth_watch.domain.audio import RefusedEntry
 from thoth_watch.domain.batching import Batch
-from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import LEGAL_TRANSITIONS, State
@@ -68,32 +67,29 @@ class RandomWalk:
             return
         claim, run_id = self.random.choice(self.claims)
         item = self.random.choice(claim.batch.files)
-        try:
-            self.ledger.record_result(
-                claim,
-                file_id=item.file_id,
-                run_id=run_id,
-                sha256=f"s{item.file.path}",
-                fingerprint="f",
-                result=RESULT,
-                names=[("txt", item.file.path.with_suffix(".txt"))],
-                name_kind="stem",
-                now=self.now,
-            )
-        except NameTaken:
+        new = NewResult(
+            file_id=item.file_id,
+            sha256=f"s{item.file.path}",
+            fingerprint="f",
+            result=RESULT,
+            names=(("txt", item.file.path.with_suffix(".txt")),),
+            name_kind="stem",
+        )
+        recorded = self.ledger.record_results(claim, [new], run_id=run_id, now=self.now)
+        if item.file_id in recorded and recorded[item.file_id] is None:  # the name is taken
             self.fail()
 
     def publish(self) -> None:
         for result in self.ledger.unpublished(lambda _: FileOptions()):
             assert result.names
-            self.ledger.record_published(
-                file_id=result.waiting.file_id,
-                claim_no=result.claim_no,
-                state=self.random.choice((State.DONE, State.CONFLICT)),
-                reason="",
-                published=[(path, "w") for _, path in result.names],
-                now=self.now,
+            published = PublishedResult(
+                result.waiting.file_id,
+                result.claim_no,
+                self.random.choice((State.DONE, State.CONFLICT)),
+                "",
+                tuple((path, "w") for _, path in result.names),
             )
+            self.ledger.record_published([published], now=self.now)
 
     def fail(self) -> None:
         if not self.claims:

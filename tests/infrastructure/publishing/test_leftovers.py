@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import publish_one
 from thoth_watch.application.ports.publishing import Output
 from thoth_watch.infrastructure.publishing import DurablePublisher
 from thoth_watch.infrastructure.publishing.leftovers import MIN_AGE_S, Leftovers, temporary_name
@@ -27,7 +28,7 @@ class LaterClock:
 
 
 def publish(folder: Path, name: str, now_s: LaterClock) -> None:
-    DurablePublisher(leftovers=Leftovers(now_s=now_s)).publish(Output(folder / name, NEW))
+    publish_one(DurablePublisher(leftovers=Leftovers(now_s=now_s)), Output(folder / name, NEW))
 
 
 def names_in(folder: Path) -> set[str]:
@@ -70,12 +71,12 @@ def test_foreign_entries_with_such_a_name_are_kept(tmp_path: Path):
 def test_a_folder_is_checked_for_leftovers_once_an_hour(tmp_path: Path):
     later = LaterClock()
     publisher = DurablePublisher(leftovers=Leftovers(now_s=later))
-    publisher.publish(Output(tmp_path / "a.txt", NEW))
+    publish_one(publisher, Output(tmp_path / "a.txt", NEW))
     left = tmp_path / temporary_name(NEW)
     left.write_bytes(NEW)
-    publisher.publish(Output(tmp_path / "b.txt", NEW))
+    publish_one(publisher, Output(tmp_path / "b.txt", NEW))
     assert left.exists()
 
     later.ahead_s += MIN_AGE_S
-    publisher.publish(Output(tmp_path / "c.txt", NEW))
+    publish_one(publisher, Output(tmp_path / "c.txt", NEW))
     assert not left.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import publish_one
 from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.infrastructure.publishing import DurablePublisher
@@ -37,7 +38,7 @@ def publisher(request: pytest.FixtureRequest) -> DurablePublisher:
 def test_a_transcript_is_written_completely_with_the_mode_of_the_umask(publisher, tmp_path) -> None:
     before = os.umask(0o027)
     try:
-        publisher.publish(Output(tmp_path / "a.txt", NEW))
+        publish_one(publisher, Output(tmp_path / "a.txt", NEW))
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").read_bytes() == NEW
@@ -67,14 +68,14 @@ def test_each_of_many_outputs_gets_its_own_problem(publisher, tmp_path, count: i
 
 
 def test_an_empty_transcript_is_written(publisher, tmp_path) -> None:
-    publisher.publish(Output(tmp_path / "a.txt", b""))
+    publish_one(publisher, Output(tmp_path / "a.txt", b""))
     assert (tmp_path / "a.txt").read_bytes() == b""
 
 
 def test_a_file_of_the_same_bytes_is_adopted(publisher, tmp_path) -> None:
-    publisher.publish(Output(tmp_path / "a.txt", NEW))
+    publish_one(publisher, Output(tmp_path / "a.txt", NEW))
     inode = (tmp_path / "a.txt").stat().st_ino
-    publisher.publish(Output(tmp_path / "a.txt", NEW))
+    publish_one(publisher, Output(tmp_path / "a.txt", NEW))
     assert (tmp_path / "a.txt").stat().st_ino == inode
 
 
@@ -98,7 +99,7 @@ def test_a_foreign_entry_keeps_its_name_and_its_bytes(publisher, tmp_path, kind:
         os.mkfifo(path)
     status = path.lstat()
     with pytest.raises(NameTaken, match="left alone"):
-        publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+        publish_one(publisher, Output(path, NEW, replaces_sha256=sha256(OLD)))
     assert path.lstat() == status
     assert victim.read_bytes() in (b"mine", NEW)
     assert not (tmp_path / "nowhere").exists()
@@ -111,7 +112,7 @@ def test_our_own_older_transcript_is_replaced(publisher, tmp_path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(OLD)
     assert not publisher.is_foreign(path, below=path.parent, ours_sha256={sha256(OLD)})
-    publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+    publish_one(publisher, Output(path, NEW, replaces_sha256=sha256(OLD)))
     assert path.read_bytes() == NEW
     assert names_in(tmp_path) == ["a.txt"]
 
@@ -120,7 +121,7 @@ def test_an_edited_older_transcript_is_kept(publisher, tmp_path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(OLD + b"a remark")
     with pytest.raises(NameTaken):
-        publisher.publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+        publish_one(publisher, Output(path, NEW, replaces_sha256=sha256(OLD)))
     assert path.read_bytes() == OLD + b"a remark"
 
 
@@ -139,7 +140,7 @@ def test_a_file_that_appears_during_the_exchange_gets_its_name_back(tmp_path, mo
 
     monkeypatch.setattr(module, "renameat2", swap_before_rename)
     with pytest.raises(NameTaken, match="changed while"):
-        DurablePublisher().publish(Output(path, NEW, replaces_sha256=sha256(OLD)))
+        publish_one(DurablePublisher(), Output(path, NEW, replaces_sha256=sha256(OLD)))
     assert path.read_bytes() == b"mine"
     assert names_in(tmp_path) == ["a.txt"]
 
@@ -154,20 +155,20 @@ def test_a_missing_file_is_not_foreign(publisher, tmp_path) -> None:
 def test_a_missing_folder_raises_retry_later_and_is_not_created(publisher, tmp_path) -> None:
     path = tmp_path / "gone" / "a.txt"
     with pytest.raises(RetryLater, match="gone: the folder does not exist"):
-        publisher.publish(Output(path, NEW))
+        publish_one(publisher, Output(path, NEW))
     assert names_in(tmp_path) == []
 
 
 def test_an_output_folder_is_created(publisher, tmp_path) -> None:
     path = tmp_path / "out" / "fr" / "a.txt"
-    publisher.publish(Output(path, NEW, creates_folder=True))
+    publish_one(publisher, Output(path, NEW, creates_folder=True))
     assert path.read_bytes() == NEW
 
 
 def test_a_file_with_the_name_of_an_output_folder_raises_retry_later(publisher, tmp_path) -> None:
     (tmp_path / "out").write_bytes(b"mine")
     with pytest.raises(RetryLater):
-        publisher.publish(Output(tmp_path / "out" / "a.txt", NEW, creates_folder=True))
+        publish_one(publisher, Output(tmp_path / "out" / "a.txt", NEW, creates_folder=True))
     assert (tmp_path / "out").read_bytes() == b"mine"
 
 
@@ -175,17 +176,17 @@ def test_a_symlink_instead_of_the_folder_is_not_followed(publisher, tmp_path) ->
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "in").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RetryLater, match="symlink"):
-        publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
+        publish_one(publisher, Output(tmp_path / "in" / "a.txt", NEW))
     assert names_in(tmp_path / "elsewhere") == []
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.txt", b"a\nb.txt", b"-rf.txt", "ü北.txt".encode()])
 def test_any_file_name_can_be_written(publisher, tmp_path, name: bytes) -> None:
     path = tmp_path / os.fsdecode(name)
-    publisher.publish(Output(path, NEW))
+    publish_one(publisher, Output(path, NEW))
     assert [os.fsencode(each) for each in names_in(tmp_path)] == [name]
     with pytest.raises(NameTaken) as error:
-        publisher.publish(Output(path, OLD))
+        publish_one(publisher, Output(path, OLD))
     str(error.value).encode()  # can be printed
 
 
@@ -193,17 +194,17 @@ def test_a_name_that_is_too_long_counts_as_taken(publisher, tmp_path) -> None:
     path = tmp_path / ("a" * 300)
     assert publisher.is_foreign(path, below=path.parent, ours_sha256=())
     with pytest.raises(NameTaken, match="too long"):
-        publisher.publish(Output(path, NEW))
+        publish_one(publisher, Output(path, NEW))
 
 
 def test_a_full_disk_raises_retry_later_and_leaves_nothing(publisher, mount_tmpfs) -> None:
     folder = mount_tmpfs("size=64k")
     (folder / "ballast").write_bytes(b"x" * 40_000)
     with pytest.raises(RetryLater, match="the disk is full; free some space"):
-        publisher.publish(Output(folder / "a.txt", NEW * 5_000))
+        publish_one(publisher, Output(folder / "a.txt", NEW * 5_000))
     assert names_in(folder) == ["ballast"]
     (folder / "ballast").unlink()
-    publisher.publish(Output(folder / "a.txt", NEW * 5_000))
+    publish_one(publisher, Output(folder / "a.txt", NEW * 5_000))
     assert (folder / "a.txt").read_bytes() == NEW * 5_000
 
 
@@ -212,7 +213,7 @@ def test_a_full_disk_keeps_the_older_transcript(mount_tmpfs) -> None:
     (folder / "a.txt").write_bytes(OLD)
     output = Output(folder / "a.txt", NEW * 10_000, replaces_sha256=sha256(OLD))
     with pytest.raises(RetryLater):
-        DurablePublisher().publish(output)
+        publish_one(DurablePublisher(), output)
     assert (folder / "a.txt").read_bytes() == OLD
     assert names_in(folder) == ["a.txt"]
 
@@ -221,14 +222,14 @@ def test_a_disk_without_inodes_raises_retry_later(publisher, mount_tmpfs) -> Non
     folder = mount_tmpfs("nr_inodes=2")
     (folder / "last").touch()
     with pytest.raises(RetryLater, match="the disk is full"):
-        publisher.publish(Output(folder / "a.txt", NEW))
+        publish_one(publisher, Output(folder / "a.txt", NEW))
     assert names_in(folder) == ["last"]
 
 
 def test_a_read_only_disk_raises_retry_later(publisher, mount_tmpfs) -> None:
     folder = mount_tmpfs("ro")
     with pytest.raises(RetryLater, match="read-only; remount it"):
-        publisher.publish(Output(folder / "a.txt", NEW))
+        publish_one(publisher, Output(folder / "a.txt", NEW))
 
 
 def test_a_folder_without_write_access_raises_retry_later(publisher, tmp_path) -> None:
@@ -236,7 +237,7 @@ def test_a_folder_without_write_access_raises_retry_later(publisher, tmp_path) -
         pytest.skip("root may write everywhere")
     (tmp_path / "in").mkdir(mode=0o500)
     with pytest.raises(RetryLater, match="permission denied; give this user write access"):
-        publisher.publish(Output(tmp_path / "in" / "a.txt", NEW))
+        publish_one(publisher, Output(tmp_path / "in" / "a.txt", NEW))
 
 
 def test_a_process_that_races_for_the_name_loses_nothing(publisher, tmp_path) -> None:
@@ -271,7 +272,7 @@ def test_a_process_that_races_for_the_name_loses_nothing(publisher, tmp_path) ->
             path = inbox / f"{number % 7}.txt"
             content = f"words {number}\n".encode()
             try:
-                publisher.publish(Output(path, content))
+                publish_one(publisher, Output(path, content))
             except NameTaken:
                 continue
             written += 1
@@ -291,7 +292,7 @@ def test_concurrent_writers_of_the_same_name_leave_one_complete_file(publisher, 
 
     def publish(content: bytes) -> None:
         try:
-            publisher.publish(Output(tmp_path / "a.txt", content))
+            publish_one(publisher, Output(tmp_path / "a.txt", content))
             results.append("written")
         except NameTaken:
             results.append("taken")
@@ -311,9 +312,9 @@ def test_content_is_durable_before_its_name_and_the_name_before_the_return(tmp_p
     log = tmp_path / "trace"
     (tmp_path / "in").mkdir()
     code = (
-        "import sys; from pathlib import Path; from thoth_watch.application.ports import Output;"
+        "import sys; from pathlib import Path; from thoth_watch.application.ports.publishing import Output;"
         "from thoth_watch.infrastructure.publishing import DurablePublisher;"
-        "DurablePublisher().publish(Output(Path(sys.argv[1]), b'words'))"
+        "DurablePublisher().publish_all([Output(Path(sys.argv[1]), b'words')])"
     )
     calls = "trace=fsync,fdatasync,linkat,renameat2"
     command = ["strace", "-f", "-y", "-e", calls, "-o", str(log), sys.executable, "-c", code]
@@ -340,8 +341,8 @@ def test_a_symlink_instead_of_a_parent_folder_is_not_followed(
     path = tmp_path / "inbox" / "a" / "b" / "talk.txt"
 
     with pytest.raises(RetryLater, match="symlink"):
-        publisher.publish(
-            Output(path, NEW, below=tmp_path / "inbox", creates_folder=creates_folder)
+        publish_one(
+            publisher, Output(path, NEW, below=tmp_path / "inbox", creates_folder=creates_folder)
         )
     with pytest.raises(RetryLater, match="symlink"):
         publisher.is_foreign(path, below=tmp_path / "inbox", ours_sha256=())

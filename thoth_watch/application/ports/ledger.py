@@ -55,6 +55,17 @@ class NewResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedResult:
+    """The end of publishing one file: its final state and the transcript files that exist now."""
+
+    file_id: int
+    claim_no: int
+    state: State  # DONE or CONFLICT
+    reason: str
+    written: tuple[tuple[Path, str], ...]  # path, sha256 of the content
+
+
+@dataclass(frozen=True, slots=True)
 class UnpublishedResult:
     """A file whose transcript is durable in the ledger but not yet on disk, with the planned names."""
 
@@ -171,62 +182,33 @@ class Results(Protocol):
     ) -> None:
         """Store the progress of an unfinished transcript, replacing earlier progress.
 
-        `record_result` of that key deletes it, and that of its parts (`{fingerprint}/{part}`).
+        `record_results` deletes it when the transcript is complete.
         """
 
-    def owner_of(self, path: Path) -> tuple[int, str | None] | None:
-        """Return the owner of an output name: file id, and sha256 of the written content or None."""
-
     def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
-        """Return `owner_of` of many paths; paths without an owner are left out."""
+        """Return the owners of output names: file id, and sha256 of the written content or None.
 
-    def record_result(
-        self,
-        claim: Claim,
-        *,
-        file_id: int,
-        run_id: int,
-        sha256: str,
-        fingerprint: str,
-        result: StoredResult,
-        names: Sequence[tuple[str, Path]],
-        name_kind: str,
-        now: datetime,
-    ) -> bool:
-        """Make a CLAIMED file RESULT: store its transcript and reserve its names before anything is written.
-
-        Returns False if the claim no longer holds the file or the file changed; discard the work then.
+        Paths without an owner are left out.
         """
 
     def record_results(
         self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
-    ) -> dict[int, dict[Path, str]]:
-        """Do `record_result` for all files that this claim still holds and whose names are free.
+    ) -> dict[int, dict[Path, str] | None]:
+        """Make files RESULT: store their transcripts and reserve their output names before anything is written.
 
-        Returns by file id the sha256 of what was published under its names before, by path. Files
-        that were not recorded are left out.
+        A file that is RESULT by the same claim gets the new names. Returns by file id the sha256 of
+        what was published under these names before, by path; None for a file of which another
+        recording has a name (nothing is recorded for it). Files that the claim no longer holds are
+        left out; discard their results. Partial transcripts of a recorded key and of its parts
+        (`{fingerprint}/{part}`) are deleted.
         """
 
-    def record_published(
-        self,
-        *,
-        file_id: int,
-        claim_no: int,
-        state: State,
-        reason: str,
-        published: Sequence[tuple[Path, str]],
-        now: datetime,
-    ) -> bool:
-        """Make a RESULT file DONE or CONFLICT. published: path and content sha256 of each file on disk."""
+    def record_published(self, published: Sequence[PublishedResult], *, now: datetime) -> set[int]:
+        """Make RESULT files DONE or CONFLICT; return the ids of those that their claim still held.
 
-    def record_all_published(
-        self,
-        published: Mapping[int, Sequence[tuple[Path, str]]],
-        *,
-        claim_no: int,
-        now: datetime,
-    ) -> None:
-        """Make many RESULT files DONE, by file id; files that the claim no longer holds are left out."""
+        A file without any free name goes from CLAIMED to CONFLICT. Names that were reserved but not
+        written are released.
+        """
 
     def unpublished(
         self, resolve_file_options: Callable[[AudioFile], Any]

@@ -29,12 +29,6 @@ class Output:
 class TranscriptPublisher(Protocol):
     """Writes transcripts atomically and never over a file that thoth-watch did not write."""
 
-    def publish(self, output: Output) -> None:
-        """Write one file durably. An existing file with equal bytes is adopted.
-
-        Raises NameTaken if a foreign file has the name, RetryLater for a full or read-only disk.
-        """
-
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
         """Publish many files concurrently; return the error of each, None if it was written."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import and_, select
 
-from thoth_watch.application.ports.ledger import FinishedFile, KnownFile
+from thoth_watch.application.ports.ledger import FinishedFile, KnownFile, PublishedResult
 from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import archive, file_rows, publications, scan_changes
@@ -97,7 +97,6 @@ class InboxEntries(Transactions):
             file_id = scan_changes.record_adopted(connection, file, sha256=sha256, now=now)
             if file_id is None:
                 return False
-            publications.mark_published(
-                connection, published, file_id=file_id, generation=1, claim_no=0, now=now
-            )
+            done = PublishedResult(file_id, 0, State.DONE, "", tuple(published))
+            publications.mark_written(connection, [done], {file_id: 1}, now=now)
         return True

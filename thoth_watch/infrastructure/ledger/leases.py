@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.application.ports.dispatch import OpenBatches, WorkerInfo
@@ -167,13 +167,6 @@ class SqlLeases(Transactions):
             since = database_now(connection) - timedelta(seconds=within_s)
             count = select(func.count()).where(workers.c.seen_at >= since)
             return int(connection.execute(count).scalar_one())
-
-
-def delete_hearing(connection: Connection, sha256: str, fingerprint: str) -> None:
-    """Delete the reservation of a content that has a result now."""
-    connection.execute(
-        delete(hearings).where(hearings.c.sha256 == sha256, hearings.c.fingerprint == fingerprint)
-    )
 
 
 def _seconds_after(now: datetime, seconds: float) -> datetime:

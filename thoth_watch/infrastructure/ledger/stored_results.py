@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select
 
-from thoth_watch.application.ports.ledger import StoredResult, UnpublishedResult
+from thoth_watch.application.ports.ledger import NewResult, StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import file_rows, leases, transcript_json
-from thoth_watch.infrastructure.ledger.tables import batches, files, publications, results
+from thoth_watch.infrastructure.ledger.tables import (
+    batches,
+    files,
+    hearings,
+    publications,
+    results,
+    unfinished,
+)
+from thoth_watch.infrastructure.ledger.transactions import insert_or_ignore
 from thoth_watch.infrastructure.ledger.transitions import chunks
 
 # built once: runs for every recording, and building it takes longer than executing it
@@ -44,23 +51,36 @@ def existing_keys(
     return existing & set(keys)
 
 
-def store(
-    connection: Connection,
-    result: StoredResult,
-    *,
-    sha256: str,
-    fingerprint: str,
-    run_id: int,
-    now: datetime,
-) -> None:
-    """Store a result unless its key has one already."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    row = result_row(result, sha256=sha256, fingerprint=fingerprint, run_id=run_id, now=now)
-    # another worker may have stored the same result at the same moment
-    connection.execute(dialect.insert(results).values(**row).on_conflict_do_nothing())
+def store(connection: Connection, new: Sequence[NewResult], *, run_id: int, now: datetime) -> None:
+    """Store the results whose key is new; delete the partial transcripts and reservations they complete."""
+    by_key = {(r.sha256, r.fingerprint): r.result for r in new}
+    keys = list(by_key)
+    for chunk in chunks(list({sha256 for sha256, _ in keys})):
+        for table in (results, unfinished, hearings):
+            existing = connection.execute(
+                select(table.c.sha256, table.c.fingerprint).where(table.c.sha256.in_(chunk))
+            ).all()
+            for sha256, fingerprint in existing:
+                if table is results:
+                    by_key.pop((sha256, fingerprint), None)
+                elif any(_is_key_or_part(key, sha256, fingerprint) for key in keys):
+                    has_key = (table.c.sha256 == sha256, table.c.fingerprint == fingerprint)
+                    connection.execute(delete(table).where(*has_key))
+    if by_key:
+        rows = [
+            _result_row(result, sha256=key[0], fingerprint=key[1], run_id=run_id, now=now)
+            for key, result in by_key.items()
+        ]
+        # another worker may have stored the same result at the same moment
+        connection.execute(insert_or_ignore(connection, results), rows)
 
 
-def result_row(
+def _is_key_or_part(key: tuple[str, str], sha256: str, fingerprint: str) -> bool:
+    """Return True for the key itself and for its parts (one per channel)."""
+    return sha256 == key[0] and (fingerprint == key[1] or fingerprint.startswith(f"{key[1]}/"))
+
+
+def _result_row(
     result: StoredResult, *, sha256: str, fingerprint: str, run_id: int, now: datetime
 ) -> dict[str, Any]:
     """Return the columns of a result's row."""

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.connection import (
@@ -122,6 +123,12 @@ def insert_row(connection: Connection, table: Any, **values: Any) -> int:
     """Insert one row; return its id."""
     key = connection.execute(insert(table).values(**values)).inserted_primary_key
     return int(key[0]) if key else 0
+
+
+def insert_or_ignore(connection: Connection, table: Any) -> Any:
+    """Return an INSERT that does nothing where such a row exists."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def close_batch(connection: Connection, batch_id: int | None, state: BatchState) -> None:

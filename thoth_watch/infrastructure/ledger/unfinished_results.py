@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select
+from sqlalchemy import Connection, and_, delete, insert, select
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.transcript import PartialTranscript
@@ -37,16 +37,6 @@ def store(
             updated_at=now,
         )
     )
-
-
-def discard(connection: Connection, sha256: str, fingerprint: str) -> None:
-    """Delete the partial transcripts of a key that has a result now.
-
-    Those of its parts (channels) have fingerprints of the form `{fingerprint}/{part}`.
-    """
-    is_part = unfinished.c.fingerprint.startswith(f"{fingerprint}/", autoescape=True)
-    is_key_or_part = or_(unfinished.c.fingerprint == fingerprint, is_part)
-    connection.execute(delete(unfinished).where(unfinished.c.sha256 == sha256, is_key_or_part))
 
 
 def _has_key(sha256: str, fingerprint: str):  # type: ignore[no-untyped-def]

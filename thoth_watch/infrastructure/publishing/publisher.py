@@ -57,18 +57,10 @@ class DurablePublisher:
         self._strategies = strategies
         self._leftovers = leftovers or Leftovers()
 
-    def publish(self, output: Output) -> None:
-        """Write one file; make its content, then its name, then the folder durable.
-
-        A file with the same bytes is adopted. Raises NameTaken, RetryLater.
-        """
-        self._write(output)
-        _sync(output)
-
     def publish_all(self, outputs: Sequence[Output]) -> list[NameTaken | RetryLater | None]:
         """Write many files in parallel, because a disk syncs many in the time of one; return a problem per file."""
         if len(outputs) <= 1:
-            return [_catch_problem(self.publish, output) for output in outputs]
+            return [_catch_problem(self._write_and_sync, output) for output in outputs]
         n_threads = min(MAX_THREADS, len(outputs))
         problems: list[NameTaken | RetryLater | None] = [None] * len(outputs)
 
@@ -85,6 +77,11 @@ class DurablePublisher:
             problem or folders.get(output.path.parent)
             for output, problem in zip(outputs, problems, strict=True)
         ]
+
+    def _write_and_sync(self, output: Output) -> None:
+        """Write one file; make its content, then its name, then the folder durable. Raises NameTaken, RetryLater."""
+        self._write(output)
+        _sync(output)
 
     def _write(self, output: Output) -> None:
         """Write one file and make its content durable, not yet its name. Raises NameTaken, RetryLater."""
