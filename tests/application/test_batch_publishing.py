@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +100,35 @@ def test_a_foreign_file_is_kept_and_does_not_affect_other_transcripts(harness: H
     )
     assert sorted(texts(harness).values()) == ["a.wav", "b.wav", "c.wav"]
     assert harness.publisher.foreign == {INBOX / "a.txt": b"theirs", INBOX / "b.txt": b"theirs"}
+
+
+def test_no_file_is_written_before_its_result_is_recorded(harness: Harness):
+    group = Group(harness, "a.wav", "b.wav")
+
+    def full(*_: object, **__: object) -> None:
+        raise RetryLater("the disk is full")
+
+    harness.ledger.record_results = full  # type: ignore[method-assign]
+    outcomes = group.publish()
+
+    assert [str(outcome) for outcome in outcomes] == ["the disk is full"] * 2
+    assert texts(harness) == {}
+
+
+def test_a_name_that_another_worker_reserved_first_is_replaced_by_the_next_one(harness: Harness):
+    Group(harness, "a.wav").publish()
+    group = Group(harness, "a.mp3", "b.wav")
+    owners_of, lookups = harness.ledger.owners_of, [0]
+
+    def outdated_at_first(paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
+        lookups[0] += 1
+        return {} if lookups[0] == 1 else owners_of(paths)
+
+    harness.ledger.owners_of = outdated_at_first  # type: ignore[method-assign]
+    outcomes = group.publish()
+
+    assert {outcome.state for outcome in outcomes} == {State.DONE}
+    assert texts(harness) == {"a.txt": "a.wav", "a.mp3.txt": "a.mp3", "b.txt": "b.wav"}
 
 
 def test_only_the_result_of_a_changed_file_is_discarded(harness: Harness):

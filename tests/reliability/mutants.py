@@ -1,9 +1,9 @@
 """Deliberate bugs, each inserted into a copy of the program: each must make a test fail.
 
-Twelve lose or duplicate files, and three more move recordings wrongly.
+Sixteen lose or duplicate files, and three more move recordings wrongly.
 
-`python -m tests.reliability.mutants`: the last line counts how many of the twelve were killed; the exit
-code is 0 if all fifteen were.
+`python -m tests.reliability.mutants`: the last line counts how many of the sixteen were killed; the exit
+code is 0 if all nineteen were.
 """
 
 from __future__ import annotations
@@ -130,6 +130,40 @@ MUTANTS = (
             ),
         ),
         "tests/domain/test_settling.py",
+    ),
+    Mutant(
+        "files are written before their results are recorded",
+        "thoth_watch/application/publish_transcript.py",
+        (
+            (
+                "recorded = self._results.record_results(",
+                "self._write(planned, {n: {} for n in planned}, outcomes); recorded = self._results.record_results(",
+            ),
+        ),
+        "tests/application/test_batch_publishing.py",
+    ),
+    Mutant(
+        "a transcript that lost its name to another worker is discarded",
+        "thoth_watch/application/publish_transcript.py",
+        (
+            (
+                "one.names.advance()  # another worker reserved the name first",
+                "outcomes[n] = None",
+            ),
+        ),
+        "tests/application/test_batch_publishing.py",
+    ),
+    Mutant(
+        "a format that is already written gets another name",
+        "thoth_watch/application/output_names.py",
+        (("{**self._paths_of(base), **self.written}", "dict(self._paths_of(base))"),),
+        "tests/application/test_transcribe_batch.py",
+    ),
+    Mutant(
+        "partial transcripts outlive the complete one",
+        f"{INFRASTRUCTURE}/ledger/stored_results.py",
+        (("for table in (results, unfinished, hearings):", "for table in (results, hearings):"),),
+        "tests/contracts/test_ledger_contract.py",
     ),
 )
 MOVE_MUTANTS = (
