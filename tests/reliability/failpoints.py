@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,10 @@ MODULES = (
     "thoth_watch.infrastructure.inbox.folder",
     "thoth_watch.infrastructure.inbox.local_files",
     "thoth_watch.infrastructure.audio.safe_open",
+    "thoth_watch.infrastructure.files.beneath",
+)
+OPENAT2_MODULE = (
+    "thoth_watch.infrastructure.files.beneath"  # calls it, as Python's os has no openat2
 )
 LEDGER_MODULE = "thoth_watch.infrastructure.ledger.connection"
 SQLITE_ERRORS = {"ENOSPC": "SQLITE_FULL", "EDQUOT": "SQLITE_FULL", "EROFS": "SQLITE_READONLY"}
@@ -76,8 +81,10 @@ class OsProxy:
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(os, name)
-        if name not in CALLS:
-            return call
+        return self.wrap(name, call) if name in CALLS else call
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the call with a failpoint before it."""
 
         def call_with_failpoint(*args: Any, **kwargs: Any) -> Any:
             failure = self._points.reach(f"{self._module}.{name}")
@@ -125,6 +132,9 @@ def install(points: Failpoints) -> dict[ModuleType, dict[str, Any]]:
         module = import_module(name)
         before[module] = {"os": vars(module)["os"]}
         module.os = OsProxy(name, points)  # type: ignore[attr-defined]
+    files = import_module(OPENAT2_MODULE)
+    before[files]["openat2"] = files.openat2
+    files.openat2 = files.os.wrap("openat2", files.openat2)  # type: ignore[attr-defined]
     ledger = import_module(LEDGER_MODULE)
     before[ledger] = {"sqlite3": vars(ledger)["sqlite3"]}
     ledger.sqlite3 = SqliteProxy(points)  # type: ignore[attr-defined]

@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         "recordings are opened by path, following symlinks",
-        f"{INFRASTRUCTURE}/audio/safe_open.py",
+        f"{INFRASTRUCTURE}/files/beneath.py",
         (
             (
                 "(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)",

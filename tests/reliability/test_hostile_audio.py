@@ -15,7 +15,8 @@ from tests.reliability.program import set_worker_prelude
 from tests.reliability.workspace import write_recording
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file, worker_process
+from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, worker_process
+from thoth_watch.infrastructure.files import audio_file
 
 full = pytest.mark.reliability
 WRITERS: dict[str, Callable[[Path], Path]] = {

@@ -39,7 +39,7 @@ def build_decoder(audio: AudioConfig | None = None) -> WorkerDecoder:
 
 def audio_file(path: Path) -> AudioFile:
     """Return the audio file that the user named, following symlinks. Raises AudioError."""
-    from thoth_watch.infrastructure.audio import audio_file as resolve_file
+    from thoth_watch.infrastructure.files import audio_file as resolve_file
 
     return resolve_file(path)
 

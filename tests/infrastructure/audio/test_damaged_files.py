@@ -15,7 +15,8 @@ from tests.infrastructure.audio.audio_writers import (
     write_with_soundfile,
 )
 from thoth_watch.domain.errors import NotAudio
-from thoth_watch.infrastructure.audio import WorkerDecoder, audio_file
+from thoth_watch.infrastructure.audio import WorkerDecoder
+from thoth_watch.infrastructure.files import audio_file
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff", "a.caf"])

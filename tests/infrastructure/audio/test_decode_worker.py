@@ -17,7 +17,8 @@ import soundfile
 from tests.infrastructure.audio.audio_writers import tone, write_with_soundfile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import DecoderCrashed, RetryLater
-from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file
+from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
+from thoth_watch.infrastructure.files import audio_file
 
 
 @pytest.fixture
@@ -189,7 +190,8 @@ def test_a_garbage_collected_decoder_ends_its_worker(recording: AudioFile) -> No
 PARENT = """
 import os, sys
 from pathlib import Path
-from thoth_watch.infrastructure.audio import WorkerDecoder, audio_file
+from thoth_watch.infrastructure.audio import WorkerDecoder
+from thoth_watch.infrastructure.files import audio_file
 decoder = WorkerDecoder()
 decoder.decode(audio_file(Path(sys.argv[1])))
 loaded = Path(f"/proc/{decoder.worker_pid}/maps").read_text()

@@ -14,7 +14,8 @@ from tests.infrastructure.audio.audio_writers import (
     write_with_soundfile,
 )
 from thoth_watch.domain.audio import AudioConfig
-from thoth_watch.infrastructure.audio import WorkerDecoder, audio_file
+from thoth_watch.infrastructure.audio import WorkerDecoder
+from thoth_watch.infrastructure.files import audio_file
 
 SOUNDFILE = [
     ("a.wav", 16_000, "PCM_16"),

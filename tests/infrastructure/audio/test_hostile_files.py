@@ -1,5 +1,6 @@
 """A file cannot make the decoder read another file, block forever, or use all memory."""
 
+import errno
 import os
 import socket
 import struct
@@ -12,8 +13,9 @@ import pytest
 from tests.infrastructure.audio.audio_writers import tone, write_with_av, write_with_soundfile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, FileUnreadable, NotAudio
-from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder, audio_file, safe_open
-from thoth_watch.infrastructure.audio.safe_open import open_recording, signature_of
+from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
+from thoth_watch.infrastructure.audio.safe_open import open_recording
+from thoth_watch.infrastructure.files import audio_file, beneath, signature_of
 
 TEXTS = {
     "ffconcat": "ffconcat version 1.0\nfile {name}\n",
@@ -75,10 +77,14 @@ def test_a_format_that_is_not_on_the_whitelist_is_not_opened(tmp_path: Path) -> 
         av_source.AvSource(file.fileno(), DecodeLimits())
 
 
+def openat2_of_an_old_kernel(*_: object) -> int:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
 @pytest.fixture(params=["openat2", "folder by folder"])
 def _each_open_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "folder by folder":
-        monkeypatch.setattr(safe_open, "_open_below", safe_open._walk_below)
+        monkeypatch.setattr(beneath, "openat2", openat2_of_an_old_kernel)
 
 
 @pytest.mark.usefixtures("_each_open_method")

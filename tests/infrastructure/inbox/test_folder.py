@@ -12,9 +12,10 @@ import pytest
 from thoth_watch.application.ports.inbox import FileStatus
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import RetryLater
+from thoth_watch.infrastructure.files import signature_of
 from thoth_watch.infrastructure.inbox.device_numbers import with_local_device_number
 from thoth_watch.infrastructure.inbox.folder import MAX_DEPTH, FolderInbox
-from thoth_watch.infrastructure.inbox.local_files import LocalFiles, signature_of
+from thoth_watch.infrastructure.inbox.local_files import LocalFiles
 
 
 def touch(path: Path, content: bytes = b"RIFF") -> Path:

@@ -15,7 +15,7 @@ import pytest
 
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
-from thoth_watch.infrastructure.inbox.local_files import signature_of
+from thoth_watch.infrastructure.files import signature_of
 from thoth_watch.infrastructure.publishing import DurableMover, mover
 
 AUDIO = b"RIFF and all other content" * 1_000

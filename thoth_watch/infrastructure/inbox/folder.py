@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thoth_watch.domain.audio import AUDIO_EXTENSIONS, AudioFile, Listing, RefusedEntry
-from thoth_watch.infrastructure.inbox.junk import JunkNames
-from thoth_watch.infrastructure.inbox.local_files import (
+from thoth_watch.infrastructure.files import (
     FOLDER_FLAGS,
-    open_inbox,
-    open_subfolder,
+    ROOT_FLAGS,
+    open_folder_below,
     signature_of,
 )
+from thoth_watch.infrastructure.inbox.junk import JunkNames
 
 MAX_DEPTH = 32
 
@@ -77,7 +77,7 @@ class FolderInbox:
     def _build_listing(self, fill: Callable[[int, _ScanResult], None]) -> Listing:
         found = _ScanResult()
         try:
-            folder = open_inbox(self._root)
+            folder = os.open(self._root, ROOT_FLAGS)
             try:
                 info = os.fstat(folder)
                 fill(folder, found)
@@ -103,13 +103,17 @@ class FolderInbox:
         for path in paths:
             names_in[path.parent].add(path.name)
         for path, names in names_in.items():
-            parts = path.relative_to(self._root).parts
+            relative = path.relative_to(self._root)
+            parts = relative.parts
             is_watched = not parts or (self._recursive and len(parts) <= MAX_DEPTH)
             if not is_watched or any(part in self._junk for part in parts):
                 continue
             try:
-                with open_subfolder(os.dup(root), parts) as folder:
+                folder = open_folder_below(root, relative)
+                try:
                     self._scan_entries(folder, path, names, len(parts), found)
+                finally:
+                    os.close(folder)
             except FileNotFoundError:
                 continue  # deleted meanwhile; the next full scan notices it
             except OSError as error:

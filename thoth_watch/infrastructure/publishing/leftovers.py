@@ -11,13 +11,14 @@ import stat
 import time
 from collections.abc import Callable
 
+from thoth_watch.infrastructure.files import READ_FLAGS
+
 MIN_AGE_S = 3_600.0  # a running process has deleted its temporary file long before
 _MAX_BYTES = 64 * 2**20  # transcripts are smaller
 _HASH_DIGITS = 16  # hex digits of a hash
 _NAME_PATTERN = re.compile(
     rf"\.thoth-[0-9a-f]{{8}}-([0-9a-f]{{{_HASH_DIGITS}}})-([0-9a-f]{{{_HASH_DIGITS}}})\.tmp"
 )
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def temporary_name(content: bytes, *, replaces_sha256: str | None = None) -> str:
@@ -66,6 +67,6 @@ def _is_ours(folder: int, name: str, *, before_s: float) -> bool:
     if status.st_size > _MAX_BYTES:
         return False
     match = _NAME_PATTERN.fullmatch(name)
-    with os.fdopen(os.open(name, _FILE_FLAGS, dir_fd=folder), "rb") as stream:
+    with os.fdopen(os.open(name, READ_FLAGS, dir_fd=folder), "rb") as stream:
         content_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return status.st_size == 0 or bool(match and content_sha256[:_HASH_DIGITS] in match.groups())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.errors import FileChanged, FileGone, NameTaken, RetryLater
+from thoth_watch.infrastructure.files import READ_FLAGS, signature_of
 from thoth_watch.infrastructure.publishing.publish_steps import (
     CREATE_STRATEGIES,
     RENAME_NOREPLACE,
@@ -20,7 +21,6 @@ from thoth_watch.infrastructure.publishing.publish_steps import (
 )
 from thoth_watch.infrastructure.publishing.publisher import escape_path, open_folder, sha256_at
 
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK_BYTES = 2**20
 _MUST_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # other disk, mount, NFS
 
@@ -110,7 +110,7 @@ class DurableMover:
 
 def _copy(old: int, file: AudioFile, new: int, to: Path, *, sha256: str) -> None:
     """Make a durable copy under the new name of exactly the bytes that were transcribed."""
-    source = os.open(file.path.name, _READ_FLAGS, dir_fd=old)
+    source = os.open(file.path.name, READ_FLAGS, dir_fd=old)
 
     def fill(target: int) -> None:
         os.lseek(source, 0, os.SEEK_SET)
@@ -181,11 +181,4 @@ def _is_same(found: os.stat_result | None, known: Signature) -> bool:
 
 
 def _signature(folder: int, path: Path) -> Signature:
-    status = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
-    return Signature(
-        size_bytes=status.st_size,
-        modified_ns=status.st_mtime_ns,
-        changed_ns=status.st_ctime_ns,
-        device=status.st_dev,
-        inode=status.st_ino,
-    )
+    return signature_of(os.stat(path.name, dir_fd=folder, follow_symlinks=False))

@@ -14,6 +14,12 @@ from pathlib import Path
 
 from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
+from thoth_watch.infrastructure.files import (
+    FOLDER_FLAGS,
+    READ_FLAGS,
+    ROOT_FLAGS,
+    open_folder_below,
+)
 from thoth_watch.infrastructure.publishing.leftovers import Leftovers
 from thoth_watch.infrastructure.publishing.publish_steps import (
     CREATE_STRATEGIES,
@@ -28,8 +34,6 @@ from thoth_watch.infrastructure.publishing.publish_steps import (
 
 MAX_THREADS = 8  # files synced at a time: 1.1 ms per file instead of 7 ms alone
 _MAX_ATTEMPTS = 20  # while another process keeps creating and deleting the name
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHER_FOLDER_HINT = "or set transcript.output_dir to another folder"
 _ERROR_HINTS = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -141,7 +145,7 @@ def read_plain_file(path: Path, *, below: Path, max_bytes: int) -> bytes | None:
     try:
         with (
             open_folder(path.parent, below=below, make=False) as folder,
-            os.fdopen(os.open(path.name, _FILE_FLAGS, dir_fd=folder), "rb") as stream,
+            os.fdopen(os.open(path.name, READ_FLAGS, dir_fd=folder), "rb") as stream,
         ):
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
@@ -160,7 +164,7 @@ def _adopt_or_replace(folder: int, output: Output) -> None:
     size_bytes = None if output.replaces_sha256 else len(content)
     found = sha256_at(folder, name, size_bytes=size_bytes)
     if found == hashlib.sha256(content).hexdigest():
-        file = os.open(name, _FILE_FLAGS, dir_fd=folder)
+        file = os.open(name, READ_FLAGS, dir_fd=folder)
         try:
             os.fsync(file)  # the process that wrote it may not have synced it
         finally:
@@ -207,7 +211,7 @@ def sha256_at(folder: int, name: str, *, size_bytes: int | None = None) -> str |
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or size_bytes not in (None, found.st_size):
             return None
-        file = os.open(name, _FILE_FLAGS, dir_fd=folder)
+        file = os.open(name, READ_FLAGS, dir_fd=folder)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -241,15 +245,16 @@ def open_folder(path: Path, *, below: Path, make: bool) -> Iterator[int]:
 
 
 def _open_below(below: Path, path: Path, *, make: bool) -> int:
-    """Open a folder step by step; `below` may be reached through symlinks, folders in it may not."""
-    parent = os.open(below, _FOLDER_FLAGS if below == path else _FOLDER_FLAGS & ~os.O_NOFOLLOW)
-    for name in path.relative_to(below).parts:
+    """Open a folder; `below` may be reached through symlinks, folders in it may not."""
+    parent = os.open(below, FOLDER_FLAGS if below == path else ROOT_FLAGS)
+    relative = path.relative_to(below)
+    for step in relative.parts if make else (relative,):
         try:
             if make:
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=parent)
+                    os.mkdir(step, dir_fd=parent)
                     sync_folder(parent)
-            inner = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+            inner = open_folder_below(parent, step)
         finally:
             os.close(parent)
         parent = inner
@@ -263,7 +268,7 @@ def _make_folders(path: Path) -> None:
     _make_folders(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir()
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent = os.open(path.parent, ROOT_FLAGS)
     try:
         sync_folder(parent)
     finally:
