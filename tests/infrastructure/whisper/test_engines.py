@@ -13,7 +13,13 @@ from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import EngineType, Fallback, TranscriptionEngineConfig
-from thoth_watch.domain.errors import EngineUnavailable, FileGone, NotAudio, ThothError
+from thoth_watch.domain.errors import (
+    EngineUnavailable,
+    FileGone,
+    FileUnreadable,
+    NotAudio,
+    ThothError,
+)
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import (
     ENGINES,
@@ -508,6 +514,13 @@ def test_transcribe_batch_names_the_file_that_cannot_be_read(library, tmp_path):
         library.transcribe_batch([tmp_path / "gone.wav"])
     with pytest.raises(NotAudio, match="not a plain file"):
         library.transcribe_batch([tmp_path])
+
+
+def test_transcribe_batch_says_that_a_file_is_unreadable_and_not_gone(library, tmp_path):
+    (tmp_path / "circle.wav").symlink_to("circle.wav")
+
+    with pytest.raises(FileUnreadable, match=r"circle\.wav: the path cannot be resolved"):
+        library.transcribe_batch([tmp_path / "circle.wav"])
 
 
 def test_transcribe_batch_names_the_file_that_cannot_be_transcribed(library, tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -18,12 +17,12 @@ import torch
 from thoth_watch.application.detect_speech import detect_speech
 from thoth_watch.application.ports.audio import AudioDecoder, Recording, VoiceActivityDetector
 from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
-from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.engine import EngineType, Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import AudioError, EngineUnavailable, FileGone, NotAudio, ThothError
+from thoth_watch.domain.errors import AudioError, EngineUnavailable, ThothError
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Transcript
+from thoth_watch.infrastructure.files import audio_file
 from thoth_watch.infrastructure.whisper import placement as device_placement
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
 from thoth_watch.infrastructure.whisper.device_maps import MemoryBudget
@@ -289,7 +288,7 @@ class WhisperTranscriptionEngine:
     ) -> Iterator[Recording]:
         for key, path in enumerate(paths):
             try:
-                recording = decoder.decode(_stat_audio_file(path), key=key)
+                recording = decoder.decode(audio_file(path.expanduser()), key=key)
             except AudioError as error:
                 raise type(error)(f"{path}: {error}") from error
             recording = detect_speech(
@@ -322,22 +321,3 @@ ENGINES: dict[EngineType, type[WhisperTranscriptionEngine]] = {
         BatchTranscriptionEngine,
     )
 }
-
-
-def _stat_audio_file(path: Path) -> AudioFile:
-    """Return the audio file at a path for the decoder, following symlinks. Raises FileGone or NotAudio."""
-    try:
-        resolved = path.expanduser().resolve(strict=True)
-        status = resolved.stat()
-    except OSError as error:
-        raise FileGone(str(error.strerror or error).lower()) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise NotAudio("not a plain file")
-    signature = Signature(
-        size_bytes=status.st_size,
-        modified_ns=status.st_mtime_ns,
-        changed_ns=status.st_ctime_ns,
-        device=status.st_dev,
-        inode=status.st_ino,
-    )
-    return AudioFile(inbox=resolved.parent, path=resolved, signature=signature)
