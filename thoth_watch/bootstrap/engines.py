@@ -58,7 +58,7 @@ def build_engine(
     """
     from thoth_watch.infrastructure.models import check_hub, is_cached
     from thoth_watch.infrastructure.whisper import ENGINES
-    from thoth_watch.infrastructure.whisper.checkpoint import ModelUnavailable, hub_id
+    from thoth_watch.infrastructure.whisper.loading.checkpoint import ModelUnavailable, hub_id
 
     repository = hub_id(config.model)
     if repository is not None and not is_cached(repository):
@@ -158,7 +158,7 @@ class Engines:
         """Unload the engine and release its memory; `engine` loads it again."""
         if self._loaded is None:
             return
-        from thoth_watch.infrastructure.whisper.unloading import release_memory
+        from thoth_watch.infrastructure.whisper.network.unloading import release_memory
 
         model = self._loaded[0].model
         self._loaded = None

@@ -134,7 +134,7 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
     """
     from thoth_watch.bootstrap import BUILTIN_MODEL, build_decoder, build_engine, build_settings
     from thoth_watch.cli.tables import print_json
-    from thoth_watch.infrastructure.whisper.checkpoint import find_checkpoint, hash_weights
+    from thoth_watch.infrastructure.whisper.loading.checkpoint import find_checkpoint, hash_weights
 
     settings = build_settings(config, overrides_of(flags), required=False)
     decoder = build_decoder(settings.audio)

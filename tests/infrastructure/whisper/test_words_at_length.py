@@ -16,7 +16,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 import thoth_watch
-from tests.infrastructure.whisper.test_sequential import SEQUENTIAL
+from tests.infrastructure.whisper.longform.test_sequential import SEQUENTIAL
 from thoth_watch import load_engine
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.engine import EngineSeconds
@@ -30,8 +30,8 @@ from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.features import log_mels
-from thoth_watch.infrastructure.whisper.silence_warnings import silence_warnings
+from thoth_watch.infrastructure.whisper.longform.features import log_mels
+from thoth_watch.infrastructure.whisper.network.silence_warnings import silence_warnings
 from training.evaluate import WordErrors, count_errors, normalize
 from training.utterances import make_utterances
 

@@ -6,7 +6,7 @@ from thoth_watch.infrastructure.whisper.engines import (
     BatchTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.loading import ModelUnavailable
+from thoth_watch.infrastructure.whisper.loading.load_whisper import ModelUnavailable
 
 __all__ = [
     "ENGINES",

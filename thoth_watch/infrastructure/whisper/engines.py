@@ -25,8 +25,8 @@ from thoth_watch.domain.transcript import Transcript
 from thoth_watch.infrastructure.files import audio_file
 from thoth_watch.infrastructure.whisper import placement as device_placement
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
-from thoth_watch.infrastructure.whisper.device_maps import MemoryBudget
-from thoth_watch.infrastructure.whisper.loading import load_whisper
+from thoth_watch.infrastructure.whisper.loading.device_maps import MemoryBudget
+from thoth_watch.infrastructure.whisper.loading.load_whisper import load_whisper
 from thoth_watch.infrastructure.whisper.window_scheduler import WindowScheduler
 from thoth_watch.infrastructure.whisper.window_transcriber import (
     DECODING_VERSION,

@@ -14,8 +14,8 @@ from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize
-from thoth_watch.infrastructure.whisper.recording_job import RecordingJob, WindowResult
-from thoth_watch.infrastructure.whisper.special_tokens import ENGLISH, SpecialTokens
+from thoth_watch.infrastructure.whisper.decoding.special_tokens import ENGLISH, SpecialTokens
+from thoth_watch.infrastructure.whisper.longform.recording_job import RecordingJob, WindowResult
 from thoth_watch.infrastructure.whisper.window_transcriber import WindowJob, WindowTranscriber
 
 log = logging.getLogger(__name__)

@@ -14,35 +14,35 @@ from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.transcript import Segment, Word
-from thoth_watch.infrastructure.whisper.decoding import (
+from thoth_watch.infrastructure.whisper.decoding.packed_decoding import PackedWindowDecoder
+from thoth_watch.infrastructure.whisper.decoding.segments import cut_at_timestamps, cut_sequentially
+from thoth_watch.infrastructure.whisper.decoding.temperature_fallback import (
+    DecodingAttempt,
+    decode_with_fallback,
+)
+from thoth_watch.infrastructure.whisper.decoding.window_decoder import (
     Prefill,
     TransformersWindowDecoder,
     WindowDecoder,
 )
-from thoth_watch.infrastructure.whisper.features import count_positions, log_mels
-from thoth_watch.infrastructure.whisper.loading import LoadedWhisper
-from thoth_watch.infrastructure.whisper.packed import PackedWhisper
-from thoth_watch.infrastructure.whisper.packed_decoding import PackedWindowDecoder
-from thoth_watch.infrastructure.whisper.placement import read_clock
-from thoth_watch.infrastructure.whisper.prompts import PromptBuilder
-from thoth_watch.infrastructure.whisper.recording_job import (
+from thoth_watch.infrastructure.whisper.decoding.word_timestamps import align_words
+from thoth_watch.infrastructure.whisper.loading.load_whisper import LoadedWhisper
+from thoth_watch.infrastructure.whisper.longform.features import count_positions, log_mels
+from thoth_watch.infrastructure.whisper.longform.prompts import PromptBuilder
+from thoth_watch.infrastructure.whisper.longform.recording_job import (
     IndependentWindows,
     RecordingJob,
     WindowResult,
     WindowSource,
 )
-from thoth_watch.infrastructure.whisper.segments import cut_at_timestamps, cut_sequentially
-from thoth_watch.infrastructure.whisper.sequential import (
+from thoth_watch.infrastructure.whisper.longform.sequential import (
     SequentialWindow,
     SequentialWindows,
     choose_advance,
 )
-from thoth_watch.infrastructure.whisper.temperature_fallback import (
-    DecodingAttempt,
-    decode_with_fallback,
-)
-from thoth_watch.infrastructure.whisper.windows import Spans, Window, cut_windows
-from thoth_watch.infrastructure.whisper.word_timestamps import align_words
+from thoth_watch.infrastructure.whisper.longform.windows import Spans, Window, cut_windows
+from thoth_watch.infrastructure.whisper.network.packed import PackedWhisper
+from thoth_watch.infrastructure.whisper.placement import read_clock
 
 DECODING_VERSION = 5  # part of the fingerprint; raised when code changes alter the text
 SPEECH_THRESHOLD = 0.6  # no-speech probability above which a window does not set the language

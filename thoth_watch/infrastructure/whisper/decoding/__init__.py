@@ -1,0 +1,1 @@
+"""Decode the tokens of windows, and read text, times and words from them."""

@@ -1,0 +1,1 @@
+"""Find a checkpoint and load it onto a device."""

@@ -1,0 +1,1 @@
+"""Cut recordings of any length into windows, and follow each recording through them."""

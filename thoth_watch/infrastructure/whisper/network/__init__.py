@@ -1,0 +1,1 @@
+"""The neural networks: their layers, weights and KV caches."""

@@ -1,0 +1,354 @@
+"""Whisper's encoder and decoder over packed weights, as the accelerated and batch engines run them.
+
+transformers' modules are the reference and run in the standard engine. This network gives the same
+tokens from the same checkpoint, with fused projections, cross-attention keys and values computed
+once for all layers, and a KV cache of fixed size. The residual stream stays in float32 in every
+precision, because rounding it after each layer raises the word error rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from thoth_watch.infrastructure.whisper.network.attention import (
+    attend,
+    attend_by_window,
+    attend_with_one_query,
+)
+from thoth_watch.infrastructure.whisper.network.cuda_graph import CapturedStep, StepCapturer
+from thoth_watch.infrastructure.whisper.network.linear_layers import Linear
+from thoth_watch.infrastructure.whisper.network.weight_packing import (
+    CrossAttention,
+    FeedForward,
+    Norm,
+    WeightPacker,
+)
+from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
+
+ROWS_PER_STEP = 8  # usual rows of a decoder step, for weight packing; it affects only speed
+# rows per feed-forward call with int8 weights: the float32 activations, four times as wide as
+# d_model, then stay in the processor's cache
+INT8_CHUNK_ROWS = 750
+WINDOWS_PER_CHUNK = 2  # windows per encoder call on a CPU; more only need more memory
+
+
+@dataclass(slots=True)
+class KVCache:
+    """The decoder's KV cache: keys and values for cross-attention and self-attention, one row per hypothesis.
+
+    keys, values: cross-attention, per layer (n_windows, heads, positions, head_dim).
+    self_attention: per layer keys and values of the tokens read, each (n_rows, heads, max_tokens,
+    head_dim). windows: the window of each row; None: row i belongs to window i. On a CPU, rows of
+    the same window share its cross-attention keys and values without copies, because these take
+    the most memory.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    self_attention: list[tuple[Tensor, Tensor]]
+    windows: list[int] | None = None
+    n_tokens: int = 0
+    n_stable_steps: int = 0  # steps since tensors were last replaced
+    captured: CapturedStep | None = None  # on a GPU: the CUDA graph over exactly these tensors
+
+    def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
+        """Keep or reorder the rows, in place, as DecoderCache describes."""
+        self.captured, self.n_stable_steps = None, 0
+        if not within_windows:
+            self._select_windows(rows)
+        self.self_attention = [(k[rows], v[rows]) for k, v in self.self_attention]
+
+    def without_tokens(self, rows: Tensor | None = None) -> KVCache:
+        """Return a new cache with the same cross-attention keys and values and no tokens.
+
+        rows: indices of the rows to take, repetitions allowed; None: all.
+        """
+        cache = KVCache(self.keys, self.values, [], self.windows)
+        if rows is not None:
+            cache._select_windows(rows)
+        n_rows = len(cache.keys[0]) if cache.windows is None else len(cache.windows)
+        shape = (n_rows, *self.self_attention[0][0].shape[1:])
+        cache.self_attention = [
+            (k.new_empty(shape), v.new_empty(shape)) for k, v in self.self_attention
+        ]
+        return cache
+
+    def _select_windows(self, rows: Tensor) -> None:
+        if rows.device.type != "cpu":  # a copy pays off: one kernel then serves all rows
+            self.keys = [part[rows] for part in self.keys]
+            self.values = [part[rows] for part in self.values]
+            return
+        current = range(len(self.keys[0])) if self.windows is None else self.windows
+        windows = [current[row] for row in rows.tolist()]
+        self.windows = None if windows == list(range(len(self.keys[0]))) else windows
+
+
+class PackedWhisper:
+    """A Whisper network with packed weights."""
+
+    def __init__(self, model: Any, *, encoder: str, decoder: str) -> None:
+        """Pack the weights of transformers' model, which has none afterwards.
+
+        model: WhisperForConditionalGeneration, on the device to compute on. encoder, decoder: their
+        precisions, see `build_linear`.
+        """
+        self.config = config = model.config
+        self._n_heads: int = config.decoder_attention_heads
+        self._step_capturer = StepCapturer()
+        # the output projection first, because converting it takes the most memory
+        decoder_packer = WeightPacker(n_rows=ROWS_PER_STEP, precision=decoder)
+        self._head = decoder_packer.linear(model.proj_out, keep=True)
+        embeddings = model.model.decoder.embed_tokens.weight
+        self._embeddings = (
+            decoder_packer.copy_tensor(embeddings)
+            if decoder == "int8"
+            else decoder_packer.tensor(embeddings)
+        )
+        model.proj_out = None
+        encoder_packer = WeightPacker(
+            n_rows=WINDOWS_PER_CHUNK * config.max_source_positions, precision=encoder
+        )
+        source = model.model.encoder
+        self._convolutions = [encoder_packer.convolution(c) for c in (source.conv1, source.conv2)]
+        self._encoder_positions = encoder_packer.tensor(source.embed_positions.weight).float()
+        self._encoder_layers = [
+            (encoder_packer.attention(layer), encoder_packer.feed_forward(layer))
+            for layer in source.layers
+        ]
+        self._encoder_norm = encoder_packer.norm(source.layer_norm)
+        # attention multiplies activations, which are not quantized; native bfloat16 is the fastest
+        is_halved = encoder == "int8" and has_native_bfloat16()
+        self._attention_dtype = (
+            torch.bfloat16 if is_halved else self._encoder_layers[0][0].qkv.dtype
+        )
+        layers = model.model.decoder.layers
+        # in the encoder's precision, because their input is the encoder output
+        projections = [p for la in layers for p in (la.encoder_attn.k_proj, la.encoder_attn.v_proj)]
+        self._cross_projections = encoder_packer.linear(*projections)
+        source = model.model.decoder
+        self._token_positions = decoder_packer.tensor(source.embed_positions.weight)
+        self._decoder_layers = [
+            (
+                decoder_packer.attention(layer),
+                decoder_packer.cross_attention(layer),
+                decoder_packer.feed_forward(layer),
+            )
+            for layer in source.layers
+        ]
+        self._decoder_norm = decoder_packer.norm(source.layer_norm)
+        # with int8 layers, activations are float32; the cross-attention keys and values take the most
+        # memory and are read in each step, so they have the faster attention dtype
+        self._cache_dtype = self._attention_dtype if decoder == "int8" else self.decoder_dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device that the network computes on."""
+        return self._embeddings.device
+
+    @property
+    def encoder_precision(self) -> str:
+        """Return the precision of the encoder's layers."""
+        attention, _ = self._encoder_layers[0]
+        return attention.qkv.precision
+
+    @property
+    def decoder_precision(self) -> str:
+        """Return the precision of the decoder's layers."""
+        return self._head.precision
+
+    @property
+    def encoder_dtype(self) -> torch.dtype:
+        """Return the dtype of the encoder's weights, except int8 layers."""
+        return self._convolutions[0][0].dtype
+
+    @property
+    def decoder_dtype(self) -> torch.dtype:
+        """Return the dtype of the decoder's weights, except int8 layers."""
+        return self._token_positions.dtype
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Return the encoder output, shape (n_windows, positions, d_model).
+
+        features: log-mels, shape (n_windows, n_mels, 2 * positions). Fewer positions than the model's
+        1500 encode only the start of each window.
+        """
+        if self.device.type != "cpu":
+            return self._encode(features)
+        # rows of one call of an int8 layer share a quantization scale, so each window gets its own call:
+        # its output must not depend on other windows
+        chunk_size = 1 if self.encoder_precision == "int8" else WINDOWS_PER_CHUNK
+        return torch.cat([self._encode(chunk) for chunk in features.split(chunk_size)])
+
+    def _encode(self, features: Tensor) -> Tensor:
+        x = features.to(self.device, self.encoder_dtype)
+        for (weight, bias), stride in zip(self._convolutions, (1, 2), strict=True):
+            x = functional.gelu(functional.conv1d(x, weight, bias, stride=stride, padding=1))
+        x = x.transpose(1, 2).float() + self._encoder_positions[: x.shape[2]]
+        for attention, feed_forward in self._encoder_layers:
+            qkv = attention.qkv(_normalize(x, attention.norm, attention.qkv))
+            q, k, v = self._split_heads(qkv.to(self._attention_dtype), 3)
+            x = x + attention.out(_merge_heads(attend(q, k, v)).to(attention.out.dtype))
+            x = x + _feed_forward(_normalize(x, feed_forward.norm, feed_forward.up), feed_forward)
+        return _normalize(x, self._encoder_norm, self._cross_projections)
+
+    def build_cache(self, hidden: Tensor, *, max_tokens: int) -> KVCache:
+        """Return a KV cache with all layers' cross-attention keys and values and no tokens.
+
+        hidden: the encoder output, shape (n_windows, positions, d_model). max_tokens: its capacity.
+        """
+        n_layers, head_dim = len(self._decoder_layers), hidden.shape[2] // self._n_heads
+        n, positions, _ = hidden.shape
+        cross_shape = (n, self._n_heads, positions, head_dim)
+        keys_values = [
+            hidden.new_empty(cross_shape, dtype=self._cache_dtype) for _ in range(2 * n_layers)
+        ]
+        # window by window on a CPU: the projections of all layers together take 55 MB per window
+        # of whisper-small
+        chunk_size = 1 if self.device.type == "cpu" else n
+        for start in range(0, n, chunk_size):
+            rows = slice(start, start + chunk_size)
+            projected = self._cross_projections(hidden[rows])
+            split = projected.view(len(projected), positions, 2 * n_layers, self._n_heads, head_dim)
+            for part, target in enumerate(keys_values):
+                target[rows] = split[:, :, part].transpose(1, 2)
+        self_shape, dtype = (n, self._n_heads, max_tokens, head_dim), self.decoder_dtype
+        self_attention = [
+            (hidden.new_empty(self_shape, dtype=dtype), hidden.new_empty(self_shape, dtype=dtype))
+            for _ in range(n_layers)
+        ]
+        return KVCache(keys_values[::2], keys_values[1::2], self_attention)
+
+    def step(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Read tokens, shape (n, k), into the cache; return the next token's logits.
+
+        Logits: float32, (n, vocabulary). On a GPU, single-token steps replay a CUDA graph if possible.
+        """
+        if self.device.type == "cuda" and tokens.shape[1] == 1:
+            return self._step_capturer.step(self, tokens, cache)
+        return self.plain_step(tokens, cache)
+
+    def plain_step(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Read tokens, shape (n, k), without a CUDA graph; return the next token's logits."""
+        x = self._forward(tokens, cache)[:, -1]
+        return self._head(_normalize(x, self._decoder_norm, self._head)).float()
+
+    def static_step(
+        self, tokens: Tensor, cache: KVCache, *, position: Tensor, seen: Tensor
+    ) -> Tensor:
+        """Read one token per row with tensors of fixed shapes only; return the next token's logits.
+
+        position: of the token, shape (1,). seen: attention mask, shape (max_tokens,), true for the
+        positions of the cache that are written. Does not update `cache.n_tokens`.
+        """
+        x = self._embeddings[tokens].float() + self._token_positions[position]
+        for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
+            q, k, v = self._split_heads(
+                attention.qkv(_normalize(x, attention.norm, attention.qkv)), 3
+            )
+            keys, values = cache.self_attention[index]
+            keys.index_copy_(2, position, k)
+            values.index_copy_(2, position, v)
+            x = x + attention.out(_merge_heads(attend_with_one_query(q, keys, values, seen=seen)))
+            x = self._cross_attend(x, index, cache, cross)
+            h = feed_forward.up.gelu(_normalize(x, feed_forward.norm, feed_forward.up))
+            x = x + feed_forward.down(h)
+        return self._head(_normalize(x[:, -1], self._decoder_norm, self._head)).float()
+
+    def _cross_attend(self, x: Tensor, index: int, cache: KVCache, cross: CrossAttention) -> Tensor:
+        """Return x plus the layer's cross-attention to the encoder output."""
+        (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
+        keys, values = cache.keys[index], cache.values[index]
+        if cache.windows is None:
+            attended = attend_with_one_query(q, keys, values)
+        else:
+            attended = attend_by_window(q, keys, values, cache.windows)
+        return x + cross.out(_merge_heads(attended))
+
+    def align(
+        self, tokens: Tensor, cache: KVCache, heads: Sequence[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Read tokens, shape (n, k); return cross-attention weights and the logits after each token.
+
+        heads: the alignment heads, as (layer, head). Returns weights, (n, n_heads, k, positions), and
+        float32 logits, (n, k, vocabulary).
+        """
+        head_weights: dict[tuple[int, int], Tensor] = dict.fromkeys(heads, tokens)
+        x = self._forward(tokens, cache, head_weights)
+        logits = self._head(_normalize(x, self._decoder_norm, self._head)).float()
+        return torch.stack(list(head_weights.values()), dim=1), logits
+
+    def _forward(
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        head_weights: dict[tuple[int, int], Tensor] | None = None,
+    ) -> Tensor:
+        """Run the decoder layers over tokens, shape (n, k); return the hidden states, (n, k, d_model).
+
+        head_weights: its keys are (layer, head); the value of each is set to that head's
+        cross-attention weights, (n, k, positions).
+        """
+        n_new, before = tokens.shape[1], cache.n_tokens
+        after = before + n_new
+        x = self._embeddings[tokens].float() + self._token_positions[before:after]
+        mask = None
+        if n_new > 1:
+            seen = torch.ones(n_new, after, dtype=torch.bool, device=x.device)
+            mask = seen.tril(diagonal=before)
+        for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
+            q, k, v = self._split_heads(
+                attention.qkv(_normalize(x, attention.norm, attention.qkv)), 3
+            )
+            cached_keys, cached_values = cache.self_attention[index]
+            cached_keys[:, :, before:after], cached_values[:, :, before:after] = k, v
+            seen_keys, seen_values = cached_keys[:, :, :after], cached_values[:, :, :after]
+            if mask is None:
+                attended = attend_with_one_query(q, seen_keys, seen_values)
+            else:
+                attended = functional.scaled_dot_product_attention(
+                    q, seen_keys, seen_values, attn_mask=mask
+                )
+            x = x + attention.out(_merge_heads(attended))
+            for layer, head in head_weights or ():
+                if layer == index and head_weights is not None:
+                    (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
+                    keys = cache.keys[index][:, head]
+                    keys = keys if cache.windows is None else keys[cache.windows]
+                    scores = q[:, head].float() @ keys.float().transpose(1, 2)
+                    head_weights[layer, head] = torch.softmax(scores * q.shape[-1] ** -0.5, dim=-1)
+            x = self._cross_attend(x, index, cache, cross)
+            h = feed_forward.up.gelu(_normalize(x, feed_forward.norm, feed_forward.up))
+            x = x + feed_forward.down(h)
+        cache.n_tokens = after
+        return x
+
+    def _split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Split (n, length, parts * d_model) into `parts` tensors of shape (n, heads, length, head_dim)."""
+        n, length, width = x.shape
+        head_dim = width // parts // self._n_heads
+        split = x.view(n, length, parts, self._n_heads, head_dim).permute(2, 0, 3, 1, 4)
+        return tuple(split)
+
+
+def _merge_heads(x: Tensor) -> Tensor:
+    """Merge (n, heads, length, head_dim) into (n, length, d_model)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def _feed_forward(x: Tensor, layer: FeedForward) -> Tensor:
+    """Apply a feed-forward block to (n, length, d_model), in chunks if its weights are int8."""
+    if layer.up.precision != "int8":
+        return layer.down(layer.up.gelu(x))
+    chunks = x.split(INT8_CHUNK_ROWS, dim=1)
+    return torch.cat([layer.down(layer.up.gelu(chunk)) for chunk in chunks], dim=1)
+
+
+def _normalize(x: Tensor, norm: Norm, next_layer: Linear) -> Tensor:
+    """Apply a layer norm in float32; return the result in the dtype of the next layer."""
+    return functional.layer_norm(x, *norm).to(next_layer.dtype)
