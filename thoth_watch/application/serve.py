@@ -10,22 +10,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from thoth_watch.application.backoff import Backoff
 from thoth_watch.application.ports.dispatch import Dispatcher, EndedBatch
 from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus, FolderWatcher
 from thoth_watch.application.ports.ledger import BatchQueue
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.scan_schedule import ScanSchedule
+from thoth_watch.application.waiting_list import MAX_CANDIDATES, WaitingList
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import (
     BatchPolicy,
     Load,
-    Order,
     WaitingFile,
     form_batches,
     next_batch_due_s,
-    sort_files,
 )
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.file_options import FileOptions
@@ -36,8 +34,6 @@ RETRY_SOON_S = 5.0  # `once` waits for retries that are due within this time
 SETTLE_TIMEOUT_S = 600.0  # longest wait of `once` for files that keep changing
 PAUSE_FIRST_S, PAUSE_MAX_S = 5.0, 300.0  # after a temporary error, doubled up to the maximum
 MIN_WAIT_S = 0.05
-MANY_FILES = 100  # a backlog this long is dispatched before the next scan
-MAX_CANDIDATES = 4_000  # waiting files that are considered for batches at a time
 STOP_TIMEOUT_S = 6.0  # leaves time for cleanup within a stop timeout of ten seconds
 
 
@@ -113,15 +109,19 @@ class Serve:
         self._is_quiet = False
         self._pause_s = 0.0
         self._unrecorded: list[EndedBatch] = []  # their claims are not released yet
-        self._waiting: list[WaitingFile] = []  # sorted, as last read from the ledger
-        self._is_stale = True
-        self._may_skip_scan = False
-        self._read_backoff = Backoff(clock)
         self._scan_schedule = ScanSchedule(
             inboxes,
             folder_watcher=folder_watcher,
             clock=clock,
             rescan_s=policy.rescan_s,
+        )
+        self._waiting_list = WaitingList(
+            ledger,
+            scan_schedule=self._scan_schedule,
+            dispatcher=dispatcher,
+            resolve_file_options=resolve_file_options,
+            policy=policy.batch,
+            clock=clock,
         )
         self._idle_since_s: float | None = None  # None: busy, or not checked since the last batch
         self._is_unloaded = False
@@ -220,17 +220,17 @@ class Serve:
         is_move_finished = not self._move_finished()
         is_full_scan = self._scan()
         if self._ledger.requeue_due_retries(now=self._clock.now()):
-            self._is_stale = True
+            self._waiting_list.mark_outdated()
         unavailable = {inbox.root for inbox in self._inboxes if inbox.is_unavailable}
         self._publish_leftovers(unavailable)
         unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
-        waiting = self._waiting_files(unavailable)
+        waiting = self._waiting_list.files(unavailable=unavailable)
         quiet_until = self._check_quiet_hours(waiting)
         if quiet_until is None and not self._is_reloading:
             waiting = self._dispatch(
                 waiting, unavailable, drain=self._policy.drain and not unsettled
             )
-        self._may_skip_scan = self._dispatcher.is_busy  # after idling, a scan comes first
+        self._waiting_list.end_step()
         retry_at = self._ledger.next_retry_at()
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=RETRY_SOON_S)
@@ -244,30 +244,6 @@ class Serve:
         if not is_move_finished:
             return MIN_WAIT_S
         return self._wait_s(waiting, retry_at, quiet_until)
-
-    def _waiting_files(self, unavailable: Collection[Path]) -> list[WaitingFile]:
-        """Return the files that wait for a batch, sorted; a long list is not read again at every step."""
-        is_due = self._is_stale and self._read_backoff.is_due and not self._skips_scan()
-        if not self._waiting or (is_due and not self._only_appends()):
-            with self._read_backoff.measure():
-                waiting = self._ledger.waiting(self._resolve_file_options)
-                self._waiting, self._is_stale = sort_files(waiting, self._policy.batch), False
-        return (
-            [item for item in self._waiting if item.file.inbox not in unavailable]
-            if unavailable
-            else self._waiting
-        )
-
-    def _only_appends(self) -> bool:
-        """Return True if new files only extend a long list: it is read again once all settled files are in it."""
-        goes_last = self._policy.batch.order == Order.OLDEST
-        is_long = len(self._waiting) >= MAX_CANDIDATES
-        return goes_last and is_long and self._scan_schedule.has_more
-
-    def _skips_scan(self) -> bool:
-        """Return True if an engine is free and many files are known to wait: dispatching comes first."""
-        is_deep = len(self._waiting) >= MANY_FILES
-        return self._may_skip_scan and is_deep and not self._dispatcher.is_busy
 
     def _load(self, waiting: Sequence[WaitingFile]) -> Load:
         """Return the load figures that determine the size of the next batch."""
@@ -306,7 +282,8 @@ class Serve:
             batch for batch in ended_batches if batch.error is not None or batch.has_died
         ]
         may_have_released = self._policy.batch.max_batch_s is not None  # ended by its time limit
-        self._is_stale |= bool(ended_batches) and may_have_released
+        if ended_batches and may_have_released:
+            self._waiting_list.mark_outdated()
         for batch in ended_batches:
             if batch.error is not None:
                 raise batch.error
@@ -316,7 +293,7 @@ class Serve:
                 batch.claim, has_died=batch.has_died, now=self._clock.now()
             )
             self._unrecorded.remove(batch)
-            self._is_stale = True
+            self._waiting_list.mark_outdated()
             if batch.has_died:
                 log.warning(
                     "an engine process died; its files were released and are transcribed again",
@@ -325,11 +302,12 @@ class Serve:
 
     def _scan(self) -> bool:
         """Scan the inboxes unless dispatching comes first; return True after a full scan."""
-        if self._skips_scan():
+        if self._waiting_list.precedes_scan:
             return False
         n_recorded = self._scan_schedule.n_recorded
         is_full_scan = self._scan_schedule.scan()
-        self._is_stale |= is_full_scan or self._scan_schedule.n_recorded != n_recorded
+        if is_full_scan or self._scan_schedule.n_recorded != n_recorded:
+            self._waiting_list.mark_outdated()
         return is_full_scan
 
     def _dispatch(
@@ -341,12 +319,12 @@ class Serve:
             remaining = self._dispatch_first(waiting, drain=drain)
             if remaining is not None:
                 waiting = remaining
-                self._waiting = [item for item in waiting if item.file.inbox not in unavailable]
+                self._waiting_list.keep(waiting)
             elif was_read_again:
                 break
             else:  # the list is outdated: more files may be READY, or fewer
-                was_read_again, self._waiting = True, []
-                waiting = self._waiting_files(unavailable)
+                was_read_again = True
+                waiting = self._waiting_list.read_again(unavailable=unavailable)
         return waiting
 
     def _dispatch_first(
