@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.fakes import FakeService
 from thoth_watch.application.ports.dispatch import WorkerInfo
 from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResult, StoredResult
 from thoth_watch.application.publish_transcript import PublishTranscript
@@ -216,8 +217,7 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
             clock=clock,
             policy=ServePolicy(batch=policy, rescan_s=60.0, drain=True, monitor_interval_s=1.0),
             owner="dispatcher",
-            ensure_engine=lambda: None,
-            monitor_workers=dispatcher.monitor_workers,
+            service=FakeService(monitor_workers=dispatcher.monitor_workers),
         )
         cpu, wall = time.process_time(), time.perf_counter()
         stop_reason = serve.run(should_stop=lambda: False)

@@ -340,6 +340,37 @@ class FakeFolderWatcher:
         pass
 
 
+class FakeService:
+    """Does nothing; a test passes the steps that it needs, by name."""
+
+    def __init__(self, **steps: Callable[..., Any]) -> None:
+        vars(self).update(steps)
+
+    def ensure_engine(self) -> None:
+        pass
+
+    def on_ready(self) -> None:
+        pass
+
+    def heartbeat(self) -> None:
+        pass
+
+    def wants_reload(self) -> bool:
+        return False
+
+    def quiet_until(self, now: datetime) -> datetime | None:
+        return None
+
+    def monitor_workers(self) -> None:
+        pass
+
+    def move_finished(self) -> bool:
+        return False
+
+    def unload(self) -> None:
+        pass
+
+
 def fake_render(
     transcript: Transcript, format_name: str, *, provenance: Mapping[str, Any]
 ) -> bytes:

@@ -21,6 +21,7 @@ from tests.fakes import (
     FakeInbox,
     FakeProgress,
     FakePublisher,
+    FakeService,
     FakeSpeakers,
     FakeVoiceActivityDetector,
     fake_render,
@@ -188,10 +189,11 @@ class Harness:
                 idle_unload_s=self.idle_unload_s,
             ),
             owner="me",
-            ensure_engine=lambda: None,
-            unload=self.unload,
-            move_finished=self.move_finished,
-            quiet_until=self.quiet_until,
+            service=FakeService(
+                unload=self.unload,
+                move_finished=self.move_finished,
+                quiet_until=self.quiet_until,
+            ),
         ).run(should_stop=until)
 
     def rows(self) -> dict[str, dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from tests.application.conftest import Harness
-from tests.fakes import FakeClock, FakeDecoder, FakeFolderWatcher
+from tests.fakes import FakeClock, FakeDecoder, FakeFolderWatcher, FakeService
 from thoth_watch.application.ports.dispatch import EndedBatch
 from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.application.serve import Serve, ServePolicy
@@ -96,7 +96,7 @@ def serve(harness: Harness, engines: SimulatedEngines, policy: BatchPolicy | Non
             (policy or BatchPolicy()).for_engines(engines.engines), rescan_s=60.0, drain=True
         ),
         owner="me",
-        ensure_engine=lambda: None,
+        service=FakeService(),
     ).run(should_stop=lambda: False)
 
 

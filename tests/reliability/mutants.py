@@ -187,7 +187,12 @@ MOVE_MUTANTS = (
     Mutant(
         "the inbox is scanned before an interrupted move is recorded",
         "thoth_watch/application/serve.py",
-        (("        self._move_finished()  # before the scan", "        pass  # before the scan"),),
+        (
+            (
+                "        self._service.move_finished()  # before the scan",
+                "        pass  # before the scan",
+            ),
+        ),
         "tests/application/test_move_finished.py",
     ),
 )

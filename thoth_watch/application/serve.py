@@ -13,6 +13,7 @@ from pathlib import Path
 from thoth_watch.application.ports.dispatch import Dispatcher, EndedBatch
 from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus, FolderWatcher
 from thoth_watch.application.ports.ledger import BatchQueue
+from thoth_watch.application.ports.service import Service
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.waiting_list import MAX_CANDIDATES, WaitingList
@@ -74,19 +75,8 @@ class Serve:
         clock: Clock,
         policy: ServePolicy,
         owner: str,
-        ensure_engine: Callable[[], None],
-        unload: Callable[[], None] = lambda: None,
-        monitor_workers: Callable[[], None] = lambda: None,
-        move_finished: Callable[[], bool] = lambda: False,
-        quiet_until: Callable[[datetime], datetime | None] = lambda _: None,
-        heartbeat: Callable[[], None] = lambda: None,
-        on_ready: Callable[[], None] = lambda: None,
-        wants_reload: Callable[[], bool] = lambda: False,
+        service: Service,
     ) -> None:
-        """move_finished: moves finished recordings if configured; True if more are due immediately.
-
-        monitor_workers: monitors batches that run on remote workers.
-        """
         self._inboxes = inboxes
         self._ledger = ledger
         self._dispatcher = dispatcher
@@ -97,14 +87,7 @@ class Serve:
         self._clock = clock
         self._policy = policy
         self._owner = owner
-        self._ensure_engine = ensure_engine
-        self._unload = unload
-        self._monitor_workers = monitor_workers
-        self._move_finished = move_finished
-        self._quiet_until = quiet_until
-        self._heartbeat = heartbeat
-        self._on_ready = on_ready
-        self._wants_reload = wants_reload
+        self._service = service
         self._is_reloading = False
         self._is_quiet = False
         self._pause_s = 0.0
@@ -134,8 +117,8 @@ class Serve:
         """
         begun_s: float | None = None
         while not should_stop():
-            self._heartbeat()
-            self._is_reloading = self._is_reloading or self._wants_reload()
+            self._service.heartbeat()
+            self._is_reloading = self._is_reloading or self._service.wants_reload()
             if self._is_reloading and self._dispatcher.wait(0.0):
                 return StopReason.RELOAD
             try:
@@ -164,10 +147,10 @@ class Serve:
                 "files of a killed process released; they are transcribed again",
                 extra={"event": "recovered", "files": recovered},
             )
-        self._move_finished()  # before the scan: it must not see an interrupted move as a change
+        self._service.move_finished()  # before the scan: it must not see an interrupted move as a change
         self._scan()
-        self._ensure_engine()
-        self._on_ready()
+        self._service.ensure_engine()
+        self._service.on_ready()
 
     def _wait(self, wait_s: float, should_stop: Callable[[], bool]) -> None:
         """Wait for an event or the timeout, with heartbeats in between."""
@@ -177,7 +160,7 @@ class Serve:
                 return
             wait_s -= heartbeat_s
             if wait_s > 0:
-                self._heartbeat()
+                self._service.heartbeat()
 
     def _unload_in_s(self) -> float:
         """Unload an engine that was idle for long enough; return the seconds until it is due."""
@@ -189,7 +172,7 @@ class Serve:
         remaining_s = self._idle_since_s + limit_s - now_s
         if remaining_s > 0:
             return remaining_s
-        self._unload()
+        self._service.unload()
         self._is_unloaded = True
         return math.inf
 
@@ -216,8 +199,8 @@ class Serve:
     def _step(self, *, patience_over: bool) -> float | None:
         """Run one iteration; return the seconds until the next, or None when a drain has finished."""
         self._release_dead_claims()
-        self._monitor_workers()
-        is_move_finished = not self._move_finished()
+        self._service.monitor_workers()
+        is_move_finished = not self._service.move_finished()
         is_full_scan = self._scan()
         if self._ledger.requeue_due_retries(now=self._clock.now()):
             self._waiting_list.mark_outdated()
@@ -235,7 +218,7 @@ class Serve:
         is_drained = not waiting and not unsettled and self._dispatcher.is_idle
         soon = self._clock.now() + timedelta(seconds=RETRY_SOON_S)
         if self._policy.drain and is_drained and (retry_at is None or retry_at > soon):
-            if self._move_finished():  # recordings finished during this step
+            if self._service.move_finished():  # recordings finished during this step
                 return MIN_WAIT_S
             if is_full_scan:
                 self._raise_if_scan_incomplete()
@@ -259,7 +242,7 @@ class Serve:
 
         A drain does not wait for their end: it raises RetryLater.
         """
-        until = self._quiet_until(self._clock.now())
+        until = self._service.quiet_until(self._clock.now())
         if until is not None and waiting:
             text = f"quiet hours until {until:%H:%M}; no batch starts before then"
             if self._policy.drain and self._dispatcher.is_idle:

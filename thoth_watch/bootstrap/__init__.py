@@ -23,7 +23,7 @@ from thoth_watch.bootstrap.load_settings import (
 )
 from thoth_watch.bootstrap.named_files import build_transcribe_files
 from thoth_watch.bootstrap.readers import build_report, ledger_stats_reader, this_machine
-from thoth_watch.bootstrap.service import NullProgress, build_service
+from thoth_watch.bootstrap.service import build_service
 from thoth_watch.bootstrap.worker import run_worker
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "SAMPLES",
     "Engines",
     "LazyVoiceActivityDetector",
-    "NullProgress",
     "RebuildResult",
     "TargetProcess",
     "ThothTarget",

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from thoth_watch.application.ports.engine import EngineSeconds
+from thoth_watch.application.ports.engine import EngineSeconds, NullProgress
 from thoth_watch.bootstrap.engines import (
     LazyVoiceActivityDetector,
     audio_file,
@@ -21,7 +21,6 @@ from thoth_watch.bootstrap.engines import (
     build_engine,
 )
 from thoth_watch.bootstrap.load_settings import build_settings, provenance
-from thoth_watch.bootstrap.service import NullProgress
 from thoth_watch.domain.engine_comparison import BenchmarkPass
 from thoth_watch.domain.errors import EngineUnavailable, ThothError
 

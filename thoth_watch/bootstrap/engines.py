@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thoth_watch.application.ports.audio import SpeakerDiarization, VoiceActivityDetector
 from thoth_watch.application.ports.engine import TranscriptionEngine
+from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.ledger import RunLog
 from thoth_watch.domain.audio import AudioConfig, AudioFile
 from thoth_watch.domain.engine import (
     EngineType,
@@ -174,6 +178,20 @@ class Engines:
             return 0.0
         self._is_load_reported = True
         return engine.load_s
+
+
+@contextmanager
+def record_failed_start(settings: Settings, ledger: RunLog, clock: Clock) -> Iterator[None]:
+    """Record an EngineUnavailable of the `with` block as a failed run; it is raised all the same."""
+    from thoth_watch.infrastructure.service.process import host_name
+
+    try:
+        yield
+    except EngineUnavailable as error:
+        ledger.record_failed_start(
+            requested=settings.engine, error=str(error), host=host_name(), now=clock.now()
+        )
+        raise
 
 
 class LazyVoiceActivityDetector:

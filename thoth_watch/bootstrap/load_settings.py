@@ -83,23 +83,16 @@ def file_options_resolver(settings: Settings) -> Callable[[AudioFile], FileOptio
     return resolve
 
 
-def quiet_hours(settings: Settings) -> Callable[[datetime], datetime | None]:
-    """Return a function that returns when the current quiet hours end, or None.
-
-    Quiet hours are in the local time of this machine.
-    """
-
-    def until(now: datetime) -> datetime | None:
-        return settings.quiet_hours.until(now.astimezone())
-
-    return until
+def quiet_until(settings: Settings, now: datetime) -> datetime | None:
+    """Return when the current quiet hours, in the local time of this machine, end; None outside of them."""
+    return settings.quiet_hours.until(now.astimezone())
 
 
 def batch_limit(settings: Settings, clock: Clock) -> Callable[[float], bool]:
     """Return a function that, given a batch's running time in seconds, allows another file or not."""
-    limit_s, quiet_until = settings.batch.max_batch_s, quiet_hours(settings)
+    limit_s = settings.batch.max_batch_s
 
     def may_start_file(batch_s: float) -> bool:
-        return (limit_s is None or batch_s < limit_s) and quiet_until(clock.now()) is None
+        return (limit_s is None or batch_s < limit_s) and quiet_until(settings, clock.now()) is None
 
     return may_start_file

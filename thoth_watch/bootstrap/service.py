@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thoth_watch.application.ports.engine import Progress
+from thoth_watch.application.ports.engine import NullProgress, Progress
 from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.bootstrap.configured_service import ConfiguredService
 from thoth_watch.bootstrap.devices import devices_of, engine_processes
 from thoth_watch.bootstrap.dispatchers import (
     MONITOR_INTERVAL_S,
@@ -24,8 +23,7 @@ from thoth_watch.bootstrap.engine_process import (
     run_engine_process,
 )
 from thoth_watch.bootstrap.engines import Engines, build_decoder
-from thoth_watch.bootstrap.load_settings import build_inbox, file_options_resolver, quiet_hours
-from thoth_watch.domain.errors import ConfigError, EngineUnavailable
+from thoth_watch.bootstrap.load_settings import build_inbox, file_options_resolver
 
 if TYPE_CHECKING:
     from thoth_watch.application.move_finished import MoveFinished
@@ -33,33 +31,9 @@ if TYPE_CHECKING:
     from thoth_watch.application.watch_inbox import WatchInbox
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.ledger import SqlLedger
-    from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
-    from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
 
-log = logging.getLogger(__name__)
-
 POLL_S = 15.0  # between two scans if a watcher polls
-
-
-class NullProgress:
-    """Progress that is not displayed."""
-
-    def begin(self, *, files: int, audio_s: float) -> None:
-        """Do nothing."""
-
-    def advance(self, audio_s: float) -> None:
-        """Do nothing."""
-
-    def finished(self, path: Path, state: object, reason: str) -> None:
-        """Do nothing."""
-
-    def end(self) -> None:
-        """Do nothing."""
-
-
-def do_nothing() -> None:
-    """Do nothing; a callback for steps that a configuration does not need."""
 
 
 @contextmanager
@@ -70,7 +44,7 @@ def build_service(
     progress: Progress | None = None,
     engines: Engines | None = None,
     reread: Callable[[], None] | None = None,
-    on_ready: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] | None = None,
 ) -> Iterator[Callable[[], StopReason]]:
     """Yield a function that runs the main loop (with `drain` until the backlog is empty).
 
@@ -139,16 +113,6 @@ def build_service(
         stack.callback(dispatcher.close)
         fleet = build_fleet(settings, ledger) if settings.dispatch.is_celery else None
 
-        def heartbeat() -> None:
-            folder_watcher.check()
-            check_lock()
-            ledger.check_identity()
-            manager.alive(silent_s=dispatcher.silent_s)
-
-        def ready() -> None:
-            on_ready()
-            manager.ready()
-
         def run() -> StopReason:
             stop_reason = serve.run(should_stop=stop)
             if stop_reason is not StopReason.RELOAD:
@@ -156,6 +120,22 @@ def build_service(
             return stop_reason
 
         watches, movers = _inboxes(settings, ledger=ledger, decoder=decoder, clock=clock)
+        service = ConfiguredService(
+            settings=settings,
+            ledger=ledger,
+            clock=clock,
+            dispatcher=dispatcher,
+            load_engines=load,
+            unload_engines=unload,
+            fleet=fleet,
+            movers=movers,
+            folder_watcher=folder_watcher,
+            check_lock=check_lock,
+            notifier=manager,
+            stop=stop,
+            reread=reread,
+            report_ready=on_ready,
+        )
         serve = Serve(
             inboxes=watches,
             ledger=ledger,
@@ -174,16 +154,7 @@ def build_service(
                 monitor_interval_s=MONITOR_INTERVAL_S if fleet else None,
             ),
             owner=owner_token(),
-            ensure_engine=do_nothing
-            if fleet
-            else _record_failed_load(load, settings, ledger, clock),
-            monitor_workers=fleet.monitor_workers if fleet else do_nothing,
-            unload=unload,
-            move_finished=lambda: any(move() for move in movers),
-            quiet_until=quiet_hours(settings),
-            heartbeat=heartbeat,
-            on_ready=ready,
-            wants_reload=_reload_check(stop, reread, manager),
+            service=service,
         )
         yield run
 
@@ -242,43 +213,3 @@ def _engine_loader(settings: Settings, engines: Engines, *, is_checked: bool) ->
             check_engine(engine, one_second_tone())
 
     return load
-
-
-def _record_failed_load(
-    load: Callable[[], None], settings: Settings, ledger: SqlLedger, clock: Clock
-) -> Callable[[], None]:
-    """Return a function that loads engines and records a run row if one is unavailable."""
-    from thoth_watch.infrastructure.service.process import host_name
-
-    def load_or_record() -> None:
-        try:
-            load()
-        except EngineUnavailable as error:
-            ledger.record_failed_start(
-                requested=settings.engine, error=str(error), host=host_name(), now=clock.now()
-            )
-            raise
-
-    return load_or_record
-
-
-def _reload_check(
-    stop: StopFlag, reread: Callable[[], None] | None, manager: SystemdNotifier
-) -> Callable[[], bool]:
-    """Return a function that is true after a SIGHUP if the new configuration is valid."""
-
-    def check() -> bool:
-        if reread is None or not stop.take_reload_request():
-            return False
-        try:
-            reread()
-        except ConfigError as error:
-            log.warning(
-                "new configuration rejected; the old one stays in effect",
-                extra={"event": "reload_refused", "error": str(error)},
-            )
-            return False
-        manager.reloading()
-        return True
-
-    return check

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from thoth_watch.application.ports.engine import NullProgress
 from thoth_watch.bootstrap.dispatchers import open_ledger
 from thoth_watch.bootstrap.engine_process import build_publish, build_transcribe_batch
-from thoth_watch.bootstrap.engines import Engines, build_decoder
+from thoth_watch.bootstrap.engines import Engines, build_decoder, record_failed_start
 from thoth_watch.bootstrap.load_settings import file_options_resolver
-from thoth_watch.bootstrap.service import NullProgress
-from thoth_watch.domain.errors import ConfigError, EngineUnavailable
+from thoth_watch.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from thoth_watch.application.run_leased_batch import RunLeasedBatch
@@ -84,18 +84,9 @@ class WorkerChild:
     def _require_engine(self, ledger: SqlLedger) -> None:
         """Load the engine before a batch is claimed; a worker without one would quickly fail all batches."""
         from thoth_watch.infrastructure.service.clock import SystemClock
-        from thoth_watch.infrastructure.service.process import host_name
 
-        try:
+        with record_failed_start(self._settings, ledger, SystemClock()):
             self._engines.engine(self._settings.engine.model)
-        except EngineUnavailable as error:
-            ledger.record_failed_start(
-                requested=self._settings.engine,
-                error=str(error),
-                host=host_name(),
-                now=SystemClock().now(),
-            )
-            raise
 
     def _build(self, ledger: SqlLedger) -> RunLeasedBatch:
         from thoth_watch.application.run_leased_batch import RunLeasedBatch

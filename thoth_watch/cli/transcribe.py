@@ -95,7 +95,7 @@ def transcribe(
 
 
 def _display(verbose: bool | None) -> AbstractContextManager[Progress]:
-    from thoth_watch.bootstrap import NullProgress
+    from thoth_watch.application.ports.engine import NullProgress
     from thoth_watch.cli.progress import progress_display
 
     return (

@@ -22,6 +22,7 @@ from tests.fakes import (
     FakeFiles,
     FakeFolderWatcher,
     FakeInbox,
+    FakeService,
     fake_render,
 )
 from thoth_watch.application.ports.audio import Recording
@@ -162,7 +163,7 @@ class ServiceHarness:
                     batch=BatchPolicy(max_files=4, max_wait_s=0), rescan_s=60.0, drain=drain
                 ),
                 owner="me",
-                ensure_engine=dispatcher.start,
+                service=FakeService(ensure_engine=dispatcher.start),
             ).run(should_stop=should_stop)
         finally:
             dispatcher.close()

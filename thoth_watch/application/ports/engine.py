@@ -85,6 +85,22 @@ class Progress(Protocol):
         """End the batch."""
 
 
+class NullProgress:
+    """Progress that is not displayed."""
+
+    def begin(self, *, files: int, audio_s: float) -> None:
+        """Do nothing."""
+
+    def advance(self, audio_s: float) -> None:
+        """Do nothing."""
+
+    def finished(self, path: Path, state: State, reason: str) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
 class EnginePool(Protocol):
     """Provides the engine of a model, loading it if necessary."""
 
