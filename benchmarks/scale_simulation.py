@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.fakes import FakeService
+from tests.fakes import FakeFiles, FakePublisher, FakeService, fake_render
 from thoth_watch.application.ports.dispatch import WorkerInfo
 from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResult, StoredResult
 from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.publish_unchanged import PublishUnchanged
+from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.batching import BatchPolicy
@@ -202,21 +204,23 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
             monotonic_s=clock.monotonic_s,
         )
         serve = Serve(
-            inboxes=[],
+            scan_schedule=ScanSchedule([], folder_watcher=fleet, clock=clock, rescan_s=60.0),
             ledger=ledger,
             dispatcher=dispatcher,
-            folder_watcher=fleet,
-            publish=PublishTranscript(
-                results=ledger,
-                publisher=None,  # type: ignore[arg-type]  # the workers publish
-                render=None,  # type: ignore[arg-type]
-                clock=clock,
+            publish=PublishUnchanged(
+                PublishTranscript(
+                    results=ledger,
+                    publisher=FakePublisher(),  # the workers publish
+                    render=fake_render,
+                    clock=clock,
+                ),
+                files=FakeFiles(),
             ),
-            files=None,  # type: ignore[arg-type]  # no unpublished results are left
             resolve_file_options=lambda _: FileOptions(),
             clock=clock,
-            policy=ServePolicy(batch=policy, rescan_s=60.0, drain=True, monitor_interval_s=1.0),
-            owner="dispatcher",
+            policy=ServePolicy(
+                batch=policy, owner="dispatcher", drain=True, monitor_interval_s=1.0
+            ),
             service=FakeService(monitor_workers=dispatcher.monitor_workers),
         )
         cpu, wall = time.process_time(), time.perf_counter()

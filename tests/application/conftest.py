@@ -29,6 +29,8 @@ from tests.fakes import (
 from thoth_watch.application.ports.dispatch import EndedBatch
 from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.publish_unchanged import PublishUnchanged
+from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.serve import Serve, ServePolicy
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
@@ -77,6 +79,7 @@ class Harness:
         self.publish = PublishTranscript(
             results=self.ledger, publisher=self.publisher, render=fake_render, clock=self.clock
         )
+        self.publish_unchanged = PublishUnchanged(self.publish, files=self.files)
         self.transcribe = self.new_transcribe()
         self.watch = self.new_watch()
         self.batches: list[list[str]] = []
@@ -88,8 +91,7 @@ class Harness:
             results=self.ledger,
             decoder=self.decoder,
             engines=self.engines,
-            publish=self.publish,
-            files=self.files,
+            publish=self.publish_unchanged,
             clock=self.clock,
             progress=self.progress,
             peak_rss_bytes=lambda: 123,
@@ -174,21 +176,23 @@ class Harness:
                 return batches
 
         Serve(
-            inboxes=[self.watch],
+            scan_schedule=ScanSchedule(
+                [self.watch],
+                folder_watcher=folder_watcher or FakeFolderWatcher(self.clock),
+                clock=self.clock,
+                rescan_s=rescan_s,
+            ),
             ledger=self.ledger,
             dispatcher=InlineDispatcher(),
-            folder_watcher=folder_watcher or FakeFolderWatcher(self.clock),
-            publish=self.publish,
-            files=self.files,
+            publish=self.publish_unchanged,
             resolve_file_options=self.resolve_file_options,
             clock=self.clock,
             policy=ServePolicy(
                 batch=self.policy,
-                rescan_s=rescan_s,
+                owner="me",
                 drain=drain,
                 idle_unload_s=self.idle_unload_s,
             ),
-            owner="me",
             service=FakeService(
                 unload=self.unload,
                 move_finished=self.move_finished,

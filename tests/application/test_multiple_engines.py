@@ -8,6 +8,7 @@ from tests.application.conftest import Harness
 from tests.fakes import FakeClock, FakeDecoder, FakeFolderWatcher, FakeService
 from thoth_watch.application.ports.dispatch import EndedBatch
 from thoth_watch.application.ports.ledger import Claim
+from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.serve import Serve, ServePolicy
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import BatchPolicy
@@ -84,18 +85,20 @@ class SimulatedFolderWatcher(FakeFolderWatcher):
 
 def serve(harness: Harness, engines: SimulatedEngines, policy: BatchPolicy | None = None) -> None:
     Serve(
-        inboxes=[harness.new_watch()],
+        scan_schedule=ScanSchedule(
+            [harness.new_watch()],
+            folder_watcher=SimulatedFolderWatcher(harness.clock, engines),
+            clock=harness.clock,
+            rescan_s=60.0,
+        ),
         ledger=harness.ledger,
         dispatcher=engines,
-        folder_watcher=SimulatedFolderWatcher(harness.clock, engines),
-        publish=harness.publish,
-        files=harness.files,
+        publish=harness.publish_unchanged,
         resolve_file_options=harness.resolve_file_options,
         clock=harness.clock,
         policy=ServePolicy(
-            (policy or BatchPolicy()).for_engines(engines.engines), rescan_s=60.0, drain=True
+            (policy or BatchPolicy()).for_engines(engines.engines), owner="me", drain=True
         ),
-        owner="me",
         service=FakeService(),
     ).run(should_stop=lambda: False)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from thoth_watch.application.backoff import Backoff
 from thoth_watch.application.ports.inbox import Clock, FolderWatcher
 from thoth_watch.application.watch_inbox import WatchInbox
+from thoth_watch.domain.errors import RetryLater
 
 
 class ScanSchedule:
@@ -69,6 +70,26 @@ class ScanSchedule:
     def n_recorded(self) -> int:
         """Return the number of scans that changed the ledger."""
         return sum(inbox.n_recorded for inbox in self._inboxes)
+
+    @property
+    def n_unsettled(self) -> int:
+        """Return the number of non-empty files that are still settling."""
+        return sum(inbox.unsettled for inbox in self._inboxes)
+
+    @property
+    def unavailable(self) -> set[Path]:
+        """Return the folders of the inboxes that are unavailable."""
+        return {inbox.root for inbox in self._inboxes if inbox.is_unavailable}
+
+    def raise_if_incomplete(self) -> None:
+        """Raise RetryLater if the last full scan was incomplete: an inbox may hold more files to drain."""
+        problems = [inbox.last.problem for inbox in self._inboxes if inbox.last.problem]
+        if problems:
+            raise RetryLater("; ".join(problems))
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until an inbox may have changed or the folder watcher is woken; False after the timeout."""
+        return self._folder_watcher.wait(timeout_s)
 
     def request_full_scan(self) -> None:
         """Make the next scan a full one, as soon as the backoff allows; a drain ends after it."""

@@ -11,13 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from thoth_watch.application.ports.dispatch import Dispatcher, EndedBatch
-from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus, FolderWatcher
+from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.application.ports.ledger import BatchQueue
 from thoth_watch.application.ports.service import Service
-from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.publish_unchanged import PublishUnchanged
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.waiting_list import MAX_CANDIDATES, WaitingList
-from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import (
     BatchPolicy,
@@ -52,7 +51,7 @@ class ServePolicy:
     """Settings of the main loop."""
 
     batch: BatchPolicy
-    rescan_s: float  # longest time between full scans
+    owner: str  # names this process in its claims
     drain: bool = False  # end when no work is left
     heartbeat_s: float | None = None  # longest time between calls of `heartbeat`
     idle_unload_s: float | None = None  # idle time after which `unload` is called
@@ -65,42 +64,30 @@ class Serve:
     def __init__(
         self,
         *,
-        inboxes: Sequence[WatchInbox],
+        scan_schedule: ScanSchedule,
         ledger: BatchQueue,
         dispatcher: Dispatcher,
-        folder_watcher: FolderWatcher,
-        publish: PublishTranscript,
-        files: AudioFiles,
+        publish: PublishUnchanged,
         resolve_file_options: Callable[[AudioFile], FileOptions],
+        service: Service,
         clock: Clock,
         policy: ServePolicy,
-        owner: str,
-        service: Service,
     ) -> None:
-        self._inboxes = inboxes
+        self._scan_schedule = scan_schedule
         self._ledger = ledger
         self._dispatcher = dispatcher
-        self._folder_watcher = folder_watcher
         self._publish = publish
-        self._files = files
         self._resolve_file_options = resolve_file_options
+        self._service = service
         self._clock = clock
         self._policy = policy
-        self._owner = owner
-        self._service = service
         self._is_reloading = False
         self._is_quiet = False
         self._pause_s = 0.0
         self._unrecorded: list[EndedBatch] = []  # their claims are not released yet
-        self._scan_schedule = ScanSchedule(
-            inboxes,
-            folder_watcher=folder_watcher,
-            clock=clock,
-            rescan_s=policy.rescan_s,
-        )
         self._waiting_list = WaitingList(
             ledger,
-            scan_schedule=self._scan_schedule,
+            scan_schedule=scan_schedule,
             dispatcher=dispatcher,
             resolve_file_options=resolve_file_options,
             policy=policy.batch,
@@ -148,7 +135,7 @@ class Serve:
                 extra={"event": "recovered", "files": recovered},
             )
         self._service.move_finished()  # before the scan: it must not see an interrupted move as a change
-        self._scan()
+        self._waiting_list.scan()
         self._service.ensure_engine()
         self._service.on_ready()
 
@@ -156,7 +143,7 @@ class Serve:
         """Wait for an event or the timeout, with heartbeats in between."""
         heartbeat_s = self._policy.heartbeat_s or wait_s
         while wait_s > 0 and not should_stop():
-            if self._folder_watcher.wait(min(wait_s, heartbeat_s)):
+            if self._scan_schedule.wait(min(wait_s, heartbeat_s)):
                 return
             wait_s -= heartbeat_s
             if wait_s > 0:
@@ -201,12 +188,12 @@ class Serve:
         self._release_dead_claims()
         self._service.monitor_workers()
         is_move_finished = not self._service.move_finished()
-        is_full_scan = self._scan()
+        is_full_scan = self._waiting_list.scan()
         if self._ledger.requeue_due_retries(now=self._clock.now()):
             self._waiting_list.mark_outdated()
-        unavailable = {inbox.root for inbox in self._inboxes if inbox.is_unavailable}
+        unavailable = self._scan_schedule.unavailable
         self._publish_leftovers(unavailable)
-        unsettled = 0 if patience_over else sum(inbox.unsettled for inbox in self._inboxes)
+        unsettled = 0 if patience_over else self._scan_schedule.n_unsettled
         waiting = self._waiting_list.files(unavailable=unavailable)
         quiet_until = self._check_quiet_hours(waiting)
         if quiet_until is None and not self._is_reloading:
@@ -221,7 +208,7 @@ class Serve:
             if self._service.move_finished():  # recordings finished during this step
                 return MIN_WAIT_S
             if is_full_scan:
-                self._raise_if_scan_incomplete()
+                self._scan_schedule.raise_if_incomplete()
                 return None
             self._scan_schedule.request_full_scan()
         if not is_move_finished:
@@ -234,7 +221,7 @@ class Serve:
             realtime_factor=self._ledger.realtime_factor(),
             engines=self._dispatcher.engines,
             backlog_s=sum(item.estimated_audio_s for item in waiting),
-            expects_more=any(inbox.unsettled for inbox in self._inboxes),
+            expects_more=self._scan_schedule.n_unsettled > 0,
         )
 
     def _check_quiet_hours(self, waiting: Sequence[WaitingFile]) -> datetime | None:
@@ -251,12 +238,6 @@ class Serve:
                 log.info(text, extra={"event": "quiet_hours", "files": len(waiting)})
         self._is_quiet = until is not None and (self._is_quiet or bool(waiting))
         return until
-
-    def _raise_if_scan_incomplete(self) -> None:
-        """Raise RetryLater if an inbox could not be scanned completely: it may hold more files to drain."""
-        problems = [inbox.last.problem for inbox in self._inboxes if inbox.last.problem]
-        if problems:
-            raise RetryLater("; ".join(problems))
 
     def _release_dead_claims(self) -> None:
         """Release the files of batches that could not be recorded; raise the error of such a batch first."""
@@ -283,16 +264,6 @@ class Serve:
                     extra={"event": "recovered", "files": n_files},
                 )
 
-    def _scan(self) -> bool:
-        """Scan the inboxes unless dispatching comes first; return True after a full scan."""
-        if self._waiting_list.precedes_scan:
-            return False
-        n_recorded = self._scan_schedule.n_recorded
-        is_full_scan = self._scan_schedule.scan()
-        if is_full_scan or self._scan_schedule.n_recorded != n_recorded:
-            self._waiting_list.mark_outdated()
-        return is_full_scan
-
     def _dispatch(
         self, waiting: list[WaitingFile], unavailable: Collection[Path], *, drain: bool
     ) -> list[WaitingFile]:
@@ -318,7 +289,7 @@ class Serve:
         nearest = waiting[:MAX_CANDIDATES]
         batches = form_batches(nearest, self._policy.batch, now_s=now_s, drain=drain, load=load)
         for batch in batches:
-            claim = self._ledger.claim(batch, owner=self._owner, now=self._clock.now())
+            claim = self._ledger.claim(batch, owner=self._policy.owner, now=self._clock.now())
             if claim is not None:
                 self._idle_since_s, self._is_unloaded = None, False
                 self._dispatcher.dispatch(claim)
@@ -336,11 +307,12 @@ class Serve:
         active_ids = {
             item.file_id for claim in self._dispatcher.active_claims for item in claim.batch.files
         }
-        for item in self._publish.unpublished(self._resolve_file_options):
-            if item.waiting.file.inbox in unavailable or item.waiting.file_id in active_ids:
-                continue
-            if self._files.file_status(item.waiting.file) is FileStatus.SAME:
-                self._publish.publish_stored(item)
+        self._publish.leftovers(
+            self._resolve_file_options,
+            is_due=lambda item: (
+                item.file.inbox not in unavailable and item.file_id not in active_ids
+            ),
+        )
 
     def _wait_s(
         self,

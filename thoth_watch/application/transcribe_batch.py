@@ -22,10 +22,11 @@ from thoth_watch.application.ports.audio import (
     VoiceActivityDetector,
 )
 from thoth_watch.application.ports.engine import EnginePool, Progress, TranscriptionResult
-from thoth_watch.application.ports.inbox import AudioFiles, Clock, FileStatus
+from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.application.ports.ledger import Claim, Results, RunLog, StoredResult
 from thoth_watch.application.provenance import provenance_of
-from thoth_watch.application.publish_transcript import NewTranscript, PublishTranscript
+from thoth_watch.application.publish_transcript import NewTranscript
+from thoth_watch.application.publish_unchanged import PublishUnchanged
 from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.application.write_behind import WriteBehind
 from thoth_watch.domain.batching import WaitingFile
@@ -34,8 +35,6 @@ from thoth_watch.domain.errors import (
     AudioError,
     AudioTruncated,
     EngineUnavailable,
-    FileChanged,
-    FileGone,
     RetryLater,
     TranscribedElsewhere,
 )
@@ -66,8 +65,7 @@ class TranscribeBatch:
         results: Results,
         decoder: AudioDecoder,
         engines: EnginePool,
-        publish: PublishTranscript,
-        files: AudioFiles,
+        publish: PublishUnchanged,
         clock: Clock,
         progress: Progress,
         peak_rss_bytes: Callable[[], int],
@@ -89,7 +87,6 @@ class TranscribeBatch:
         self._decoder = decoder
         self._engines = engines
         self._publish = publish
-        self._files = files
         self._clock = clock
         self._progress = progress
         self._peak_rss_bytes = peak_rss_bytes
@@ -309,18 +306,6 @@ class TranscribeBatch:
     def _publish_results(self, work: BatchWork, pending: list[_PendingResult]) -> None:
         """Make results durable in the ledger, then publish the transcripts."""
         started_s = self._clock.monotonic_s()
-        unchanged = []
-        for result in pending:
-            try:
-                match self._files.file_status(result.item.file):
-                    case FileStatus.GONE:
-                        raise FileGone("the recording was removed while it was transcribed")
-                    case FileStatus.CHANGED:
-                        raise FileChanged("the recording changed while it was transcribed")
-                    case FileStatus.SAME:
-                        unchanged.append(result)
-            except (AudioError, RetryLater) as error:
-                self._fail(work, result.item, error, sha256=result.recording.sha256)
         new = [
             NewTranscript(
                 Destination(result.item, result.recording.sha256, claim_no=work.claim.claim_no),
@@ -328,11 +313,11 @@ class TranscribeBatch:
                 result=result.result,
                 reused=result.reused,
             )
-            for result in unchanged
+            for result in pending
         ]
         outcomes = self._publish.new(new, claim=work.claim, run_id=work.run_id)
-        for result, outcome in zip(unchanged, outcomes, strict=True):
-            if isinstance(outcome, RetryLater):
+        for result, outcome in zip(pending, outcomes, strict=True):
+            if isinstance(outcome, AudioError | RetryLater):
                 self._fail(work, result.item, outcome, sha256=result.recording.sha256)
             elif outcome is None:
                 text = "discarding stale result: the file changed or was claimed by another worker"

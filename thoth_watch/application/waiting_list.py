@@ -47,6 +47,15 @@ class WaitingList:
         is_deep = len(self._files) >= MANY_FILES
         return self._was_busy and is_deep and not self._dispatcher.is_busy
 
+    def scan(self) -> bool:
+        """Scan the inboxes unless dispatching comes first; return True after a full scan."""
+        if self.precedes_scan:
+            return False
+        n_recorded = self._scan_schedule.n_recorded
+        is_full_scan = self._scan_schedule.scan()
+        self._is_outdated |= is_full_scan or self._scan_schedule.n_recorded != n_recorded
+        return is_full_scan
+
     def end_step(self) -> None:
         """Remember whether all engines are busy now; after an idle step, a scan comes first."""
         self._was_busy = self._dispatcher.is_busy

@@ -22,7 +22,7 @@ from thoth_watch.bootstrap.engines import (
 from thoth_watch.bootstrap.load_settings import batch_limit, provenance
 
 if TYPE_CHECKING:
-    from thoth_watch.application.publish_transcript import PublishTranscript
+    from thoth_watch.application.publish_unchanged import PublishUnchanged
     from thoth_watch.application.transcribe_batch import TranscribeBatch
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.dispatch.engine_process import ParentConnection
@@ -73,17 +73,20 @@ def _build(settings: Settings, device: str, parent: ParentConnection) -> Transcr
     )
 
 
-def build_publish(settings: Settings, ledger: SqlLedger, clock: Clock) -> PublishTranscript:
+def build_publish(settings: Settings, ledger: SqlLedger, clock: Clock) -> PublishUnchanged:
     """Build the use case that publishes results as transcript files."""
     from thoth_watch.application.publish_transcript import PublishTranscript
+    from thoth_watch.application.publish_unchanged import PublishUnchanged
+    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
-    return PublishTranscript(
+    publish = PublishTranscript(
         results=ledger,
         publisher=DurablePublisher(),
         render=partial(render, layout=settings.subtitles),
         clock=clock,
     )
+    return PublishUnchanged(publish, files=LocalFiles())
 
 
 def build_transcribe_batch(
@@ -92,7 +95,7 @@ def build_transcribe_batch(
     ledger: SqlLedger,
     decoder: WorkerDecoder,
     engines: Any,
-    publish: PublishTranscript,
+    publish: PublishUnchanged,
     clock: Clock,
     progress: Progress,
     leases: Leases | None = None,
@@ -104,7 +107,6 @@ def build_transcribe_batch(
     """
     from thoth_watch.application.known_results import KnownResults
     from thoth_watch.application.transcribe_batch import TranscribeBatch
-    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 
     has_time = batch_limit(settings, clock)
@@ -114,7 +116,6 @@ def build_transcribe_batch(
         decoder=decoder,
         engines=engines,
         publish=publish,
-        files=LocalFiles(),
         clock=clock,
         progress=progress,
         peak_rss_bytes=peak_rss_bytes,

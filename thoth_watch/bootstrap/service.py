@@ -54,18 +54,18 @@ def build_service(
     Raises RetryLater if another process holds the lock, LedgerBroken for a foreign or damaged
     ledger, and ConfigError if diarization is enabled but not installed.
     """
+    from thoth_watch.application.scan_schedule import ScanSchedule
     from thoth_watch.application.serve import Serve, ServePolicy, StopReason
     from thoth_watch.infrastructure.dispatch.local_dispatcher import LocalDispatcher
     from thoth_watch.infrastructure.dispatch.process_dispatcher import ProcessDispatcher
     from thoth_watch.infrastructure.inbox import WatchdogWatcher
-    from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import inbox_lock
     from thoth_watch.infrastructure.service.process import owner_token
     from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
     from thoth_watch.infrastructure.service.signals import stop_on_signals
 
-    clock, files, manager = SystemClock(), LocalFiles(), SystemdNotifier()
+    clock, manager = SystemClock(), SystemdNotifier()
     with ExitStack() as stack:
         check_lock = stack.enter_context(dispatcher_lock(settings))
         for inbox in settings.inboxes:
@@ -137,23 +137,25 @@ def build_service(
             report_ready=on_ready,
         )
         serve = Serve(
-            inboxes=watches,
+            scan_schedule=ScanSchedule(
+                watches,
+                folder_watcher=folder_watcher,
+                clock=clock,
+                rescan_s=_rescan_s(settings, is_polling=folder_watcher.is_polling),
+            ),
             ledger=ledger,
             dispatcher=fleet or dispatcher,
-            folder_watcher=folder_watcher,
             publish=publish,
-            files=files,
             resolve_file_options=file_options_resolver(settings),
             clock=clock,
             policy=ServePolicy(
                 batch=settings.batch.for_engines(len(devices)),
-                rescan_s=_rescan_s(settings, is_polling=folder_watcher.is_polling),
+                owner=owner_token(),
                 drain=drain,
                 heartbeat_s=manager.heartbeat_s,
                 idle_unload_s=settings.idle_unload_s,
                 monitor_interval_s=MONITOR_INTERVAL_S if fleet else None,
             ),
-            owner=owner_token(),
             service=service,
         )
         yield run

@@ -26,7 +26,10 @@ from tests.fakes import (
     fake_render,
 )
 from thoth_watch.application.ports.audio import Recording
+from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.application.publish_transcript import PublishTranscript
+from thoth_watch.application.publish_unchanged import PublishUnchanged
+from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.serve import Serve, ServePolicy, StopReason
 from thoth_watch.application.transcribe_batch import TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
@@ -70,6 +73,13 @@ def run_engine(connection: Connection, folder: Path, device: str) -> None:
     serve_batches(connection, partial(build, folder, device))
 
 
+def new_publish(ledger: SqlLedger, clock: Clock, files: FakeFiles) -> PublishUnchanged:
+    publish = PublishTranscript(
+        results=ledger, publisher=DurablePublisher(), render=fake_render, clock=clock
+    )
+    return PublishUnchanged(publish, files=files)
+
+
 def build(folder: Path, device: str, parent: ParentConnection) -> Any:
     if device == "missing":
         raise EngineUnavailable("missing: no such device")
@@ -79,10 +89,7 @@ def build(folder: Path, device: str, parent: ParentConnection) -> Any:
         results=ledger,
         decoder=FakeDecoder(),
         engines=FakeEngines(SlowEngine(folder, parent.should_stop)),  # type: ignore[arg-type]
-        publish=PublishTranscript(
-            results=ledger, publisher=DurablePublisher(), render=fake_render, clock=clock
-        ),
-        files=FakeFiles(),
+        publish=new_publish(ledger, clock, FakeFiles()),
         clock=clock,
         progress=ParentProgress(parent),
         peak_rss_bytes=lambda: 1,
@@ -137,32 +144,29 @@ class ServiceHarness:
         files = FakeFiles()
         try:
             return Serve(
-                inboxes=[
-                    WatchInbox(
-                        self.inbox,
-                        ledger=self.ledger,
-                        files=files,
-                        decoder=FakeDecoder(),
-                        clock=self.clock,
-                        settle_s=2.0,
-                    )
-                ],
+                scan_schedule=ScanSchedule(
+                    [
+                        WatchInbox(
+                            self.inbox,
+                            ledger=self.ledger,
+                            files=files,
+                            decoder=FakeDecoder(),
+                            clock=self.clock,
+                            settle_s=2.0,
+                        )
+                    ],
+                    folder_watcher=self.watcher,
+                    clock=self.clock,
+                    rescan_s=60.0,
+                ),
                 ledger=self.ledger,
                 dispatcher=dispatcher,
-                folder_watcher=self.watcher,
-                publish=PublishTranscript(
-                    results=self.ledger,
-                    publisher=DurablePublisher(),
-                    render=fake_render,
-                    clock=self.clock,
-                ),
-                files=files,
+                publish=new_publish(self.ledger, self.clock, files),
                 resolve_file_options=lambda _: FileOptions(formats=("txt",)),
                 clock=self.clock,
                 policy=ServePolicy(
-                    batch=BatchPolicy(max_files=4, max_wait_s=0), rescan_s=60.0, drain=drain
+                    batch=BatchPolicy(max_files=4, max_wait_s=0), owner="me", drain=drain
                 ),
-                owner="me",
                 service=FakeService(ensure_engine=dispatcher.start),
             ).run(should_stop=should_stop)
         finally:
