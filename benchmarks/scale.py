@@ -72,7 +72,7 @@ def measure_listing(n_files: int = 20_000) -> float:
 
 def with_ledger_speed(url: str, measured: Measured) -> Measured:
     """Replace the speed by that of a ledger's newest runs, if it has any."""
-    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
     with LedgerReader.open(url) as reader:
         speed = reader.backlog().realtime_factor

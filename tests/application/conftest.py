@@ -40,7 +40,8 @@ from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 
 @pytest.fixture(scope="session")

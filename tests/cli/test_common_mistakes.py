@@ -17,7 +17,7 @@ from tests.cli.conftest import CommandResult
 from tests.filled_ledger import fill_ledger
 from thoth_watch.cli.doctor import check_ledger_file_system
 from thoth_watch.domain import errors
-from thoth_watch.infrastructure.ledger import lock_path
+from thoth_watch.infrastructure.ledger.reading import lock_path
 from thoth_watch.infrastructure.service.lock import ProcessLock
 
 

@@ -26,7 +26,8 @@ from thoth_watch.application.ports.ledger import Claim, NewResult
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 LONG_S, EXPIRED_S = 90.0, -1.0  # a lease that has expired from the start saves waiting
 

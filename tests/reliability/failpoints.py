@@ -38,7 +38,7 @@ MODULES = (
 OPENAT2_MODULE = (
     "thoth_watch.infrastructure.files.beneath"  # calls it, as Python's os has no openat2
 )
-LEDGER_MODULE = "thoth_watch.infrastructure.ledger.connection"
+LEDGER_MODULE = "thoth_watch.infrastructure.ledger.database.connection"
 SQLITE_ERRORS = {"ENOSPC": "SQLITE_FULL", "EDQUOT": "SQLITE_FULL", "EROFS": "SQLITE_READONLY"}
 
 

@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         "commits of the ledger are not durable",
-        f"{INFRASTRUCTURE}/ledger/connection.py",
+        f"{INFRASTRUCTURE}/ledger/database/connection.py",
         (
             (
                 'PRAGMA journal_mode=WAL")\n                connection.execute("PRAGMA synchronous=FULL',
@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "write transactions begin without a write lock",
-        f"{INFRASTRUCTURE}/ledger/connection.py",
+        f"{INFRASTRUCTURE}/ledger/database/connection.py",
         (('"BEGIN IMMEDIATE" if writes else "BEGIN"', '"BEGIN"'),),
         "tests/infrastructure/ledger/test_connection.py::test_a_writer_waits_for_another_before_it_reads_anything",
     ),

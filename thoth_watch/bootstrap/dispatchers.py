@@ -23,8 +23,8 @@ def dispatcher_lock(settings: Settings) -> Iterator[Callable[[], None]]:
     Yields a function that checks that the lock is still held. Raises RetryLater if another process
     holds it: on this machine for SQLite, on any machine for a server.
     """
-    from thoth_watch.infrastructure.ledger import lock_path
-    from thoth_watch.infrastructure.ledger.postgresql_server import DispatcherLock
+    from thoth_watch.infrastructure.ledger.database.connection import lock_path
+    from thoth_watch.infrastructure.ledger.database.postgresql_server import DispatcherLock
     from thoth_watch.infrastructure.service.lock import ProcessLock
 
     if settings.ledger_url.startswith("sqlite"):
@@ -72,7 +72,7 @@ def build_cache(settings: Settings) -> TranscriptCache | None:
     if settings.cache.url is None:
         return None
     from thoth_watch.infrastructure.cache import RedisCache
-    from thoth_watch.infrastructure.ledger.transcript_json import result_from_json, result_to_json
+    from thoth_watch.infrastructure.ledger.database.transcript_json import result_from_json, result_to_json
 
     return RedisCache(
         settings.cache.url,

@@ -30,7 +30,9 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
     """
     from thoth_watch.application.output_names import destination_of
     from thoth_watch.infrastructure.audio.safe_open import sha256_of
-    from thoth_watch.infrastructure.ledger import SqlLedger, lock_path, maintenance
+    from thoth_watch.infrastructure.ledger import SqlLedger
+    from thoth_watch.infrastructure.ledger.database import maintenance
+    from thoth_watch.infrastructure.ledger.database.connection import lock_path
     from thoth_watch.infrastructure.publishing import find_own_transcripts
     from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.lock import ProcessLock

@@ -32,7 +32,7 @@ def this_machine() -> Machine:
 
 def build_report(settings: Settings, *, since: datetime | None) -> str:
     """Render the report page of a ledger. Raises ModuleNotFoundError without the `report` extra."""
-    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader
     from thoth_watch.infrastructure.reporting import render_report
 
     with LedgerReader.open(settings.ledger_url) as reader:
@@ -42,7 +42,7 @@ def build_report(settings: Settings, *, since: datetime | None) -> str:
 
 def ledger_stats_reader(settings: Settings) -> Callable[[], LedgerStats]:
     """Return a function that reads the current totals of the ledger."""
-    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
     from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     def read() -> LedgerStats:

@@ -35,7 +35,7 @@ def check(config: Path | None) -> None:
 
     This is safe while a daemon is running. Exits with 78 if the ledger is damaged.
     """
-    from thoth_watch.infrastructure.ledger import maintenance
+    from thoth_watch.infrastructure.ledger.database import maintenance
 
     url = settings_of(config).ledger_url
     maintenance.check_integrity(url)
@@ -51,7 +51,7 @@ def backup(config: Path | None, file: Path | None) -> None:
     This is safe while a daemon is running. FILE must not exist; by default it is in the ledger's
     folder, with the time in its name.
     """
-    from thoth_watch.infrastructure.ledger import maintenance
+    from thoth_watch.infrastructure.ledger.database import maintenance
 
     url = settings_of(config).ledger_url
     ledger = maintenance.ledger_file(url)

@@ -47,7 +47,7 @@ def shell(config: Path | None, arguments: tuple[str, ...]) -> None:
 
 
 def _ledger_path(config: Path | None) -> Path:
-    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
 
     url = settings_of(config).ledger_url
     if not url.startswith("sqlite"):

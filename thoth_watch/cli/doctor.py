@@ -174,7 +174,7 @@ def _check_archives(settings: Settings) -> Iterator[Finding]:
 
 def _check_ledger(settings: Settings) -> Iterator[Finding]:
     from thoth_watch.infrastructure.inbox.filesystem import file_system_of
-    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
     from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     url = str(settings.origins["ledger.url"].value)  # without its password
@@ -230,7 +230,7 @@ def check_ledger_file_system(url: str, *, file_system: str) -> Iterator[Finding]
 
 
 def _check_disk_space(settings: Settings) -> Iterator[Finding]:
-    from thoth_watch.infrastructure.ledger import lock_path
+    from thoth_watch.infrastructure.ledger.reading import lock_path
 
     places = {
         "ledger": _nearest_existing(lock_path(settings.ledger_url).parent),

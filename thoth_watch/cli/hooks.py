@@ -40,7 +40,7 @@ def hooks(config: Path | None, is_once: bool) -> None:
     With --once, the exit code is 1 if an event could not be delivered.
     """
     from thoth_watch.infrastructure.hooks import CursorFile
-    from thoth_watch.infrastructure.ledger import EventCursor, LedgerReader, lock_path
+    from thoth_watch.infrastructure.ledger.reading import EventCursor, LedgerReader, lock_path
 
     settings = settings_of(config)
     if not (settings.hooks.command or settings.hooks.webhook):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader
     from thoth_watch.infrastructure.settings import Settings
 
 Command = Callable[..., Any]
@@ -143,6 +143,6 @@ def settings_of(config: Path | None) -> Settings:
 
 def open_reader(config: Path | None) -> LedgerReader:
     """Open the configured ledger for reading."""
-    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
     return LedgerReader.open(settings_of(config).ledger_url)

@@ -119,7 +119,7 @@ def _report_unfinished(ledger_url: str) -> int:
     """Print the files that have no transcript. Return the exit code for them."""
     from thoth_watch.cli.progress import print_unfinished
     from thoth_watch.domain.states import UNFINISHED
-    from thoth_watch.infrastructure.ledger import LedgerReader
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
     with LedgerReader.open(ledger_url) as reader:
         unfinished = reader.files(states=UNFINISHED)

@@ -179,7 +179,7 @@ def _unit_options(
     """Return the options for the units, with the folders that the configuration names."""
     from thoth_watch.bootstrap import build_settings
     from thoth_watch.domain.file_options import NEXT_TO_SOURCE
-    from thoth_watch.infrastructure.ledger import lock_path
+    from thoth_watch.infrastructure.ledger.reading import lock_path
     from thoth_watch.infrastructure.systemd import UnitOptions
 
     if config is None:

@@ -40,7 +40,7 @@ def status(config: Path | None, as_json: bool) -> None:
     from thoth_watch.bootstrap import build_inbox
     from thoth_watch.cli.tables import print_json
     from thoth_watch.domain.states import State
-    from thoth_watch.infrastructure.ledger import LedgerReader, lock_path
+    from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
     from thoth_watch.infrastructure.service.lock_holder import lock_holder_pid
 
     settings = settings_of(config)

@@ -14,9 +14,10 @@ from sqlalchemy.exc import OperationalError
 from tests.contracts.test_ledger_contract import NOW, make_ready, record, recording, state_of
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger, lock_path
-from thoth_watch.infrastructure.ledger.connection import WRITE_OPTIONS
-from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
+from thoth_watch.infrastructure.ledger.database.connection import WRITE_OPTIONS
+from thoth_watch.infrastructure.ledger.database.tables import APPLICATION_ID
 
 
 def test_a_new_ledger_is_created_with_its_folders_and_no_other_files(tmp_path: Path) -> None:

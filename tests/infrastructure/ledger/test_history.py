@@ -11,7 +11,7 @@ import pytest
 
 from tests.filled_ledger import END, fill_ledger
 from thoth_watch.domain.history import MAX_BUCKETS, History, bucket_width
-from thoth_watch.infrastructure.ledger import LedgerReader
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 
 def read(path: Path, **arguments: object) -> History:

@@ -26,8 +26,9 @@ from tests.contracts.test_ledger_contract import (
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.run import FileOutcome, RunStatus
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
-from thoth_watch.infrastructure.ledger.connection import open_for_reading
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
+from thoth_watch.infrastructure.ledger.database.connection import open_for_reading
 
 
 def one_done_run(ledger: SqlLedger, name: str = "a", **changes: object) -> int:

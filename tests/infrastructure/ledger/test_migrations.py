@@ -11,8 +11,8 @@ from sqlalchemy import Engine, inspect
 from tests.contracts.test_ledger_contract import make_ready, recording
 from tests.ledgers import BOTH, LEDGERS
 from thoth_watch.infrastructure.ledger import SqlLedger
-from thoth_watch.infrastructure.ledger.migrations import upgrade
-from thoth_watch.infrastructure.ledger.tables import metadata
+from thoth_watch.infrastructure.ledger.database.migrations import upgrade
+from thoth_watch.infrastructure.ledger.database.tables import metadata
 
 
 @pytest.fixture(params=BOTH)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.filled_ledger import END, fill_ledger
-from thoth_watch.infrastructure.ledger import LedgerReader
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 from thoth_watch.infrastructure.reporting import render_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

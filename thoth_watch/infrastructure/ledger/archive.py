@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select
 from thoth_watch.application.ports.ledger import FinishedFile
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import file_rows
-from thoth_watch.infrastructure.ledger.tables import files
+from thoth_watch.infrastructure.ledger.database import file_rows
+from thoth_watch.infrastructure.ledger.database.tables import files
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transition
 
 

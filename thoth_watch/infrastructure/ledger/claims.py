@@ -12,10 +12,11 @@ from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.states import MAX_RETRY_WAIT_S, State
-from thoth_watch.infrastructure.ledger import file_rows, recovery
-from thoth_watch.infrastructure.ledger.backlog import recent_speed
-from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
-from thoth_watch.infrastructure.ledger.transactions import (
+from thoth_watch.infrastructure.ledger import recovery
+from thoth_watch.infrastructure.ledger.database import file_rows
+from thoth_watch.infrastructure.ledger.reading.backlog import recent_speed
+from thoth_watch.infrastructure.ledger.database.tables import BatchState, batches, files
+from thoth_watch.infrastructure.ledger.database.transactions import (
     Transactions,
     apply_transition_where,
     close_batch,

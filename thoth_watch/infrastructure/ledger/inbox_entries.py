@@ -11,9 +11,10 @@ from sqlalchemy import and_, select
 from thoth_watch.application.ports.ledger import FinishedFile, KnownFile, PublishedResult
 from thoth_watch.domain.audio import AudioFile, RefusedEntry
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import archive, file_rows, publications, scan_changes
-from thoth_watch.infrastructure.ledger.tables import files
-from thoth_watch.infrastructure.ledger.transactions import Transactions, apply_transition_where
+from thoth_watch.infrastructure.ledger import archive, publications, scan_changes
+from thoth_watch.infrastructure.ledger.database import file_rows
+from thoth_watch.infrastructure.ledger.database.tables import files
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions, apply_transition_where
 from thoth_watch.infrastructure.ledger.transitions import chunks
 
 

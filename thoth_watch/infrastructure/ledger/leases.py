@@ -15,16 +15,16 @@ from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import file_rows
+from thoth_watch.infrastructure.ledger.database import file_rows
 from thoth_watch.infrastructure.ledger.database_clock import database_now
-from thoth_watch.infrastructure.ledger.tables import (
+from thoth_watch.infrastructure.ledger.database.tables import (
     BatchState,
     batches,
     files,
     hearings,
     workers,
 )
-from thoth_watch.infrastructure.ledger.transactions import Transactions
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions
 
 WORKER_RETENTION = timedelta(days=1)  # rows of workers not seen for longer are deleted
 IS_OPEN = batches.c.state == BatchState.OPEN

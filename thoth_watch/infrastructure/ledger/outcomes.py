@@ -13,12 +13,9 @@ from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import PartialTranscript
-from thoth_watch.infrastructure.ledger import (
-    stored_results,
-    unfinished_results,
-)
-from thoth_watch.infrastructure.ledger.tables import BatchState, files
-from thoth_watch.infrastructure.ledger.transactions import (
+from thoth_watch.infrastructure.ledger import stored_results, unfinished_results
+from thoth_watch.infrastructure.ledger.database.tables import BatchState, files
+from thoth_watch.infrastructure.ledger.database.transactions import (
     Transactions,
     apply_transition_where,
     close_batch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Select, and_, select
 
-from thoth_watch.infrastructure.ledger.tables import files, results
+from thoth_watch.infrastructure.ledger.database.tables import files, results
 
 IS_RESULT_OF_FILE = and_(
     results.c.sha256 == files.c.sha256, results.c.fingerprint == files.c.fingerprint

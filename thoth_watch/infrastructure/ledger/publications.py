@@ -13,8 +13,8 @@ from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResu
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import stored_results
-from thoth_watch.infrastructure.ledger.tables import files, publications
-from thoth_watch.infrastructure.ledger.transactions import Transactions, insert_or_ignore
+from thoth_watch.infrastructure.ledger.database.tables import files, publications
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions, insert_or_ignore
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
 
 NOT_YET_PUBLISHED = "transcript stored in the ledger, not yet published"

@@ -11,7 +11,7 @@ from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import leases
 from thoth_watch.infrastructure.ledger.database_clock import database_now
-from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files, run_files, runs
+from thoth_watch.infrastructure.ledger.database.tables import BatchState, batches, files, run_files, runs
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions
 
 

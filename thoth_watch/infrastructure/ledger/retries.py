@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, and_
 
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import provenance, recovery, scan_changes
-from thoth_watch.infrastructure.ledger.tables import files
-from thoth_watch.infrastructure.ledger.transactions import Transactions, apply_transition_where
+from thoth_watch.infrastructure.ledger.database.tables import files
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions, apply_transition_where
 from thoth_watch.infrastructure.ledger.transitions import chunks
 
 RETRYABLE = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT, State.RETRY})

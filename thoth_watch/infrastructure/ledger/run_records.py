@@ -13,8 +13,8 @@ from thoth_watch.domain.engine import Placement, TranscriptionEngineConfig
 from thoth_watch.domain.run import FileOutcome, Run
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import run_rows
-from thoth_watch.infrastructure.ledger.tables import BatchState, files, run_files, runs
-from thoth_watch.infrastructure.ledger.transactions import Transactions, close_batch, insert_row
+from thoth_watch.infrastructure.ledger.database.tables import BatchState, files, run_files, runs
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions, close_batch, insert_row
 from thoth_watch.infrastructure.ledger.transitions import chunks
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, insert, select
 
 from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import file_rows
-from thoth_watch.infrastructure.ledger.tables import files
+from thoth_watch.infrastructure.ledger.database import file_rows
+from thoth_watch.infrastructure.ledger.database.tables import files
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
 
 CHANGED = "changed on disk; waiting for it to settle"

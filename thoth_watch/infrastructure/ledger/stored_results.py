@@ -11,8 +11,9 @@ from sqlalchemy import Connection, and_, bindparam, delete, or_, select
 from thoth_watch.application.ports.ledger import NewResult, StoredResult, UnpublishedResult
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import file_rows, leases, transcript_json
-from thoth_watch.infrastructure.ledger.tables import (
+from thoth_watch.infrastructure.ledger import leases
+from thoth_watch.infrastructure.ledger.database import file_rows, transcript_json
+from thoth_watch.infrastructure.ledger.database.tables import (
     batches,
     files,
     hearings,
@@ -20,7 +21,7 @@ from thoth_watch.infrastructure.ledger.tables import (
     results,
     unfinished,
 )
-from thoth_watch.infrastructure.ledger.transactions import insert_or_ignore
+from thoth_watch.infrastructure.ledger.database.transactions import insert_or_ignore
 from thoth_watch.infrastructure.ledger.transitions import chunks
 
 # built once: runs for every recording, and building it takes longer than executing it

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, update
 
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.states import State, is_legal_transition
-from thoth_watch.infrastructure.ledger.tables import files, publications, transitions
+from thoth_watch.infrastructure.ledger.database.tables import files, publications, transitions
 
 T = TypeVar("T")
 CHUNK_SIZE = 500  # values in one IN list

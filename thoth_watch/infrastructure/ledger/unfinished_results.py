@@ -8,8 +8,8 @@ from sqlalchemy import Connection, and_, delete, insert, select
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.transcript import PartialTranscript
-from thoth_watch.infrastructure.ledger import transcript_json
-from thoth_watch.infrastructure.ledger.tables import unfinished
+from thoth_watch.infrastructure.ledger.database import transcript_json
+from thoth_watch.infrastructure.ledger.database.tables import unfinished
 
 
 def find(connection: Connection, sha256: str, fingerprint: str) -> PartialTranscript | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from thoth_watch.infrastructure.ledger import column_types as types
+from thoth_watch.infrastructure.ledger.database import column_types as types
 
 revision = "0004"
 down_revision = "0003"

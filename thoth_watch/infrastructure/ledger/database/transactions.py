@@ -12,14 +12,14 @@ from sqlalchemy import URL, ColumnElement, Connection, Engine, insert, select, u
 from sqlalchemy.dialects import postgresql, sqlite
 
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger.connection import (
+from thoth_watch.infrastructure.ledger.database.connection import (
     BUSY_TIMEOUT_S,
     WRITE_OPTIONS,
     LedgerLocation,
     open_for_writing,
 )
-from thoth_watch.infrastructure.ledger.error_translation import translate_errors
-from thoth_watch.infrastructure.ledger.tables import BatchState, batches, files
+from thoth_watch.infrastructure.ledger.database.error_translation import translate_errors
+from thoth_watch.infrastructure.ledger.database.tables import BatchState, batches, files
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions
 
 DEATH_LIMIT = 10  # tolerates kills by a user; a file that always kills the process must stop

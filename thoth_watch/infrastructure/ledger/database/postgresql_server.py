@@ -23,10 +23,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from thoth_watch.domain.errors import ConfigError, RetryLater
-from thoth_watch.infrastructure.ledger.column_types import to_json
-from thoth_watch.infrastructure.ledger.error_translation import translate_errors
-from thoth_watch.infrastructure.ledger.migrations import upgrade
-from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID, SCHEMA_REVISION
+from thoth_watch.infrastructure.ledger.database.column_types import to_json
+from thoth_watch.infrastructure.ledger.database.error_translation import translate_errors
+from thoth_watch.infrastructure.ledger.database.migrations import upgrade
+from thoth_watch.infrastructure.ledger.database.tables import APPLICATION_ID, SCHEMA_REVISION
 
 log = logging.getLogger(__name__)
 

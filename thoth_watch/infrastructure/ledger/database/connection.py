@@ -19,11 +19,11 @@ from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engi
 from sqlalchemy.exc import ArgumentError
 
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
-from thoth_watch.infrastructure.ledger import postgresql_server
-from thoth_watch.infrastructure.ledger.column_types import to_json
-from thoth_watch.infrastructure.ledger.error_translation import RESTORE_HINT, translate_errors
-from thoth_watch.infrastructure.ledger.migrations import upgrade
-from thoth_watch.infrastructure.ledger.tables import APPLICATION_ID, SCHEMA_REVISION
+from thoth_watch.infrastructure.ledger.database import postgresql_server
+from thoth_watch.infrastructure.ledger.database.column_types import to_json
+from thoth_watch.infrastructure.ledger.database.error_translation import RESTORE_HINT, translate_errors
+from thoth_watch.infrastructure.ledger.database.migrations import upgrade
+from thoth_watch.infrastructure.ledger.database.tables import APPLICATION_ID, SCHEMA_REVISION
 
 log = logging.getLogger(__name__)
 

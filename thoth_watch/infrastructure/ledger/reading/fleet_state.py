@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select, text
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.database_clock import database_now
 from thoth_watch.infrastructure.ledger.leases import IS_LEASED, IS_SENT
-from thoth_watch.infrastructure.ledger.postgresql_server import DISPATCHER_LOCK_KEY
-from thoth_watch.infrastructure.ledger.tables import (
+from thoth_watch.infrastructure.ledger.database.postgresql_server import DISPATCHER_LOCK_KEY
+from thoth_watch.infrastructure.ledger.database.tables import (
     APPLICATION_ID,
     batches,
     files,

@@ -7,7 +7,7 @@ from typing import Any
 
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.batching import WaitingFile
-from thoth_watch.infrastructure.ledger.tables import files
+from thoth_watch.infrastructure.ledger.database.tables import files
 
 SIGNATURE_COLUMNS = (
     files.c.size_bytes,

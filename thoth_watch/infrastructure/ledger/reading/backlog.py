@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import WAITING
-from thoth_watch.infrastructure.ledger.tables import files, runs
+from thoth_watch.infrastructure.ledger.database.tables import files, runs
 
 RUNS_FOR_BACKLOG_SPEED = 20  # only recent runs: device and model may have changed before them
 

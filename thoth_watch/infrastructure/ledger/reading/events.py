@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
+from thoth_watch.infrastructure.ledger.database.tables import files, runs, transitions
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

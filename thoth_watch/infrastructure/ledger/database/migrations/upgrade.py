@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, select
 from sqlalchemy.sql import column, table
 
 from thoth_watch.domain.errors import LedgerBroken
-from thoth_watch.infrastructure.ledger.tables import SCHEMA_REVISION
+from thoth_watch.infrastructure.ledger.database.tables import SCHEMA_REVISION
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -16,18 +16,18 @@ from thoth_watch.domain.history import History
 from thoth_watch.domain.ledger_stats import LedgerStats
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import provenance
-from thoth_watch.infrastructure.ledger.backlog import Backlog, read_backlog
-from thoth_watch.infrastructure.ledger.connection import (
+from thoth_watch.infrastructure.ledger.reading.backlog import Backlog, read_backlog
+from thoth_watch.infrastructure.ledger.database.connection import (
     BUSY_TIMEOUT_S,
     LedgerLocation,
     open_for_reading,
 )
-from thoth_watch.infrastructure.ledger.error_translation import translate_errors
-from thoth_watch.infrastructure.ledger.events import EventCursor, read_events
-from thoth_watch.infrastructure.ledger.fleet_state import FleetState, read_fleet_state
-from thoth_watch.infrastructure.ledger.history import read_history
-from thoth_watch.infrastructure.ledger.ledger_stats import read_ledger_stats
-from thoth_watch.infrastructure.ledger.tables import (
+from thoth_watch.infrastructure.ledger.database.error_translation import translate_errors
+from thoth_watch.infrastructure.ledger.reading.events import EventCursor, read_events
+from thoth_watch.infrastructure.ledger.reading.fleet_state import FleetState, read_fleet_state
+from thoth_watch.infrastructure.ledger.reading.history import read_history
+from thoth_watch.infrastructure.ledger.reading.ledger_stats import read_ledger_stats
+from thoth_watch.infrastructure.ledger.database.tables import (
     files,
     publications,
     results,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from thoth_watch.infrastructure.ledger.tables import metadata
+from thoth_watch.infrastructure.ledger.database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

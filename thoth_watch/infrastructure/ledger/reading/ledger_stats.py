@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Text, cast, func, select
 from thoth_watch.domain.history import STAGES
 from thoth_watch.domain.ledger_stats import LedgerStats, RunTotals
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger.backlog import read_backlog
-from thoth_watch.infrastructure.ledger.tables import files, runs
+from thoth_watch.infrastructure.ledger.reading.backlog import read_backlog
+from thoth_watch.infrastructure.ledger.database.tables import files, runs
 
 KIND = ("engine", "device", "precision")
 SUMS = ("files_ok", "files_failed", "audio_s", "wall_s")

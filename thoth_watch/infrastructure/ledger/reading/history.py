@@ -33,8 +33,8 @@ from thoth_watch.domain.history import (
 )
 from thoth_watch.domain.reasons import normalize_reason
 from thoth_watch.domain.states import NEEDS_ATTENTION, WAITING, State
-from thoth_watch.infrastructure.ledger.backlog import read_backlog
-from thoth_watch.infrastructure.ledger.tables import files, runs, transitions
+from thoth_watch.infrastructure.ledger.reading.backlog import read_backlog
+from thoth_watch.infrastructure.ledger.database.tables import files, runs, transitions
 
 MAX_SLOW_FILES = 10
 DAY_S = 86_400.0

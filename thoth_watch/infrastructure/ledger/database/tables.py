@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from thoth_watch.domain.run import RunStatus
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger.column_types import (
+from thoth_watch.infrastructure.ledger.database.column_types import (
     Nanoseconds,
     PlainText,
     RawPath,

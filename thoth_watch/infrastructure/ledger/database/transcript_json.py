@@ -9,7 +9,7 @@ from typing import Any
 
 from thoth_watch.application.ports.ledger import StoredResult
 from thoth_watch.domain.transcript import PartialTranscript, Segment, Transcript, Verdict, Word
-from thoth_watch.infrastructure.ledger.column_types import to_json
+from thoth_watch.infrastructure.ledger.database.column_types import to_json
 
 
 def transcript_to_document(transcript: Transcript) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The ledger's database: connections, transactions, column types, tables, migrations and maintenance."""
