@@ -104,7 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         "attempts are not counted when a file is claimed",
-        f"{INFRASTRUCTURE}/ledger/claims.py",
+        f"{INFRASTRUCTURE}/ledger/queue.py",
         (('"attempts": row.attempts + 1,', '"attempts": row.attempts,'),),
         "tests/contracts/test_ledger_contract.py",
     ),
@@ -161,7 +161,7 @@ MUTANTS = (
     ),
     Mutant(
         "partial transcripts outlive the complete one",
-        f"{INFRASTRUCTURE}/ledger/stored_results.py",
+        f"{INFRASTRUCTURE}/ledger/results.py",
         (("for table in (results, unfinished, hearings):", "for table in (results, hearings):"),),
         "tests/contracts/test_ledger_contract.py",
     ),

@@ -10,7 +10,10 @@ import pytest
 from tests.contracts.test_ledger_contract import RESULT
 from tests.fakes import FakeClock
 from tests.servers import Redis, free_port, require, wait_until
-from thoth_watch.infrastructure.ledger.database.transcript_json import result_from_json, result_to_json
+from thoth_watch.infrastructure.ledger.database.transcript_json import (
+    result_from_json,
+    result_to_json,
+)
 
 pytestmark = pytest.mark.scale
 

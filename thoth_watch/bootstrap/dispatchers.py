@@ -72,7 +72,10 @@ def build_cache(settings: Settings) -> TranscriptCache | None:
     if settings.cache.url is None:
         return None
     from thoth_watch.infrastructure.cache import RedisCache
-    from thoth_watch.infrastructure.ledger.database.transcript_json import result_from_json, result_to_json
+    from thoth_watch.infrastructure.ledger.database.transcript_json import (
+        result_from_json,
+        result_to_json,
+    )
 
     return RedisCache(
         settings.cache.url,

@@ -15,9 +15,9 @@ from tests.contracts.test_ledger_contract import NOW, make_ready, record, record
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import SqlLedger
-from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
 from thoth_watch.infrastructure.ledger.database.connection import WRITE_OPTIONS
 from thoth_watch.infrastructure.ledger.database.tables import APPLICATION_ID
+from thoth_watch.infrastructure.ledger.reading import LedgerReader, lock_path
 
 
 def test_a_new_ledger_is_created_with_its_folders_and_no_other_files(tmp_path: Path) -> None:

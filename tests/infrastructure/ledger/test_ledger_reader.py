@@ -27,8 +27,8 @@ from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.run import FileOutcome, RunStatus
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import SqlLedger
-from thoth_watch.infrastructure.ledger.reading import LedgerReader
 from thoth_watch.infrastructure.ledger.database.connection import open_for_reading
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 
 def one_done_run(ledger: SqlLedger, name: str = "a", **changes: object) -> int:

@@ -28,8 +28,8 @@ from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.ledger.database import postgresql_server
-from thoth_watch.infrastructure.ledger.reading import LedgerReader
 from thoth_watch.infrastructure.ledger.database.postgresql_server import DispatcherLock
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 
 @pytest.fixture(params=BOTH)

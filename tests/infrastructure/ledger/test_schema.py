@@ -13,9 +13,9 @@ from sqlalchemy import create_engine, text
 from tests.contracts.test_ledger_contract import make_ready, record, recording
 from thoth_watch.domain.errors import LedgerBroken
 from thoth_watch.infrastructure.ledger import SqlLedger
-from thoth_watch.infrastructure.ledger.reading import LedgerReader
 from thoth_watch.infrastructure.ledger.database.migrations import upgrade
 from thoth_watch.infrastructure.ledger.database.tables import SCHEMA_REVISION, metadata
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 DOCUMENTED_COLUMNS = {
     "runs": "id started_at finished_at status engine engine_asked model model_revision device "

@@ -16,7 +16,6 @@ from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.database import file_rows
-from thoth_watch.infrastructure.ledger.database_clock import database_now
 from thoth_watch.infrastructure.ledger.database.tables import (
     BatchState,
     batches,
@@ -24,7 +23,7 @@ from thoth_watch.infrastructure.ledger.database.tables import (
     hearings,
     workers,
 )
-from thoth_watch.infrastructure.ledger.database.transactions import Transactions
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions, database_now
 
 WORKER_RETENTION = timedelta(days=1)  # rows of workers not seen for longer are deleted
 IS_OPEN = batches.c.state == BatchState.OPEN
@@ -35,6 +34,11 @@ IS_SENT = and_(IS_OPEN, batches.c.lease_until.is_(None), batches.c.sent_at.is_no
 def is_active(now: datetime) -> ColumnElement[bool]:
     """Return the condition for a batch under a valid lease, or sent and not yet leased."""
     return or_(IS_SENT, and_(IS_LEASED, batches.c.lease_until >= now))
+
+
+def has_no_open_batch(batch_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition for a batch ID that is NULL or of a batch that has ended."""
+    return or_(batch_id.is_(None), batch_id.not_in(select(batches.c.id).where(IS_OPEN)))
 
 
 class SqlLeases(Transactions):

@@ -1,4 +1,4 @@
-"""Results and their output names: stored and reserved before any file is written, recorded afterwards."""
+"""Output names of results: reserved before any file is written, recorded afterwards."""
 
 from __future__ import annotations
 
@@ -7,118 +7,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
-from thoth_watch.application.ports.ledger import Claim, NewResult, PublishedResult
+from thoth_watch.application.ports.ledger import NewResult, PublishedResult
 from thoth_watch.domain.errors import NameTaken
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import stored_results
 from thoth_watch.infrastructure.ledger.database.tables import files, publications
-from thoth_watch.infrastructure.ledger.database.transactions import Transactions, insert_or_ignore
-from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
+from thoth_watch.infrastructure.ledger.database.transactions import insert_or_ignore
+from thoth_watch.infrastructure.ledger.transitions import chunks
 
-NOT_YET_PUBLISHED = "transcript stored in the ledger, not yet published"
 Held = dict[int, Any]  # id, generation, state and claim number by file id
 
 
-class Publications(Transactions):
-    """The way of a file from CLAIMED through RESULT to DONE or CONFLICT; the claim number rejects stale calls."""
-
-    def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
-        """Return by output path: file id, and sha256 of the content written there (None: only reserved)."""
-        with self._read_transaction() as connection:
-            return _owners(connection, paths)
-
-    def record_results(
-        self, claim: Claim, results: Sequence[NewResult], *, run_id: int, now: datetime
-    ) -> dict[int, dict[Path, str] | None]:
-        """Move files to RESULT: store their transcripts and reserve their output names; see the port."""
-        if not results:
-            return {}
-        with self._write_transaction() as connection:
-            held = _lock_held(connection, {r.file_id: claim.claim_no for r in results})
-            wanted = [_checked(r) for r in results if r.file_id in held]
-            owners = _owners(connection, [path for r in wanted for _, path in r.names])
-            reserved = _reserve(connection, wanted, owners, held)
-            steps = [
-                Transition(
-                    r.file_id,
-                    claim.claim_no,
-                    State(held[r.file_id].state),
-                    State.RESULT,
-                    NOT_YET_PUBLISHED,
-                    {
-                        "sha256": r.sha256,
-                        "fingerprint": r.fingerprint,
-                        "run_id": run_id,
-                        "duration_s": r.result.transcript.duration_s,
-                    },
-                )
-                for r in reserved
-            ]
-            apply_transitions(connection, steps, now=now)
-            stored_results.store(connection, reserved, run_id=run_id, now=now)
-        earlier = {path: sha for path, (_, sha) in owners.items() if sha is not None}
-        recorded: dict[int, dict[Path, str] | None] = {r.file_id: None for r in wanted}
-        for r in reserved:
-            recorded[r.file_id] = {path: earlier[path] for _, path in r.names if path in earlier}
-        return recorded
-
-    def record_published(self, published: Sequence[PublishedResult], *, now: datetime) -> set[int]:
-        """Move files from RESULT to DONE or CONFLICT, or from CLAIMED to CONFLICT; see the port."""
-        for one in published:
-            if one.state not in {State.DONE, State.CONFLICT}:
-                raise ValueError(
-                    f"file {one.file_id}: publishing ends in DONE or CONFLICT, not {one.state}"
-                )
-        with self._write_transaction() as connection:
-            held = _lock_held(connection, {one.file_id: one.claim_no for one in published})
-            ended = [
-                one
-                for one in published
-                if one.file_id in held
-                and (one.state == State.CONFLICT or held[one.file_id].state == State.RESULT)
-            ]
-            steps = [
-                Transition(
-                    one.file_id,
-                    one.claim_no,
-                    State(held[one.file_id].state),
-                    one.state,
-                    one.reason,
-                    {
-                        "done_at": now if one.state == State.DONE else None,
-                        "next_try_at": None,
-                        "setbacks": 0,
-                    },
-                )
-                for one in ended
-            ]
-            apply_transitions(connection, steps, now=now)
-            generations = {one.file_id: held[one.file_id].generation for one in ended}
-            mark_written(connection, ended, generations, now=now)
-            _release_reserved(connection, [one.file_id for one in ended], keep=())
-        return {one.file_id for one in ended}
-
-
-def _lock_held(connection: Connection, claims: Mapping[int, int]) -> Held:
-    """Lock the files that are CLAIMED or RESULT under these claim numbers; return their rows by id."""
-    columns = (files.c.id, files.c.generation, files.c.state, files.c.claim_no)
-    return {
-        row.id: row
-        for chunk in chunks(sorted(claims))
-        for row in connection.execute(
-            select(*columns)
-            .where(files.c.id.in_(chunk), files.c.state.in_([State.CLAIMED, State.RESULT]))
-            # every transaction locks rows in this order, so that none deadlocks
-            .order_by(files.c.id)
-            .with_for_update()
-        )
-        if row.claim_no == claims[row.id]
-    }
-
-
-def _owners(connection: Connection, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
+def owners_of(connection: Connection, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
+    """Return by output path: file id, and sha256 of the content written there (None: only reserved)."""
     names = publications.c
     return {
         row.path_raw: (row.file_id, row.sha256)
@@ -129,15 +31,7 @@ def _owners(connection: Connection, paths: Sequence[Path]) -> dict[Path, tuple[i
     }
 
 
-def _checked(result: NewResult) -> NewResult:
-    if len({path for _, path in result.names}) < len(result.names):
-        raise ValueError(
-            f"file {result.file_id}: two formats share one output name; put {{format}} in it"
-        )
-    return result
-
-
-def _reserve(
+def reserve(
     connection: Connection,
     wanted: Sequence[NewResult],
     owners: Mapping[Path, tuple[int, str | None]],
@@ -146,10 +40,15 @@ def _reserve(
     """Reserve the output names of these results; return those whose names no other recording has.
 
     Names that a file published before keep their rows, so that an older transcript is known as ours.
+    Raises ValueError if two formats of a result share one name.
     """
     taken = set(owners)
     reserved, new, known = [], [], []
     for r in wanted:
+        if len({path for _, path in r.names}) < len(r.names):
+            raise ValueError(
+                f"file {r.file_id}: two formats share one output name; put {{format}} in it"
+            )
         row = held[r.file_id]
         common = {
             "generation": row.generation,
@@ -171,7 +70,7 @@ def _reserve(
                 new.append({**identity, "format": format_name, **common})
     lost = _insert_names(connection, new)
     reserved = [r for r in reserved if r.file_id not in lost]
-    _release_reserved(
+    release_reserved(
         connection,
         [r.file_id for r in reserved],
         keep=[path for r in reserved for _, path in r.names],
@@ -204,6 +103,22 @@ def _insert_names(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
     return lost
 
 
+def planned_names(connection: Connection) -> dict[int, list[Any]]:
+    """Return by file id the rows of the names that the last claims of the files in RESULT reserved."""
+    is_planned = and_(
+        files.c.id == publications.c.file_id, files.c.claim_no == publications.c.claim_no
+    )
+    planned: dict[int, list[Any]] = {}
+    for name in connection.execute(
+        select(publications)
+        .join(files, is_planned)
+        .where(files.c.state == State.RESULT)
+        .order_by(publications.c.id)
+    ):
+        planned.setdefault(name.file_id, []).append(name)
+    return planned
+
+
 def mark_written(
     connection: Connection,
     published: Sequence[PublishedResult],
@@ -230,7 +145,7 @@ def mark_written(
     if rows and connection.execute(
         _update_publications("sha256", "published_at"), rows
     ).rowcount < len(rows):
-        owners = _owners(connection, [row["_path"] for row in rows])
+        owners = owners_of(connection, [row["_path"] for row in rows])
         for row in rows:
             if owners.get(row["_path"], (row["_file_id"],))[0] != row["_file_id"]:
                 raise NameTaken(f"{row['_path']}: is the transcript of another recording")
@@ -241,9 +156,7 @@ def mark_written(
                 connection.execute(insert(publications).values(**identity, **kind, **row))
 
 
-def _release_reserved(
-    connection: Connection, ids: Sequence[int], *, keep: Collection[Path]
-) -> None:
+def release_reserved(connection: Connection, ids: Sequence[int], *, keep: Collection[Path]) -> None:
     """Delete the names that these files reserved but never used, except `keep`."""
     kept = set(keep)
     names = publications.c

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from thoth_watch.infrastructure.ledger.claims import Claims
-from thoth_watch.infrastructure.ledger.inbox_entries import InboxEntries
+from thoth_watch.infrastructure.ledger.administration import SqlAdministration
+from thoth_watch.infrastructure.ledger.archive import SqlArchive
+from thoth_watch.infrastructure.ledger.inbox import SqlInboxLedger
 from thoth_watch.infrastructure.ledger.leases import SqlLeases
-from thoth_watch.infrastructure.ledger.outcomes import Outcomes
-from thoth_watch.infrastructure.ledger.publications import Publications
-from thoth_watch.infrastructure.ledger.retries import Retries
-from thoth_watch.infrastructure.ledger.run_records import RunRecords
+from thoth_watch.infrastructure.ledger.queue import SqlBatchQueue
+from thoth_watch.infrastructure.ledger.results import SqlResults
+from thoth_watch.infrastructure.ledger.runs import SqlRunLog
 
 
-class SqlLedger(InboxEntries, Claims, RunRecords, Outcomes, Publications, Retries, SqlLeases):
+class SqlLedger(
+    SqlInboxLedger, SqlBatchQueue, SqlResults, SqlRunLog, SqlArchive, SqlLeases, SqlAdministration
+):
     """The ledger in SQLite or PostgreSQL; every method is one durable transaction."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.states import State, is_legal_transition
@@ -48,6 +48,32 @@ def apply_transitions(
     """
     if steps and not _apply(connection, steps, now=now):
         raise RetryLater("the ledger was changed by another process in the meantime; try again")
+
+
+def apply_transition_where(
+    connection: Connection,
+    condition: ColumnElement[bool],
+    next_state_of: Callable[[Any], tuple[State, str, dict[str, Any]]],
+    *,
+    now: datetime,
+) -> int:
+    """Apply a transition to every file that meets the condition; return how many."""
+    columns = (
+        files.c.id,
+        files.c.claim_no,
+        files.c.state,
+        files.c.reason,
+        files.c.size_bytes,
+        files.c.attempts,
+        files.c.crashes,
+        files.c.setbacks,
+    )
+    steps = []
+    for row in connection.execute(select(*columns).where(condition).with_for_update()):
+        after, reason, values = next_state_of(row)
+        steps.append(Transition(row.id, row.claim_no, State(row.state), after, reason, values))
+    apply_transitions(connection, steps, now=now)
+    return len(steps)
 
 
 def _apply(connection: Connection, steps: Sequence[Transition], *, now: datetime) -> bool:

@@ -21,7 +21,10 @@ from sqlalchemy.exc import ArgumentError
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.infrastructure.ledger.database import postgresql_server
 from thoth_watch.infrastructure.ledger.database.column_types import to_json
-from thoth_watch.infrastructure.ledger.database.error_translation import RESTORE_HINT, translate_errors
+from thoth_watch.infrastructure.ledger.database.error_translation import (
+    RESTORE_HINT,
+    translate_errors,
+)
 from thoth_watch.infrastructure.ledger.database.migrations import upgrade
 from thoth_watch.infrastructure.ledger.database.tables import APPLICATION_ID, SCHEMA_REVISION
 

@@ -12,7 +12,10 @@ from sqlalchemy import URL, make_url
 
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.infrastructure.ledger.database.connection import lock_path, open_for_reading
-from thoth_watch.infrastructure.ledger.database.error_translation import RESTORE_HINT, translate_errors
+from thoth_watch.infrastructure.ledger.database.error_translation import (
+    RESTORE_HINT,
+    translate_errors,
+)
 
 _WAL_SUFFIXES = ("-wal", "-shm")
 

@@ -1,17 +1,16 @@
-"""Transactions on an open ledger and their common steps: transitions, inserts, error translation."""
+"""Transactions on an open ledger and their common steps: inserts, error translation, the database's clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, insert, select, update
+from sqlalchemy import URL, Connection, Engine, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.database.connection import (
     BUSY_TIMEOUT_S,
     WRITE_OPTIONS,
@@ -19,8 +18,6 @@ from thoth_watch.infrastructure.ledger.database.connection import (
     open_for_writing,
 )
 from thoth_watch.infrastructure.ledger.database.error_translation import translate_errors
-from thoth_watch.infrastructure.ledger.database.tables import BatchState, batches, files
-from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions
 
 DEATH_LIMIT = 10  # tolerates kills by a user; a file that always kills the process must stop
 
@@ -93,32 +90,6 @@ class Transactions:
             yield connection
 
 
-def apply_transition_where(
-    connection: Connection,
-    condition: ColumnElement[bool],
-    next_state_of: Callable[[Any], tuple[State, str, dict[str, Any]]],
-    *,
-    now: datetime,
-) -> int:
-    """Apply a transition to every file that meets the condition; return how many."""
-    columns = (
-        files.c.id,
-        files.c.claim_no,
-        files.c.state,
-        files.c.reason,
-        files.c.size_bytes,
-        files.c.attempts,
-        files.c.crashes,
-        files.c.setbacks,
-    )
-    steps = []
-    for row in connection.execute(select(*columns).where(condition).with_for_update()):
-        after, reason, values = next_state_of(row)
-        steps.append(Transition(row.id, row.claim_no, State(row.state), after, reason, values))
-    apply_transitions(connection, steps, now=now)
-    return len(steps)
-
-
 def insert_row(connection: Connection, table: Any, **values: Any) -> int:
     """Insert one row; return its id."""
     key = connection.execute(insert(table).values(**values)).inserted_primary_key
@@ -131,10 +102,9 @@ def insert_or_ignore(connection: Connection, table: Any) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def close_batch(connection: Connection, batch_id: int | None, state: BatchState) -> None:
-    """Set the state of a batch that is OPEN."""
-    connection.execute(
-        update(batches)
-        .where(batches.c.id == batch_id, batches.c.state == BatchState.OPEN)
-        .values(state=str(state))
-    )
+def database_now(connection: Connection) -> datetime:
+    """Return the server's time, the only one that leases are compared with; for SQLite, that of this machine."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)

@@ -8,8 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger.database_clock import database_now
-from thoth_watch.infrastructure.ledger.leases import IS_LEASED, IS_SENT
 from thoth_watch.infrastructure.ledger.database.postgresql_server import DISPATCHER_LOCK_KEY
 from thoth_watch.infrastructure.ledger.database.tables import (
     APPLICATION_ID,
@@ -17,6 +15,8 @@ from thoth_watch.infrastructure.ledger.database.tables import (
     files,
     workers,
 )
+from thoth_watch.infrastructure.ledger.database.transactions import database_now
+from thoth_watch.infrastructure.ledger.leases import IS_LEASED, IS_SENT
 
 DISPATCHER_QUERY = text(
     "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid)"

@@ -15,24 +15,31 @@ from thoth_watch.domain.file_options import matches
 from thoth_watch.domain.history import History
 from thoth_watch.domain.ledger_stats import LedgerStats
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import provenance
-from thoth_watch.infrastructure.ledger.reading.backlog import Backlog, read_backlog
 from thoth_watch.infrastructure.ledger.database.connection import (
     BUSY_TIMEOUT_S,
     LedgerLocation,
     open_for_reading,
 )
 from thoth_watch.infrastructure.ledger.database.error_translation import translate_errors
-from thoth_watch.infrastructure.ledger.reading.events import EventCursor, read_events
-from thoth_watch.infrastructure.ledger.reading.fleet_state import FleetState, read_fleet_state
-from thoth_watch.infrastructure.ledger.reading.history import read_history
-from thoth_watch.infrastructure.ledger.reading.ledger_stats import read_ledger_stats
 from thoth_watch.infrastructure.ledger.database.tables import (
     files,
     publications,
     results,
     run_files,
     runs,
+)
+from thoth_watch.infrastructure.ledger.reading.events import EventCursor, read_events
+from thoth_watch.infrastructure.ledger.reading.fleet_state import FleetState, read_fleet_state
+from thoth_watch.infrastructure.ledger.reading.statistics import (
+    Backlog,
+    read_backlog,
+    read_history,
+    read_ledger_stats,
+)
+from thoth_watch.infrastructure.ledger.results import (
+    IS_RESULT_OF_FILE,
+    PROVENANCE_COLUMNS,
+    is_made_by,
 )
 
 GLOB_CHARACTERS = frozenset("*?[")
@@ -131,8 +138,8 @@ class LedgerReader:
         has `verdict`, `doubts` (the reasons for the verdict), `model` and `model_revision`.
         """
         query = (
-            select(files, *provenance.PROVENANCE_COLUMNS)
-            .outerjoin(results, provenance.IS_RESULT_OF_FILE)
+            select(files, *PROVENANCE_COLUMNS)
+            .outerjoin(results, IS_RESULT_OF_FILE)
             .order_by(files.c.inbox, files.c.path)
         )
         if states is not None:
@@ -143,7 +150,7 @@ class LedgerReader:
         if verdicts:
             query = query.where(results.c.verdict.in_(verdicts))
         if made_by is not None:
-            query = query.where(provenance.is_made_by(made_by))
+            query = query.where(is_made_by(made_by))
         if since is not None:
             query = query.where(files.c.updated_at >= since)
         if before is not None:

@@ -1,10 +1,11 @@
-"""Read a period of the ledger's history as the numbers of a report."""
+"""Read statistics of the ledger: the backlog, the current numbers, and a period of its history."""
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any
@@ -31,15 +32,79 @@ from thoth_watch.domain.history import (
     SlowFile,
     bucket_width,
 )
+from thoth_watch.domain.ledger_stats import LedgerStats, RunTotals
 from thoth_watch.domain.reasons import normalize_reason
 from thoth_watch.domain.states import NEEDS_ATTENTION, WAITING, State
-from thoth_watch.infrastructure.ledger.reading.backlog import read_backlog
 from thoth_watch.infrastructure.ledger.database.tables import files, runs, transitions
+from thoth_watch.infrastructure.ledger.runs import recent_speed
 
 MAX_SLOW_FILES = 10
 DAY_S = 86_400.0
 JULIAN_ERROR_S = 0.0005  # julianday() resolves about 40 microseconds
 EPOCH_JULIAN_DAY = 2_440_587.5  # 1970-01-01 00:00 UTC
+RUNS_FOR_BACKLOG_SPEED = 20  # only recent runs: device and model may have changed before them
+KIND = ("engine", "device", "precision")
+SUMS = ("files_ok", "files_failed", "audio_s", "wall_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Files waiting or in progress, their audio, and the recent speed."""
+
+    files: int
+    audio_s: float  # total of the files whose length is declared
+    files_of_unknown_length: int
+    realtime_factor: float | None  # seconds of audio per second, over the newest runs
+
+    @property
+    def finish_s(self) -> float | None:
+        """Return the seconds of work left at that speed; None if speed or lengths are unknown."""
+        if not self.realtime_factor or (self.files and self.files == self.files_of_unknown_length):
+            return None
+        return self.audio_s / self.realtime_factor
+
+
+def read_backlog(connection: Connection) -> Backlog:
+    """Return the current backlog."""
+    left = connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(files.c.duration_s), 0.0),
+            func.count(files.c.duration_s),
+        ).where(files.c.state.in_(sorted(WAITING)))
+    ).one()
+    speed = recent_speed(connection, n_runs=RUNS_FOR_BACKLOG_SPEED)
+    return Backlog(left[0], float(left[1]), left[0] - left[2], speed)
+
+
+def read_ledger_stats(connection: Connection, *, is_working: bool) -> LedgerStats:
+    """Return the current numbers, read in the connection's transaction."""
+    counts = select(files.c.state, func.count().label("n")).group_by(files.c.state)
+    states = {row.state: row.n for row in connection.execute(counts)}
+    kind = [func.coalesce(runs.c[name], "-").label(name) for name in KIND]
+    sums = [func.coalesce(func.sum(runs.c[name]), 0).label(name) for name in SUMS]
+    rows = connection.execute(
+        select(*kind, runs.c.status, func.count().label("runs"), *sums).group_by(
+            *(runs.c[name] for name in KIND), runs.c.status
+        )
+    ).mappings()
+    stages = connection.execute(
+        select(*(func.coalesce(func.sum(runs.c[f"{stage}_s"]), 0.0) for stage in STAGES))
+    ).one()
+    backlog = read_backlog(connection)
+    return LedgerStats(
+        files={str(state): states.get(state, 0) for state in State},
+        runs=tuple(RunTotals(**row) for row in rows),
+        stage_s=dict(zip(STAGES, map(float, stages), strict=True)),
+        fallback_runs=connection.scalar(
+            select(func.count()).where(cast(runs.c.fallbacks, Text) != "[]")
+        )
+        or 0,
+        backlog_files=backlog.files,
+        backlog_audio_s=backlog.audio_s,
+        last_run_at=connection.scalar(select(func.max(runs.c.started_at))),
+        is_working=is_working,
+    )
 
 
 def read_history(connection: Connection, *, since: datetime | None, now: datetime) -> History:

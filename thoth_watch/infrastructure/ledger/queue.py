@@ -1,4 +1,4 @@
-"""Waiting files, and the claim and release of batches."""
+"""Files that wait for a batch, the claims of batches, and the recovery of claims whose process died."""
 
 from __future__ import annotations
 
@@ -6,29 +6,43 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Connection, and_, func, not_, or_, select, update
 
 from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import Batch, WaitingFile
 from thoth_watch.domain.states import MAX_RETRY_WAIT_S, State
-from thoth_watch.infrastructure.ledger import recovery
+from thoth_watch.infrastructure.ledger import leases, runs
 from thoth_watch.infrastructure.ledger.database import file_rows
-from thoth_watch.infrastructure.ledger.reading.backlog import recent_speed
 from thoth_watch.infrastructure.ledger.database.tables import BatchState, batches, files
 from thoth_watch.infrastructure.ledger.database.transactions import (
     Transactions,
-    apply_transition_where,
-    close_batch,
+    database_now,
     insert_row,
 )
-from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
+from thoth_watch.infrastructure.ledger.transitions import (
+    Transition,
+    apply_transition_where,
+    apply_transitions,
+    chunks,
+)
 
 RUNS_FOR_CURRENT_SPEED = 5  # the device may have changed before these
 
 
-class Claims(Transactions):
+class SqlBatchQueue(Transactions):
     """Files that wait for a batch, and claimed batches."""
+
+    def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
+        """Return all READY files."""
+        query = (
+            select(*file_rows.WAITING_COLUMNS)
+            .where(files.c.state == State.READY)
+            .order_by(files.c.id)
+        )
+        with self._read_transaction() as connection:
+            rows = connection.execute(query).all()
+        return [file_rows.waiting_file(row, resolve_file_options) for row in rows]
 
     def requeue_due_retries(self, *, now: datetime) -> int:
         """Move RETRY files that are due to READY; return how many."""
@@ -60,21 +74,10 @@ class Claims(Transactions):
             )
         return due
 
-    def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
-        """Return all READY files."""
-        query = (
-            select(*file_rows.WAITING_COLUMNS)
-            .where(files.c.state == State.READY)
-            .order_by(files.c.id)
-        )
-        with self._read_transaction() as connection:
-            rows = connection.execute(query).all()
-        return [file_rows.waiting_file(row, resolve_file_options) for row in rows]
-
     def realtime_factor(self) -> float | None:
         """Return seconds of audio per second over the newest runs; None before the first."""
         with self._read_transaction() as connection:
-            return recent_speed(connection, n_runs=RUNS_FOR_CURRENT_SPEED)
+            return runs.recent_speed(connection, n_runs=RUNS_FOR_CURRENT_SPEED)
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
         """Claim all files of the batch, or none.
@@ -123,22 +126,6 @@ class Claims(Transactions):
             apply_transitions(connection, steps, now=now)
         return Claim(batch_id, claim_no, batch)
 
-    def release(self, claim: Claim, *, now: datetime) -> int:
-        """Move the batch's CLAIMED files back to READY without counting the attempt; return how many."""
-        with self._write_transaction() as connection:
-            released = apply_transition_where(
-                connection,
-                and_(files.c.batch_id == claim.batch_id, files.c.state == State.CLAIMED),
-                lambda row: (
-                    State.READY,
-                    "released before it was started; waiting for a batch",
-                    {"attempts": max(0, row.attempts - 1)},
-                ),
-                now=now,
-            )
-            close_batch(connection, claim.batch_id, BatchState.RELEASED)
-        return released
-
     def release_dead_claims(self, claim: Claim, *, has_died: bool, now: datetime) -> int:
         """Release a batch whose worker ended without reporting a result; return how many files.
 
@@ -146,15 +133,74 @@ class Claims(Transactions):
         file, as `recover_claims` does; otherwise the attempt is not counted.
         """
         if not has_died:
-            released = self.release(claim, now=now)
+            with self._write_transaction() as connection:
+                released = runs.release_claimed(connection, claim, now=now)
         with self._write_transaction() as connection:
-            recovery.close_dead_batches(connection, batch_id=claim.batch_id)
-            recovery.close_dead_runs(connection, batch_id=claim.batch_id, now=now)
+            _close_dead_batches(connection, batch_id=claim.batch_id)
+            runs.interrupt_dead_runs(connection, batch_id=claim.batch_id, now=now)
             if has_died:
-                return recovery.recover_claimed_files(
+                return _recover_claimed_files(
                     connection,
                     batch_id=claim.batch_id,
                     now=now,
                     death_limit=self.death_limit,
                 )
         return released
+
+    def recover_claims(self, *, now: datetime) -> int:
+        """Release the files, runs and batches that dead processes held; return how many files.
+
+        CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs
+        INTERRUPTED. Batches under a valid lease, and those sent to a worker, are skipped.
+        """
+        with self._write_transaction() as connection:
+            _close_dead_batches(connection)
+            runs.interrupt_dead_runs(connection, now=now)
+            return _recover_claimed_files(connection, now=now, death_limit=self.death_limit)
+
+
+def _close_dead_batches(connection: Connection, *, batch_id: int | None = None) -> None:
+    """Mark OPEN batches as DEAD if they are neither sent nor under a valid lease.
+
+    batch_id: mark only this one, which is known to have ended.
+    This is the first step of a recovery: a worker that renews its lease at the same moment either
+    finds it gone or is waited for.
+    """
+    has_ended = not_(leases.is_active(database_now(connection)))
+    if batch_id is not None:
+        has_ended = batches.c.id == batch_id
+    connection.execute(
+        update(batches).where(leases.IS_OPEN, has_ended).values(state=str(BatchState.DEAD))
+    )
+
+
+def _recover_claimed_files(
+    connection: Connection, *, batch_id: int | None = None, now: datetime, death_limit: int
+) -> int:
+    """Move CLAIMED files without an open batch to READY; return how many.
+
+    Each gets one death more instead of the attempt; at `death_limit` deaths it becomes QUARANTINED.
+    batch_id: only the files of that batch.
+    """
+    columns = (files.c.id, files.c.claim_no, files.c.attempts, files.c.deaths)
+    steps = []
+    claimed = (
+        select(*columns)
+        .where(files.c.state == State.CLAIMED, leases.has_no_open_batch(files.c.batch_id))
+        .order_by(files.c.id)
+        .with_for_update()
+    )
+    if batch_id is not None:
+        claimed = claimed.where(files.c.batch_id == batch_id)
+    for row in connection.execute(claimed):
+        deaths = row.deaths + 1
+        if deaths >= death_limit:
+            after = State.QUARANTINED
+            reason = f"the program died {deaths} times while processing this file"
+        else:
+            after = State.READY
+            reason = f"the program died while processing this file ({deaths}); retrying it alone"
+        values = {"deaths": deaths, "attempts": max(0, row.attempts - 1)}
+        steps.append(Transition(row.id, row.claim_no, State.CLAIMED, after, reason, values))
+    apply_transitions(connection, steps, now=now)
+    return len(steps)

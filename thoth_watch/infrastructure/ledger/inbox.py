@@ -1,4 +1,4 @@
-"""Changes that one scan of an inbox makes in the ledger."""
+"""Entries of the inboxes: what the ledger knows of them, and what a scan changes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, and_, insert, select
 
+from thoth_watch.application.ports.ledger import KnownFile
 from thoth_watch.domain.audio import AudioFile, RefusedEntry, Signature
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.database import file_rows
 from thoth_watch.infrastructure.ledger.database.tables import files
-from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transitions, chunks
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions
+from thoth_watch.infrastructure.ledger.transitions import (
+    Transition,
+    apply_transition_where,
+    apply_transitions,
+    chunks,
+)
 
 CHANGED = "changed on disk; waiting for it to settle"
 WAITS_FOR_BATCH = "waiting for a batch"
@@ -21,7 +28,64 @@ GONE = "no longer on disk"
 ZERO_COUNTERS = {"attempts": 0, "crashes": 0, "deaths": 0, "setbacks": 0}
 
 
-def record_seen(
+class SqlInboxLedger(Transactions):
+    """The inbox part of the ledger: one row per entry with an audio extension."""
+
+    def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
+        """Return all entries of an inbox that are not GONE, by absolute path."""
+        query = select(
+            files.c.path_raw, files.c.id, files.c.state, *file_rows.SIGNATURE_COLUMNS
+        ).where(files.c.inbox_raw == inbox, files.c.state != State.GONE)
+        with self._read_transaction() as connection:
+            return {
+                path: KnownFile(file_id, State(state), file_rows.signature_of(facts))
+                for path, file_id, state, *facts in connection.execute(query)
+            }
+
+    def settling(self, inbox: Path) -> set[Path]:
+        """Return the paths of an inbox in state SEEN."""
+        query = select(files.c.path_raw).where(
+            files.c.state == State.SEEN, files.c.inbox_raw == inbox
+        )
+        with self._read_transaction() as connection:
+            return set(connection.scalars(query))
+
+    def record_listing(
+        self,
+        *,
+        seen: Sequence[tuple[AudioFile, str]],
+        ready: Sequence[tuple[AudioFile, float | None]],
+        refused: Sequence[RefusedEntry],
+        gone: Sequence[Path],
+        now: datetime,
+    ) -> None:
+        """Record the changes that one scan found, all or none."""
+        if not (seen or ready or refused or gone):
+            return
+        with self._write_transaction() as connection:
+            for chunk in chunks(seen):  # bounds the memory for many new files
+                _record_seen(connection, chunk, now=now)
+            _record_ready(connection, ready, now=now)
+            _record_refused(connection, refused, now=now)
+            _record_gone(connection, gone, now=now)
+
+    def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
+        """Move zero-byte files that stayed empty from SEEN to FAILED."""
+        with self._write_transaction() as connection:
+            for chunk in chunks(paths):
+                apply_transition_where(
+                    connection,
+                    and_(
+                        files.c.path_raw.in_(chunk),
+                        files.c.state == State.SEEN,
+                        files.c.size_bytes == 0,
+                    ),
+                    lambda _: (State.FAILED, "the file stayed empty (0 bytes)", {}),
+                    now=now,
+                )
+
+
+def _record_seen(
     connection: Connection, seen: Sequence[tuple[AudioFile, str]], *, now: datetime
 ) -> None:
     """Insert rows for new files; reset changed ones to SEEN, which fences off work on the old version."""
@@ -42,7 +106,7 @@ def record_seen(
     apply_transitions(connection, steps, now=now)
 
 
-def record_ready(
+def _record_ready(
     connection: Connection, ready: Sequence[tuple[AudioFile, float | None]], *, now: datetime
 ) -> None:
     """Move settled files from SEEN to READY; files in other states keep them unless they changed."""
@@ -71,22 +135,7 @@ def record_ready(
     apply_transitions(connection, steps, now=now)
 
 
-def record_adopted(
-    connection: Connection, file: AudioFile, *, sha256: str, now: datetime
-) -> int | None:
-    """Insert a DONE row for a recording transcribed before this ledger existed; return its id.
-
-    None if the ledger knows the recording already.
-    """
-    if _rows_by_path(connection, [file.path]):
-        return None
-    values = _new_row(file.inbox, file.path, file.signature, now=now, reason="adopted")
-    values |= {"state": str(State.DONE), "reason": "", "sha256": sha256, "done_at": now}
-    _insert(connection, [values])
-    return int(_rows_by_path(connection, [file.path])[file.path].id)
-
-
-def record_refused(
+def _record_refused(
     connection: Connection, refused: Sequence[RefusedEntry], *, now: datetime
 ) -> None:
     """Record entries that are no regular files as REFUSED, with the reason."""
@@ -116,7 +165,7 @@ def record_refused(
     apply_transitions(connection, steps, now=now)
 
 
-def record_gone(connection: Connection, gone: Collection[Path], *, now: datetime) -> None:
+def _record_gone(connection: Connection, gone: Collection[Path], *, now: datetime) -> None:
     """Move missing files to GONE; they keep their signature in case they reappear."""
     known = _rows_by_path(connection, list(gone))
     steps = [
@@ -125,6 +174,21 @@ def record_gone(connection: Connection, gone: Collection[Path], *, now: datetime
         if row.state != State.GONE
     ]
     apply_transitions(connection, steps, now=now)
+
+
+def record_adopted(
+    connection: Connection, file: AudioFile, *, sha256: str, now: datetime
+) -> int | None:
+    """Insert a DONE row for a recording transcribed before this ledger existed; return its id.
+
+    None if the ledger knows the recording already.
+    """
+    if _rows_by_path(connection, [file.path]):
+        return None
+    values = _new_row(file.inbox, file.path, file.signature, now=now, reason="adopted")
+    values |= {"state": str(State.DONE), "reason": "", "sha256": sha256, "done_at": now}
+    _insert(connection, [values])
+    return int(_rows_by_path(connection, [file.path])[file.path].id)
 
 
 def _rows_by_path(connection: Connection, paths: Sequence[Path]) -> dict[Path, Any]:

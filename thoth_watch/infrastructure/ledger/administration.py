@@ -1,37 +1,29 @@
-"""Retries: after the death of a process, or on request of a user."""
+"""Changes that a user requests: retries, and the adoption of transcripts into a rebuilt ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, select
 
+from thoth_watch.application.ports.ledger import PublishedResult
+from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import provenance, recovery, scan_changes
-from thoth_watch.infrastructure.ledger.database.tables import files
-from thoth_watch.infrastructure.ledger.database.transactions import Transactions, apply_transition_where
-from thoth_watch.infrastructure.ledger.transitions import chunks
+from thoth_watch.infrastructure.ledger import inbox, publications
+from thoth_watch.infrastructure.ledger.database.tables import files, results
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions
+from thoth_watch.infrastructure.ledger.results import IS_RESULT_OF_FILE, is_made_by
+from thoth_watch.infrastructure.ledger.transitions import apply_transition_where, chunks
 
 RETRYABLE = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT, State.RETRY})
 TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 
 
-class Retries(Transactions):
-    """Recovery of claimed files, and retry of failed ones."""
-
-    def recover_claims(self, *, now: datetime) -> int:
-        """Release the files, runs and batches that dead processes held; return how many files.
-
-        CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs
-        INTERRUPTED. Batches under a valid lease, and those sent to a worker, are skipped.
-        """
-        with self._write_transaction() as connection:
-            recovery.close_dead_batches(connection)
-            recovery.close_dead_runs(connection, now=now)
-            return recovery.recover_claimed_files(connection, now=now, death_limit=self.death_limit)
+class SqlAdministration(Transactions):
+    """Requests of a user: retry recordings, and adopt those that were transcribed before."""
 
     def retry(
         self,
@@ -51,7 +43,8 @@ class Retries(Transactions):
         selected = possible if states is None else possible.intersection(map(State, states))
         wanted: ColumnElement[bool] = files.c.state.in_(sorted(selected))
         if made_by is not None:
-            wanted = and_(wanted, files.c.id.in_(provenance.file_ids_made_by(made_by)))
+            made = select(files.c.id).join(results, IS_RESULT_OF_FILE).where(is_made_by(made_by))
+            wanted = and_(wanted, files.c.id.in_(made))
         conditions: list[ColumnElement[bool]] = [wanted]
         if paths is not None:
             conditions = [
@@ -65,11 +58,23 @@ class Retries(Transactions):
                 for condition in conditions
             )
 
+    def adopt(
+        self, file: AudioFile, *, sha256: str, published: Sequence[tuple[Path, str]], now: datetime
+    ) -> bool:
+        """Record as DONE a recording whose transcript of ours exists; return False if it is known already."""
+        with self._write_transaction() as connection:
+            file_id = inbox.record_adopted(connection, file, sha256=sha256, now=now)
+            if file_id is None:
+                return False
+            done = PublishedResult(file_id, 0, State.DONE, "", tuple(published))
+            publications.mark_written(connection, [done], {file_id: 1}, now=now)
+        return True
+
 
 def _retry_transition(
     now: datetime, made_by: str | None
 ) -> Callable[[Any], tuple[State, str, dict[str, Any]]]:
-    reset = {**scan_changes.ZERO_COUNTERS, "next_try_at": None, "ready_at": now, "done_at": None}
+    reset = {**inbox.ZERO_COUNTERS, "next_try_at": None, "ready_at": now, "done_at": None}
 
     def step(row: Any) -> tuple[State, str, dict[str, Any]]:
         after = State.READY if row.size_bytes else State.SEEN
