@@ -387,13 +387,13 @@ def test_the_first_window_with_speech_decides_the_recordings_language(
         return type(real)(
             [next(no_speech_probs) for _ in range(n_windows)],
             [next(languages_found) for _ in range(n_windows)],
-            real.cache,
+            real.state,
             real.logits,
         )
 
-    def record_prompts(hidden, prefill, given):
+    def record_prompts(prefill, given):
         prompts.extend(given)
-        return greedy(hidden, prefill, given)
+        return greedy(prefill, given)
 
     monkeypatch.setattr(decoder, "prefill", fake_prefill)
     monkeypatch.setattr(decoder, "greedy", record_prompts)

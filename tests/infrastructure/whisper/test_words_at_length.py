@@ -166,7 +166,7 @@ def test_greedy_tokens_of_utterances_equal_those_of_transformers(
                 force_unique_generate_call=True,
             )
         hidden = decoder.encode(features)
-        (found,) = decoder.greedy(hidden, decoder.prefill(hidden), [prompt])
+        (found,) = decoder.greedy(decoder.prefill(hidden), [prompt])
 
         expected = result.sequences[0, len(prompt) :].tolist()
         assert list(found.tokens) == expected[: expected.index(loaded.special_tokens.end)]

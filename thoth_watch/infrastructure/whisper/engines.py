@@ -82,7 +82,6 @@ class WhisperTranscriptionEngine:
             self._voice = build_voice()
         self._fallbacks = list(fallbacks)
         device = device_placement.choose_device(requested.device)
-        packed = self.is_placed_by_accelerate and requested.use_cache
         self._loaded = loaded = load_whisper(
             requested.model,
             revision=requested.revision,
@@ -94,14 +93,15 @@ class WhisperTranscriptionEngine:
                 enable_mixed=requested.enable_mixed_precision,
                 engine_type=self.engine_type,
                 device=device,
-                packed=packed,
+                packed=self.is_placed_by_accelerate and requested.use_cache,
             ),
             is_free_to_choose=requested.precision == "auto",
             is_placed_by_accelerate=self.is_placed_by_accelerate,
-            packed=packed,
+            use_cache=requested.use_cache,
             max_memory=max_memory,
         )
-        self._precisions = loaded.encoder_precision, loaded.decoder_precision
+        network = loaded.network
+        self._precisions = network.encoder_precision, network.decoder_precision
         if device_placement.is_emulated(self._precisions, device):
             log.warning(
                 "this processor has no bfloat16 instructions; bfloat16 is emulated, several times "
@@ -116,7 +116,7 @@ class WhisperTranscriptionEngine:
             mixed_precision=device_placement.mixed_precision_name(*self._precisions),
         )
         self._transcriber = WindowTranscriber(
-            loaded, use_cache=requested.use_cache, trims=requested.trims, options=requested.decoding
+            loaded, trims=requested.trims, options=requested.decoding
         )
         self._scheduler = WindowScheduler(
             self._transcriber,
@@ -130,10 +130,10 @@ class WhisperTranscriptionEngine:
         if self.engine_type == EngineType.STANDARD:
             return 1
         return self._requested.batch_size or automatic_batch_size(
-            self._loaded.model.config,
+            self._loaded.network.config,
             n_weights=self._loaded.n_weights,
-            dtype=self._loaded.encoder_dtype,
-            device=self._loaded.device,
+            dtype=self._loaded.network.encoder_dtype,
+            device=self._loaded.network.device,
         )
 
     def _batch_size(self, device: torch.device) -> BatchSize:
@@ -213,13 +213,13 @@ class WhisperTranscriptionEngine:
             "engine": used.engine,
             "device": used.device,
             "device_name": used.device_name,
-            "device_map": self._loaded.device_map,
+            "device_map": self._loaded.network.device_map,
             "mixed_precision": used.mixed_precision,
             "precision": used.precision,
             "encoder_precision": self._precisions[0],
             "decoder_precision": self._precisions[1],
-            "dtype": str(self._loaded.decoder_dtype).removeprefix("torch."),
-            "encoder_dtype": str(self._loaded.encoder_dtype).removeprefix("torch."),
+            "dtype": str(self._loaded.network.decoder_dtype).removeprefix("torch."),
+            "encoder_dtype": str(self._loaded.network.encoder_dtype).removeprefix("torch."),
             "num_processes": used.num_processes,
             "is_main_process": used.is_main_process,
             "model": used.model,
@@ -242,8 +242,8 @@ class WhisperTranscriptionEngine:
 
         A recording that cannot be transcribed is yielded with its error; the others continue.
         """
-        if self._loaded.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._loaded.device)
+        if self._loaded.network.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._loaded.network.device)
         return self._scheduler.run(
             recordings,
             special_tokens=self._loaded.special_tokens,

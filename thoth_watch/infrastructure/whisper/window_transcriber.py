@@ -14,17 +14,11 @@ from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.domain.transcript import Segment, Word
-from thoth_watch.infrastructure.whisper.decoding.packed_decoding import PackedWindowDecoder
-from thoth_watch.infrastructure.whisper.decoding.segments import cut_at_timestamps, cut_sequentially
 from thoth_watch.infrastructure.whisper.decoding.temperature_fallback import (
     DecodingAttempt,
     decode_with_fallback,
 )
-from thoth_watch.infrastructure.whisper.decoding.window_decoder import (
-    Prefill,
-    TransformersWindowDecoder,
-    WindowDecoder,
-)
+from thoth_watch.infrastructure.whisper.decoding.window_decoder import Prefill, WindowDecoder
 from thoth_watch.infrastructure.whisper.decoding.word_timestamps import align_words
 from thoth_watch.infrastructure.whisper.loading.load_whisper import LoadedWhisper
 from thoth_watch.infrastructure.whisper.longform.features import count_positions, log_mels
@@ -35,13 +29,8 @@ from thoth_watch.infrastructure.whisper.longform.recording_job import (
     WindowResult,
     WindowSource,
 )
-from thoth_watch.infrastructure.whisper.longform.sequential import (
-    SequentialWindow,
-    SequentialWindows,
-    choose_advance,
-)
+from thoth_watch.infrastructure.whisper.longform.sequential import SequentialWindows
 from thoth_watch.infrastructure.whisper.longform.windows import Spans, Window, cut_windows
-from thoth_watch.infrastructure.whisper.network.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.placement import read_clock
 
 DECODING_VERSION = 5  # part of the fingerprint; raised when code changes alter the text
@@ -61,23 +50,15 @@ class WindowJob:
 class WindowTranscriber:
     """Transcribes windows; those of one call share a forward pass."""
 
-    def __init__(
-        self, loaded: LoadedWhisper, *, use_cache: bool, trims: bool, options: DecodingOptions
-    ) -> None:
+    def __init__(self, loaded: LoadedWhisper, *, trims: bool, options: DecodingOptions) -> None:
         """Choose the decoder, window length and alignment heads for a loaded model.
 
-        trims: encode only a window's audio instead of padding it to 30 s (PackedWhisper only).
+        trims: encode only a window's audio instead of padding it to 30 s, if the network supports it.
         """
         self._loaded, self._options = loaded, options
-        self.trims = trims and isinstance(loaded.model, PackedWhisper)
-        self._decoder: WindowDecoder
-        if isinstance(loaded.model, PackedWhisper):
-            self._decoder = PackedWindowDecoder(
-                loaded.model, loaded.special_tokens, options=options
-            )
-        else:
-            self._decoder = TransformersWindowDecoder(loaded, use_cache=use_cache, options=options)
-        config, extractor = loaded.model.config, loaded.extractor
+        self.trims = trims and loaded.network.encodes_short_windows
+        self._decoder = WindowDecoder(loaded.network, loaded.special_tokens, options=options)
+        config, extractor = loaded.network.config, loaded.extractor
         self._positions: int = config.max_source_positions
         self._prompt_builder = PromptBuilder(
             loaded.tokenizer, loaded.special_tokens, options, positions=config.max_target_positions
@@ -124,7 +105,7 @@ class WindowTranscriber:
         window_jobs: those of the same recording in time order. Changes only `seconds`, so it can be
         called again with fewer windows.
         """
-        device = self._loaded.device
+        device = self._loaded.network.device
         started = read_clock(device)
         features = self._features([window_job.window for window_job in window_jobs])
         extracted = read_clock(device)
@@ -142,7 +123,6 @@ class WindowTranscriber:
         ]
         attempts = decode_with_fallback(
             self._decoder,
-            hidden,
             prefill,
             prompts,
             options=self._options,
@@ -204,20 +184,23 @@ class WindowTranscriber:
 
     def _features(self, windows: Sequence[Window]) -> Tensor:
         """Return the log-mels of all windows, float32, shape (n_windows, n_mels, frames)."""
-        independent = [w.samples for w in windows if not isinstance(w, SequentialWindow)]
+        ready = [window.recording_features() for window in windows]
+        independent = [
+            window.samples
+            for window, features in zip(windows, ready, strict=True)
+            if features is None
+        ]
         positions = self._positions
         if self.trims and len(independent) == len(windows):
             positions = count_positions(max(map(len, independent)), limit=positions)
-        extractor, device = self._loaded.extractor, self._loaded.device
+        extractor, device = self._loaded.extractor, self._loaded.network.device
         feature_device = device if device.type == "cuda" else None
         mels = iter(
             log_mels(extractor, independent, positions=positions, device=feature_device)
             if independent
             else ()
         )
-        return torch.stack(
-            [w.features() if isinstance(w, SequentialWindow) else next(mels) for w in windows]
-        )
+        return torch.stack([next(mels) if own is None else own for own in ready])
 
     def _build_result(
         self,
@@ -227,21 +210,16 @@ class WindowTranscriber:
         words: list[tuple[Word, int]],
     ) -> WindowResult:
         window = window_job.window
-        is_sequential = isinstance(window, SequentialWindow)
         is_speech = attempt.no_speech_prob <= SPEECH_THRESHOLD
         tokens, duration_s = attempt.decoded.tokens, window.duration_s
         if attempt.is_silence:
             return WindowResult((), language, is_speech, len(tokens), duration_s)
-        begin = self._loaded.special_tokens.timestamp_begin
-        times = {"timestamp_begin": begin, "step_s": self._step_s, "window_s": duration_s}
-        advance_s = duration_s
-        if is_sequential:
-            spans, advance_s = cut_sequentially(tokens, **times)
-            speech = window_job.job.recording.speech
-            if speech is not None and spans:
-                advance_s = choose_advance(spans[-1].end, advance_s, window=window, speech=speech)
-        else:
-            spans = cut_at_timestamps(tokens, **times)
+        spans, advance_s = window.cut_tokens(
+            tokens,
+            timestamp_begin=self._loaded.special_tokens.timestamp_begin,
+            step_s=self._step_s,
+            speech=window_job.job.recording.speech,
+        )
         segments, end, remaining_words = [], self._loaded.special_tokens.end, deque(words)
         for span in spans:
             text = self._text(span.tokens)

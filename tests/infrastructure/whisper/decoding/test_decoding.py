@@ -14,17 +14,17 @@ from thoth_watch.infrastructure.whisper import (
     AcceleratedWhisperTranscriptionEngine,
     WhisperTranscriptionEngine,
 )
-from thoth_watch.infrastructure.whisper.decoding.packed_decoding import PackedWindowDecoder
 from thoth_watch.infrastructure.whisper.decoding.window_decoder import (
     Prefill,
-    TransformersWindowDecoder,
+    WindowDecoder,
 )
 from thoth_watch.infrastructure.whisper.longform.features import count_positions, log_mels
 from thoth_watch.infrastructure.whisper.network import packed
 from thoth_watch.infrastructure.whisper.network.cuda_graph import StaticStep, is_close
 from thoth_watch.infrastructure.whisper.network.linear_layers import Int8Linear
-from thoth_watch.infrastructure.whisper.network.packed import PackedWhisper, _feed_forward
+from thoth_watch.infrastructure.whisper.network.packed import _feed_forward
 from thoth_watch.infrastructure.whisper.network.silence_warnings import silence_warnings
+from thoth_watch.infrastructure.whisper.network.transformers_whisper import TransformersWhisper
 from thoth_watch.infrastructure.whisper.network.weight_packing import FeedForward
 
 N_WINDOWS = 4
@@ -49,17 +49,15 @@ def reference(tiny_whisper):
         return WhisperForConditionalGeneration.from_pretrained(tiny_whisper, dtype=torch.float32)
 
 
-def decoder_of(loaded, *, use_cache=True):
-    if isinstance(loaded.model, PackedWhisper):
-        return PackedWindowDecoder(loaded.model, loaded.special_tokens)
-    return TransformersWindowDecoder(loaded, use_cache=use_cache)
+def decoder_of(loaded):
+    return WindowDecoder(loaded.network, loaded.special_tokens)
 
 
-def decode(loaded, windows, *, language="en", task="transcribe", use_cache=True):
-    decoder = decoder_of(loaded, use_cache=use_cache)
+def decode(loaded, windows, *, language="en", task="transcribe"):
+    decoder = decoder_of(loaded)
     hidden = decoder.encode(log_mels(loaded.extractor, windows))
     prompt = loaded.special_tokens.prompt(language, task)
-    return decoder.greedy(hidden, decoder.prefill(hidden), [prompt] * len(windows))
+    return decoder.greedy(decoder.prefill(hidden), [prompt] * len(windows))
 
 
 def generate_with_transformers(reference, tiny_whisper, window, **options):
@@ -124,7 +122,10 @@ def test_batched_windows_have_the_tokens_of_single_windows(loaded, windows):
 
 def test_without_the_cache_the_tokens_are_the_same(load, windows):
     loaded = load(WhisperTranscriptionEngine)._loaded
-    uncached = decode(loaded, windows[:2], use_cache=False)
+    network = TransformersWhisper(
+        loaded.network.model, device=loaded.network.device, use_cache=False
+    )
+    uncached = decode(replace(loaded, network=network), windows[:2])
 
     assert [d.tokens for d in uncached] == [d.tokens for d in decode(loaded, windows[:2])]
 
@@ -161,7 +162,7 @@ def test_windows_of_different_languages_share_a_forward_pass(loaded, windows):
     hidden = decoder.encode(log_mels(loaded.extractor, windows[:2]))
     prompts = [loaded.special_tokens.prompt(code, "transcribe") for code in ("en", "fr")]
 
-    mixed = decoder.greedy(hidden, decoder.prefill(hidden), prompts)
+    mixed = decoder.greedy(decoder.prefill(hidden), prompts)
 
     assert mixed[0].tokens == decode(loaded, windows[:1], language="en")[0].tokens
     assert mixed[1].tokens == decode(loaded, windows[1:2], language="fr")[0].tokens
@@ -197,7 +198,7 @@ def test_on_a_gpu_float32_tokens_equal_those_of_the_cpu(load, windows):
     on_gpu = load(precision="float32", device="cuda")._loaded
 
     on_cpu = load(precision="float32", device="cpu")._loaded
-    assert on_gpu.device.type == "cuda"
+    assert on_gpu.network.device.type == "cuda"
     assert [d.tokens for d in decode(on_gpu, windows)] == [
         d.tokens for d in decode(on_cpu, windows)
     ]
@@ -223,25 +224,25 @@ def test_a_window_is_encoded_with_half_a_second_of_silence_after_it(seconds, exp
 
 
 def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
-    network = load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
-    decoder = decoder_of(network)
-    features = log_mels(network.extractor, [bursts(0.5)], positions=64)
+    loaded = load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
+    decoder = decoder_of(loaded)
+    features = log_mels(loaded.extractor, [bursts(0.5)], positions=64)
 
     hidden = decoder.encode(features)
 
     assert hidden.shape[1] == 64
-    (decoded,) = decoder.greedy(hidden, decoder.prefill(hidden), [[network.special_tokens.start]])
+    (decoded,) = decoder.greedy(decoder.prefill(hidden), [[loaded.special_tokens.start]])
     assert decoded.tokens
 
 
 def test_windows_that_share_an_int8_pass_are_encoded_like_single_windows(load, bursts):
-    network = load(AcceleratedWhisperTranscriptionEngine, precision="int8")._loaded
-    features = log_mels(network.extractor, [bursts(5), 20 * bursts(3, 1), bursts(4, 2)])
+    loaded = load(AcceleratedWhisperTranscriptionEngine, precision="int8")._loaded
+    features = log_mels(loaded.extractor, [bursts(5), 20 * bursts(3, 1), bursts(4, 2)])
 
-    batched = network.model.encode(features)
+    batched = loaded.network.encode(features)
 
     for n in range(3):
-        single = network.model.encode(features[n : n + 1])
+        single = loaded.network.encode(features[n : n + 1])
         assert torch.equal(batched[n], single[0])
 
 
@@ -264,8 +265,8 @@ def test_an_int8_layer_computes_the_same_in_one_pass_and_in_chunks(monkeypatch):
 
 
 def test_a_static_step_computes_the_logits_of_a_plain_step(load, windows):
-    network = load(precision="float32")._loaded
-    model, features = network.model, log_mels(network.extractor, windows[:3])
+    loaded = load(precision="float32")._loaded
+    model, features = loaded.network, log_mels(loaded.extractor, windows[:3])
     caches = [model.build_cache(model.encode(features), max_tokens=20) for _ in range(2)]
     plain, static = caches
     for cache in caches:
@@ -293,8 +294,8 @@ def test_a_cuda_graph_is_accepted_only_if_its_logits_are_close():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_on_a_gpu_captured_steps_compute_the_logits_of_plain_steps(load, windows, precision):
-    network = load(precision=precision, device="cuda")._loaded
-    model, features = network.model, log_mels(network.extractor, windows[:3])
+    loaded = load(precision=precision, device="cuda")._loaded
+    model, features = loaded.network, log_mels(loaded.extractor, windows[:3])
     plain, captured = (model.build_cache(model.encode(features), max_tokens=20) for _ in range(2))
     for at in range(20):
         tokens = torch.tensor([[at], [2 * at], [7]], device="cuda")

@@ -34,8 +34,8 @@ NEXT = {
 }
 
 
-class TableCache:
-    """A fake KV cache that stores the tokens each row has read."""
+class TableState:
+    """A fake decoder state that looks up the next token in NEXT; unknown prefixes end."""
 
     def __init__(self, n_rows: int) -> None:
         self.read: list[tuple[int, ...]] = [()] * n_rows
@@ -44,20 +44,15 @@ class TableCache:
         self.read = [self.read[row] for row in rows.tolist()]
 
     def without_tokens(self, rows=None):
-        return TableCache(len(self.read) if rows is None else len(rows))
+        return TableState(len(self.read) if rows is None else len(rows))
 
+    def step(self, tokens):
+        self.read = [(*read, *new) for read, new in zip(self.read, tokens.tolist(), strict=True)]
+        return self.logits()
 
-class TableSteps:
-    """A fake decoder that looks up the next token in NEXT; unknown prefixes end."""
-
-    def step(self, tokens, cache):
-        cache.read = [(*read, *new) for read, new in zip(cache.read, tokens.tolist(), strict=True)]
-        return self.logits(cache)
-
-    @staticmethod
-    def logits(cache):
-        logits = torch.full((len(cache.read), 6), -30.0)
-        for row, read in enumerate(cache.read):
+    def logits(self):
+        logits = torch.full((len(self.read), 6), -30.0)
+        for row, read in enumerate(self.read):
             text = tuple(token for token in read if token < END)
             if not read:
                 logits[row, STAMP] = 0.0
@@ -68,14 +63,12 @@ class TableSteps:
 
 
 def search(positions=8):
-    return Search(
-        TableSteps(), SPECIAL_TOKENS, size=6, positions=positions, device=torch.device("cpu")
-    )
+    return Search(SPECIAL_TOKENS, size=6, positions=positions, device=torch.device("cpu"))
 
 
 def start_rows(n_rows):
-    cache = TableCache(n_rows)
-    return cache, TableSteps.logits(cache)
+    state = TableState(n_rows)
+    return state, state.logits()
 
 
 def test_greedy_search_takes_the_most_likely_token_each_time():
@@ -105,12 +98,12 @@ def test_beams_that_never_end_are_cut_at_the_last_position():
 
 
 def test_finished_windows_do_not_affect_the_others():
-    cache, logits = start_rows(3)
-    cache.read[1] = (STAMP, B)  # this window has decoded more tokens
-    logits[1] = TableSteps.logits(cache)[1]
+    state, logits = start_rows(3)
+    state.read[1] = (STAMP, B)  # this window has decoded more tokens
+    logits[1] = state.logits()[1]
     logits[1, STAMP] = 10.0  # the first token of a window must be a timestamp
 
-    found = search().beam_search(cache, logits, prompt_length=0, beam_size=3)
+    found = search().beam_search(state, logits, prompt_length=0, beam_size=3)
 
     assert found[0].tokens == found[2].tokens == (STAMP, B, C)
     assert found[1].tokens[-1] == C

@@ -23,7 +23,7 @@ class ScriptedDecoder:
         self.windows, self.text = windows, text
         self.calls = []
 
-    def decode(self, hidden, prefill, prompts, *, temperature, seeds, rows, careful):
+    def decode(self, prefill, prompts, *, temperature, seeds, rows, careful):
         self.calls.append((temperature, list(rows), list(seeds), careful))
         return [Decoded(self.text, self.windows[row][temperature]) for row in rows]
 
@@ -33,7 +33,6 @@ def run(script, *, options=OPTIONS, no_speech=None, text="one two", careful=None
     prefill = Prefill(no_speech or [0.0] * n, ["en"] * n, None, torch.zeros(n, 4))
     return decode_with_fallback(
         script,
-        torch.zeros(n, 1, 1),
         prefill,
         [[0]] * n,
         options=options,

@@ -65,17 +65,17 @@ def test_device_info_is_read_from_the_loaded_weights(load, tiny_whisper):
 
 def test_the_reported_precision_follows_the_weights_and_not_the_request(load):
     standard = load(WhisperTranscriptionEngine, fresh=True)
-    standard._loaded.model.get_encoder().to(torch.bfloat16)
+    standard._loaded.network.model.get_encoder().to(torch.bfloat16)
     packed = load(fresh=True, precision="float32")
-    attention, _ = packed._loaded.model._encoder_layers[0]
+    attention, _ = packed._loaded.network._encoder_layers[0]
     attention.qkv = Int8Linear(torch.zeros(3, 3), None)
 
-    assert standard._loaded.encoder_precision == "bfloat16"
-    assert packed._loaded.encoder_precision == "int8"
+    assert standard._loaded.network.encoder_precision == "bfloat16"
+    assert packed._loaded.network.encoder_precision == "int8"
 
 
 def test_int8_applies_to_the_linear_layers_of_the_named_half(load):
-    model = load(precision="fp32+int8")._loaded.model
+    model = load(precision="fp32+int8")._loaded.network
 
     attention, feed_forward = model._encoder_layers[0]
     assert {attention.qkv.precision, feed_forward.down.precision} == {"float32"}

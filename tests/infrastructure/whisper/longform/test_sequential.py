@@ -157,7 +157,7 @@ def test_no_window_spans_a_long_pause(extractor, bursts):
     source = SequentialWindows(extractor, samples, speech=[(3.0, 4.0), (6.0, 6.5), (12.01, 13.0)])
 
     first = source.next()
-    features = first.features()
+    features = first.recording_features()
     next_sample = source.advance(round(3.9 * RATE), first)
     assert next_sample == 12 * RATE  # the pause after its speech is skipped
     second = source.next()

@@ -9,7 +9,7 @@ from thoth_watch.infrastructure.whisper.network.attention import (
     attend_by_window,
     attend_with_one_query,
 )
-from thoth_watch.infrastructure.whisper.network.packed import KVCache
+from thoth_watch.infrastructure.whisper.network.kv_cache import KVCache
 
 HEADS, POSITIONS, WIDTH = 3, 50, 8
 

@@ -1,4 +1,4 @@
-"""Greedy decoding, sampling and beam search over a step decoder, with Whisper's timestamp rules."""
+"""Greedy decoding, sampling and beam search over the states of a decoder, with Whisper's timestamp rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thoth_watch.infrastructure.whisper.decoding.special_tokens import SpecialTokens
 from thoth_watch.infrastructure.whisper.decoding.timestamp_rules import TimestampRules
-from thoth_watch.infrastructure.whisper.network.decoder_steps import DecoderCache, StepDecoder
+from thoth_watch.infrastructure.whisper.network.interface import DecoderState
 
 # When at most this share of the batch's rows is unfinished, the finished rows are dropped from it. Lower
 # on a GPU, where finished rows cost almost nothing and a smaller batch needs a new CUDA graph.
@@ -23,15 +23,6 @@ class Decoded:
 
     tokens: tuple[int, ...]
     avg_logprob: float  # average over the tokens and end-of-text, as openai/whisper computes it
-
-    @classmethod
-    def cut(cls, tokens: list[int], logprob: float, *, end: int) -> Decoded:
-        """Return the tokens before end-of-text with their average log-probability.
-
-        logprob: the sum over these tokens and end-of-text, if it was generated.
-        """
-        n_tokens = tokens.index(end) if end in tokens else len(tokens)
-        return cls(tuple(tokens[:n_tokens]), logprob / (n_tokens + 1))
 
 
 @dataclass(slots=True)
@@ -47,7 +38,6 @@ class Search:
 
     def __init__(
         self,
-        steps: StepDecoder,
         special_tokens: SpecialTokens,
         *,
         size: int,
@@ -60,7 +50,7 @@ class Search:
         size: of the vocabulary. positions: the decoder's maximum number of tokens. suppressed: tokens
         that are never generated; None: the checkpoint's list.
         """
-        self._steps, self._special_tokens, self._positions = steps, special_tokens, positions
+        self.special_tokens, self._positions = special_tokens, positions
         always = special_tokens.suppressed if suppressed is None else suppressed
         self._suppressed = special_tokens.mask(always, size, device)
         self._suppressed_first = special_tokens.mask(special_tokens.suppressed_first, size, device)
@@ -70,14 +60,18 @@ class Search:
         """Return masks of the tokens suppressed always and as the first token, each (vocabulary,)."""
         return self._suppressed, self._suppressed_first
 
-    @property
-    def end(self) -> int:
-        """Return the end-of-text token."""
-        return self._special_tokens.end
-
     def max_new_tokens(self, prompt_length: int) -> int:
         """Return the maximum number of new tokens after a prompt of that length."""
-        return self._special_tokens.max_new_tokens(prompt_length, self._positions)
+        return self.special_tokens.max_new_tokens(prompt_length, self._positions)
+
+    def cut(self, tokens: list[int], logprob: float) -> Decoded:
+        """Return the tokens before end-of-text with their average log-probability.
+
+        logprob: the sum over these tokens and end-of-text, if it was generated.
+        """
+        end = self.special_tokens.end
+        n_tokens = tokens.index(end) if end in tokens else len(tokens)
+        return Decoded(tuple(tokens[:n_tokens]), logprob / (n_tokens + 1))
 
     def _suppress(self, logits: Tensor, rules: TimestampRules, *, is_first: bool) -> None:
         """Set the logits of tokens that must not be generated to minus infinity, in place."""
@@ -88,7 +82,7 @@ class Search:
 
     def run(
         self,
-        cache: DecoderCache,
+        state: DecoderState,
         logits: Tensor,
         *,
         prompt_length: int,
@@ -97,10 +91,10 @@ class Search:
     ) -> list[Decoded]:
         """Decode each row greedily, or by sampling at a temperature.
 
-        cache: has read the prompt. logits: those after the prompt, float32, (n_rows, vocabulary). Both
+        state: has read the prompt. logits: those after the prompt, float32, (n_rows, vocabulary). Both
         are modified. draws: random numbers in (0, 1], shape (n_rows, tokens), which select the samples.
         """
-        special, n_rows = self._special_tokens, len(logits)
+        special, n_rows = self.special_tokens, len(logits)
         keep_share = KEEP_SHARE_ON_GPU if logits.device.type == "cuda" else KEEP_SHARE
         rules = TimestampRules(special, n_rows, logits.device)
         max_new_tokens = self.max_new_tokens(prompt_length)
@@ -125,17 +119,17 @@ class Search:
             if n_active <= keep_share * len(rows):
                 active = (~has_ended).nonzero()[:, 0]
                 rows, has_ended, chosen = rows[active], has_ended[active], chosen[active]
-                cache.keep(active)
+                state.keep(active)
                 rules.keep(active)
-            logits = self._steps.step(chosen[:, None], cache)
+            logits = state.step(chosen[:, None])
         return [
-            Decoded.cut(row, total, end=special.end)
+            self.cut(row, total)
             for row, total in zip(tokens.tolist(), logprobs.tolist(), strict=True)
         ]
 
     def beam_search(
         self,
-        cache: DecoderCache,
+        state: DecoderState,
         logits: Tensor,
         *,
         prompt_length: int,
@@ -145,11 +139,11 @@ class Search:
     ) -> list[Decoded]:
         """Decode each window by beam search with `beam_size` hypotheses.
 
-        cache, logits: as in `run`, one row per window; both are modified. A window is finished when
+        state, logits: as in `run`, one row per window; both are modified. A window is finished when
         `beam_size * patience` hypotheses have ended. Source: openai/whisper's BeamSearchDecoder and
         MaximumLikelihoodRanker.
         """
-        special, n_windows = self._special_tokens, len(logits)
+        special, n_windows = self.special_tokens, len(logits)
         max_finished = max(1, round(beam_size * patience))
         windows = [_Beams([([], 0.0)]) for _ in range(n_windows)]
         unfinished = list(range(n_windows))
@@ -200,10 +194,10 @@ class Search:
             unfinished = still_unfinished
             rows = torch.tensor(parents, device=logits.device)
             chosen = torch.tensor(last_tokens, device=logits.device)
-            cache.keep(rows, within_windows=within_windows)
+            state.keep(rows, within_windows=within_windows)
             rules.keep(rows)
             rules.push(chosen)
-            logits = self._steps.step(chosen[:, None], cache)
+            logits = state.step(chosen[:, None])
         return [_select_best(window, max_finished, length_penalty) for window in windows]
 
 

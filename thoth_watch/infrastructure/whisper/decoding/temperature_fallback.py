@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.infrastructure.whisper.decoding.search import Decoded
 from thoth_watch.infrastructure.whisper.decoding.segments import compression_ratio
@@ -27,7 +25,6 @@ class DecodingAttempt:
 
 def decode_with_fallback(
     decoder: WindowDecoder,
-    hidden: Tensor,
     prefill: Prefill,
     prompts: Sequence[list[int]],
     *,
@@ -49,7 +46,6 @@ def decode_with_fallback(
             if not rows:
                 continue
             results = decoder.decode(
-                hidden,
                 prefill,
                 [prompts[row] for row in rows],
                 temperature=temperature,

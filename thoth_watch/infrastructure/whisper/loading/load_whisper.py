@@ -31,9 +31,11 @@ from thoth_watch.infrastructure.whisper.loading.checkpoint import (
     find_checkpoint,
 )
 from thoth_watch.infrastructure.whisper.loading.device_maps import MemoryBudget, device_map_for
+from thoth_watch.infrastructure.whisper.network.interface import WhisperNetwork
 from thoth_watch.infrastructure.whisper.network.packed import PackedWhisper
 from thoth_watch.infrastructure.whisper.network.silence_warnings import silence_warnings
-from thoth_watch.infrastructure.whisper.placement import DTYPES, PRECISIONS
+from thoth_watch.infrastructure.whisper.network.transformers_whisper import TransformersWhisper
+from thoth_watch.infrastructure.whisper.placement import DTYPES
 
 __all__ = ["LoadedWhisper", "ModelUnavailable", "load_whisper"]
 
@@ -44,53 +46,14 @@ NARROW_WIDTH = 384
 
 @dataclass(slots=True)
 class LoadedWhisper:
-    """A model that is ready for inference, with its tokenizer and feature extractor."""
+    """A network that is ready for inference, with its tokenizer and feature extractor."""
 
-    model: Any  # WhisperForConditionalGeneration or PackedWhisper
+    network: WhisperNetwork
     tokenizer: Any
     extractor: Any
     special_tokens: SpecialTokens
     revision: str
-    device: torch.device  # device of its inputs
     n_weights: int
-
-    @property
-    def encoder_dtype(self) -> torch.dtype:
-        """Return the dtype of the encoder's weights, except int8 layers."""
-        if isinstance(self.model, PackedWhisper):
-            return self.model.encoder_dtype
-        dtype: torch.dtype = self.model.get_encoder().conv1.weight.dtype
-        return dtype
-
-    @property
-    def decoder_dtype(self) -> torch.dtype:
-        """Return the dtype of the decoder's weights, except int8 layers."""
-        if isinstance(self.model, PackedWhisper):
-            return self.model.decoder_dtype
-        dtype: torch.dtype = self.model.get_decoder().embed_positions.weight.dtype
-        return dtype
-
-    @property
-    def encoder_precision(self) -> str:
-        """Return the encoder's precision, read from its layers."""
-        if isinstance(self.model, PackedWhisper):
-            return self.model.encoder_precision
-        return PRECISIONS[self.encoder_dtype]
-
-    @property
-    def decoder_precision(self) -> str:
-        """Return the decoder's precision, read from its layers."""
-        if isinstance(self.model, PackedWhisper):
-            return self.model.decoder_precision
-        return PRECISIONS[self.decoder_dtype]
-
-    @property
-    def device_map(self) -> dict[str, str] | None:
-        """Return the device of each module if the model is offloaded to several devices or disk, else None."""
-        hf_device_map = getattr(self.model, "hf_device_map", None) or {}
-        devices = {name: str(device) for name, device in hf_device_map.items()}
-        used = set(devices.values())
-        return devices if len(used) > 1 or "disk" in used else None
 
 
 def load_whisper(
@@ -103,14 +66,14 @@ def load_whisper(
     precision: tuple[str, str],
     is_free_to_choose: bool = False,
     is_placed_by_accelerate: bool,
-    packed: bool = False,
+    use_cache: bool = True,
     max_memory: MemoryBudget | None = None,
 ) -> LoadedWhisper:
     """Load a model onto a device, in the given precisions of encoder and decoder.
 
     is_placed_by_accelerate: use accelerate's device map, which offloads a model that is larger than the
-    device's memory; otherwise all of it is on the device. packed: return a PackedWhisper unless the
-    model is offloaded; only a PackedWhisper has int8 layers or different precisions of encoder and
+    device's memory; otherwise all of it is on the device. With it and use_cache, weights are packed unless
+    the model is offloaded; only packed weights have int8 layers or different precisions of encoder and
     decoder. is_free_to_choose: an offloaded model may use the encoder's precision in the decoder,
     and a narrow model may use float32 on a CPU. weights_sha256: pinned hash of the weights.
     Raises ModelUnavailable for a model that is missing, damaged or not a Whisper, EngineUnavailable
@@ -125,7 +88,7 @@ def load_whisper(
                 precision,
                 is_free_to_choose=is_free_to_choose,
                 is_placed_by_accelerate=is_placed_by_accelerate,
-                packed=packed,
+                use_cache=use_cache,
                 max_memory=max_memory,
                 weights_sha256=weights_sha256,
             )
@@ -146,7 +109,7 @@ def _load(
     *,
     is_free_to_choose: bool,
     is_placed_by_accelerate: bool,
-    packed: bool,
+    use_cache: bool,
     max_memory: MemoryBudget | None,
     weights_sha256: str | None,
 ) -> LoadedWhisper:
@@ -155,6 +118,7 @@ def _load(
     if config.model_type != "whisper":
         raise ValueError(f"it is a {config.model_type} model, not a Whisper")
     dtype = DTYPES[precision[0]]
+    is_packed = is_placed_by_accelerate and use_cache
     device_map = (
         device_map_for(config, device=device, dtype=dtype, max_memory=max_memory)
         if is_placed_by_accelerate
@@ -180,7 +144,7 @@ def _load(
             **source_options,
             config=config,
             # "auto" keeps the file's dtype, so that packing converts one layer at a time
-            dtype=dtype if is_offloaded or not packed else "auto",
+            dtype=dtype if is_offloaded or not is_packed else "auto",
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # _check_weights names them instead
@@ -204,16 +168,13 @@ def _load(
     model.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
     if not is_offloaded:
         model.to(device)
-    if packed and not is_offloaded:
-        model = PackedWhisper(model, encoder=precision[0], decoder=precision[1])
+    network: WhisperNetwork
+    if is_packed and not is_offloaded:
+        network = PackedWhisper(model, encoder=precision[0], decoder=precision[1])
+    else:
+        network = TransformersWhisper(model, device=device, use_cache=use_cache)
     return LoadedWhisper(
-        model,
-        tokenizer,
-        extractor,
-        special_tokens,
-        checkpoint.revision,
-        device,
-        n_weights=n_weights,
+        network, tokenizer, extractor, special_tokens, checkpoint.revision, n_weights=n_weights
     )
 
 

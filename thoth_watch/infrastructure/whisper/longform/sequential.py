@@ -14,6 +14,7 @@ from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.speech import SpeechSpans, clip_spans, total_s
+from thoth_watch.infrastructure.whisper.decoding.segments import TokenSpan, cut_sequentially
 from thoth_watch.infrastructure.whisper.longform.windows import (
     PAD_S,
     Spans,
@@ -97,12 +98,28 @@ class SequentialWindow(Window):
     mels: RecordingMels
     n_frames: int  # of a full window
 
-    def features(self) -> Tensor:
+    def recording_features(self) -> Tensor:
         """Return the features, float32, shape (n_mels, n_frames)."""
         n_audio_frames = min(self.n_frames, -(-len(self.samples) // HOP))
         return self.mels.slice_features(
             self.start // HOP, self.n_frames, n_audio_frames=n_audio_frames
         )
+
+    def cut_tokens(
+        self,
+        tokens: Sequence[int],
+        *,
+        timestamp_begin: int,
+        step_s: float,
+        speech: SpeechSpans | None,
+    ) -> tuple[list[TokenSpan], float]:
+        """Cut the window's tokens, without an unfinished last span; return the spans and the advance."""
+        spans, advance_s = cut_sequentially(
+            tokens, timestamp_begin=timestamp_begin, step_s=step_s, window_s=self.duration_s
+        )
+        if speech is not None and spans:
+            advance_s = choose_advance(spans[-1].end, advance_s, window=self, speech=speech)
+        return spans, advance_s
 
 
 class SequentialWindows:

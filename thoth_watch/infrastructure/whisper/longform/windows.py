@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from thoth_watch.domain.audio import SAMPLE_RATE_HZ
 from thoth_watch.domain.speech import SpeechSpans
+from thoth_watch.infrastructure.whisper.decoding.segments import TokenSpan, cut_at_timestamps
 
 FloatArray = npt.NDArray[np.float32]
 Spans = Sequence[tuple[int, int]]  # [start, stop) in samples, in time order
@@ -46,6 +48,31 @@ class Window:
     def duration_s(self) -> float:
         """Return the seconds of audio, without padding."""
         return len(self.samples) / SAMPLE_RATE_HZ
+
+    def recording_features(self) -> Tensor | None:
+        """Return the features if they depend on the whole recording; None: they depend on the samples alone.
+
+        float32, shape (n_mels, n_frames), of the model's full length.
+        """
+        return None
+
+    def cut_tokens(
+        self,
+        tokens: Sequence[int],
+        *,
+        timestamp_begin: int,
+        step_s: float,
+        speech: SpeechSpans | None,  # noqa: ARG002 - independent windows do not move
+    ) -> tuple[list[TokenSpan], float]:
+        """Cut the window's tokens at their timestamps; return the spans and the advance.
+
+        The advance is the seconds from this window's start to the next one's. timestamp_begin: the
+        token of 0.00 s. step_s: seconds between timestamps. speech: of the recording, if it was detected.
+        """
+        spans = cut_at_timestamps(
+            tokens, timestamp_begin=timestamp_begin, step_s=step_s, window_s=self.duration_s
+        )
+        return spans, self.duration_s
 
 
 def cut_windows(

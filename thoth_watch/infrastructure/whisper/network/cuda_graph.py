@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from thoth_watch.infrastructure.whisper.network.kv_cache import KVCache
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +17,23 @@ MIN_STABLE_STEPS = 3  # steps over the same tensors before capturing a graph pay
 # accepted difference between the graph's logits and the plain step's, as a share of the largest
 # logit; half precision rounds differently
 TOLERANCE = 0.02
+
+GraphPool = tuple[int, int]  # torch's handle of a memory pool
+
+
+class CapturableDecoder(Protocol):
+    """A decoder whose single-token step also exists with tensors of fixed shapes only."""
+
+    def plain_step(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """Read tokens, shape (n, k), into the cache; return the next token's logits."""
+
+    def static_step(
+        self, tokens: Tensor, cache: KVCache, *, position: Tensor, seen: Tensor
+    ) -> Tensor:
+        """Read one token per row at a position that is a tensor; return the next token's logits.
+
+        position: shape (1,). seen: attention mask, shape (max_tokens,). Does not update `cache.n_tokens`.
+        """
 
 
 class StaticStep:
@@ -24,11 +43,8 @@ class StaticStep:
     with the unwritten part masked out. Runs on every device; only `CapturedStep` needs CUDA.
     """
 
-    def __init__(self, network: Any, cache: Any) -> None:
-        """Prepare a step over a KV cache whose tensors are not replaced from now on.
-
-        network: a PackedWhisper. cache: its KVCache.
-        """
+    def __init__(self, network: CapturableDecoder, cache: KVCache) -> None:
+        """Prepare a step over a KV cache whose tensors are not replaced from now on."""
         self._network = network
         self._cache = replace(cache, captured=None)  # same tensors, without a reference cycle
         keys, _ = cache.self_attention[0]
@@ -46,19 +62,18 @@ class StaticStep:
 
     def compute(self) -> Tensor:
         """Return the next token's logits: float32, (n, vocabulary)."""
-        logits: Tensor = self._network.static_step(
+        return self._network.static_step(
             self._tokens,
             self._cache,
             position=self._position,
             seen=self._positions <= self._position,
         )
-        return logits
 
 
 class CapturedStep:
     """A StaticStep captured in a CUDA graph."""
 
-    def __init__(self, step: StaticStep, tokens: Tensor, *, position: int, pool: Any) -> None:
+    def __init__(self, step: StaticStep, tokens: Tensor, *, position: int, pool: GraphPool) -> None:
         """Capture the step on a side stream, after one warm-up run.
 
         tokens, position: input of the first replay; the warm-up may read the same input because it
@@ -94,41 +109,36 @@ class StepCapturer:
 
     def __init__(self) -> None:
         self._is_checked = self._is_disabled = False
-        self._pool: Any = None
+        self._pool: GraphPool | None = None
 
-    def step(self, network: Any, tokens: Tensor, cache: Any) -> Tensor:
+    def step(self, network: CapturableDecoder, tokens: Tensor, cache: KVCache) -> Tensor:
         """Run a step, by graph replay if possible; return the logits, float32, (n, vocabulary).
 
         The logits of the first replay are compared with those of the plain step.
         """
         cache.n_stable_steps += 1
         if self._is_disabled or cache.n_stable_steps < MIN_STABLE_STEPS:
-            return self._plain(network, tokens, cache)
+            return network.plain_step(tokens, cache)
         position = cache.n_tokens
         try:
             if cache.captured is None:
                 self._pool = self._pool or torch.cuda.graph_pool_handle()
                 step = StaticStep(network, cache)
                 cache.captured = CapturedStep(step, tokens, position=position, pool=self._pool)
-            logits: Tensor = cache.captured(tokens, position=position)
+            logits = cache.captured(tokens, position=position)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             self._disable(str(error).partition("\n")[0])
-            return self._plain(network, tokens, cache)
+            return network.plain_step(tokens, cache)
         if self._is_checked:
             cache.n_tokens += 1
             return logits
-        expected = self._plain(network, tokens, cache)  # overwrites the graph's keys and values
+        expected = network.plain_step(tokens, cache)  # overwrites the graph's keys and values
         if not is_close(logits, expected):
             self._disable("the first replay's logits differ from those of the plain step")
         self._is_checked = True
         return expected
-
-    @staticmethod
-    def _plain(network: Any, tokens: Tensor, cache: Any) -> Tensor:
-        logits: Tensor = network.plain_step(tokens, cache)
-        return logits
 
     def _disable(self, reason: str) -> None:
         self._is_disabled = True

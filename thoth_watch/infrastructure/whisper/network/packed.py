@@ -8,20 +8,22 @@ precision, because rounding it after each layer raises the word error rate.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import WhisperForConditionalGeneration
 
 from thoth_watch.infrastructure.whisper.network.attention import (
     attend,
     attend_by_window,
     attend_with_one_query,
 )
-from thoth_watch.infrastructure.whisper.network.cuda_graph import CapturedStep, StepCapturer
+from thoth_watch.infrastructure.whisper.network.cuda_graph import StepCapturer
+from thoth_watch.infrastructure.whisper.network.kv_cache import KVCache
 from thoth_watch.infrastructure.whisper.network.linear_layers import Linear
 from thoth_watch.infrastructure.whisper.network.weight_packing import (
     CrossAttention,
@@ -31,6 +33,9 @@ from thoth_watch.infrastructure.whisper.network.weight_packing import (
 )
 from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
 
+if TYPE_CHECKING:
+    from thoth_watch.infrastructure.whisper.decoding.search import Decoded, Search
+
 ROWS_PER_STEP = 8  # usual rows of a decoder step, for weight packing; it affects only speed
 # rows per feed-forward call with int8 weights: the float32 activations, four times as wide as
 # d_model, then stay in the processor's cache
@@ -38,67 +43,20 @@ INT8_CHUNK_ROWS = 750
 WINDOWS_PER_CHUNK = 2  # windows per encoder call on a CPU; more only need more memory
 
 
-@dataclass(slots=True)
-class KVCache:
-    """The decoder's KV cache: keys and values for cross-attention and self-attention, one row per hypothesis.
-
-    keys, values: cross-attention, per layer (n_windows, heads, positions, head_dim).
-    self_attention: per layer keys and values of the tokens read, each (n_rows, heads, max_tokens,
-    head_dim). windows: the window of each row; None: row i belongs to window i. On a CPU, rows of
-    the same window share its cross-attention keys and values without copies, because these take
-    the most memory.
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    self_attention: list[tuple[Tensor, Tensor]]
-    windows: list[int] | None = None
-    n_tokens: int = 0
-    n_stable_steps: int = 0  # steps since tensors were last replaced
-    captured: CapturedStep | None = None  # on a GPU: the CUDA graph over exactly these tensors
-
-    def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
-        """Keep or reorder the rows, in place, as DecoderCache describes."""
-        self.captured, self.n_stable_steps = None, 0
-        if not within_windows:
-            self._select_windows(rows)
-        self.self_attention = [(k[rows], v[rows]) for k, v in self.self_attention]
-
-    def without_tokens(self, rows: Tensor | None = None) -> KVCache:
-        """Return a new cache with the same cross-attention keys and values and no tokens.
-
-        rows: indices of the rows to take, repetitions allowed; None: all.
-        """
-        cache = KVCache(self.keys, self.values, [], self.windows)
-        if rows is not None:
-            cache._select_windows(rows)
-        n_rows = len(cache.keys[0]) if cache.windows is None else len(cache.windows)
-        shape = (n_rows, *self.self_attention[0][0].shape[1:])
-        cache.self_attention = [
-            (k.new_empty(shape), v.new_empty(shape)) for k, v in self.self_attention
-        ]
-        return cache
-
-    def _select_windows(self, rows: Tensor) -> None:
-        if rows.device.type != "cpu":  # a copy pays off: one kernel then serves all rows
-            self.keys = [part[rows] for part in self.keys]
-            self.values = [part[rows] for part in self.values]
-            return
-        current = range(len(self.keys[0])) if self.windows is None else self.windows
-        windows = [current[row] for row in rows.tolist()]
-        self.windows = None if windows == list(range(len(self.keys[0]))) else windows
-
-
 class PackedWhisper:
-    """A Whisper network with packed weights."""
+    """A Whisper network with packed weights, on one device."""
 
-    def __init__(self, model: Any, *, encoder: str, decoder: str) -> None:
+    encodes_short_windows = True
+
+    def __init__(
+        self, model: WhisperForConditionalGeneration, *, encoder: str, decoder: str
+    ) -> None:
         """Pack the weights of transformers' model, which has none afterwards.
 
-        model: WhisperForConditionalGeneration, on the device to compute on. encoder, decoder: their
-        precisions, see `build_linear`.
+        model: on the device to compute on. encoder, decoder: their precisions, see `build_linear`.
         """
         self.config = config = model.config
+        self.device_map: dict[str, str] | None = None
         self._n_heads: int = config.decoder_attention_heads
         self._step_capturer = StepCapturer()
         # the output projection first, because converting it takes the most memory
@@ -110,6 +68,7 @@ class PackedWhisper:
             if decoder == "int8"
             else decoder_packer.tensor(embeddings)
         )
+        self.device = self._embeddings.device
         model.proj_out = None
         encoder_packer = WeightPacker(
             n_rows=WINDOWS_PER_CHUNK * config.max_source_positions, precision=encoder
@@ -145,11 +104,6 @@ class PackedWhisper:
         # with int8 layers, activations are float32; the cross-attention keys and values take the most
         # memory and are read in each step, so they have the faster attention dtype
         self._cache_dtype = self._attention_dtype if decoder == "int8" else self.decoder_dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Return the device that the network computes on."""
-        return self._embeddings.device
 
     @property
     def encoder_precision(self) -> str:
@@ -223,6 +177,12 @@ class PackedWhisper:
             for _ in range(n_layers)
         ]
         return KVCache(keys_values[::2], keys_values[1::2], self_attention)
+
+    def prefill(self, hidden: Tensor, tokens: Tensor) -> tuple[PackedState, Tensor]:
+        """Read the first tokens of each window; return the new state and the next token's logits."""
+        cache = self.build_cache(hidden, max_tokens=self.config.max_target_positions)
+        state = PackedState(self, cache)
+        return state, state.step(tokens)
 
     def step(self, tokens: Tensor, cache: KVCache) -> Tensor:
         """Read tokens, shape (n, k), into the cache; return the next token's logits.
@@ -334,6 +294,41 @@ class PackedWhisper:
         head_dim = width // parts // self._n_heads
         split = x.view(n, length, parts, self._n_heads, head_dim).permute(2, 0, 3, 1, 4)
         return tuple(split)
+
+
+class PackedState:
+    """A KV cache with the PackedWhisper that fills it."""
+
+    def __init__(self, network: PackedWhisper, cache: KVCache) -> None:
+        self._network, self._cache = network, cache
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read tokens, shape (n, k); return the next token's logits, float32, (n, vocabulary)."""
+        return self._network.step(tokens, self._cache)
+
+    def align(self, tokens: Tensor, heads: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Read tokens; return cross-attention weights of the heads and the logits after each token."""
+        return self._network.align(tokens, self._cache, heads)
+
+    def greedy(self, prompts: Sequence[list[int]], logits: Tensor, search: Search) -> list[Decoded]:
+        """Decode all rows greedily; finished rows leave the batch. Does not change this state."""
+        prompt = torch.tensor(prompts, device=logits.device)
+        if prompts[0][0] == search.special_tokens.start:  # this state has already read it
+            state, logits = PackedState(self._network, copy.copy(self._cache)), logits.clone()
+            rest = prompt[:, 1:]
+        else:
+            state, rest = self.without_tokens(), prompt
+        if rest.shape[1]:
+            logits = state.step(rest)
+        return search.run(state, logits, prompt_length=prompt.shape[1])
+
+    def keep(self, rows: Tensor, *, within_windows: bool = False) -> None:
+        """Keep or reorder the rows, in place, as DecoderState describes."""
+        self._cache.keep(rows, within_windows=within_windows)
+
+    def without_tokens(self, rows: Tensor | None = None) -> PackedState:
+        """Return a new state with the same encoder output and no tokens."""
+        return PackedState(self._network, self._cache.without_tokens(rows))
 
 
 def _merge_heads(x: Tensor) -> Tensor:
