@@ -53,14 +53,16 @@ def attend_with_one_query(
 
 
 def attend_by_window(
-    queries: Tensor, keys: Tensor, values: Tensor, windows: Sequence[int]
+    queries: Tensor, keys: Tensor, values: Tensor, windows: Sequence[int] | None
 ) -> Tensor:
     """Compute attention of each row of queries to the keys of its own window.
 
     queries and result: (n_rows, heads, k, head_dim). keys, values: (n_windows, heads, length, head_dim).
-    windows: the window index of each row. Adjacent rows of the same window share one product, and no
-    keys are copied.
+    windows: the window index of each row; None: row i belongs to window i. Adjacent rows of the same
+    window share one product, and no keys are copied.
     """
+    if windows is None:
+        return attend_with_one_query(queries, keys, values)
     output = torch.empty_like(queries, memory_format=torch.contiguous_format)
     start = 0
     for window, group in groupby(windows):

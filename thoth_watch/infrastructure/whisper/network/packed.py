@@ -9,7 +9,7 @@ precision, because rounding it after each layer raises the word error rate.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +26,6 @@ from thoth_watch.infrastructure.whisper.network.cuda_graph import StepCapturer
 from thoth_watch.infrastructure.whisper.network.kv_cache import KVCache
 from thoth_watch.infrastructure.whisper.network.linear_layers import Linear
 from thoth_watch.infrastructure.whisper.network.weight_packing import (
-    CrossAttention,
     FeedForward,
     Norm,
     WeightPacker,
@@ -41,6 +40,9 @@ ROWS_PER_STEP = 8  # usual rows of a decoder step, for weight packing; it affect
 # d_model, then stay in the processor's cache
 INT8_CHUNK_ROWS = 750
 WINDOWS_PER_CHUNK = 2  # windows per encoder call on a CPU; more only need more memory
+
+# queries, keys and values of the new tokens, cached keys and values, where it stores the new ones
+SelfAttention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class PackedWhisper:
@@ -195,8 +197,7 @@ class PackedWhisper:
 
     def plain_step(self, tokens: Tensor, cache: KVCache) -> Tensor:
         """Read tokens, shape (n, k), without a CUDA graph; return the next token's logits."""
-        x = self._forward(tokens, cache)[:, -1]
-        return self._head(_normalize(x, self._decoder_norm, self._head)).float()
+        return self._logits(self._read(tokens, cache, {})[:, -1])
 
     def static_step(
         self, tokens: Tensor, cache: KVCache, *, position: Tensor, seen: Tensor
@@ -206,29 +207,14 @@ class PackedWhisper:
         position: of the token, shape (1,). seen: attention mask, shape (max_tokens,), true for the
         positions of the cache that are written. Does not update `cache.n_tokens`.
         """
-        x = self._embeddings[tokens].float() + self._token_positions[position]
-        for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
-            q, k, v = self._split_heads(
-                attention.qkv(_normalize(x, attention.norm, attention.qkv)), 3
-            )
-            keys, values = cache.self_attention[index]
+
+        def attend_to_all(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             keys.index_copy_(2, position, k)
             values.index_copy_(2, position, v)
-            x = x + attention.out(_merge_heads(attend_with_one_query(q, keys, values, seen=seen)))
-            x = self._cross_attend(x, index, cache, cross)
-            h = feed_forward.up.gelu(_normalize(x, feed_forward.norm, feed_forward.up))
-            x = x + feed_forward.down(h)
-        return self._head(_normalize(x[:, -1], self._decoder_norm, self._head)).float()
+            return attend_with_one_query(q, keys, values, seen=seen)
 
-    def _cross_attend(self, x: Tensor, index: int, cache: KVCache, cross: CrossAttention) -> Tensor:
-        """Return x plus the layer's cross-attention to the encoder output."""
-        (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
-        keys, values = cache.keys[index], cache.values[index]
-        if cache.windows is None:
-            attended = attend_with_one_query(q, keys, values)
-        else:
-            attended = attend_by_window(q, keys, values, cache.windows)
-        return x + cross.out(_merge_heads(attended))
+        x = self._embeddings[tokens].float() + self._token_positions[position]
+        return self._logits(self._run_layers(x, cache, attend_to_all, {})[:, -1])
 
     def align(
         self, tokens: Tensor, cache: KVCache, heads: Sequence[tuple[int, int]]
@@ -239,54 +225,66 @@ class PackedWhisper:
         float32 logits, (n, k, vocabulary).
         """
         head_weights: dict[tuple[int, int], Tensor] = dict.fromkeys(heads, tokens)
-        x = self._forward(tokens, cache, head_weights)
-        logits = self._head(_normalize(x, self._decoder_norm, self._head)).float()
+        logits = self._logits(self._read(tokens, cache, head_weights))
         return torch.stack(list(head_weights.values()), dim=1), logits
 
-    def _forward(
-        self,
-        tokens: Tensor,
-        cache: KVCache,
-        head_weights: dict[tuple[int, int], Tensor] | None = None,
+    def _read(
+        self, tokens: Tensor, cache: KVCache, head_weights: dict[tuple[int, int], Tensor]
     ) -> Tensor:
-        """Run the decoder layers over tokens, shape (n, k); return the hidden states, (n, k, d_model).
+        """Read tokens, shape (n, k), into the cache; return the hidden states, (n, k, d_model)."""
+        n_new, before = tokens.shape[1], cache.n_tokens
+        after = before + n_new
+        mask = None
+        if n_new > 1:
+            ones = torch.ones(n_new, after, dtype=torch.bool, device=tokens.device)
+            mask = ones.tril(diagonal=before)
+
+        def attend_to_read(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            keys[:, :, before:after], values[:, :, before:after] = k, v
+            keys, values = keys[:, :, :after], values[:, :, :after]
+            if mask is None:
+                return attend_with_one_query(q, keys, values)
+            return functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+
+        x = self._embeddings[tokens].float() + self._token_positions[before:after]
+        x = self._run_layers(x, cache, attend_to_read, head_weights)
+        cache.n_tokens = after
+        return x
+
+    def _run_layers(
+        self,
+        x: Tensor,
+        cache: KVCache,
+        attend_self: SelfAttention,
+        head_weights: dict[tuple[int, int], Tensor],
+    ) -> Tensor:
+        """Run the decoder layers over embedded tokens, (n, k, d_model); return the hidden states.
 
         head_weights: its keys are (layer, head); the value of each is set to that head's
         cross-attention weights, (n, k, positions).
         """
-        n_new, before = tokens.shape[1], cache.n_tokens
-        after = before + n_new
-        x = self._embeddings[tokens].float() + self._token_positions[before:after]
-        mask = None
-        if n_new > 1:
-            seen = torch.ones(n_new, after, dtype=torch.bool, device=x.device)
-            mask = seen.tril(diagonal=before)
         for index, (attention, cross, feed_forward) in enumerate(self._decoder_layers):
             q, k, v = self._split_heads(
                 attention.qkv(_normalize(x, attention.norm, attention.qkv)), 3
             )
-            cached_keys, cached_values = cache.self_attention[index]
-            cached_keys[:, :, before:after], cached_values[:, :, before:after] = k, v
-            seen_keys, seen_values = cached_keys[:, :, :after], cached_values[:, :, :after]
-            if mask is None:
-                attended = attend_with_one_query(q, seen_keys, seen_values)
-            else:
-                attended = functional.scaled_dot_product_attention(
-                    q, seen_keys, seen_values, attn_mask=mask
-                )
+            attended = attend_self(q, k, v, *cache.self_attention[index])
             x = x + attention.out(_merge_heads(attended))
-            for layer, head in head_weights or ():
-                if layer == index and head_weights is not None:
-                    (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
+            (q,) = self._split_heads(cross.query(_normalize(x, cross.norm, cross.query)), 1)
+            for layer, head in head_weights:
+                if layer == index:
                     keys = cache.keys[index][:, head]
                     keys = keys if cache.windows is None else keys[cache.windows]
                     scores = q[:, head].float() @ keys.float().transpose(1, 2)
                     head_weights[layer, head] = torch.softmax(scores * q.shape[-1] ** -0.5, dim=-1)
-            x = self._cross_attend(x, index, cache, cross)
+            attended = attend_by_window(q, cache.keys[index], cache.values[index], cache.windows)
+            x = x + cross.out(_merge_heads(attended))
             h = feed_forward.up.gelu(_normalize(x, feed_forward.norm, feed_forward.up))
             x = x + feed_forward.down(h)
-        cache.n_tokens = after
         return x
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return the logits of the tokens after hidden states, float32, (..., vocabulary)."""
+        return self._head(_normalize(x, self._decoder_norm, self._head)).float()
 
     def _split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Split (n, length, parts * d_model) into `parts` tensors of shape (n, heads, length, head_dim)."""
