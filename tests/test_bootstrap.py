@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from thoth_watch.bootstrap import BUILTIN_MODEL, Engines, build_engine, build_se
 from thoth_watch.bootstrap.devices import devices_of, engine_processes
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable
-from thoth_watch.infrastructure.audio import WorkerDecoder
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +23,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make_whisper(tmp_path_factory.mktemp("model") / "tiny"))
 
 
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[WorkerDecoder]:
-    with WorkerDecoder() as worker_decoder:
-        yield worker_decoder
-
-
 @pytest.fixture
 def requested(model: str) -> TranscriptionEngineConfig:
     return TranscriptionEngineConfig(engine_type="batch", model=model, device="cuda:7")
 
 
-def test_the_standard_engine_is_the_recorded_fallback(
-    requested: TranscriptionEngineConfig, decoder: WorkerDecoder
-):
-    engine = build_engine(requested, decoder=decoder)
+def test_the_standard_engine_is_the_recorded_fallback(requested: TranscriptionEngineConfig):
+    engine = build_engine(requested)
 
     assert (engine.placement.engine, engine.placement.device) == ("standard", "cpu")
     (fallback,) = engine.fallbacks
@@ -49,17 +39,17 @@ def test_the_standard_engine_is_the_recorded_fallback(
 
 @pytest.mark.parametrize("change", [{"fallback": "never"}, {"device_is_binding": True}])
 def test_there_is_no_fallback_if_it_is_disabled(
-    requested: TranscriptionEngineConfig, decoder: WorkerDecoder, change: dict[str, object]
+    requested: TranscriptionEngineConfig, change: dict[str, object]
 ):
     with pytest.raises(EngineUnavailable, match="cuda:7"):
-        build_engine(replace(requested, **change), decoder=decoder)
+        build_engine(replace(requested, **change))
 
 
-def test_there_is_no_fallback_for_a_missing_model(decoder: WorkerDecoder, tmp_path: Path):
+def test_there_is_no_fallback_for_a_missing_model(tmp_path: Path):
     requested = TranscriptionEngineConfig(model=str(tmp_path / "nothing"), fallback="warn")
 
     with pytest.raises(EngineUnavailable, match="nothing"):
-        build_engine(requested, decoder=decoder)
+        build_engine(requested)
 
 
 def test_the_pinned_revision_and_hash_do_not_apply_to_a_rules_model(model: str):

@@ -47,7 +47,7 @@ class ThothTarget:
         never = {"engine.fallback": "never", "transcript.formats": ["txt"]}
         self._settings = build_settings(config, {**overrides, **never}, required=False)
         self._decoder = build_decoder(self._settings.audio)
-        self._engine = build_engine(self._settings.engine, decoder=self._decoder)
+        self._engine = build_engine(self._settings.engine)
         self._voice = LazyVoiceActivityDetector()
         placement = self._engine.placement
         self.precision, self.device = placement.precision, placement.device_name

@@ -26,7 +26,7 @@ from thoth_watch.domain.speech import SpeechSpans, Vad
 if TYPE_CHECKING:
     from thoth_watch.infrastructure.audio import WorkerDecoder
     from thoth_watch.infrastructure.settings import Settings
-    from thoth_watch.infrastructure.whisper import WhisperTranscriptionEngine
+    from thoth_watch.infrastructure.whisper import WhisperEngine
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,9 @@ def audio_file(path: Path) -> AudioFile:
     return resolve_file(path)
 
 
-def build_engine(
-    config: TranscriptionEngineConfig,
-    *,
-    decoder: WorkerDecoder | None = None,
-    voice: VoiceActivityDetector | None = None,
-) -> WhisperTranscriptionEngine:
+def build_engine(config: TranscriptionEngineConfig) -> WhisperEngine:
     """Build the requested engine, or the standard engine on the CPU if the policy allows a fallback.
 
-    decoder, voice: for its `transcribe_batch`.
     Raises EngineUnavailable: always if the model is unavailable or the device was named on the
     command line, otherwise only with `fallback: never`.
     """
@@ -69,7 +63,7 @@ def build_engine(
         check_hub(repository)
     engine_class = ENGINES[EngineType(config.engine_type)]
     try:
-        return engine_class(config, decoder=decoder, voice=voice, builtin=BUILTIN_MODEL)
+        return engine_class(config, builtin=BUILTIN_MODEL)
     except ModelUnavailable:
         raise
     except EngineUnavailable as error:
@@ -88,8 +82,6 @@ def build_engine(
         )
         return ENGINES[EngineType.STANDARD](
             fallback_config,
-            decoder=decoder,
-            voice=voice,
             builtin=BUILTIN_MODEL,
             fallbacks=(fallback,),
         )

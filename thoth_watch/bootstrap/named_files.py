@@ -35,7 +35,7 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
     decoder = build_decoder(settings.audio)
     try:
         yield TranscribeFiles(
-            engine=build_engine(settings.engine, decoder=decoder),
+            engine=build_engine(settings.engine),
             decoder=decoder,
             resolve_file=audio_file,
             publisher=DurablePublisher(),

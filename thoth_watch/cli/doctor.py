@@ -264,12 +264,11 @@ def _is_audio_decoder(av: Any, name: str) -> bool:
 
 
 def _check_engine(settings: Settings) -> Iterator[Finding]:
-    from thoth_watch.bootstrap import build_decoder, build_engine
+    from thoth_watch.bootstrap import build_engine
     from thoth_watch.infrastructure.models import suggest_name
 
-    decoder = build_decoder(settings.audio)
     try:
-        engine = build_engine(settings.engine, decoder=decoder)
+        engine = build_engine(settings.engine)
         used = engine.placement
         detail = f"{used.engine} with {used.model} on {used.device} ({used.device_name}) in {used.precision}"
         fix = "; ".join(f"instead of {f.requested}: {f.reason}" for f in engine.fallbacks)
@@ -278,8 +277,6 @@ def _check_engine(settings: Settings) -> Iterator[Finding]:
         near = suggest_name(settings.engine.model)
         fix = f"did you mean {near}?" if near else "`thoth-watch model list` shows the known models"
         yield Finding("engine", str(error), fix, EXIT_UNAVAILABLE)
-    finally:
-        decoder.close()
 
 
 def _check_diarization(settings: Settings) -> Iterator[Finding]:

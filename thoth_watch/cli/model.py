@@ -132,16 +132,12 @@ def check(config: Path | None, as_json: bool, **flags: Any) -> None:
 
     The model is loaded in the same way as by `run`. Exits with code 69 if it is unavailable.
     """
-    from thoth_watch.bootstrap import BUILTIN_MODEL, build_decoder, build_engine, build_settings
+    from thoth_watch.bootstrap import BUILTIN_MODEL, build_engine, build_settings
     from thoth_watch.cli.tables import print_json
     from thoth_watch.infrastructure.whisper.loading.checkpoint import find_checkpoint, hash_weights
 
     settings = build_settings(config, overrides_of(flags), required=False)
-    decoder = build_decoder(settings.audio)
-    try:
-        engine = build_engine(settings.engine, decoder=decoder)
-    finally:
-        decoder.close()
+    engine = build_engine(settings.engine)
     used, requested = engine.placement, settings.engine
     checkpoint = find_checkpoint(
         requested.model, revision=requested.revision, builtin=BUILTIN_MODEL

@@ -26,7 +26,7 @@ from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionRes
 from thoth_watch.domain.audio import AudioInfo
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import TranscriptionEngineConfig
-from thoth_watch.infrastructure.whisper import AcceleratedWhisperTranscriptionEngine
+from thoth_watch.infrastructure.whisper import AcceleratedWhisperEngine
 
 RATE = 16_000
 LANGUAGES = ("en", "de", "fr", "es")
@@ -178,7 +178,7 @@ def load(tiny_whisper: Path) -> Callable[..., Any]:
     loaded: dict[Any, Any] = {}
 
     def get(
-        engine_class: Any = AcceleratedWhisperTranscriptionEngine,
+        engine_class: Any = AcceleratedWhisperEngine,
         *,
         fresh: bool = False,
         **settings: Any,

@@ -8,26 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fakes import FakeVoiceActivityDetector
 from thoth_watch.application.ports.engine import EngineSeconds
-from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import EngineType, Fallback, TranscriptionEngineConfig
-from thoth_watch.domain.errors import (
-    EngineUnavailable,
-    FileGone,
-    FileUnreadable,
-    NotAudio,
-    ThothError,
-)
+from thoth_watch.domain.errors import EngineUnavailable
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import (
     ENGINES,
-    AcceleratedWhisperTranscriptionEngine,
-    BatchTranscriptionEngine,
-    WhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
+    BatchWhisperEngine,
+    WhisperEngine,
 )
-from thoth_watch.infrastructure.whisper.window_transcriber import WindowTranscriber
 
 EVERY_ENGINE = pytest.mark.parametrize("engine_class", ENGINES.values(), ids=list(ENGINES))
 
@@ -57,7 +48,7 @@ class CountingTranscriber:
 def counted(tiny_whisper):
     """Return a function that builds an engine whose forward passes are counted."""
 
-    def make(engine_class=BatchTranscriptionEngine, *, limit=99, failing_key=None, **settings):
+    def make(engine_class=BatchWhisperEngine, *, limit=99, failing_key=None, **settings):
         config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY, **settings)
         engine = engine_class(config, builtin=tiny_whisper)
         transcriber = CountingTranscriber(
@@ -108,9 +99,9 @@ def test_all_engines_return_the_same_transcripts_in_float32(load, transcribe, re
 @pytest.mark.parametrize(
     ("engine_class", "sizes"),
     [
-        (WhisperTranscriptionEngine, [1, 1, 1, 1, 1]),
-        (AcceleratedWhisperTranscriptionEngine, [1, 3, 1]),
-        (BatchTranscriptionEngine, [4, 1]),
+        (WhisperEngine, [1, 1, 1, 1, 1]),
+        (AcceleratedWhisperEngine, [1, 3, 1]),
+        (BatchWhisperEngine, [4, 1]),
     ],
 )
 def test_each_engine_batches_windows_as_documented(
@@ -259,7 +250,7 @@ def test_progress_adds_up_to_the_audio(load, recording, bursts):
     progress: list[float] = []
 
     list(
-        load(BatchTranscriptionEngine, batch_size=2).transcribe(
+        load(BatchWhisperEngine, batch_size=2).transcribe(
             [recording(k, bursts(d)) for k, d in enumerate((2, 12.5, 3))],
             seconds=EngineSeconds(),
             on_progress=progress.append,
@@ -284,7 +275,7 @@ def test_out_of_memory_halves_the_batch_size_and_loses_no_window(
         Fallback("batch_size", "8", "2", "CUDA out of memory. Tried to allocate 3 GiB")
     ]
     assert engine.placement.batch_size == 2
-    assert texts(results) == texts(transcribe(load(BatchTranscriptionEngine), recordings))
+    assert texts(results) == texts(transcribe(load(BatchWhisperEngine), recordings))
 
 
 def test_running_out_of_memory_on_one_window_fails_that_recording(
@@ -312,7 +303,7 @@ def test_a_failing_recording_does_not_affect_the_others(
     assert sorted(closed) == [0, 1, 2, 3]
     remaining = [recordings[k] for k in (0, 2, 3)]
     assert texts({k: results[k] for k in (0, 2, 3)}) == texts(
-        transcribe(load(BatchTranscriptionEngine), remaining)
+        transcribe(load(BatchWhisperEngine), remaining)
     )
 
 
@@ -363,7 +354,7 @@ def test_each_recording_has_its_own_language(load, transcribe, recording, bursts
     languages = ["de", "English", None, "FR"]
     recordings = [recording(k, bursts(2, k), language=lang) for k, lang in enumerate(languages)]
 
-    results = transcribe(load(BatchTranscriptionEngine), recordings)
+    results = transcribe(load(BatchWhisperEngine), recordings)
 
     used = [results[k].transcript.language for k in range(4)]
     assert [used[0], used[1], used[3]] == ["de", "en", "fr"]
@@ -407,7 +398,7 @@ def test_the_first_window_with_speech_decides_the_recordings_language(
 def test_an_unknown_language_fails_that_recording_only(load, transcribe, recording, bursts):
     recordings = [recording(0, bursts(1), language="klingon"), recording(1, bursts(1))]
 
-    results = transcribe(load(BatchTranscriptionEngine), recordings)
+    results = transcribe(load(BatchWhisperEngine), recordings)
 
     assert "'klingon': this model knows 4 languages" in results[0].error
     assert results[1].transcript is not None
@@ -416,9 +407,7 @@ def test_an_unknown_language_fails_that_recording_only(load, transcribe, recordi
 def test_an_english_only_model_refuses_other_languages_and_translation(
     tiny_english_whisper, transcribe, recording, bursts
 ):
-    engine = AcceleratedWhisperTranscriptionEngine(
-        TranscriptionEngineConfig(model=str(tiny_english_whisper))
-    )
+    engine = AcceleratedWhisperEngine(TranscriptionEngineConfig(model=str(tiny_english_whisper)))
     samples = bursts(1)
     recordings = [
         recording(0, samples, language="de"),
@@ -439,7 +428,7 @@ def test_time_and_tokens_are_counted(load, transcribe, recording, bursts):
     seconds = EngineSeconds()
 
     results = transcribe(
-        load(BatchTranscriptionEngine), [recording(k, bursts(2, k)) for k in range(3)], seconds
+        load(BatchWhisperEngine), [recording(k, bursts(2, k)) for k in range(3)], seconds
     )
 
     assert min(seconds.features_s, seconds.encode_s, seconds.generate_s) > 0
@@ -449,7 +438,7 @@ def test_time_and_tokens_are_counted(load, transcribe, recording, bursts):
 def test_fallbacks_of_the_caller_are_listed_first(tiny_whisper):
     given = Fallback("engine", "batch on cuda", "standard on cpu", "no GPU")
 
-    engine = WhisperTranscriptionEngine(builtin=tiny_whisper, fallbacks=[given])
+    engine = WhisperEngine(builtin=tiny_whisper, fallbacks=[given])
 
     assert engine.fallbacks == [given]
     assert engine.load_s > 0
@@ -463,102 +452,12 @@ def test_the_class_decides_the_engine_regardless_of_the_config(load, engine_clas
     assert info["batch_size"] == (1 if engine_class.engine_type == "standard" else 8)
 
 
-class FakeDecoder:
-    """Decode a file into one second of audio per byte."""
-
-    def __init__(self, bursts, recording):
-        self.bursts, self.recording = bursts, recording
-
-    def probe(self, file: AudioFile) -> float | None:
-        return None
-
-    def decode(self, file: AudioFile, *, key: int = 0):
-        if not file.signature.size_bytes:
-            raise NotAudio("empty file")
-        return self.recording(key, self.bursts(file.signature.size_bytes, key))
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-@pytest.fixture
-def library(tiny_whisper, bursts, recording):
-    return BatchTranscriptionEngine(
-        TranscriptionEngineConfig(batch_size=2, language="de", decoding=GREEDY),
-        decoder=FakeDecoder(bursts, recording),
-        voice=FakeVoiceActivityDetector(),
-        builtin=tiny_whisper,
-    )
-
-
-def test_transcribe_batch_returns_transcripts_in_the_order_given(library, tmp_path):
-    lengths = {"b.wav": 7, "a.wav": 1, "c.wav": 2}
-    for name, length in lengths.items():
-        (tmp_path / name).write_bytes(b"x" * length)
-
-    transcripts = library.transcribe_batch(
-        [tmp_path / "b.wav", str(tmp_path / "a.wav"), tmp_path / "c.wav"]
-    )
-
-    assert [t.duration_s for t in transcripts] == [7, 1, 2]
-    assert {t.language for t in transcripts} == {"de"}
-    assert library.transcribe_batch([]) == []
-
-
-def test_transcribe_batch_names_the_file_that_cannot_be_read(library, tmp_path):
-    (tmp_path / "empty.wav").touch()
-
-    with pytest.raises(NotAudio, match=r"empty\.wav: empty file"):
-        library.transcribe_batch([tmp_path / "empty.wav"])
-    with pytest.raises(FileGone, match=r"gone\.wav: no such file"):
-        library.transcribe_batch([tmp_path / "gone.wav"])
-    with pytest.raises(NotAudio, match="not a plain file"):
-        library.transcribe_batch([tmp_path])
-
-
-def test_transcribe_batch_says_that_a_file_is_unreadable_and_not_gone(library, tmp_path):
-    (tmp_path / "circle.wav").symlink_to("circle.wav")
-
-    with pytest.raises(FileUnreadable, match=r"circle\.wav: the path cannot be resolved"):
-        library.transcribe_batch([tmp_path / "circle.wav"])
-
-
-def test_transcribe_batch_names_the_file_that_cannot_be_transcribed(library, tmp_path, monkeypatch):
-    (tmp_path / "a.wav").write_bytes(b"xx")
-
-    def fail(*_):
-        raise ValueError("bad")
-
-    monkeypatch.setattr(WindowTranscriber, "transcribe", fail)
-    with pytest.raises(ThothError, match=r"a\.wav: ValueError: bad"):
-        library.transcribe_batch([tmp_path / "a.wav"])
-
-
-def test_an_engine_without_a_decoder_uses_the_default_one(
-    load, bursts, recording, tmp_path, monkeypatch
-):
-    own = FakeDecoder(bursts, recording)
-    monkeypatch.setattr(WhisperTranscriptionEngine, "default_decoder", staticmethod(lambda: own))
-    (tmp_path / "a.wav").write_bytes(b"xx")
-
-    (transcript,) = load(fresh=True).transcribe_batch([tmp_path / "a.wav"])
-
-    assert transcript.duration_s == 2
-
-
-def test_an_engine_without_any_decoder_is_an_error_that_names_the_fix(load, monkeypatch):
-    monkeypatch.setattr(WhisperTranscriptionEngine, "default_decoder", None)
-
-    with pytest.raises(EngineUnavailable, match=r"thoth_watch\.load_engine"):
-        load(fresh=True).transcribe_batch(["a.wav"])
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_auto_uses_half_precision_and_reports_peak_memory(
     load, transcribe, recording, bursts
 ):
-    engine = load(BatchTranscriptionEngine, device="cuda", precision="auto")
+    engine = load(BatchWhisperEngine, device="cuda", precision="auto")
     seconds = EngineSeconds()
 
     transcribe(engine, [recording(0, bursts(3))], seconds)

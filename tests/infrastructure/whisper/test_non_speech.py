@@ -18,7 +18,7 @@ from thoth_watch.domain.speech import Vad
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.domain.verdict import Judgment, judge
 from thoth_watch.infrastructure.voice import SileroVoiceActivity
-from thoth_watch.infrastructure.whisper import BatchTranscriptionEngine
+from thoth_watch.infrastructure.whisper import BatchWhisperEngine
 from training.noises import KINDS, non_speech
 from training.utterances import make_utterances
 
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.words
 
 
 @pytest.fixture(scope="module")
-def engine() -> BatchTranscriptionEngine:
+def engine() -> BatchWhisperEngine:
     config = TranscriptionEngineConfig(engine_type="batch", batch_size=8, language="en")
-    return BatchTranscriptionEngine(config, builtin=MODEL)
+    return BatchWhisperEngine(config, builtin=MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def voice() -> SileroVoiceActivity:
 
 def judge_all(
     waveforms: Sequence[np.ndarray],
-    engine: BatchTranscriptionEngine,
+    engine: BatchWhisperEngine,
     voice: SileroVoiceActivity | None,
 ) -> list[Judgment]:
     """Transcribe each waveform, with speech detection if `voice` is given, and return its judgment."""

@@ -13,7 +13,7 @@ import thoth_watch
 from thoth_watch.domain.engine import EngineType, TranscriptionEngineConfig
 from thoth_watch.domain.engine_comparison import word_agreement
 from thoth_watch.domain.transcript import Verdict
-from thoth_watch.infrastructure.whisper import ENGINES, WhisperTranscriptionEngine
+from thoth_watch.infrastructure.whisper import ENGINES, WhisperEngine
 from thoth_watch.infrastructure.whisper.placement import has_native_bfloat16
 from training.evaluate import WordErrors, count_errors
 from training.utterances import make_utterances
@@ -142,7 +142,7 @@ def test_silence_has_no_words(engines, transcribe, recording):
 
 
 def test_an_engine_loads_the_builtin_model_by_default():
-    info = WhisperTranscriptionEngine().get_device_info()
+    info = WhisperEngine().get_device_info()
 
     assert info["model"] == "builtin"
     assert info["model_revision"].startswith("sha256:")

@@ -27,8 +27,8 @@ from thoth_watch.domain.engine_comparison import word_agreement
 from thoth_watch.domain.transcript import Verdict
 from thoth_watch.infrastructure.whisper import (
     ENGINES,
-    AcceleratedWhisperTranscriptionEngine,
-    WhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
+    WhisperEngine,
 )
 from thoth_watch.infrastructure.whisper.longform.features import log_mels
 from thoth_watch.infrastructure.whisper.network.silence_warnings import silence_warnings
@@ -144,9 +144,7 @@ def words_of(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [12, pytest.param(200, marks=nightly)])
-@pytest.mark.parametrize(
-    "engine_class", [WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine]
-)
+@pytest.mark.parametrize("engine_class", [WhisperEngine, AcceleratedWhisperEngine])
 def test_greedy_tokens_of_utterances_equal_those_of_transformers(
     utterances, reference, engine_class, count
 ):

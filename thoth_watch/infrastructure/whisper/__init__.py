@@ -2,16 +2,16 @@
 
 from thoth_watch.infrastructure.whisper.engines import (
     ENGINES,
-    AcceleratedWhisperTranscriptionEngine,
-    BatchTranscriptionEngine,
-    WhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
+    BatchWhisperEngine,
+    WhisperEngine,
 )
-from thoth_watch.infrastructure.whisper.loading.load_whisper import ModelUnavailable
+from thoth_watch.infrastructure.whisper.loading.checkpoint import ModelUnavailable
 
 __all__ = [
     "ENGINES",
-    "AcceleratedWhisperTranscriptionEngine",
-    "BatchTranscriptionEngine",
+    "AcceleratedWhisperEngine",
+    "BatchWhisperEngine",
     "ModelUnavailable",
-    "WhisperTranscriptionEngine",
+    "WhisperEngine",
 ]

@@ -14,15 +14,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from thoth_watch.application.detect_speech import detect_speech
-from thoth_watch.application.ports.audio import AudioDecoder, Recording, VoiceActivityDetector
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.engine import EngineSeconds, TranscriptionResult
 from thoth_watch.domain.engine import EngineType, Fallback, Placement, TranscriptionEngineConfig
-from thoth_watch.domain.errors import AudioError, EngineUnavailable, ThothError
-from thoth_watch.domain.file_options import FileOptions
-from thoth_watch.domain.speech import Vad
-from thoth_watch.domain.transcript import Transcript
-from thoth_watch.infrastructure.files import audio_file
 from thoth_watch.infrastructure.whisper import placement as device_placement
 from thoth_watch.infrastructure.whisper.batch_size import BatchSize, automatic_batch_size
 from thoth_watch.infrastructure.whisper.loading.device_maps import MemoryBudget
@@ -38,7 +32,7 @@ log = logging.getLogger(__name__)
 BUILTIN = Path(__file__).parents[2] / "builtin" / "model"
 
 
-class WhisperTranscriptionEngine:
+class WhisperEngine:
     """The standard engine: float32, plain torch, one window per forward pass, on every device."""
 
     engine_type: ClassVar[EngineType] = EngineType.STANDARD
@@ -47,23 +41,17 @@ class WhisperTranscriptionEngine:
     )
     # if True, windows of several recordings share a forward pass
     is_batched_across_recordings: ClassVar[bool] = False
-    # factories for `transcribe_batch`, set by thoth_watch.library
-    default_decoder: ClassVar[Callable[[], AudioDecoder] | None] = None
-    default_voice: ClassVar[Callable[[], VoiceActivityDetector] | None] = None
 
     def __init__(
         self,
         config: TranscriptionEngineConfig | None = None,
         *,
-        decoder: AudioDecoder | None = None,
-        voice: VoiceActivityDetector | None = None,
         builtin: Path = BUILTIN,
         fallbacks: Sequence[Fallback] = (),
         max_memory: MemoryBudget | None = None,
     ) -> None:
         """Load the configured model. Raises EngineUnavailable.
 
-        decoder, voice: used only by `transcribe_batch`; None: those of the library.
         fallbacks: deviations from the request that the caller already made.
         max_memory: memory budget in bytes by device number or `cpu`, to which a model that is larger
         than its device is distributed; None: the free memory.
@@ -72,14 +60,6 @@ class WhisperTranscriptionEngine:
         self._requested = requested = replace(
             config or TranscriptionEngineConfig(), engine_type=self.engine_type.value
         )
-        self._decoder = decoder
-        build_decoder = type(self).default_decoder
-        if decoder is None and build_decoder is not None:
-            self._decoder = build_decoder()
-        self._voice = voice
-        build_voice = type(self).default_voice
-        if voice is None and build_voice is not None:
-            self._voice = build_voice()
         self._fallbacks = list(fallbacks)
         device = device_placement.choose_device(requested.device)
         self._loaded = loaded = load_whisper(
@@ -253,71 +233,22 @@ class WhisperTranscriptionEngine:
             should_stop=should_stop,
         )
 
-    def transcribe_batch(
-        self,
-        files: Iterable[str | Path],
-        *,
-        vad: str = Vad.AUTO,
-        seconds: EngineSeconds | None = None,
-    ) -> list[Transcript]:
-        """Transcribe files in the configured language and task; return the transcripts in the same order.
 
-        vad: voice activity detection: off, auto or on. seconds: the time of each stage is added to it.
-        Raises the AudioError of the first file that cannot be read, or ThothError for one that
-        cannot be transcribed; the message names the file.
-        """
-        if self._decoder is None:
-            raise EngineUnavailable(
-                "this engine was built without a decoder; use thoth_watch.load_engine(config)"
-            )
-        paths = [Path(file) for file in files]
-        transcripts: dict[int, Transcript] = {}
-        for result in self.transcribe(
-            self._decoded(paths, self._decoder, Vad(vad)),
-            seconds=seconds or EngineSeconds(),
-            on_progress=lambda _: None,
-            should_stop=lambda: False,
-        ):
-            if result.transcript is None:
-                raise ThothError(f"{paths[result.key]}: {result.error}")
-            transcripts[result.key] = result.transcript
-        return [transcripts[key] for key in range(len(paths))]
-
-    def _decoded(
-        self, paths: Sequence[Path], decoder: AudioDecoder, vad: Vad
-    ) -> Iterator[Recording]:
-        for key, path in enumerate(paths):
-            try:
-                recording = decoder.decode(audio_file(path.expanduser()), key=key)
-            except AudioError as error:
-                raise type(error)(f"{path}: {error}") from error
-            recording = detect_speech(
-                recording, FileOptions(vad=vad), voice=self._voice, speakers=None
-            )
-            yield replace(
-                recording, key=key, language=self._requested.language, task=self._requested.task
-            )
-
-
-class AcceleratedWhisperTranscriptionEngine(WhisperTranscriptionEngine):
+class AcceleratedWhisperEngine(WhisperEngine):
     """The default: the device's best precision, placed by accelerate, windows batched per recording."""
 
     engine_type = EngineType.ACCELERATED
     is_placed_by_accelerate = True
 
 
-class BatchTranscriptionEngine(AcceleratedWhisperTranscriptionEngine):
+class BatchWhisperEngine(AcceleratedWhisperEngine):
     """The engine for throughput: windows of many recordings share each forward pass."""
 
     engine_type = EngineType.BATCH
     is_batched_across_recordings = True
 
 
-ENGINES: dict[EngineType, type[WhisperTranscriptionEngine]] = {
+ENGINES: dict[EngineType, type[WhisperEngine]] = {
     engine.engine_type: engine
-    for engine in (
-        WhisperTranscriptionEngine,
-        AcceleratedWhisperTranscriptionEngine,
-        BatchTranscriptionEngine,
-    )
+    for engine in (WhisperEngine, AcceleratedWhisperEngine, BatchWhisperEngine)
 }

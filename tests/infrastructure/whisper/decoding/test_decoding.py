@@ -11,8 +11,8 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.infrastructure.whisper import (
-    AcceleratedWhisperTranscriptionEngine,
-    WhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
+    WhisperEngine,
 )
 from thoth_watch.infrastructure.whisper.decoding.window_decoder import (
     Prefill,
@@ -39,8 +39,8 @@ def windows(bursts):
 def loaded(request, load):
     """Load the checkpoint in float32, with transformers' modules and with packed weights."""
     if request.param == "packed":
-        return load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
-    return load(WhisperTranscriptionEngine)._loaded
+        return load(AcceleratedWhisperEngine, precision="float32")._loaded
+    return load(WhisperEngine)._loaded
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_batched_windows_have_the_tokens_of_single_windows(loaded, windows):
 
 
 def test_without_the_cache_the_tokens_are_the_same(load, windows):
-    loaded = load(WhisperTranscriptionEngine)._loaded
+    loaded = load(WhisperEngine)._loaded
     network = TransformersWhisper(
         loaded.network.model, device=loaded.network.device, use_cache=False
     )
@@ -178,7 +178,7 @@ def test_decoding_stops_at_the_decoders_last_position(loaded, windows):
 
 
 def test_an_english_only_model_is_prompted_with_its_start_token_only(tiny_english_whisper, windows):
-    engine = WhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(tiny_english_whisper)))
+    engine = WhisperEngine(TranscriptionEngineConfig(model=str(tiny_english_whisper)))
     loaded = engine._loaded
     with silence_warnings():
         reference = WhisperForConditionalGeneration.from_pretrained(
@@ -224,7 +224,7 @@ def test_a_window_is_encoded_with_half_a_second_of_silence_after_it(seconds, exp
 
 
 def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
-    loaded = load(AcceleratedWhisperTranscriptionEngine, precision="float32")._loaded
+    loaded = load(AcceleratedWhisperEngine, precision="float32")._loaded
     decoder = decoder_of(loaded)
     features = log_mels(loaded.extractor, [bursts(0.5)], positions=64)
 
@@ -236,7 +236,7 @@ def test_a_trimmed_window_is_encoded_at_its_own_length(load, bursts):
 
 
 def test_windows_that_share_an_int8_pass_are_encoded_like_single_windows(load, bursts):
-    loaded = load(AcceleratedWhisperTranscriptionEngine, precision="int8")._loaded
+    loaded = load(AcceleratedWhisperEngine, precision="int8")._loaded
     features = log_mels(loaded.extractor, [bursts(5), 20 * bursts(3, 1), bursts(4, 2)])
 
     batched = loaded.network.encode(features)

@@ -9,9 +9,9 @@ from transformers.models.whisper.generation_whisper import _dynamic_time_warping
 
 from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.infrastructure.whisper import (
-    AcceleratedWhisperTranscriptionEngine,
-    BatchTranscriptionEngine,
-    WhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
+    BatchWhisperEngine,
+    WhisperEngine,
 )
 from thoth_watch.infrastructure.whisper.decoding.word_timestamps import (
     AlignmentWeights,
@@ -81,7 +81,7 @@ def decoders(load):
 
 def test_both_networks_have_the_same_alignment_weights(decoders, bursts):
     alignments = []
-    for engine_class in (WhisperTranscriptionEngine, AcceleratedWhisperTranscriptionEngine):
+    for engine_class in (WhisperEngine, AcceleratedWhisperEngine):
         loaded, decoder = decoders(engine_class)
         hidden = decoder.encode(log_mels(loaded.extractor, [bursts(3), bursts(4, 1), bursts(2)]))
         prompt = [
@@ -110,8 +110,8 @@ def test_words_of_a_batch_equal_those_of_single_recordings(load, transcribe, rec
     options = type(GREEDY)(temperature=(0.0,), word_timestamps=True)
     recordings = [recording(k, bursts(d, k)) for k, d in enumerate((2, 12.5, 3))]
 
-    batched = transcribe(load(BatchTranscriptionEngine, decoding=options), recordings)
-    single = transcribe(load(WhisperTranscriptionEngine, decoding=options), recordings)
+    batched = transcribe(load(BatchWhisperEngine, decoding=options), recordings)
+    single = transcribe(load(WhisperEngine, decoding=options), recordings)
 
     for key in batched:
         found, expected = batched[key].transcript, single[key].transcript

@@ -17,9 +17,9 @@ from thoth_watch.domain.decoding import GREEDY
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EXIT_UNAVAILABLE, EngineUnavailable
 from thoth_watch.infrastructure.whisper import (
-    AcceleratedWhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
     ModelUnavailable,
-    WhisperTranscriptionEngine,
+    WhisperEngine,
     placement,
 )
 from thoth_watch.infrastructure.whisper.loading.checkpoint import find_checkpoint, hash_weights
@@ -33,7 +33,7 @@ def copy(tiny_whisper, tmp_path):
     return shutil.copytree(tiny_whisper, tmp_path / "copy")
 
 
-def load(folder, engine_class=WhisperTranscriptionEngine, **settings):
+def load(folder, engine_class=WhisperEngine, **settings):
     return engine_class(TranscriptionEngineConfig(model=str(folder), **settings))
 
 
@@ -64,7 +64,7 @@ def test_device_info_is_read_from_the_loaded_weights(load, tiny_whisper):
 
 
 def test_the_reported_precision_follows_the_weights_and_not_the_request(load):
-    standard = load(WhisperTranscriptionEngine, fresh=True)
+    standard = load(WhisperEngine, fresh=True)
     standard._loaded.network.model.get_encoder().to(torch.bfloat16)
     packed = load(fresh=True, precision="float32")
     attention, _ = packed._loaded.network._encoder_layers[0]
@@ -175,7 +175,7 @@ def test_an_unknown_model_is_refused_with_alternatives():
 
 def test_a_missing_builtin_model_is_refused(tmp_path):
     with pytest.raises(ModelUnavailable, match="model builtin"):
-        WhisperTranscriptionEngine(builtin=tmp_path)
+        WhisperEngine(builtin=tmp_path)
 
 
 def test_a_feature_extractor_that_does_not_match_the_weights_is_refused(copy):
@@ -243,14 +243,14 @@ def test_the_weights_decide_the_revision_and_the_fingerprint(copy, load):
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
 
     assert hash_weights(copy) != before
-    changed = AcceleratedWhisperTranscriptionEngine(TranscriptionEngineConfig(model=str(copy)))
+    changed = AcceleratedWhisperEngine(TranscriptionEngineConfig(model=str(copy)))
     assert changed.fingerprint != load().fingerprint
 
 
 def test_the_fingerprint_covers_engine_and_precision_but_not_speed_settings(load):
     fingerprints = [
         load().fingerprint,
-        load(WhisperTranscriptionEngine).fingerprint,
+        load(WhisperEngine).fingerprint,
         load(precision="bf16").fingerprint,
         load(precision="int8").fingerprint,
     ]
@@ -266,9 +266,7 @@ def test_a_model_larger_than_memory_is_offloaded_with_the_same_result(
     tiny_whisper, load, transcribe, recording, bursts
 ):
     config = TranscriptionEngineConfig(precision="float32", decoding=GREEDY)
-    offloaded = AcceleratedWhisperTranscriptionEngine(
-        config, builtin=tiny_whisper, max_memory={"cpu": 800_000}
-    )
+    offloaded = AcceleratedWhisperEngine(config, builtin=tiny_whisper, max_memory={"cpu": 800_000})
 
     places = set(offloaded.get_device_info()["device_map"].values())
     assert places == {"cpu", "disk"}
@@ -304,15 +302,13 @@ def test_an_emulated_precision_is_used_if_requested_and_logged(
 
 def test_a_model_can_be_offloaded_to_disk_entirely(tiny_whisper):
     config = TranscriptionEngineConfig(precision="float32")
-    offloaded = AcceleratedWhisperTranscriptionEngine(
-        config, builtin=tiny_whisper, max_memory={"cpu": 400_000}
-    )
+    offloaded = AcceleratedWhisperEngine(config, builtin=tiny_whisper, max_memory={"cpu": 400_000})
 
     assert set(offloaded.get_device_info()["device_map"].values()) == {"disk"}
 
 
 def test_with_auto_precision_an_offloaded_model_uses_one_precision(tiny_whisper):
-    offloaded = AcceleratedWhisperTranscriptionEngine(
+    offloaded = AcceleratedWhisperEngine(
         TranscriptionEngineConfig(audio_context="trim"),
         builtin=tiny_whisper,
         max_memory={"cpu": 400_000},
@@ -326,7 +322,7 @@ def test_with_auto_precision_an_offloaded_model_uses_one_precision(tiny_whisper)
 
 def test_an_offloaded_model_rejects_two_precisions(tiny_whisper):
     with pytest.raises(EngineUnavailable, match="a single float precision"):
-        AcceleratedWhisperTranscriptionEngine(
+        AcceleratedWhisperEngine(
             TranscriptionEngineConfig(precision="bf16+int8"),
             builtin=tiny_whisper,
             max_memory={"cpu": 400_000},

@@ -13,9 +13,9 @@ from tests.infrastructure.whisper.conftest import NEW_TOKENS
 from thoth_watch.application.ports.engine import EngineSeconds
 from thoth_watch.domain.decoding import DecodingOptions
 from thoth_watch.infrastructure.whisper import (
-    AcceleratedWhisperTranscriptionEngine,
-    BatchTranscriptionEngine,
-    WhisperTranscriptionEngine,
+    AcceleratedWhisperEngine,
+    BatchWhisperEngine,
+    WhisperEngine,
 )
 from thoth_watch.infrastructure.whisper.decoding.segments import cut_sequentially
 from thoth_watch.infrastructure.whisper.longform.sequential import (
@@ -211,9 +211,9 @@ def transcribe_one(engine, recording, samples):
 @pytest.mark.parametrize(
     "engine_class",
     [
-        WhisperTranscriptionEngine,
-        AcceleratedWhisperTranscriptionEngine,
-        BatchTranscriptionEngine,
+        WhisperEngine,
+        AcceleratedWhisperEngine,
+        BatchWhisperEngine,
     ],
 )
 def test_tokens_and_times_of_a_long_recording_equal_those_of_transformers(

@@ -37,8 +37,6 @@ from thoth_watch.infrastructure.whisper.network.silence_warnings import silence_
 from thoth_watch.infrastructure.whisper.network.transformers_whisper import TransformersWhisper
 from thoth_watch.infrastructure.whisper.placement import DTYPES
 
-__all__ = ["LoadedWhisper", "ModelUnavailable", "load_whisper"]
-
 # A model narrower than every OpenAI Whisper is sensitive to rounding: of 1,477 words transcribed by one
 # that training/ made with the builtin model's dimensions, bfloat16 or int8 changed up to 0.4 %.
 NARROW_WIDTH = 384
