@@ -26,13 +26,15 @@ from tests.fakes import (
     FakeVoiceActivityDetector,
     fake_render,
 )
+from thoth_watch.application.detect_speech import RecordingReader
+from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.ports.dispatch import EndedBatch
 from thoth_watch.application.ports.ledger import Claim
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.publish_unchanged import PublishUnchanged
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.serve import Serve, ServePolicy
-from thoth_watch.application.transcribe_batch import TranscribeBatch
+from thoth_watch.application.transcribe_batch import BatchOptions, TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.batching import BatchPolicy
@@ -85,26 +87,28 @@ class Harness:
         self.watch = self.new_watch()
         self.batches: list[list[str]] = []
 
-    def new_transcribe(self, **options: Any) -> TranscribeBatch:
+    def new_transcribe(
+        self, *, known: KnownResults | None = None, **options: Any
+    ) -> TranscribeBatch:
         """Create a TranscribeBatch."""
         return TranscribeBatch(
             runs=self.ledger,
-            results=self.ledger,
-            decoder=self.decoder,
+            known=known or KnownResults(self.ledger),
+            reader=RecordingReader(self.decoder, self.voice, self.speakers),
             engines=self.engines,
             publish=self.publish_unchanged,
             clock=self.clock,
             progress=self.progress,
-            peak_rss_bytes=lambda: 123,
-            host="here",
-            provenance={"program": "thoth-watch"},
-            may_start_file=lambda batch_s: (
-                batch_s < (self.policy.max_batch_s or 1e9)
-                and self.quiet_until(self.clock.now()) is None
+            options=BatchOptions(
+                host="here",
+                provenance={"program": "thoth-watch"},
+                peak_rss_bytes=lambda: 123,
+                may_start_file=lambda batch_s: (
+                    batch_s < (self.policy.max_batch_s or 1e9)
+                    and self.quiet_until(self.clock.now()) is None
+                ),
+                **options,
             ),
-            voice=self.voice,
-            speakers=self.speakers,
-            **options,
         )
 
     def new_watch(self) -> WatchInbox:

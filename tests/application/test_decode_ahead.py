@@ -17,6 +17,7 @@ from thoth_watch.application.decode_ahead import (
     GROUP_S,
     decode_ahead,
 )
+from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import AudioFile, Signature
 from thoth_watch.domain.batching import WaitingFile
@@ -61,7 +62,8 @@ def waiting_files(audio_s: float) -> list[WaitingFile]:
 
 
 def start(decoder: WatchedDecoder, audio_s: float = 5.0, should_stop=lambda: False):
-    return decode_ahead(decoder, waiting_files(audio_s), clock=FakeClock(), should_stop=should_stop)
+    reader = RecordingReader(decoder)
+    return decode_ahead(reader, waiting_files(audio_s), clock=FakeClock(), should_stop=should_stop)
 
 
 def test_the_next_files_are_decoded_before_the_engine_needs_them():

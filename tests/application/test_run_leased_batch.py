@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from tests.application.conftest import Harness
+from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.ports.ledger import Claim, StoredResult
 from thoth_watch.application.run_leased_batch import RunLeasedBatch
-from thoth_watch.application.transcribe_batch import TranscribeBatch
+from thoth_watch.application.transcribe_batch import BatchOptions, TranscribeBatch
 from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.states import State
@@ -54,17 +55,13 @@ def new_worker(
 ) -> RunLeasedBatch:
     transcribe = TranscribeBatch(
         runs=harness.ledger,
-        results=harness.ledger,
-        decoder=harness.decoder,
+        known=KnownResults(harness.ledger, leases=harness.ledger, cache=cache),
+        reader=RecordingReader(harness.decoder, harness.voice),
         engines=harness.engines,
         publish=harness.publish_unchanged,
         clock=harness.clock,
         progress=harness.progress,
-        peak_rss_bytes=lambda: 1,
-        host="there",
-        provenance={},
-        voice=harness.voice,
-        known=KnownResults(harness.ledger, leases=harness.ledger, cache=cache),
+        options=BatchOptions(host="there", provenance={}, peak_rss_bytes=lambda: 1),
     )
     return RunLeasedBatch(
         ledger=harness.ledger,

@@ -8,16 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from thoth_watch.application.detect_speech import detect_speech
-from thoth_watch.application.ports.audio import (
-    AudioDecoder,
-    Recording,
-    SpeakerDiarization,
-    VoiceActivityDetector,
-)
+from thoth_watch.application.detect_speech import RecordingReader
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.domain.batching import WaitingFile
-from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, RetryLater
 
 FILES_AHEAD = 32
@@ -29,12 +23,10 @@ Decoded = tuple[WaitingFile, Recording | AudioError | RetryLater, float]  # seco
 
 
 def decode_ahead(
-    decoder: AudioDecoder,
+    reader: RecordingReader,
     items: Sequence[WaitingFile],
     *,
     clock: Clock,
-    voice: VoiceActivityDetector | None = None,
-    speakers: SpeakerDiarization | None = None,
     should_stop: Callable[[], bool],
 ) -> Iterator[list[Decoded]]:
     """Yield groups of files in order, each file with its recording or error and the decoding seconds.
@@ -45,7 +37,7 @@ def decode_ahead(
     One file is decoded at a time. When should_stop returns True, no further file is started, and
     recordings that were decoded but not yielded are closed.
     """
-    decode_group = _GroupDecoder(decoder, clock=clock, voice=voice, speakers=speakers)
+    decode_group = _GroupDecoder(reader, clock=clock)
     waiting = deque(items)
     ahead: deque[tuple[list[WaitingFile], Future[list[Decoded]]]] = deque()
     group = _take_group(waiting, 1)
@@ -73,18 +65,9 @@ def decode_ahead(
 class _GroupDecoder:
     """Decodes a group of files one after the other, until `is_over` is set."""
 
-    def __init__(
-        self,
-        decoder: AudioDecoder,
-        *,
-        clock: Clock,
-        voice: VoiceActivityDetector | None,
-        speakers: SpeakerDiarization | None,
-    ) -> None:
-        self._decoder = decoder
+    def __init__(self, reader: RecordingReader, *, clock: Clock) -> None:
+        self._reader = reader
         self._clock = clock
-        self._voice = voice
-        self._speakers = speakers
         self.is_over = threading.Event()
 
     def __call__(self, group: list[WaitingFile]) -> list[Decoded]:
@@ -103,12 +86,7 @@ class _GroupDecoder:
 
     def _decode_file(self, item: WaitingFile) -> Recording | AudioError | RetryLater:
         try:
-            is_split = item.file_options.channels == Channels.SPLIT
-            decode = self._decoder.decode_channels if is_split else self._decoder.decode
-            decoded = decode(item.file, key=item.file_id)
-            return detect_speech(
-                decoded, item.file_options, voice=self._voice, speakers=self._speakers
-            )
+            return self._reader.read(item.file, item.file_options, key=item.file_id)
         except (AudioError, RetryLater) as error:
             return error
 

@@ -1,14 +1,37 @@
-"""Detects speech and speakers in a decoded recording before it is transcribed."""
+"""Decodes a recording, and detects speech and speakers in it, before it is transcribed."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from thoth_watch.application.ports.audio import Recording, SpeakerDiarization, VoiceActivityDetector
-from thoth_watch.domain.channels import merge_spans
+from thoth_watch.application.ports.audio import (
+    AudioDecoder,
+    Recording,
+    SpeakerDiarization,
+    VoiceActivityDetector,
+)
+from thoth_watch.domain.audio import AudioFile
+from thoth_watch.domain.channels import Channels, merge_spans
 from thoth_watch.domain.errors import DiarizationFailed
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.speech import Vad
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingReader:
+    """Decodes recordings, with the speech spans and speaker turns that their options request."""
+
+    decoder: AudioDecoder
+    voice: VoiceActivityDetector | None = None
+    speakers: SpeakerDiarization | None = None
+
+    def read(self, file: AudioFile, file_options: FileOptions, *, key: int) -> Recording:
+        """Return the decoded recording. Raises AudioError and RetryLater."""
+        is_split = file_options.channels == Channels.SPLIT
+        decode = self.decoder.decode_channels if is_split else self.decoder.decode
+        return detect_speech(
+            decode(file, key=key), file_options, voice=self.voice, speakers=self.speakers
+        )
 
 
 def detect_speech(

@@ -1,9 +1,10 @@
-"""Maps the error of a failed attempt to its cause and to the file's next state."""
+"""Maps the error of a failed attempt to its cause and to the file's next state; rejects truncated files."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.batching import WaitingFile
 from thoth_watch.domain.errors import (
     AudioError,
@@ -17,7 +18,13 @@ from thoth_watch.domain.errors import (
     RetryLater,
 )
 from thoth_watch.domain.run import FileOutcome
-from thoth_watch.domain.states import Cause, State, after_failure
+from thoth_watch.domain.states import (
+    TRUNCATED_ACCEPTED_AFTER_S,
+    TRUNCATED_ATTEMPTS,
+    Cause,
+    State,
+    after_failure,
+)
 
 _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
     (FileChanged, Cause.UNFINISHED),
@@ -59,3 +66,16 @@ def outcome_of(
         counts_as_attempt=cause is not Cause.ENVIRONMENT,
         crashed=cause is Cause.CRASH,
     )
+
+
+def reject_truncated(recording: Recording, item: WaitingFile, *, now: datetime) -> None:
+    """Close a truncated recording and raise AudioTruncated, until its file is unchanged for an hour.
+
+    A modification time in the future never looks that old: there the number of attempts decides.
+    """
+    warning = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
+    quiet_s = now.timestamp() - item.file.signature.modified_ns / 1e9
+    is_accepted = quiet_s >= TRUNCATED_ACCEPTED_AFTER_S or item.attempts >= TRUNCATED_ATTEMPTS
+    if warning is not None and not is_accepted:
+        recording.close()
+        raise AudioTruncated(warning)

@@ -6,41 +6,33 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 from thoth_watch.application.batch_work import BatchWork, log_run
 from thoth_watch.application.decode_ahead import decode_ahead
-from thoth_watch.application.failed_attempt import outcome_of
-from thoth_watch.application.known_results import Key, KnownResults
+from thoth_watch.application.detect_speech import RecordingReader
+from thoth_watch.application.failed_attempt import outcome_of, reject_truncated
+from thoth_watch.application.known_results import Key, KnownResults, fingerprint_of
 from thoth_watch.application.output_names import Destination
 from thoth_watch.application.partial_transcripts import PartialTranscripts
-from thoth_watch.application.ports.audio import (
-    AudioDecoder,
-    Recording,
-    SpeakerDiarization,
-    VoiceActivityDetector,
-)
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.engine import EnginePool, Progress, TranscriptionResult
 from thoth_watch.application.ports.inbox import Clock
-from thoth_watch.application.ports.ledger import Claim, Results, RunLog, StoredResult
+from thoth_watch.application.ports.ledger import Claim, RunLog, StoredResult
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.publish_transcript import NewTranscript
 from thoth_watch.application.publish_unchanged import PublishUnchanged
 from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.application.write_behind import WriteBehind
 from thoth_watch.domain.batching import WaitingFile
-from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import (
     AudioError,
-    AudioTruncated,
     EngineUnavailable,
     RetryLater,
     TranscribedElsewhere,
 )
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.speakers import assign_speakers
-from thoth_watch.domain.states import TRUNCATED_ACCEPTED_AFTER_S, TRUNCATED_ATTEMPTS
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +47,22 @@ class _PendingResult:
     reused: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """Facts about this process for the run rows and transcripts, and its limits for a batch.
+
+    may_start_file: returns True if a batch that runs for that many seconds may start another file.
+    writes_synchronously: write each file before the next one starts, so that a kill loses only
+    files in progress; otherwise a thread writes them while the engine computes.
+    """
+
+    host: str
+    provenance: Mapping[str, Any]
+    peak_rss_bytes: Callable[[], int]
+    may_start_file: Callable[[float], bool] = lambda _: True
+    writes_synchronously: bool = False
+
+
 class TranscribeBatch:
     """Runs claimed batches, one at a time."""
 
@@ -62,41 +70,22 @@ class TranscribeBatch:
         self,
         *,
         runs: RunLog,
-        results: Results,
-        decoder: AudioDecoder,
+        known: KnownResults,
+        reader: RecordingReader,
         engines: EnginePool,
         publish: PublishUnchanged,
         clock: Clock,
         progress: Progress,
-        peak_rss_bytes: Callable[[], int],
-        host: str,
-        provenance: Mapping[str, Any],
-        may_start_file: Callable[[float], bool] = lambda _: True,
-        voice: VoiceActivityDetector | None = None,
-        speakers: SpeakerDiarization | None = None,
-        known: KnownResults | None = None,
-        writes_synchronously: bool = False,
+        options: BatchOptions,
     ) -> None:
-        """may_start_file: returns True if a batch that runs for that many seconds may start another file.
-
-        writes_synchronously: write each file before the next one starts, so that a kill loses only
-        files in progress; otherwise a thread writes them while the engine computes.
-        """
         self._runs = runs
-        self._results = results
-        self._decoder = decoder
+        self._known = known
+        self._reader = reader
         self._engines = engines
         self._publish = publish
         self._clock = clock
         self._progress = progress
-        self._peak_rss_bytes = peak_rss_bytes
-        self._host = host
-        self._provenance = provenance
-        self._may_start_file = may_start_file
-        self._voice = voice
-        self._speakers = speakers
-        self._known = known or KnownResults(results)
-        self._writes_synchronously = writes_synchronously
+        self._options = options
 
     def __call__(self, claim: Claim, *, should_stop: Callable[[], bool]) -> list[FileOutcome]:
         """Transcribe one claimed batch; return the outcome of each file that was processed.
@@ -114,7 +103,7 @@ class TranscribeBatch:
         run_id = self._runs.open_run(
             claim, requested=self._engines.requested, placement=engine.placement, now=started_at
         )
-        partials = PartialTranscripts(self._results, self._clock)
+        partials = PartialTranscripts(self._known.ledger, self._clock)
         work = BatchWork(claim, run_id, started_at, engine, partials=partials)
         work.stages.load_s = self._engines.pop_load_s(engine)
         work.stages.queue_s = max(0.0, started_at.timestamp() - batch.oldest_ready_at_s)
@@ -140,10 +129,10 @@ class TranscribeBatch:
         released = self._runs.release(claim, now=self._clock.now())
         run = work.build_run(
             requested=self._engines.requested,
-            host=self._host,
+            host=self._options.host,
             finished_at=self._clock.now(),
             wall_s=self._clock.monotonic_s() - started_s,
-            peak_rss_bytes=self._peak_rss_bytes(),
+            peak_rss_bytes=self._options.peak_rss_bytes(),
             released=released,
             error=error_text,
         )
@@ -157,7 +146,7 @@ class TranscribeBatch:
         waiting = {item.file_id: item for item in work.claim.batch.files}
         with WriteBehind[_PendingResult](
             lambda results: self._publish_results(work, results),
-            is_synchronous=self._writes_synchronously,
+            is_synchronous=self._options.writes_synchronously,
         ) as pending:
             done = transcribe_channels(
                 work.engine,
@@ -184,19 +173,12 @@ class TranscribeBatch:
         def must_end() -> bool:
             elapsed_s = self._clock.monotonic_s() - started_s
             work.is_time_up = not is_first and (
-                work.is_time_up or not self._may_start_file(elapsed_s)
+                work.is_time_up or not self._options.may_start_file(elapsed_s)
             )
             return work.is_time_up or should_stop()
 
         queried: set[Key] = set()
-        for group in decode_ahead(
-            self._decoder,
-            files,
-            clock=self._clock,
-            voice=self._voice,
-            speakers=self._speakers,
-            should_stop=must_end,
-        ):
+        for group in decode_ahead(self._reader, files, clock=self._clock, should_stop=must_end):
             is_first = False
             decoded = deque(group)
             try:
@@ -236,7 +218,7 @@ class TranscribeBatch:
         try:
             if not isinstance(recording, Recording):
                 raise recording
-            self._reject_truncated(item, recording)
+            reject_truncated(recording, item, now=self._clock.now())
         except (AudioError, RetryLater) as error:
             self._fail(work, item, error)
             return None
@@ -266,18 +248,6 @@ class TranscribeBatch:
         work.recordings[item.file_id] = prepared
         return prepared
 
-    def _reject_truncated(self, item: WaitingFile, recording: Recording) -> None:
-        """Raise AudioTruncated for a truncated recording until its file is unchanged for an hour.
-
-        A modification time in the future never looks that old: there the number of attempts decides.
-        """
-        warning = next((w for w in recording.info.warnings if w.startswith("truncated")), None)
-        quiet_s = self._clock.now().timestamp() - item.file.signature.modified_ns / 1e9
-        is_accepted = quiet_s >= TRUNCATED_ACCEPTED_AFTER_S or item.attempts >= TRUNCATED_ATTEMPTS
-        if warning is not None and not is_accepted:
-            recording.close()
-            raise AudioTruncated(warning)
-
     def _finish(
         self,
         work: BatchWork,
@@ -294,11 +264,15 @@ class TranscribeBatch:
             return
         transcript = finished.transcript
         work.skipped_s += transcript.skipped_s
-        if recording.turns is not None and self._speakers is not None:
+        if recording.turns is not None and self._reader.speakers is not None:
             transcript = assign_speakers(transcript, recording.turns)
-            work.diarization = self._speakers.name
+            work.diarization = self._reader.speakers.name
         provenance = provenance_of(
-            self._provenance, work.engine, recording, transcript, speakers=self._speakers
+            self._options.provenance,
+            work.engine,
+            recording,
+            transcript,
+            speakers=self._reader.speakers,
         )
         result = StoredResult(transcript=transcript, provenance=provenance)
         pending.put(_PendingResult(item, recording, result, reused=False))
@@ -351,7 +325,7 @@ class TranscribeBatch:
     def _fail_without_engine(self, claim: Claim, error: EngineUnavailable) -> list[FileOutcome]:
         now = self._clock.now()
         run_id = self._runs.record_failed_start(
-            requested=self._engines.requested, error=str(error), host=self._host, now=now
+            requested=self._engines.requested, error=str(error), host=self._options.host, now=now
         )
         outcomes = [outcome_of(error, item, now=now) for item in claim.batch.files]
         for item, outcome in zip(claim.batch.files, outcomes, strict=True):
@@ -364,13 +338,4 @@ class TranscribeBatch:
         return outcomes
 
     def _fingerprint(self, work: BatchWork, item: WaitingFile) -> str:
-        """Return the engine's fingerprint combined with the file's own options."""
-        file_options = item.file_options
-        parts = [file_options.language or "auto", file_options.task, f"vad-{file_options.vad}"]
-        if file_options.channels != Channels.MIX:
-            parts.append(file_options.channels)
-        if file_options.diarize and self._speakers is not None:
-            parts.append(self._speakers.fingerprint)
-        if file_options.prompt is not None:
-            parts.append(sha256(file_options.prompt.encode()).hexdigest()[:16])
-        return ":".join((work.engine.fingerprint, *parts))
+        return fingerprint_of(work.engine, item.file_options, speakers=self._reader.speakers)

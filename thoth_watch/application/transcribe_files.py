@@ -7,14 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thoth_watch.application.detect_speech import detect_speech
+from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.output_names import NameSearch
-from thoth_watch.application.ports.audio import (
-    AudioDecoder,
-    Recording,
-    SpeakerDiarization,
-    VoiceActivityDetector,
-)
+from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.engine import (
     EngineSeconds,
     Progress,
@@ -25,7 +20,6 @@ from thoth_watch.application.ports.publishing import Output, TranscriptPublisher
 from thoth_watch.application.provenance import provenance_of
 from thoth_watch.application.transcribe_channels import transcribe_channels
 from thoth_watch.domain.audio import AudioFile
-from thoth_watch.domain.channels import Channels
 from thoth_watch.domain.errors import AudioError, RetryLater
 from thoth_watch.domain.file_options import NEXT_TO_SOURCE, FileOptions
 from thoth_watch.domain.naming import candidate_names, language_in_name
@@ -51,26 +45,22 @@ class TranscribeFiles:
         self,
         *,
         engine: TranscriptionEngine,
-        decoder: AudioDecoder,
+        reader: RecordingReader,
         resolve_file: Callable[[Path], AudioFile],
         publisher: TranscriptPublisher,
         render: TranscriptRenderer,
         progress: Progress,
         file_options: FileOptions,
         provenance: Mapping[str, Any],
-        voice: VoiceActivityDetector | None = None,
-        speakers: SpeakerDiarization | None = None,
     ) -> None:
         self._engine = engine
-        self._decoder = decoder
+        self._reader = reader
         self._resolve_file = resolve_file
         self._publisher = publisher
         self._render = render
         self._progress = progress
         self._file_options = file_options
         self._provenance = provenance
-        self._voice = voice
-        self._speakers = speakers
         self._taken: set[Path] = set()  # names used in this call
 
     def __call__(
@@ -105,16 +95,9 @@ class TranscribeFiles:
         problems: list[NamedOutcome],
     ) -> Iterator[Recording]:
         file_options = self._file_options
-        is_split = file_options.channels == Channels.SPLIT
-        decode = self._decoder.decode_channels if is_split else self._decoder.decode
         for key, path in enumerate(paths):
             try:
-                recording = detect_speech(
-                    decode(self._resolve_file(path), key=key),
-                    file_options,
-                    voice=self._voice,
-                    speakers=self._speakers,
-                )
+                recording = self._reader.read(self._resolve_file(path), file_options, key=key)
             except (AudioError, RetryLater) as error:
                 problems.append(NamedOutcome(path, problem=str(error)))
                 continue
@@ -150,7 +133,7 @@ class TranscribeFiles:
         is_next_to_source = file_options.output_dir == NEXT_TO_SOURCE
         folder = path.absolute().parent if is_next_to_source else Path(file_options.output_dir)
         provenance = provenance_of(
-            self._provenance, self._engine, recording, transcript, speakers=self._speakers
+            self._provenance, self._engine, recording, transcript, speakers=self._reader.speakers
         )
         contents = {
             name: self._render(transcript, name, provenance=provenance)

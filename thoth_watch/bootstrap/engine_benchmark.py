@@ -56,6 +56,7 @@ class ThothTarget:
 
     def transcribe(self, files: Sequence[Path]) -> tuple[list[str], dict[str, float]]:
         """Return the texts and stage seconds. Raises ThothError with the file that failed."""
+        from thoth_watch.application.detect_speech import RecordingReader
         from thoth_watch.application.transcribe_files import TranscribeFiles
         from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
@@ -64,14 +65,13 @@ class ThothTarget:
         with tempfile.TemporaryDirectory(prefix="thoth-watch-bench-") as folder:
             transcribe_files = TranscribeFiles(
                 engine=self._engine,
-                decoder=decoder,
+                reader=RecordingReader(decoder, self._voice),
                 resolve_file=audio_file,
                 publisher=publisher,
                 render=partial(render, layout=self._settings.subtitles),
                 progress=NullProgress(),
                 file_options=replace(self._settings.file_options, output_dir=folder),
                 provenance=provenance(self._settings),
-                voice=self._voice,
             )
             texts: dict[Path, str] = {}
             for outcome in transcribe_files(files, seconds=seconds):

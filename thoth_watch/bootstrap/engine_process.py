@@ -105,25 +105,25 @@ def build_transcribe_batch(
 
     leases: of a ledger shared by Celery workers. is_stopping: when true, no further file starts.
     """
+    from thoth_watch.application.detect_speech import RecordingReader
     from thoth_watch.application.known_results import KnownResults
-    from thoth_watch.application.transcribe_batch import TranscribeBatch
+    from thoth_watch.application.transcribe_batch import BatchOptions, TranscribeBatch
     from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 
     has_time = batch_limit(settings, clock)
     return TranscribeBatch(
         runs=ledger,
-        results=ledger,
-        decoder=decoder,
+        known=KnownResults(ledger, leases=leases, cache=build_cache(settings)),
+        reader=RecordingReader(decoder, LazyVoiceActivityDetector(), build_diarization(settings)),
         engines=engines,
         publish=publish,
         clock=clock,
         progress=progress,
-        peak_rss_bytes=peak_rss_bytes,
-        host=host_name(),
-        provenance=provenance(settings),
-        may_start_file=lambda batch_s: not is_stopping() and has_time(batch_s),
-        voice=LazyVoiceActivityDetector(),
-        speakers=build_diarization(settings),
-        known=KnownResults(ledger, leases=leases, cache=build_cache(settings)),
-        writes_synchronously=leases is not None,
+        options=BatchOptions(
+            host=host_name(),
+            provenance=provenance(settings),
+            peak_rss_bytes=peak_rss_bytes,
+            may_start_file=lambda batch_s: not is_stopping() and has_time(batch_s),
+            writes_synchronously=leases is not None,
+        ),
     )

@@ -28,6 +28,7 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
 
     Raises EngineUnavailable, ConfigError.
     """
+    from thoth_watch.application.detect_speech import RecordingReader
     from thoth_watch.application.transcribe_files import TranscribeFiles
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
 
@@ -36,15 +37,13 @@ def build_transcribe_files(settings: Settings, *, progress: Progress) -> Iterato
     try:
         yield TranscribeFiles(
             engine=build_engine(settings.engine),
-            decoder=decoder,
+            reader=RecordingReader(decoder, LazyVoiceActivityDetector(), speakers),
             resolve_file=audio_file,
             publisher=DurablePublisher(),
             render=partial(render, layout=settings.subtitles),
             progress=progress,
             file_options=settings.file_options,
             provenance=provenance(settings),
-            voice=LazyVoiceActivityDetector(),
-            speakers=speakers,
         )
     finally:
         decoder.close()

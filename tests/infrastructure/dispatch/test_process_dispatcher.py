@@ -25,13 +25,15 @@ from tests.fakes import (
     FakeService,
     fake_render,
 )
+from thoth_watch.application.detect_speech import RecordingReader
+from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.application.publish_transcript import PublishTranscript
 from thoth_watch.application.publish_unchanged import PublishUnchanged
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.serve import Serve, ServePolicy, StopReason
-from thoth_watch.application.transcribe_batch import TranscribeBatch
+from thoth_watch.application.transcribe_batch import BatchOptions, TranscribeBatch
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.batching import BatchPolicy
 from thoth_watch.domain.errors import EngineUnavailable
@@ -86,15 +88,13 @@ def build(folder: Path, device: str, parent: ParentConnection) -> Any:
     ledger, clock = SqlLedger.open(f"sqlite:///{folder / 'ledger.db'}"), SystemClock()
     return TranscribeBatch(
         runs=ledger,
-        results=ledger,
-        decoder=FakeDecoder(),
+        known=KnownResults(ledger),
+        reader=RecordingReader(FakeDecoder()),
         engines=FakeEngines(SlowEngine(folder, parent.should_stop)),  # type: ignore[arg-type]
         publish=new_publish(ledger, clock, FakeFiles()),
         clock=clock,
         progress=ParentProgress(parent),
-        peak_rss_bytes=lambda: 1,
-        host="here",
-        provenance={},
+        options=BatchOptions(host="here", provenance={}, peak_rss_bytes=lambda: 1),
     )
 
 
