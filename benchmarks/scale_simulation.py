@@ -66,6 +66,10 @@ class SimulatedClock:
         """Return the simulated seconds since the start."""
         return self.seconds
 
+    def sleep(self, seconds: float) -> None:
+        """Advance the simulated time."""
+        self.seconds += seconds
+
 
 @dataclass
 class FakeFleet:

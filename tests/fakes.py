@@ -62,6 +62,9 @@ class FakeClock:
     def monotonic_s(self) -> float:
         return self.seconds
 
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
     def advance(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
         self.seconds += seconds

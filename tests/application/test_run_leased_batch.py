@@ -11,6 +11,7 @@ import pytest
 from tests.application.conftest import Harness
 from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.known_results import KnownResults
+from thoth_watch.application.ports.dispatch import LeaseTerms
 from thoth_watch.application.ports.ledger import Claim, StoredResult
 from thoth_watch.application.run_leased_batch import RunLeasedBatch
 from thoth_watch.application.transcribe_batch import BatchOptions, TranscribeBatch
@@ -71,9 +72,7 @@ def new_worker(
         resolve_file_options=harness.resolve_file_options,
         with_local_device_number=lambda file: file,
         clock=harness.clock,
-        sleep=harness.clock.advance,
-        owner="w",
-        lease_s=90.0,
+        terms=LeaseTerms(owner="w", lease_s=90.0),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from thoth_watch.application.ports.dispatch import LeaseKeeper, Leases
+from thoth_watch.application.ports.dispatch import LeaseKeeper, Leases, LeaseTerms
 from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.application.ports.ledger import Claim, RunLog
 from thoth_watch.domain.audio import AudioFile
@@ -31,9 +31,7 @@ class RunLeasedBatch:
         resolve_file_options: Callable[[AudioFile], FileOptions],
         with_local_device_number: Callable[[AudioFile], AudioFile],
         clock: Clock,
-        sleep: Callable[[float], None],
-        owner: str,
-        lease_s: float,
+        terms: LeaseTerms,
     ) -> None:
         """with_local_device_number: returns the file as this machine sees it, if it is the version that was sent."""
         self._ledger = ledger
@@ -43,9 +41,7 @@ class RunLeasedBatch:
         self._resolve_file_options = resolve_file_options
         self._with_local_device_number = with_local_device_number
         self._clock = clock
-        self._sleep = sleep
-        self._owner = owner
-        self._lease_s = lease_s
+        self._terms = terms
 
     def __call__(self, batch_id: int) -> bool:
         """Run the batch; False if another worker has it or it has ended (a message can arrive twice).
@@ -54,8 +50,8 @@ class RunLeasedBatch:
         """
         claim = self._leases.lease(
             batch_id,
-            owner=self._owner,
-            lease_s=self._lease_s,
+            owner=self._terms.owner,
+            lease_s=self._terms.lease_s,
             resolve_file_options=self._resolve_file_options,
         )
         if claim is None:
@@ -82,13 +78,13 @@ class RunLeasedBatch:
 
         Without this the files would count a death, although no process died.
         """
-        give_up_s = self._clock.monotonic_s() + self._lease_s
+        give_up_s = self._clock.monotonic_s() + self._terms.lease_s
         while True:
             try:
                 self._ledger.release(claim, now=self._clock.now())
             except RetryLater:
                 if self._clock.monotonic_s() > give_up_s:
                     return  # the expired lease is recovered by the dispatcher
-                self._sleep(1.0)
+                self._clock.sleep(1.0)
             else:
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -44,13 +43,13 @@ class WorkerChild:
     """The child process of a worker: loads one engine with its first batch; sends heartbeats from the start."""
 
     def __init__(self, settings: Settings, *, node: str, is_stopping: Callable[[], bool]) -> None:
-        from thoth_watch.application.ports.dispatch import WorkerInfo
+        from thoth_watch.application.ports.dispatch import LeaseTerms, WorkerInfo
         from thoth_watch.infrastructure.dispatch.lease_keeper import LeaseKeeperThread
         from thoth_watch.infrastructure.service.process import host_name, owner_token, process_id
 
         self._settings = settings
         self._is_stopping = is_stopping
-        self._owner = f"{node} {owner_token()}"
+        self._terms = LeaseTerms(f"{node} {owner_token()}", settings.dispatch.lease_s)
         self._engines = Engines(settings.engine)
         self._decoder = build_decoder(settings.audio)
         self._ledger: SqlLedger | None = None
@@ -58,8 +57,8 @@ class WorkerChild:
         self._keeper = LeaseKeeperThread(
             self._open,
             WorkerInfo(node, host_name(), process_id(), settings.engine.device),
-            owner=self._owner,
-            lease_s=settings.dispatch.lease_s,
+            owner=self._terms.owner,
+            lease_s=self._terms.lease_s,
         )
         self._keeper.start()
 
@@ -112,7 +111,5 @@ class WorkerChild:
             resolve_file_options=file_options_resolver(settings),
             with_local_device_number=with_local_device_number,
             clock=clock,
-            sleep=time.sleep,
-            owner=self._owner,
-            lease_s=settings.dispatch.lease_s,
+            terms=self._terms,
         )

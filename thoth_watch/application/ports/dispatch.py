@@ -73,6 +73,14 @@ class WorkerInfo:
     device: str  # as requested: auto, cuda:1...
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """The holder of a worker's leases and their duration."""
+
+    owner: str
+    lease_s: float
+
+
 class Leases(Protocol):
     """Every method is one durable transaction.
 

@@ -20,6 +20,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Return monotonic seconds."""
 
+    def sleep(self, seconds: float) -> None:
+        """Return after that time."""
+
 
 class Inbox(Protocol):
     """A watched folder."""

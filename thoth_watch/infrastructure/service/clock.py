@@ -16,3 +16,7 @@ class SystemClock:
     def monotonic_s(self) -> float:
         """Return monotonic seconds, which never run backwards."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Suspend the calling thread for that time."""
+        time.sleep(seconds)
