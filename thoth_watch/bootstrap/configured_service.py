@@ -8,43 +8,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from thoth_watch.application.ports.inbox import Clock
 from thoth_watch.bootstrap.engines import record_failed_start
 from thoth_watch.bootstrap.load_settings import quiet_until
+from thoth_watch.bootstrap.local_engines import LocalEngines
+from thoth_watch.bootstrap.service_resources import ServiceResources
 from thoth_watch.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from thoth_watch.application.move_finished import MoveFinished
     from thoth_watch.infrastructure.dispatch.fleet_dispatcher import FleetDispatcher
-    from thoth_watch.infrastructure.dispatch.local_dispatcher import LocalDispatcher
-    from thoth_watch.infrastructure.dispatch.process_dispatcher import ProcessDispatcher
-    from thoth_watch.infrastructure.inbox import WatchdogWatcher
-    from thoth_watch.infrastructure.ledger import SqlLedger
-    from thoth_watch.infrastructure.service.sd_notify import SystemdNotifier
-    from thoth_watch.infrastructure.service.signals import StopFlag
     from thoth_watch.infrastructure.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ConfiguredService:
     """Performs the steps of the main loop in this process, by one configuration."""
 
     settings: Settings
-    ledger: SqlLedger
-    clock: Clock
-    dispatcher: LocalDispatcher | ProcessDispatcher
-    load_engines: Callable[[], None]
-    unload_engines: Callable[[], None]
+    resources: ServiceResources
+    engines: LocalEngines
     fleet: FleetDispatcher | None  # of the Celery workers, if they are configured
     movers: Sequence[MoveFinished]  # one for each inbox with an archive
-    folder_watcher: WatchdogWatcher
-    check_lock: Callable[[], None]
-    notifier: SystemdNotifier
-    stop: StopFlag
-    reread: Callable[[], None] | None  # reads the configuration again after SIGHUP
-    report_ready: Callable[[], None] | None
+    reread: Callable[[], None] | None = None  # reads the configuration again after SIGHUP
+    report_ready: Callable[[], None] | None = None
 
     def ensure_engine(self) -> None:
         """Load and check the engines of this process; the workers load their own.
@@ -52,25 +40,25 @@ class ConfiguredService:
         Raises EngineUnavailable, which is recorded as a failed run.
         """
         if self.fleet is None:
-            with record_failed_start(self.settings, self.ledger, self.clock):
-                self.load_engines()
+            with record_failed_start(self.settings, self.resources.ledger, self.resources.clock):
+                self.engines.load()
 
     def on_ready(self) -> None:
         """Report to the caller and to the service manager that the program is ready."""
         if self.report_ready is not None:
             self.report_ready()
-        self.notifier.ready()
+        self.resources.notifier.ready()
 
     def heartbeat(self) -> None:
         """Check the file watcher, the lock and the ledger's file; report to the service manager."""
-        self.folder_watcher.check()
-        self.check_lock()
-        self.ledger.check_identity()
-        self.notifier.alive(silent_s=self.dispatcher.silent_s)
+        self.resources.folder_watcher.check()
+        self.resources.check_lock()
+        self.resources.ledger.check_identity()
+        self.resources.notifier.alive(silent_s=self.engines.dispatcher.silent_s)
 
     def wants_reload(self) -> bool:
         """Return True after a SIGHUP if the new configuration is valid."""
-        if self.reread is None or not self.stop.take_reload_request():
+        if self.reread is None or not self.resources.stop.take_reload_request():
             return False
         try:
             self.reread()
@@ -80,7 +68,7 @@ class ConfiguredService:
                 extra={"event": "reload_refused", "error": str(error)},
             )
             return False
-        self.notifier.reloading()
+        self.resources.notifier.reloading()
         return True
 
     def quiet_until(self, now: datetime) -> datetime | None:
@@ -98,4 +86,4 @@ class ConfiguredService:
 
     def unload(self) -> None:
         """Unload the engines of this process."""
-        self.unload_engines()
+        self.engines.unload()

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports.dispatch import Leases
-from thoth_watch.application.ports.engine import Progress
-from thoth_watch.application.ports.inbox import Clock
+from thoth_watch.application.ports.engine import EnginePool, Progress
 from thoth_watch.bootstrap.dispatchers import build_cache, open_ledger
 from thoth_watch.bootstrap.engines import (
     Engines,
@@ -54,37 +53,34 @@ def _build(settings: Settings, device: str, parent: ParentConnection) -> Transcr
     from thoth_watch.application.check_engine import check_engine
     from thoth_watch.infrastructure.audio.tone import one_second_tone
     from thoth_watch.infrastructure.dispatch.engine_process import ParentProgress
-    from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.logs import set_up_logging
 
     set_up_logging(level=settings.log_level, log_format=settings.log_format)
     settings = replace(settings, engine=replace(settings.engine, device=device))
     engines = Engines(settings.engine)
     check_engine(engines.engine(settings.engine.model), one_second_tone())
-    ledger, clock = open_ledger(settings), SystemClock()
     return build_transcribe_batch(
         settings,
-        ledger=ledger,
+        ledger=open_ledger(settings),
         decoder=build_decoder(settings.audio),
         engines=engines,
-        publish=build_publish(settings, ledger, clock),
-        clock=clock,
         progress=ParentProgress(parent),
     )
 
 
-def build_publish(settings: Settings, ledger: SqlLedger, clock: Clock) -> PublishUnchanged:
+def build_publish(settings: Settings, ledger: SqlLedger) -> PublishUnchanged:
     """Build the use case that publishes results as transcript files."""
     from thoth_watch.application.publish_transcript import PublishTranscript
     from thoth_watch.application.publish_unchanged import PublishUnchanged
     from thoth_watch.infrastructure.inbox.local_files import LocalFiles
     from thoth_watch.infrastructure.publishing import DurablePublisher, render
+    from thoth_watch.infrastructure.service.clock import SystemClock
 
     publish = PublishTranscript(
         results=ledger,
         publisher=DurablePublisher(),
         render=partial(render, layout=settings.subtitles),
-        clock=clock,
+        clock=SystemClock(),
     )
     return PublishUnchanged(publish, files=LocalFiles())
 
@@ -94,9 +90,7 @@ def build_transcribe_batch(
     *,
     ledger: SqlLedger,
     decoder: WorkerDecoder,
-    engines: Any,
-    publish: PublishUnchanged,
-    clock: Clock,
+    engines: EnginePool,
     progress: Progress,
     leases: Leases | None = None,
     is_stopping: Callable[[], bool] = lambda: False,
@@ -108,15 +102,17 @@ def build_transcribe_batch(
     from thoth_watch.application.detect_speech import RecordingReader
     from thoth_watch.application.known_results import KnownResults
     from thoth_watch.application.transcribe_batch import BatchOptions, TranscribeBatch
+    from thoth_watch.infrastructure.service.clock import SystemClock
     from thoth_watch.infrastructure.service.process import host_name, peak_rss_bytes
 
+    clock = SystemClock()
     has_time = batch_limit(settings, clock)
     return TranscribeBatch(
         runs=ledger,
         known=KnownResults(ledger, leases=leases, cache=build_cache(settings)),
         reader=RecordingReader(decoder, LazyVoiceActivityDetector(), build_diarization(settings)),
         engines=engines,
-        publish=publish,
+        publish=build_publish(settings, ledger),
         clock=clock,
         progress=progress,
         options=BatchOptions(

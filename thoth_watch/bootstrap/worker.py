@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from thoth_watch.application.ports.engine import NullProgress
 from thoth_watch.bootstrap.dispatchers import open_ledger
-from thoth_watch.bootstrap.engine_process import build_publish, build_transcribe_batch
+from thoth_watch.bootstrap.engine_process import build_transcribe_batch
 from thoth_watch.bootstrap.engines import Engines, build_decoder, record_failed_start
 from thoth_watch.bootstrap.load_settings import file_options_resolver
 from thoth_watch.domain.errors import ConfigError
@@ -92,7 +92,7 @@ class WorkerChild:
         from thoth_watch.infrastructure.inbox.device_numbers import with_local_device_number
         from thoth_watch.infrastructure.service.clock import SystemClock
 
-        settings, clock = self._settings, SystemClock()
+        settings = self._settings
         return RunLeasedBatch(
             ledger=ledger,
             leases=ledger,
@@ -102,14 +102,12 @@ class WorkerChild:
                 ledger=ledger,
                 decoder=self._decoder,
                 engines=self._engines,
-                publish=build_publish(settings, ledger, clock),
-                clock=clock,
                 progress=NullProgress(),
                 leases=ledger,
                 is_stopping=self._is_stopping,
             ),
             resolve_file_options=file_options_resolver(settings),
             with_local_device_number=with_local_device_number,
-            clock=clock,
+            clock=SystemClock(),
             terms=self._terms,
         )
