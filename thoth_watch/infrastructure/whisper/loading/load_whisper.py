@@ -54,7 +54,7 @@ class LoadedWhisper:
     n_weights: int
 
 
-def load_whisper(
+def load_whisper(  # noqa: PLR0913 - which weights, from where, and how they are placed: all keyword-only
     model: str,
     *,
     revision: str | None,
