@@ -12,7 +12,13 @@ from thoth_watch.bootstrap.engines import (
     build_diarization,
     build_engine,
 )
-from thoth_watch.bootstrap.ledger_rebuild import RebuildResult, rebuild_ledger
+from thoth_watch.bootstrap.ledger_maintenance import (
+    RebuildResult,
+    back_up_ledger,
+    check_ledger,
+    rebuild_ledger,
+    retry_files,
+)
 from thoth_watch.bootstrap.load_settings import (
     DEMO_NOTICE,
     build_inbox,
@@ -36,6 +42,7 @@ __all__ = [
     "TargetProcess",
     "ThothTarget",
     "audio_file",
+    "back_up_ledger",
     "build_decoder",
     "build_diarization",
     "build_engine",
@@ -46,10 +53,12 @@ __all__ = [
     "build_transcribe_files",
     "build_wire",
     "builtin_note",
+    "check_ledger",
     "file_options_resolver",
     "ledger_stats_reader",
     "provenance",
     "rebuild_ledger",
+    "retry_files",
     "run_worker",
     "this_machine",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -35,11 +34,9 @@ def check(config: Path | None) -> None:
 
     This is safe while a daemon is running. Exits with 78 if the ledger is damaged.
     """
-    from thoth_watch.infrastructure.ledger.database import maintenance
+    from thoth_watch.bootstrap import check_ledger
 
-    url = settings_of(config).ledger_url
-    maintenance.check_integrity(url)
-    click.echo(f"{maintenance.ledger_file(url)}: ok")
+    click.echo(f"{check_ledger(settings_of(config))}: ok")
 
 
 @db.command()
@@ -51,13 +48,9 @@ def backup(config: Path | None, file: Path | None) -> None:
     This is safe while a daemon is running. FILE must not exist; by default it is in the ledger's
     folder, with the time in its name.
     """
-    from thoth_watch.infrastructure.ledger.database import maintenance
+    from thoth_watch.bootstrap import back_up_ledger
 
-    url = settings_of(config).ledger_url
-    ledger = maintenance.ledger_file(url)
-    target = file or ledger.with_name(f"{ledger.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.backup")
-    maintenance.back_up(url, target)
-    click.echo(str(target))
+    click.echo(str(back_up_ledger(settings_of(config), file)))
 
 
 @db.command()

@@ -204,22 +204,19 @@ def retry(
     unchanged. A transcript that was edited is kept, and the new one gets a different name
     (CONFLICT).
     """
-    from thoth_watch.infrastructure.ledger import SqlLedger
+    from thoth_watch.bootstrap import retry_files
 
     if not (paths or states or everything or made_by):
         raise click.UsageError(
             "no files selected; name files, or use --state STATE, --made-by MODEL or --all"
         )
     selected_states = _parse_states(states) or (None if paths or made_by else RETRIABLE)
-    ledger = SqlLedger.open(settings_of(config).ledger_url, create=False)
-    try:
-        n = ledger.retry(
-            states=selected_states,
-            paths=[path.parent.resolve() / path.name for path in paths] or None,
-            made_by=made_by,
-        )
-    finally:
-        ledger.close()
+    n = retry_files(
+        settings_of(config),
+        states=selected_states,
+        paths=[path.parent.resolve() / path.name for path in paths] or None,
+        made_by=made_by,
+    )
     click.echo(f"{n} file{'' if n == 1 else 's'} will be retried")
 
 

@@ -1,8 +1,10 @@
-"""Rebuilds a lost ledger from the recordings and transcripts in the inboxes."""
+"""Maintains the ledger for the commands: retries, integrity check, backup, and rebuild from the inboxes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,41 @@ class RebuildResult:
     old: Path | None  # where the previous ledger was moved
     adopted: int  # recordings that are DONE
     left: int  # recordings without a transcript written by thoth-watch
+
+
+def retry_files(
+    settings: Settings,
+    *,
+    states: Sequence[str] | None,
+    paths: Sequence[Path] | None,
+    made_by: str | None,
+) -> int:
+    """Make the selected files READY with no attempts; return their number. See SqlLedger.retry."""
+    from thoth_watch.infrastructure.ledger import SqlLedger
+
+    with SqlLedger.open(settings.ledger_url, create=False) as ledger:
+        return ledger.retry(states=states, paths=paths, made_by=made_by)
+
+
+def check_ledger(settings: Settings) -> Path:
+    """Read every page of the ledger; return its file. Raises LedgerBroken with the first problem."""
+    from thoth_watch.infrastructure.ledger.database import maintenance
+
+    maintenance.check_integrity(settings.ledger_url)
+    return maintenance.ledger_file(settings.ledger_url)
+
+
+def back_up_ledger(settings: Settings, target: Path | None) -> Path:
+    """Write a consistent copy of the ledger; return its path, by default next to the ledger.
+
+    Raises RetryLater if the target exists or cannot be written.
+    """
+    from thoth_watch.infrastructure.ledger.database import maintenance
+
+    ledger = maintenance.ledger_file(settings.ledger_url)
+    target = target or ledger.with_name(f"{ledger.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}.backup")
+    maintenance.back_up(settings.ledger_url, target)
+    return target
 
 
 def rebuild_ledger(settings: Settings) -> RebuildResult:
