@@ -1,4 +1,4 @@
-"""Databases for the ledgers of tests: SQLite always, PostgreSQL in `make test-scale`."""
+"""Ledgers of tests: in memory and on SQLite always, on PostgreSQL in `make test-scale`."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ LEDGERS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "postgresql": on_postgresql,
 }
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.scale)]
+MEMORY = "memory"
+
+
+def skip_in_memory(request: pytest.FixtureRequest) -> None:
+    """Skip a test that is marked with the reason why it needs a database."""
+    mark = request.node.get_closest_marker("database")
+    if mark is not None:
+        pytest.skip(f"needs a database: {mark.args[0]}")

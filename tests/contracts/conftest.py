@@ -6,16 +6,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ledgers import BOTH, LEDGERS
+from tests.ledgers import BOTH, LEDGERS, MEMORY, skip_in_memory
+from tests.memory_ledger import MemoryLedger
 from thoth_watch.infrastructure.ledger import SqlLedger
 
 
-@pytest.fixture(params=BOTH)
-def url(request: pytest.FixtureRequest) -> str:
-    return LEDGERS[request.param](request)
+@pytest.fixture(params=[*BOTH, MEMORY])
+def store(request: pytest.FixtureRequest) -> str:
+    if request.param == MEMORY:
+        skip_in_memory(request)
+    return str(request.param)
 
 
 @pytest.fixture
-def ledger(url: str) -> Iterator[SqlLedger]:
-    with SqlLedger.open(url) as opened:
+def url(request: pytest.FixtureRequest, store: str) -> str:
+    return LEDGERS[store](request)
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest, store: str) -> Iterator[SqlLedger | MemoryLedger]:
+    if store == MEMORY:
+        yield MemoryLedger()
+        return
+    with SqlLedger.open(request.getfixturevalue("url")) as opened:
         yield opened

@@ -29,6 +29,8 @@ from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
+pytestmark = pytest.mark.database("leases are shared by processes and expire by its clock")
+
 LONG_S, EXPIRED_S = 90.0, -1.0  # a lease that has expired from the start saves waiting
 
 

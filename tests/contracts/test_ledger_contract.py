@@ -439,6 +439,7 @@ def test_a_file_is_quarantined_after_ten_deaths_of_its_process(ledger: Ledger) -
         assert state_of(ledger) is (State.READY if death < 10 else State.QUARANTINED)
 
 
+@pytest.mark.database("an administrator's retry is not part of any port")
 def test_files_can_be_retried_on_request(ledger: Ledger) -> None:
     fail(ledger, make_claim(ledger, recording("a.wav")), State.QUARANTINED, crashed=True)
     fail(ledger, make_claim(ledger, recording("b.wav")), State.RETRY, next_try_at=NOW)
@@ -524,6 +525,7 @@ def finished_run(**changes: object) -> Run:
     return replace(run, **changes)
 
 
+@pytest.mark.database("columns have a range, objects have none")
 @pytest.mark.parametrize("modified_ns", [253_370_764_800_000_000_000, -(2**70), 2**63])
 def test_extreme_time_stamps_are_stored_exactly(ledger: Ledger, modified_ns: int) -> None:
     file = recording()
@@ -533,6 +535,7 @@ def test_extreme_time_stamps_are_stored_exactly(ledger: Ledger, modified_ns: int
     assert ledger.known_files(INBOX)[file.path].signature == file.signature
 
 
+@pytest.mark.database("columns have an encoding, objects have none")
 def test_unusual_paths_are_stored_byte_for_byte(ledger: Ledger) -> None:
     names = ["caf\udce9.wav", "two\nlines.wav", "ω 日本.wav", "quote'\".wav", "tab\t.wav"]
     files = [recording(name) for name in names]
