@@ -1,8 +1,7 @@
-"""Fixtures: the use cases with a real ledger in a temporary folder and fakes of all other adapters."""
+"""Fixtures: the use cases on each ledger, with fakes of all other adapters."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,8 @@ from tests.fakes import (
     FakeVoiceActivityDetector,
     fake_render,
 )
+from tests.ledgers import MEMORY, skip_in_memory
+from tests.memory_ledger import MemoryLedger
 from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.ports.dispatch import EndedBatch
@@ -56,10 +57,10 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Harness:
-    """The use cases, wired with fakes and a real ledger."""
+    """The use cases, wired with fakes and a ledger on SQLite or in memory."""
 
-    ledger: SqlLedger
-    path: Path
+    ledger: SqlLedger | MemoryLedger
+    path: Path | None = None  # of the SQLite database
     clock: FakeClock = field(default_factory=FakeClock)
     inbox: FakeInbox = field(default_factory=FakeInbox)
     files: FakeFiles = field(default_factory=FakeFiles)
@@ -207,30 +208,41 @@ class Harness:
 
     def rows(self) -> dict[str, dict]:
         """Return the file rows by name."""
+        if isinstance(self.ledger, MemoryLedger):
+            return {row.file.path.name: row.columns() for row in self.ledger.tables.files.values()}
         with LedgerReader.open(f"sqlite:///{self.path}") as reader:
             return {Path(row["path"]).name: row for row in reader.files()}
 
     def provenance_of(self, name: str) -> dict:
         """Return the provenance of a file's stored result."""
-        query = (
-            "SELECT provenance FROM results JOIN files USING (sha256, fingerprint)"
-            f" WHERE path = '{self.inbox.root / name}'"
-        )
+        row = self.rows()[name]
+        return dict(self.ledger.find_result(row["sha256"], row["fingerprint"]).provenance)
+
+    def count(self, table: str) -> int:
+        """Return the number of rows of a table."""
+        if isinstance(self.ledger, MemoryLedger):
+            return len(getattr(self.ledger.tables, table))
         with self.ledger.engine.connect() as connection:
-            return json.loads(connection.exec_driver_sql(query).scalar_one())
+            return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
 
     def states(self) -> dict[str, State]:
         return {name: State(row["state"]) for name, row in self.rows().items()}
 
     def runs(self) -> list[dict]:
+        """Return the run rows, oldest first."""
+        if isinstance(self.ledger, MemoryLedger):
+            return list(self.ledger.tables.runs.values())
         with LedgerReader.open(f"sqlite:///{self.path}") as reader:
             return list(reversed(reader.runs()))
 
 
-@pytest.fixture
-def harness(tmp_path: Path, empty_ledger: Path) -> Iterator[Harness]:
-    path = tmp_path / "thoth-watch.db"
-    shutil.copy(empty_ledger, path)
-    ledger = SqlLedger.open(f"sqlite:///{path}")
-    yield Harness(ledger, path)
-    ledger.close()
+@pytest.fixture(params=["sqlite", MEMORY])
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    if request.param == MEMORY:
+        skip_in_memory(request)
+        yield Harness(MemoryLedger())
+        return
+    path = request.getfixturevalue("tmp_path") / "thoth-watch.db"
+    shutil.copy(request.getfixturevalue("empty_ledger"), path)
+    with SqlLedger.open(f"sqlite:///{path}") as ledger:
+        yield Harness(ledger, path)

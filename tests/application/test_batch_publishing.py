@@ -60,6 +60,7 @@ def texts(harness: Harness) -> dict[str, str]:
     return {path.name: content.decode() for path, content in harness.publisher.disk.items()}
 
 
+@pytest.mark.database("counts its transactions")
 def test_many_files_are_published_in_two_transactions(harness: Harness):
     group = Group(harness, *(f"{n}.wav" for n in range(30)))
     writes: list[int] = []
@@ -158,8 +159,7 @@ def test_files_with_equal_audio_share_one_result(harness: Harness, n_copies: int
     Group(harness, *names).publish()
 
     assert set(harness.states().values()) == {State.DONE}
-    with harness.ledger.engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM results").scalar_one() == 1
+    assert harness.count("results") == 1
 
 
 def test_our_own_transcript_is_replaced_when_its_recording_changed(harness: Harness):

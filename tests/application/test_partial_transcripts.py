@@ -64,8 +64,7 @@ def drop(harness: Harness, *, duration_s: float) -> None:
 
 
 def count_saved(harness: Harness) -> int:
-    with harness.ledger.engine.connect() as connection:
-        return connection.exec_driver_sql("SELECT count(*) FROM unfinished").scalar_one()
+    return harness.count("unfinished")
 
 
 def text(harness: Harness) -> str:

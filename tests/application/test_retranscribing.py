@@ -55,7 +55,10 @@ class DyingPublisher(DurablePublisher):
 
 @pytest.fixture
 def disk(tmp_path: Path, empty_ledger: Path) -> Iterator[Harness]:
-    """Create a harness with a real publisher and two transcripts of an old model."""
+    """Create a harness with a real publisher and two transcripts of an old model.
+
+    On SQLite alone: an administrator's retry is not part of any port.
+    """
     path = tmp_path / "thoth-watch.db"
     shutil.copy(empty_ledger, path)
     (tmp_path / "inbox").mkdir()

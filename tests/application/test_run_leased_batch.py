@@ -19,6 +19,8 @@ from thoth_watch.domain.batching import Batch
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.states import State
 
+pytestmark = pytest.mark.database("leases are shared by processes and expire by its clock")
+
 
 @dataclass
 class FakeKeeper:
