@@ -152,7 +152,9 @@ class MemoryLedger:
                 for format_name, path in new.names:
                     facts = (new.name_kind, row.claim_no, earlier.get(path))
                     t.publications[path] = NameRow(row.file_id, format_name, *facts)
-                t.store(row, new, run_id=run_id)
+                t.complete(row, new, run_id=run_id)
+                key = (new.sha256, new.fingerprint)
+                t.results[key] = self.tables.results.get(key, new.result)  # an earlier one is kept
             done = {file_id for file_id, earlier in recorded.items() if earlier is not None}
             t.release_names(done, keep=reserved)
         return recorded

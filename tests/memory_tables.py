@@ -148,14 +148,13 @@ class Tables:
         names = self.publications.items()
         return {path: name for path, name in names if (name.file_id, name.claim_no) == last}
 
-    def store(self, row: FileRow, new: NewResult, *, run_id: int) -> None:
-        """Make a file RESULT; the first result of a key is kept, its partial transcripts are deleted."""
+    def complete(self, row: FileRow, new: NewResult, *, run_id: int) -> None:
+        """Make a file RESULT and delete the partial transcripts of its key."""
         facts = {"sha256": new.sha256, "fingerprint": new.fingerprint, "run_id": run_id}
         facts["audio_s"] = new.result.transcript.duration_s
         self.change(
             row, State.RESULT, "transcript stored in the ledger, not yet published", **facts
         )
-        self.results.setdefault((new.sha256, new.fingerprint), new.result)
         for sha256, fingerprint in list(self.unfinished):
             is_part = f"{fingerprint}/".startswith(f"{new.fingerprint}/")
             if sha256 == new.sha256 and is_part:

@@ -29,7 +29,8 @@ from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import PartialTranscript
-from thoth_watch.infrastructure.ledger import LedgerReader, SqlLedger
+from thoth_watch.infrastructure.ledger import SqlLedger
+from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 ARCHIVE = Path("/old")
 OUTPUTS = [INBOX / name for name in ("a.txt", "b.txt", "c.txt", "d.txt", "a.srt", "b.srt")]
@@ -71,15 +72,16 @@ class Comparison(RandomWalk):
 
     def publish_anything(self) -> None:
         claim, _ = self.random.choice(self.claims)
+        paths = self.random.sample(OUTPUTS, k=len(claim.batch.files))
         published = [
             PublishedResult(
                 item.file_id,
                 claim.claim_no,
                 self.random.choice((State.DONE, State.CONFLICT, State.RETRY)),
                 self.random.choice(("", "why")),
-                tuple((path, "w") for path in self.random.sample(OUTPUTS, k=1)),
+                ((path, "w"),),
             )
-            for item in claim.batch.files
+            for item, path in zip(claim.batch.files, paths, strict=True)
         ]
         self.answers.append(self.ledger.record_published(published, now=self.now))
 
@@ -122,10 +124,10 @@ class Comparison(RandomWalk):
                 self.answers.append(self.ledger.record_moved(done, to=to, now=self.now))
 
     def step(self) -> None:
-        more = [self.empty, self.save_partial, self.move, self.fail_start]
+        more = [self.empty, self.save_partial, self.move, self.fail_start, self.wake]
         if self.claims:
             more += [self.finish_several, self.finish_several, self.publish_anything]
-            more += [self.quarantine, self.end_worker, self.end_run]
+            more += [self.quarantine, self.end_worker, self.end_run, self.fail, self.fail]
         try:
             if self.random.random() < 0.4:
                 self.random.choice(more)()
