@@ -16,6 +16,7 @@ from thoth_watch.infrastructure.audio.pcm import RefusedError
 from thoth_watch.infrastructure.audio.sources import (
     MAX_BLOCK_SAMPLES,
     CannotOpenError,
+    StreamHeader,
     describe_error,
 )
 
@@ -33,8 +34,6 @@ _FULL_SCALE = {"s16": 2**15, "s32": 2**31, "s64": 2**63}
 
 class AvSource:
     """The first audio track of a recording opened with FFmpeg's libraries."""
-
-    decoder = _DECODER
 
     def __init__(self, descriptor: int, limits: DecodeLimits) -> None:
         """Open the file. Raises CannotOpenError, or RefusedError when it has no audio track."""
@@ -59,11 +58,16 @@ class AvSource:
             raise RefusedError("no audio track in this file: export it with its audio")
         self._stream: Any = self._container.streams.audio[0]
         try:
-            self.codec = str(self._stream.codec_context.name)
-            self.rate_hz = int(self._stream.rate or 0)
-            self.channels = int(self._stream.channels)
-            self.declared_s, self.is_exact = self._declared_length(
+            declared_s, is_exact = self._declared_length(
                 present_ratio(descriptor), has_frame_count=has_mp3_frame_count(descriptor)
+            )
+            self.header = StreamHeader(
+                rate_hz=int(self._stream.rate or 0),
+                channels=int(self._stream.channels),
+                codec=str(self._stream.codec_context.name),
+                decoder=_DECODER,
+                declared_s=declared_s,
+                is_exact=is_exact,
             )
         except Exception as error:  # no codec context or no sample rate
             self.close()

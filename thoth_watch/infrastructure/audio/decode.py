@@ -76,7 +76,11 @@ class FileDecoder:
             return self._finish(first)
         second = self._attempt_with_av(first)
         if second and second.decoded_s and (not first or second.decoded_s >= first.decoded_s):
-            if first and first.decode_error and (first.source.declared_s or second.decode_error):
+            if (
+                first
+                and first.decode_error
+                and (first.source.header.declared_s or second.decode_error)
+            ):
                 second.decode_error = (
                     f"{first.decode_error}; {second.decode_error or 'FFmpeg skipped that part'}"
                 )
@@ -108,10 +112,12 @@ class FileDecoder:
         except CannotOpenError as error:
             self._note_failure(open_source, str(error))
             return None
-        refusal = self._limits.refusal(channels=source.channels, rate_hz=source.rate_hz)
+        refusal = self._limits.refusal(
+            channels=source.header.channels, rate_hz=source.header.rate_hz
+        )
         if refusal is not None:
             raise RefusedError(refusal)
-        self._on_declared(source.declared_s)
+        self._on_declared(source.header.declared_s)
         attempt = self._decode_source(source)
         if attempt.decode_error or not attempt.decoded_s:
             self._note_failure(open_source, attempt.decode_error or "it contains no audio")
@@ -142,7 +148,7 @@ class FileDecoder:
         source = attempt.source
         warnings = self._pcm.finish()
         decoded_s = self._pcm.samples_out / self._pcm.rate_hz
-        declared_s = source.declared_s if source.is_exact else None
+        declared_s = source.header.declared_s if source.header.is_exact else None
         if attempt.decode_error:
             warnings += (f"damaged: {attempt.decode_error}",)
         if declared_s is not None:
@@ -159,10 +165,10 @@ class FileDecoder:
             samples=self._pcm.samples_out,
             decoded_s=decoded_s,
             declared_s=declared_s,
-            source_rate_hz=source.rate_hz,
-            source_channels=source.channels,
-            codec=source.codec,
-            decoder=source.decoder,
+            source_rate_hz=source.header.rate_hz,
+            source_channels=source.header.channels,
+            codec=source.header.codec,
+            decoder=source.header.decoder,
             warnings=warnings,
         )
 
@@ -176,7 +182,9 @@ class FileDecoder:
 
 def _is_valid_empty(attempt: _Attempt) -> bool:
     """Return True if a valid recording without audio was read, such as a WAV header alone."""
-    return attempt.decode_error is None and (attempt.source.declared_s or 0.0) <= _TOLERANCE_S
+    return (
+        attempt.decode_error is None and (attempt.source.header.declared_s or 0.0) <= _TOLERANCE_S
+    )
 
 
 def check_size(descriptor: int, limits: DecodeLimits) -> None:
@@ -199,8 +207,8 @@ def declared_s(descriptor: int, limits: DecodeLimits) -> float | None:
         except (CannotOpenError, RefusedError):
             continue
         source.close()
-        if source.declared_s:
-            return source.declared_s
+        if source.header.declared_s:
+            return source.header.declared_s
     return None
 
 

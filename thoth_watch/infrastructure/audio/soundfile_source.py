@@ -13,6 +13,7 @@ from thoth_watch.infrastructure.audio.headers import has_exact_mp3_length, prese
 from thoth_watch.infrastructure.audio.sources import (
     MAX_BLOCK_SAMPLES,
     CannotOpenError,
+    StreamHeader,
     describe_error,
 )
 
@@ -24,9 +25,7 @@ _DECODER = f"soundfile {soundfile.__version__} ({soundfile.__libsndfile_version_
 class SoundfileSource:
     """A recording opened with libsndfile."""
 
-    is_exact = True
     is_truncated = False  # libsndfile does not report packets
-    decoder = _DECODER
     decode_error: str | None = None
 
     def __init__(self, descriptor: int) -> None:
@@ -40,25 +39,28 @@ class SoundfileSource:
         if refusal is not None:
             self._file.close()
             raise CannotOpenError(refusal)
-        self.rate_hz: int = self._file.samplerate
-        self.channels: int = self._file.channels
         frames: int = self._file.frames
-        is_flac = self._file.format == "FLAC"
-        subtype = str(self._file.subtype).lower()  # such as pcm_16, vorbis
-        self.codec = "flac" if is_flac else subtype
-        share = present_ratio(descriptor) or 1.0
         is_known = 0 <= frames < _UNKNOWN_FRAMES
-        self.declared_s = frames / self.rate_hz / share if is_known else None
+        full_s = frames / self._file.samplerate / (present_ratio(descriptor) or 1.0)
+        is_flac = self._file.format == "FLAC"
+        self.header = StreamHeader(
+            rate_hz=self._file.samplerate,
+            channels=self._file.channels,
+            codec="flac" if is_flac else str(self._file.subtype).lower(),  # such as pcm_16, vorbis
+            decoder=_DECODER,
+            declared_s=full_s if is_known else None,
+            is_exact=True,
+        )
 
     def blocks(self, duration_s: float) -> Iterator[tuple[NDArray[np.float32], int]]:
         """Yield blocks of audio; a wrong length in the header does not matter.
 
         With such headers `SoundFile.blocks` never ends, and `read()` allocates terabytes.
         """
-        frames = round(duration_s * self.rate_hz)
-        frames = max(1, min(frames, MAX_BLOCK_SAMPLES // self.channels))
+        frames = round(duration_s * self.header.rate_hz)
+        frames = max(1, min(frames, MAX_BLOCK_SAMPLES // self.header.channels))
         while len(block := self._file.read(frames, dtype="float32", always_2d=True)):
-            yield block, self.rate_hz
+            yield block, self.header.rate_hz
 
     def close(self) -> None:
         """Free libsndfile's memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,32 +17,24 @@ class CannotOpenError(Exception):
     """The library cannot open this file; the message is the library's."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamHeader:
+    """The facts of the audio track that are known before it is decoded."""
+
+    rate_hz: int  # at the beginning of the file
+    channels: int  # at the beginning of the file
+    codec: str  # short name
+    decoder: str  # name and version of the library
+    declared_s: float | None  # None if the header has no length
+    is_exact: bool  # `declared_s` is counted, not estimated from the bit rate
+
+
 class Source(Protocol):
     """A recording opened by one of the libraries."""
 
     @property
-    def declared_s(self) -> float | None:
-        """Seconds of audio according to the header; None if it has no length."""
-
-    @property
-    def is_exact(self) -> bool:
-        """True if `declared_s` is counted, not estimated from the bit rate."""
-
-    @property
-    def rate_hz(self) -> int:
-        """Sample rate at the beginning of the file, in Hz."""
-
-    @property
-    def channels(self) -> int:
-        """Number of channels at the beginning of the file."""
-
-    @property
-    def codec(self) -> str:
-        """Short name of the codec."""
-
-    @property
-    def decoder(self) -> str:
-        """Name and version of the library."""
+    def header(self) -> StreamHeader:
+        """The facts known before decoding."""
 
     @property
     def decode_error(self) -> str | None:
