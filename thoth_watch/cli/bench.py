@@ -61,8 +61,8 @@ def bench(
     Without FILES, the sample recordings are used. Each engine does everything that `transcribe`
     does, in its own process, and the transcripts are discarded. The engines take turns in every
     round. With --engine, only that engine is compared with the standard engine. First, each engine
-    transcribes the first file once as a warm-up that is not counted. On a GPU, ratios are ratios of
-    wall-clock times; on a CPU, of CPU times, which depend less on other programs.
+    transcribes the first file once as a warm-up that is not counted. On a GPU, the ratios compare
+    wall-clock times; on a CPU, they compare CPU times, which are less affected by other programs.
     """
     from thoth_watch.bootstrap import build_settings
     from thoth_watch.cli.tables import Column, print_json, print_table

@@ -198,7 +198,7 @@ def retry(
     everything: bool,
     made_by: str | None,
 ) -> None:
-    """Retry failed files, or redo all files transcribed by a model.
+    """Retry failed files, or retranscribe all files that a given model transcribed.
 
     The attempt count is reset to zero. A transcript that thoth-watch wrote is replaced if it is
     unchanged. A transcript that was edited is kept, and the new one gets a different name

@@ -90,7 +90,7 @@ Examples:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, *, run_id: int, config: Path | None, as_json: bool) -> None:
-    """Show one run: requested and used settings, time per stage, files."""
+    """Show one run: requested and actual settings, time per stage, files."""
     from thoth_watch.cli.tables import print_json
     from thoth_watch.domain.errors import RetryLater
 

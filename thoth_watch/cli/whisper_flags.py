@@ -23,19 +23,22 @@ DECODING_FLAGS: dict[str, tuple[Any, str]] = {
     ),
     "length_penalty": (
         float,
-        "Exponent of the length for ranking hypotheses, 0 to 1; default: average log-probability.",
+        "Exponent for length normalization, 0 to 1; by default, hypotheses are ranked by average log-probability.",
     ),
     "compression_ratio_threshold": (
         float,
-        "Decode text with a higher zlib compression ratio again at the next temperature.",
+        "If the zlib compression ratio of the text is above this value, decode again at the next temperature.",
     ),
     "logprob_threshold": (
         float,
-        "Decode text with a lower average log-probability again at the next temperature.",
+        "If the average log-probability of the text is below this value, decode again at the next temperature.",
     ),
     "no_speech_threshold": (
         float,
-        "No-speech probability above which a window below logprob_threshold is silence.",
+        (
+            "Treat a window as silent if its no-speech probability is above this value"
+            " and its average log-probability is below logprob_threshold."
+        ),
     ),
     "condition_on_previous_text": (
         bool,
@@ -43,7 +46,7 @@ DECODING_FLAGS: dict[str, tuple[Any, str]] = {
     ),
     "initial_prompt": (str, "Prompt for the first window: names, spelling, style."),
     "carry_initial_prompt": (bool, "Use initial_prompt for every window."),
-    "hotwords": (str, "Expected words, put before every window."),
+    "hotwords": (str, "Words to expect; they are added to the prompt of every window."),
 }
 # The same for `transcript:`.
 TRANSCRIPT_FLAGS: dict[str, tuple[Any, str]] = {

@@ -26,11 +26,11 @@ def worker(config: Path | None, name: str | None, **flags: Any) -> None:
     """Run batches sent by a dispatcher until stopped.
 
     The dispatcher is a `run` process, on this machine or another. The dispatcher and its workers
-    need the same configuration with dispatch.kind: celery, the recordings under the same path, and
-    a ledger on PostgreSQL. Start one worker per device. If the machine has several GPUs,
-    engine.device is auto, and neither --name nor --device is given, one worker is started for each
-    GPU. SIGTERM or Ctrl-C stops the worker: it finishes the files in progress and releases the rest
-    of the batch to other workers.
+    need the same configuration (with dispatch.kind set to celery), access to the recordings under
+    the same path, and a ledger on PostgreSQL. Start one worker per device. If the machine has
+    several GPUs, engine.device is auto, and neither --name nor --device is given, one worker is
+    started for each GPU. SIGTERM or Ctrl-C stops the worker: it finishes the files in progress and
+    releases the rest of the batch to other workers.
     """
     from thoth_watch.bootstrap import build_settings, run_worker
     from thoth_watch.infrastructure.service.gpu_workers import run_worker_per_gpu, visible_gpus
