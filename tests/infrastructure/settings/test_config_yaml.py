@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+import pytest
 import yaml
 
-from thoth_watch.infrastructure.settings import load
+from thoth_watch.domain.audio import AudioConfig
+from thoth_watch.domain.batching import BatchPolicy
+from thoth_watch.domain.decoding import DecodingOptions
+from thoth_watch.domain.engine import TranscriptionEngineConfig
+from thoth_watch.domain.speakers import DiarizationConfig
+from thoth_watch.domain.subtitles import SubtitleLayout
+from thoth_watch.infrastructure.settings import load, schema
 from thoth_watch.infrastructure.settings.layers import key_types
 
 CONFIG = Path(__file__).parents[3] / "config.yaml"
@@ -62,3 +69,27 @@ def test_the_example_rules_in_config_yaml_are_valid() -> None:
     examples = [line[2:] for line in CONFIG.read_text().splitlines() if line.startswith("# - {")]
     assert len(examples) == 2
     assert load(None, {"rules": f"[{', '.join(s.lstrip('- ') for s in examples)}]"}, {}).rules
+
+
+@pytest.mark.parametrize(
+    ("section", "kind", "used_elsewhere", "not_keys"),
+    [
+        (schema.AudioSection, AudioConfig, {"channels"}, set()),
+        (schema.BatchSection, BatchPolicy, {"quiet_hours"}, set()),
+        (
+            schema.EngineSection,
+            TranscriptionEngineConfig,
+            {"devices", "idle_unload_s", "vad"},
+            {"device_is_binding", "decoding"},
+        ),
+        (schema.DecodingSection, DecodingOptions, set(), set()),
+        (schema.DiarizeSection, DiarizationConfig, {"enabled"}, set()),
+        (schema.TranscriptSection, SubtitleLayout, {"formats", "output_dir", "name"}, set()),
+    ],
+)
+def test_every_key_reaches_the_value_that_is_built_from_its_section(
+    section, kind, used_elsewhere: set[str], not_keys: set[str]
+) -> None:
+    """Keys are matched with fields by name: a key of another name would be ignored without an error."""
+    names = {field.name for field in fields(kind)}
+    assert set(section.model_fields) - used_elsewhere == names - not_keys

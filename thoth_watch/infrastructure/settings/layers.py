@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
@@ -183,9 +184,9 @@ def _set_from_text(
 
 def _parse_text(text: str, kind: Any) -> Any:
     """Parse a value from the environment or the command line according to the type of its key."""
-    is_list = list in (kind, get_origin(kind))
+    is_list = kind is list or get_origin(kind) is tuple
     kinds = () if is_list else (kind, *get_args(kind))
-    if str in kinds:
+    if str in kinds or Path in kinds:
         return text
     stripped = text.strip()
     if bool in kinds:

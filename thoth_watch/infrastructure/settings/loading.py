@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -32,21 +33,17 @@ from thoth_watch.infrastructure.settings.layers import (
     merge_layers,
 )
 from thoth_watch.infrastructure.settings.precision import resolve_precision
-from thoth_watch.infrastructure.settings.scale_out import (
-    build_cache_settings,
-    build_dispatch_settings,
-    check_scale_out,
-)
+from thoth_watch.infrastructure.settings.scale_out import check_scale_out
 from thoth_watch.infrastructure.settings.schema import (
-    LEAVE,
     Document,
-    InboxSection,
+    InboxSettings,
     ListedInbox,
     RuleSection,
-    TranscriptSection,
+    Section,
 )
-from thoth_watch.infrastructure.settings.settings import HookSettings, InboxSettings, Settings
+from thoth_watch.infrastructure.settings.settings import Settings
 from thoth_watch.infrastructure.settings.validation_errors import explain_error, mask_password
+from thoth_watch.infrastructure.settings.validators import LEAVE
 
 KEYS_WITH_AUTO = {  # None means auto
     "batch.max_files",
@@ -54,6 +51,13 @@ KEYS_WITH_AUTO = {  # None means auto
     "batch.max_wait_s",
     "engine.batch_size",
 }
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+_T = TypeVar("_T", bound=_Dataclass)
 
 
 def load(path: Path | None, overrides: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -90,15 +94,15 @@ class _SettingsBuilder:
         document = self._document
         inboxes = self._inboxes()
         engine = self._engine()
-        file_options = FileOptions(
+        file_options = _build(
+            FileOptions,
+            document.transcript,
             language=engine.language,
             task=engine.task,
             model=engine.model,
-            formats=tuple(document.transcript.formats),
             output_dir=self._output_dir(
                 document.transcript.output_dir, ("transcript", "output_dir")
             ),
-            name=document.transcript.name,
             channels=document.audio.channels,
             vad=document.engine.vad,
             diarize=document.diarize.enabled,
@@ -119,33 +123,27 @@ class _SettingsBuilder:
             (("cache", "url"), document.cache.url),
         ):
             self._values[at] = None if url is None else mask_password(url)
+        if document.hooks.secret is not None:
+            self._values[("hooks", "secret")] = "***"
         self._merged.raise_problems()
-        batch = document.batch
         return Settings(
             inboxes=inboxes,
-            audio=AudioConfig(document.audio.sample_rate, document.audio.buffer_duration),
-            batch=BatchPolicy(
-                max_files=batch.max_files,
-                max_audio_s=batch.max_audio_s,
-                max_wait_s=batch.max_wait_s,
-                group_by=tuple(batch.group_by),
-                order=batch.order,
-                max_batch_s=batch.max_batch_s,
-            ),
-            quiet_hours=QuietHours(tuple(parse_span(text) for text in batch.quiet_hours)),
+            audio=_build(AudioConfig, document.audio),
+            batch=_build(BatchPolicy, document.batch),
+            quiet_hours=QuietHours(tuple(map(parse_span, document.batch.quiet_hours))),
             engine=engine,
-            devices=None if document.engine.devices is None else tuple(document.engine.devices),
+            devices=document.engine.devices,
             idle_unload_s=document.engine.idle_unload_s,
             file_options=file_options,
             rules=rules,
             diarization=diarization,
-            subtitles=_subtitle_layout(document.transcript),
+            subtitles=_build(SubtitleLayout, document.transcript),
             ledger_url=ledger_url,
-            dispatch=build_dispatch_settings(document),
-            cache=build_cache_settings(document),
+            dispatch=document.dispatch,
+            cache=document.cache,
             log_level=document.log.level,
             log_format=document.log.format,
-            hooks=self._hooks(),
+            hooks=document.hooks,
             origins=self._origins(),
             file=self._file,
         )
@@ -158,25 +156,12 @@ class _SettingsBuilder:
             self._merged.add_problem(("inboxes",), "found an empty list; name at least one folder")
         return tuple(self._inbox(inbox, ("inboxes", index)) for index, inbox in enumerate(listed))
 
-    def _inbox(self, section: InboxSection, at: Location) -> InboxSettings:
-        path = self._path(section.path, (*at, "path"))
+    def _inbox(self, inbox: InboxSettings, at: Location) -> InboxSettings:
+        path = self._path(inbox.path, (*at, "path"))
+        after = None if inbox.after is None else self._path(inbox.after, (*at, "after"))
         self._values[(*at, "path")] = str(path)
-        return InboxSettings(
-            path=path,
-            recursive=section.recursive,
-            settle_s=section.settle_s,
-            watcher=section.watcher,
-            rescan_s=section.rescan_s,
-            extensions=tuple(section.extensions),
-            ignore=tuple(section.ignore),
-            sentinel=section.sentinel,
-            after=self._after(section.after, (*at, "after")),
-        )
-
-    def _after(self, text: str, at: Location) -> Path | None:
-        folder = None if text.strip() == LEAVE else self._path(text, at)
-        self._values[at] = LEAVE if folder is None else str(folder)
-        return folder
+        self._values[(*at, "after")] = LEAVE if after is None else str(after)
+        return inbox.model_copy(update={"path": path, "after": after})
 
     def _engine(self) -> TranscriptionEngineConfig:
         engine = self._document.engine
@@ -191,30 +176,16 @@ class _SettingsBuilder:
         self._values[("engine", "enable_mixed_precision")] = precision.is_mixed
         self._merged.key_sources[("engine", "precision")] = precision.key_source
         by_flag = self._merged.source_of(("engine", "device")).precedence is Precedence.FLAG
-        return TranscriptionEngineConfig(
-            engine_type=engine.engine_type,
-            batch_size=engine.batch_size,
+        return _build(
+            TranscriptionEngineConfig,
+            engine,
             enable_mixed_precision=precision.is_mixed,
-            use_cache=engine.use_cache,
             model=self._model(engine.model, ("engine", "model")),
-            revision=engine.revision,
-            weights_sha256=engine.weights_sha256,
             device=device,
             device_is_binding=by_flag and device != "auto",
             precision=precision.precision,
-            audio_context=engine.audio_context,
-            fallback=engine.fallback,
-            language=engine.language,
-            task=engine.task,
-            decoding=self._decoding(),
+            decoding=_build(DecodingOptions, self._document.decoding),
         )
-
-    def _decoding(self) -> DecodingOptions:
-        values = dict(self._document.decoding)
-        values["temperature"] = tuple(values["temperature"])
-        if values["suppress_tokens"] is not None:
-            values["suppress_tokens"] = tuple(values["suppress_tokens"])
-        return DecodingOptions(**values)
 
     def _diarization(self) -> DiarizationConfig:
         section = self._document.diarize
@@ -224,12 +195,8 @@ class _SettingsBuilder:
             self._merged.add_problem(
                 at, f"found {maximum}, which is less than min_speakers: {minimum}; raise it"
             )
-        return DiarizationConfig(
-            model=self._model(section.model, ("diarize", "model")),
-            revision=section.revision,
-            min_speakers=minimum,
-            max_speakers=maximum,
-        )
+        model = self._model(section.model, ("diarize", "model"))
+        return _build(DiarizationConfig, section, model=model)
 
     def _rule(self, index: int, rule: RuleSection) -> Rule:
         at: Location = ("rules", index)
@@ -242,26 +209,11 @@ class _SettingsBuilder:
         if not changes:
             allowed = ", ".join(key for key in RuleSection.model_fields if key != "match")
             self._merged.add_problem(at, f"changes nothing; add one of {allowed}")
-        if "formats" in changes:
-            changes["formats"] = tuple(changes["formats"])
         if "output_dir" in changes:
             changes["output_dir"] = self._output_dir(changes["output_dir"], at)
         if "model" in changes:
             changes["model"] = self._model(changes["model"], at)
         return Rule(match=rule.match, changes=tuple(changes.items()))
-
-    def _hooks(self) -> HookSettings:
-        hooks = self._document.hooks
-        if hooks.secret is not None:
-            self._values[("hooks", "secret")] = "***"
-        return HookSettings(
-            command=tuple(hooks.command),
-            webhook=hooks.webhook,
-            secret=hooks.secret,
-            ends=tuple(hooks.ends),
-            timeout_s=hooks.timeout_s,
-            tries=hooks.tries,
-        )
 
     def _ledger_url(self) -> str:
         at = ("ledger", "url")
@@ -292,7 +244,7 @@ class _SettingsBuilder:
         self._values[at] = name
         return name
 
-    def _path(self, text: str, at: Location) -> Path:
+    def _path(self, text: str | Path, at: Location) -> Path:
         """Return an absolute path; paths in the file are relative to it, others to the current folder."""
         precedence = self._merged.source_of(at).precedence
         from_file = self._file is not None and precedence in (Precedence.FILE, Precedence.DEFAULT)
@@ -310,11 +262,11 @@ class _SettingsBuilder:
                 continue
             if key == "rules":
                 value: Any = [
-                    {name: getattr(rule, name) for name in sorted(rule.model_fields_set)}
+                    {name: _plain(getattr(rule, name)) for name in sorted(rule.model_fields_set)}
                     for rule in self._document.rules
                 ]
             else:
-                value = getattr(getattr(self._document, section), name)
+                value = _plain(getattr(getattr(self._document, section), name))
             if key in KEYS_WITH_AUTO and value is None:
                 value = "auto"
             at: Location = tuple(key.split("."))
@@ -324,15 +276,17 @@ class _SettingsBuilder:
                 at = ("inboxes", index, name)
                 is_set = name in inbox.model_fields_set
                 source = self._merged.source_of(at).source if is_set else "default"
-                origins[dotted_key(at)] = Origin(self._values.get(at, getattr(inbox, name)), source)
+                value = self._values.get(at, _plain(getattr(inbox, name)))
+                origins[dotted_key(at)] = Origin(value, source)
         return origins
 
 
-def _subtitle_layout(section: TranscriptSection) -> SubtitleLayout:
-    return SubtitleLayout(
-        max_line_width=section.max_line_width,
-        max_line_count=section.max_line_count,
-        max_words_per_line=section.max_words_per_line,
-        highlight_words=section.highlight_words,
-        reading_speed=section.reading_speed,
-    )
+def _build(kind: type[_T], section: Section, **others: Any) -> _T:
+    """Build a domain object from the section's keys that are named like its fields, and from the others."""
+    keys = {field.name for field in fields(kind)} & type(section).model_fields.keys()
+    return kind(**{**{key: getattr(section, key) for key in keys}, **others})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it is written in YAML, where every sequence is a list."""
+    return list(value) if isinstance(value, tuple) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -22,6 +23,7 @@ from thoth_watch.domain.file_options import FORMATS, FileOptions
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.infrastructure.settings.validators import (
+    check_after,
     check_audio_seconds_or_auto,
     check_broker,
     check_cache_url,
@@ -35,6 +37,7 @@ from thoth_watch.infrastructure.settings.validators import (
     check_name,
     check_optional_seconds,
     check_optional_text,
+    check_path,
     check_precision,
     check_quiet_hours,
     check_sample_rate,
@@ -52,7 +55,7 @@ from thoth_watch.infrastructure.settings.validators import (
     one_of,
 )
 
-LEAVE = "leave"  # value of `after`: finished recordings stay
+CELERY = "celery"
 DEFAULT_LEDGER_URL = "sqlite:///thoth-watch.db"
 
 _AUDIO = AudioConfig()
@@ -65,12 +68,13 @@ _DIARIZATION = DiarizationConfig()
 
 
 Text = Annotated[str, BeforeValidator(check_text)]
+Folder = Annotated[Path, BeforeValidator(check_path)]
 Language = Annotated[str | None, BeforeValidator(check_language)]
-Formats = Annotated[list[str], list_of(*FORMATS, all_keyword="all")]
+Formats = Annotated[tuple[str, ...], list_of(*FORMATS, all_keyword="all")]
 OptionalText = Annotated[str | None, BeforeValidator(check_optional_text)]
 Threshold = Annotated[float | None, BeforeValidator(check_threshold)]
 Count = Annotated[int, Field(ge=1, le=100)]
-TextList = Annotated[list[str], BeforeValidator(check_text_list)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(check_text_list)]
 Name = Annotated[str, BeforeValidator(check_name)]
 TaskName = Annotated[str, one_of(*Task)]
 ChannelsMode = Annotated[str, one_of(*Channels)]
@@ -80,29 +84,29 @@ PositiveSeconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A mapping in the file; unknown keys are errors."""
+    """A mapping in the file, frozen; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class InboxSection(Section):
-    """The `inbox:` section."""
+class InboxSettings(Section):
+    """The `inbox:` section: a folder to watch."""
 
-    path: Text = "./inbox"
+    path: Folder = Path("inbox")  # absolute after loading
     recursive: bool = True
     settle_s: Seconds = 2.0
     watcher: Annotated[str, one_of("auto", "inotify", "polling")] = "auto"
     rescan_s: PositiveSeconds = 60.0
-    extensions: Annotated[list[str], BeforeValidator(check_extensions)] = list(AUDIO_EXTENSIONS)
-    ignore: TextList = []
+    extensions: Annotated[tuple[str, ...], BeforeValidator(check_extensions)] = AUDIO_EXTENSIONS
+    ignore: Texts = ()  # globs on names, in addition to the built-in ones
     sentinel: Annotated[str | None, BeforeValidator(check_sentinel)] = None
-    after: Text = LEAVE
+    after: Annotated[Path | None, BeforeValidator(check_after)] = None  # absolute; None: they stay
 
 
-class ListedInbox(InboxSection):
+class ListedInbox(InboxSettings):
     """One item of `inboxes:`; its path is required."""
 
-    path: Text
+    path: Folder
 
 
 class AudioSection(Section):
@@ -123,12 +127,12 @@ class BatchSection(Section):
         _BATCH.max_audio_s
     )
     max_wait_s: Annotated[float | None, BeforeValidator(check_seconds_or_auto)] = _BATCH.max_wait_s
-    group_by: Annotated[list[str], list_of(*GROUP_KEYS)] = list(_BATCH.group_by)
+    group_by: Annotated[tuple[str, ...], list_of(*GROUP_KEYS)] = _BATCH.group_by
     order: Annotated[str, one_of(*Order)] = str(_BATCH.order)
     max_batch_s: Annotated[float | None, BeforeValidator(check_optional_seconds)] = (
         _BATCH.max_batch_s
     )
-    quiet_hours: Annotated[list[str], BeforeValidator(check_quiet_hours)] = []
+    quiet_hours: Annotated[tuple[str, ...], BeforeValidator(check_quiet_hours)] = ()
 
 
 class EngineSection(Section):
@@ -136,10 +140,10 @@ class EngineSection(Section):
 
     engine_type: Annotated[str, one_of(*EngineType)] = _ENGINE.engine_type
     model: Text = _ENGINE.model
-    revision: Annotated[str | None, BeforeValidator(check_optional_text)] = None
+    revision: OptionalText = None
     weights_sha256: Annotated[str | None, BeforeValidator(check_weights_sha256)] = None
     device: Text = _ENGINE.device
-    devices: Annotated[list[str] | None, BeforeValidator(check_devices)] = None
+    devices: Annotated[tuple[str, ...] | None, BeforeValidator(check_devices)] = None
     batch_size: Annotated[int | None, BeforeValidator(check_count_or_auto)] = _ENGINE.batch_size
     enable_mixed_precision: bool = _ENGINE.enable_mixed_precision
     use_cache: bool = _ENGINE.use_cache
@@ -158,7 +162,7 @@ class DecodingSection(Section):
     long_form: Annotated[str, one_of(*LongForm)] = _DECODING.long_form
     chunk_length: Annotated[float, Field(ge=1, le=30)] | None = _DECODING.chunk_length
     word_timestamps: bool = _DECODING.word_timestamps
-    temperature: Annotated[list[float], BeforeValidator(check_temperatures)] = list(
+    temperature: Annotated[tuple[float, ...], BeforeValidator(check_temperatures)] = (
         _DECODING.temperature
     )
     best_of: Count = _DECODING.best_of
@@ -172,7 +176,7 @@ class DecodingSection(Section):
     initial_prompt: OptionalText = _DECODING.initial_prompt
     carry_initial_prompt: bool = _DECODING.carry_initial_prompt
     hotwords: OptionalText = _DECODING.hotwords
-    suppress_tokens: Annotated[list[int] | None, BeforeValidator(check_tokens)] = None
+    suppress_tokens: Annotated[tuple[int, ...] | None, BeforeValidator(check_tokens)] = None
     retry_suspect: bool = _DECODING.retry_suspect
 
 
@@ -195,7 +199,7 @@ class PerformanceSection(Section):
 class TranscriptSection(Section):
     """The `transcript:` section."""
 
-    formats: Formats = list(_FILE_OPTIONS.formats)
+    formats: Formats = _FILE_OPTIONS.formats
     output_dir: Text = _FILE_OPTIONS.output_dir
     name: Name = _FILE_OPTIONS.name
     max_line_width: int | None = Field(default=_LAYOUT.max_line_width, ge=8, le=1000)
@@ -213,18 +217,25 @@ class LedgerSection(Section):
     url: Annotated[str, BeforeValidator(check_ledger_url)] = DEFAULT_LEDGER_URL
 
 
-class DispatchSection(Section):
-    """The `dispatch:` section."""
+class DispatchSettings(Section):
+    """The `dispatch:` section: who processes the batches."""
 
-    kind: Annotated[str, one_of("local", "celery")] = "local"
-    broker: Annotated[str | None, BeforeValidator(check_broker)] = None
+    kind: Annotated[str, one_of("local", CELERY)] = "local"
+    broker: Annotated[str | None, BeforeValidator(check_broker)] = None  # with its password
+    # batches sent or running per live worker
     window_per_worker: int = Field(default=2, ge=1, le=1000)
     lease_s: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 90.0
+    # worker deaths after which a file is quarantined
     max_attempts: int = Field(default=3, ge=1, le=100)
 
+    @property
+    def is_celery(self) -> bool:
+        """Return True if Celery workers process the batches."""
+        return self.kind == CELERY
 
-class CacheSection(Section):
-    """The `cache:` section."""
+
+class CacheSettings(Section):
+    """The `cache:` section: transcripts shared by machines without a common ledger."""
 
     url: Annotated[str | None, BeforeValidator(check_cache_url)] = None
     lifetime_s: PositiveSeconds = 2_592_000.0
@@ -237,13 +248,13 @@ class LogSection(Section):
     format: Annotated[str, one_of("text", "json")] = "text"
 
 
-class HooksSection(Section):
-    """The `hooks:` section."""
+class HookSettings(Section):
+    """The `hooks:` section: programs that are notified when files and runs end."""
 
-    command: TextList = []
+    command: Texts = ()  # program and arguments; empty: none
     webhook: Annotated[str | None, BeforeValidator(check_webhook)] = None
-    secret: Annotated[str | None, BeforeValidator(check_optional_text)] = None
-    ends: Annotated[list[str], list_of("done", "failed")] = ["done", "failed"]
+    secret: OptionalText = None  # signs the webhook's body
+    ends: Annotated[tuple[str, ...], list_of("done", "failed")] = ("done", "failed")
     timeout_s: PositiveSeconds = 30.0
     tries: int = Field(default=3, ge=1, le=20)
 
@@ -256,7 +267,7 @@ class RuleSection(Section):
     task: TaskName = ""
     model: Text = ""
     prompt: OptionalText = None
-    formats: Formats = []
+    formats: Formats = ()
     output_dir: Text = ""
     name: Name = ""
     channels: ChannelsMode = ""
@@ -268,7 +279,7 @@ class RuleSection(Section):
 class Document(Section):
     """The whole file."""
 
-    inbox: InboxSection = InboxSection()
+    inbox: InboxSettings = InboxSettings()
     inboxes: list[ListedInbox] | None = None
     audio: AudioSection = AudioSection()
     batch: BatchSection = BatchSection()
@@ -278,11 +289,11 @@ class Document(Section):
     performance: PerformanceSection = PerformanceSection()
     transcript: TranscriptSection = TranscriptSection()
     ledger: LedgerSection = LedgerSection()
-    dispatch: DispatchSection = DispatchSection()
-    cache: CacheSection = CacheSection()
+    dispatch: DispatchSettings = DispatchSettings()
+    cache: CacheSettings = CacheSettings()
     rules: list[RuleSection] = []
     log: LogSection = LogSection()
-    hooks: HooksSection = HooksSection()
+    hooks: HookSettings = HookSettings()
 
 
 @cache

@@ -14,34 +14,12 @@ from thoth_watch.domain.quiet_hours import QuietHours
 from thoth_watch.domain.speakers import DiarizationConfig
 from thoth_watch.domain.subtitles import SubtitleLayout
 from thoth_watch.infrastructure.settings.layers import Origin
-from thoth_watch.infrastructure.settings.scale_out import CacheSettings, DispatchSettings
-
-
-@dataclass(frozen=True, slots=True)
-class InboxSettings:
-    """A folder to watch."""
-
-    path: Path  # absolute
-    recursive: bool
-    settle_s: float
-    watcher: str  # auto, inotify or polling
-    rescan_s: float
-    extensions: tuple[str, ...]  # lower case, no dot
-    ignore: tuple[str, ...]  # globs on names, in addition to the built-in ones
-    sentinel: str | None  # suffix of the file that marks a recording as complete
-    after: Path | None  # absolute: folder for finished recordings; None: they stay
-
-
-@dataclass(frozen=True, slots=True)
-class HookSettings:
-    """Settings of the hooks that are notified when files and runs end."""
-
-    command: tuple[str, ...]  # program and arguments; empty: none
-    webhook: str | None
-    secret: str | None  # signs the webhook's body
-    ends: tuple[str, ...]  # done, failed
-    timeout_s: float
-    tries: int
+from thoth_watch.infrastructure.settings.schema import (
+    CacheSettings,
+    DispatchSettings,
+    HookSettings,
+    InboxSettings,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BeforeValidator
@@ -17,6 +18,7 @@ from thoth_watch.domain.speech import Vad
 from thoth_watch.infrastructure.settings.languages import language_code
 
 MAX_ENGINES = 64
+LEAVE = "leave"  # value of `after`: finished recordings stay
 MIXED_PRECISION = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}  # accelerate's names
 
 
@@ -77,21 +79,32 @@ def check_webhook(value: object) -> str | None:
     return url
 
 
-def check_text_list(value: object) -> list[str]:
-    """Convert a list of texts, or a single text, to a list without duplicates."""
+def check_path(value: object) -> Path:
+    """Convert text that is not empty to a path, which may still be relative."""
+    return Path(check_text(value))
+
+
+def check_after(value: object) -> Path | None:
+    """Convert the folder for finished recordings to a path; `leave` becomes None."""
+    text = check_text(value)
+    return None if text.strip() == LEAVE else Path(text)
+
+
+def check_text_list(value: object) -> tuple[str, ...]:
+    """Convert a list of texts, or a single text, to a tuple without duplicates."""
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list):
         raise NotAllowedError("allowed: a list of texts, such as [a, b]")
-    return list(dict.fromkeys(check_text(item) for item in items))
+    return tuple(dict.fromkeys(check_text(item) for item in items))
 
 
 def list_of(*allowed: str, all_keyword: str | None = None) -> BeforeValidator:
     """Return a validator for a list of these values; `all_keyword` selects all of them."""
 
-    def check(value: object) -> list[str]:
+    def check(value: object) -> tuple[str, ...]:
         if all_keyword is not None and value in (all_keyword, [all_keyword]):
-            return list(allowed)
-        items = [item.strip().lower() for item in check_text_list(value)]
+            return allowed
+        items = tuple(item.strip().lower() for item in check_text_list(value))
         for item in items:
             if item not in allowed:
                 keyword_hint = f", or {all_keyword}" if all_keyword else ""
@@ -108,9 +121,11 @@ def list_of(*allowed: str, all_keyword: str | None = None) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def check_extensions(value: object) -> list[str]:
+def check_extensions(value: object) -> tuple[str, ...]:
     """Convert file name extensions to lower case, without dot."""
-    items = list(dict.fromkeys(item.strip().lower().lstrip(".") for item in check_text_list(value)))
+    items = tuple(
+        dict.fromkeys(item.strip().lower().lstrip(".") for item in check_text_list(value))
+    )
     transcript_formats = [item for item in items if item in FORMATS]
     if not items or "" in items or any("/" in item for item in items):
         raise NotAllowedError("allowed: a list of file name extensions, such as [wav, mp3]")
@@ -155,19 +170,19 @@ def check_mixed_precision(value: object) -> str | None:
     raise NotAllowedError(f"allowed: null, {', '.join(MIXED_PRECISION)}")
 
 
-def check_devices(value: object) -> list[str] | None:
-    """Convert to a list with one device per engine, possibly repeated; [auto] means all GPUs."""
+def check_devices(value: object) -> tuple[str, ...] | None:
+    """Convert to a tuple with one device per engine, possibly repeated; [auto] means all GPUs."""
     if value in (None, "null"):
         return None
     text = value.strip().lower() if isinstance(value, str) else ""
     if text == "auto":
-        return ["auto"]
+        return ("auto",)
     if several := re.fullmatch(r"([a-z]+(?::\d+)?)\s*x\s*(\d+)", text):
         device, count = several[1], int(several[2])
         if 1 <= count <= MAX_ENGINES:
-            return [device] * count
+            return (device,) * count
     elif isinstance(value, list) and 1 <= len(value) <= MAX_ENGINES:
-        names = [item.strip().lower() for item in value if isinstance(item, str)]
+        names = tuple(item.strip().lower() for item in value if isinstance(item, str))
         if len(names) == len(value) and all(re.fullmatch(r"[a-z]+(:\d+)?", n) for n in names):
             return names
     raise NotAllowedError("allowed: null, auto, a list such as [cuda:0, cuda:1], or cpu x 4")
@@ -217,7 +232,7 @@ def check_optional_seconds(value: object) -> float | None:
     return float(value)
 
 
-def check_quiet_hours(value: object) -> list[str]:
+def check_quiet_hours(value: object) -> tuple[str, ...]:
     """Check a list of times of day."""
     spans = check_text_list(value)
     for text in spans:
@@ -230,13 +245,13 @@ def check_quiet_hours(value: object) -> list[str]:
     return spans
 
 
-def check_temperatures(value: object) -> list[float]:
-    """Convert one temperature or several, each from 0 to 1, to a list."""
+def check_temperatures(value: object) -> tuple[float, ...]:
+    """Convert one temperature or several, each from 0 to 1, to a tuple."""
     items: list[Any] = value if isinstance(value, list) else [value]
     try:
-        temperatures = [float(item) for item in items if not isinstance(item, bool)]
+        temperatures = tuple(float(item) for item in items if not isinstance(item, bool))
     except (TypeError, ValueError):
-        temperatures = []
+        temperatures = ()
     if (
         not temperatures
         or len(temperatures) < len(items)
@@ -246,13 +261,13 @@ def check_temperatures(value: object) -> list[float]:
     return temperatures
 
 
-def check_tokens(value: object) -> list[int] | None:
-    """Convert one token id or several to a list; None stays."""
+def check_tokens(value: object) -> tuple[int, ...] | None:
+    """Convert one token id or several to a tuple; None stays."""
     if value is None or value in ("null", ["null"]):
         return None
     items: list[Any] = value if isinstance(value, list) else [value]
     try:
-        return [int(item) for item in items if not isinstance(item, bool)]
+        return tuple(int(item) for item in items if not isinstance(item, bool))
     except (TypeError, ValueError):
         raise NotAllowedError("allowed: null, or a list of token ids, such as [50, 51]") from None
 
