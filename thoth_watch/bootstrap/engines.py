@@ -154,7 +154,7 @@ class Engines:
         """Unload the engine and release its memory; `engine` loads it again."""
         if self._loaded is None:
             return
-        from thoth_watch.infrastructure.whisper.network.unloading import release_memory
+        from thoth_watch.infrastructure.whisper.network.memory import release_memory
 
         model = self._loaded[0].model
         self._loaded = None

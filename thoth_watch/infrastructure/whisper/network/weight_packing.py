@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thoth_watch.infrastructure.whisper.network.linear_layers import Linear, build_linear
-from thoth_watch.infrastructure.whisper.network.mapped_files import MappedFiles, trim_heap
+from thoth_watch.infrastructure.whisper.network.memory import MappedFiles, trim_heap
 
 Norm = tuple[tuple[int, ...], Tensor, Tensor, float]
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from thoth_watch.infrastructure.whisper.network.mapped_files import MappedFiles
+from thoth_watch.infrastructure.whisper.network.memory import MappedFiles
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise is used on Linux only")
 

@@ -1,13 +1,15 @@
-"""Release the memory of memory-mapped weight files after their weights have been converted."""
+"""Return memory to the operating system: of memory-mapped weight files, and of unloaded models."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 MAPS = Path("/proc/self/maps")
@@ -43,6 +45,14 @@ def trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+
+
+def release_memory() -> None:
+    """Collect garbage, then release torch's cached GPU memory and glibc's free heap memory."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    trim_heap()
 
 
 def _mapped_ranges() -> Iterator[tuple[int, int]]:
