@@ -42,7 +42,7 @@ def measure(measured: Measured) -> Measured:
 
     with running(Postgres) as server, SqlLedger.open(server.new_database()) as ledger:
         worker = WorkerInfo("w", "localhost", 1, "cpu")
-        database = rate(lambda _: ledger.record_worker(worker, batch_id=None))
+        database = rate(lambda _: ledger.leases.record_worker(worker, batch_id=None))
     print(f"PostgreSQL, sequential transactions: {database:.0f}/s")
     slowest = float("inf")
     for make in (Redis, RabbitMQ):

@@ -88,7 +88,7 @@ class FakeFleet:
         self.working: list[tuple[float, int, Claim]] = []  # (end in s, worker, claim)
         for number in self.idle:
             worker = WorkerInfo(f"w{number}", "localhost", number, "cuda:0")
-            self.ledger.record_worker(worker, batch_id=None)
+            self.ledger.leases.record_worker(worker, batch_id=None)
 
     def send(self, batch_id: int) -> None:
         """Add a batch to the queue."""
@@ -104,7 +104,7 @@ class FakeFleet:
         """Let idle workers lease queued batches."""
         while self.queue and self.idle:
             worker, batch_id = self.idle.pop(), self.queue.popleft()
-            claim = self.ledger.lease(
+            claim = self.ledger.leases.lease(
                 batch_id,
                 owner=f"w{worker}",
                 lease_s=LEASE_S,
@@ -138,7 +138,7 @@ class FakeFleet:
 
 def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
     """Write everything that a worker writes for a batch."""
-    run_id = ledger.open_run(claim, requested=ENGINE, placement=PLACEMENT, now=now)
+    run_id = ledger.runs.open_run(claim, requested=ENGINE, placement=PLACEMENT, now=now)
     results = [
         NewResult(
             file_id=item.file_id,
@@ -150,16 +150,16 @@ def record(ledger: SqlLedger, claim: Claim, now: datetime) -> None:
         )
         for item in claim.batch.files
     ]
-    ledger.record_results(claim, results, run_id=run_id, now=now)
+    ledger.results.record_results(claim, results, run_id=run_id, now=now)
     published = [
         PublishedResult(r.file_id, claim.claim_no, State.DONE, "", ((r.names[0][1], r.sha256),))
         for r in results
     ]
-    ledger.record_published(published, now=now)
+    ledger.results.record_published(published, now=now)
     outcomes = [FileOutcome(r.file_id, State.DONE) for r in results]
-    ledger.release(claim, now=now)
+    ledger.runs.release(claim, now=now)
     wall_s = claim.batch.audio_s / REALTIME_FACTOR
-    ledger.close_run(run_id, finished_run(claim, now, wall_s), outcomes)
+    ledger.runs.close_run(run_id, finished_run(claim, now, wall_s), outcomes)
 
 
 def finished_run(claim: Claim, now: datetime, wall_s: float) -> Run:
@@ -189,7 +189,7 @@ def fill(ledger: SqlLedger, n_files: int, now: datetime) -> list[float]:
         (AudioFile(INBOX, INBOX / f"{number:07}.wav", Signature(1, 1, 1, 1, number)), seconds)
         for number, seconds in enumerate(lengths)
     ]
-    ledger.record_listing(seen=[], ready=files, refused=[], gone=[], now=now)
+    ledger.inbox.record_listing(seen=[], ready=files, refused=[], gone=[], now=now)
     return lengths
 
 
@@ -200,20 +200,20 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
         lengths = fill(ledger, n_files, clock.now())
         fleet = FakeFleet(ledger, clock, n_workers)
         dispatcher = FleetDispatcher(
-            ledger,
+            ledger.leases,
             fleet,
-            recover_claims=lambda: ledger.recover_claims(now=clock.now()),
+            recover_claims=lambda: ledger.queue.recover_claims(now=clock.now()),
             window_per_worker=2,
             lease_s=LEASE_S,
             monotonic_s=clock.monotonic_s,
         )
         serve = Serve(
             scan_schedule=ScanSchedule([], folder_watcher=fleet, clock=clock, rescan_s=60.0),
-            ledger=ledger,
+            ledger=ledger.queue,
             dispatcher=dispatcher,
             publish=PublishUnchanged(
                 PublishTranscript(
-                    results=ledger,
+                    results=ledger.results,
                     publisher=FakePublisher(),  # the workers publish
                     render=fake_render,
                     clock=clock,
@@ -233,7 +233,7 @@ def simulate(url: str, *, n_workers: int, n_files: int, policy: BatchPolicy) -> 
         n_done = len(
             [
                 1
-                for known_files in ledger.known_files(INBOX).values()
+                for known_files in ledger.inbox.known_files(INBOX).values()
                 if known_files.state is State.DONE
             ]
         )

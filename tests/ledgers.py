@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -14,10 +14,29 @@ from thoth_watch.application.ports.ledger import (
     Results,
     RunLog,
 )
+from thoth_watch.infrastructure.ledger import SqlLedger
 
 
 class Ledger(InboxLedger, BatchQueue, Results, RunLog, Archive, Protocol):
     """One ledger in all of its roles."""
+
+
+class FlatLedger(SqlLedger):
+    """The ledger in a database, with the methods of all its roles on one object."""
+
+    def __getattr__(self, name: str) -> Any:
+        for role in vars(self).values():
+            if hasattr(role, name):
+                return getattr(role, name)
+        raise AttributeError(name)
+
+    @property
+    def death_limit(self) -> int:
+        return self.queue.death_limit
+
+    @death_limit.setter
+    def death_limit(self, value: int) -> None:
+        self.queue.death_limit = value
 
 
 def on_sqlite(request: pytest.FixtureRequest) -> str:

@@ -20,7 +20,7 @@ from tests.contracts.test_ledger_contract import (
     recording,
 )
 from tests.infrastructure.ledger.test_random_walk import RandomWalk
-from tests.ledgers import Ledger
+from tests.ledgers import FlatLedger, Ledger
 from tests.memory_ledger import MemoryLedger
 from thoth_watch.application.ports.ledger import NewResult, PublishedResult
 from thoth_watch.domain.audio import AudioFile
@@ -29,7 +29,6 @@ from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.run import FileOutcome
 from thoth_watch.domain.states import State
 from thoth_watch.domain.transcript import PartialTranscript
-from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.ledger.reading import LedgerReader
 
 ARCHIVE = Path("/old")
@@ -175,7 +174,7 @@ def test_every_operation_has_the_same_effect_as_on_sqlite(
     tmp_path: Path, stack: ExitStack, seed: int
 ) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    on_disk = Comparison(stack.enter_context(SqlLedger.open(url, death_limit=3)), seed)
+    on_disk = Comparison(stack.enter_context(FlatLedger.open(url, death_limit=3)), seed)
     reader = stack.enter_context(LedgerReader.open(url))
     memory = MemoryLedger(death_limit=3)
     in_memory = Comparison(memory, seed)

@@ -25,7 +25,7 @@ from tests.fakes import (
     FakeVoiceActivityDetector,
     fake_render,
 )
-from tests.ledgers import MEMORY, skip_in_memory
+from tests.ledgers import MEMORY, FlatLedger, skip_in_memory
 from tests.memory_ledger import MemoryLedger
 from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.known_results import KnownResults
@@ -59,7 +59,7 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Harness:
     """The use cases, wired with fakes and a ledger on SQLite or in memory."""
 
-    ledger: SqlLedger | MemoryLedger
+    ledger: FlatLedger | MemoryLedger
     path: Path | None = None  # of the SQLite database
     clock: FakeClock = field(default_factory=FakeClock)
     inbox: FakeInbox = field(default_factory=FakeInbox)
@@ -244,5 +244,5 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
         return
     path = request.getfixturevalue("tmp_path") / "thoth-watch.db"
     shutil.copy(request.getfixturevalue("empty_ledger"), path)
-    with SqlLedger.open(f"sqlite:///{path}") as ledger:
+    with FlatLedger.open(f"sqlite:///{path}") as ledger:
         yield Harness(ledger, path)

@@ -64,7 +64,7 @@ def texts(harness: Harness) -> dict[str, str]:
 def test_many_files_are_published_in_two_transactions(harness: Harness):
     group = Group(harness, *(f"{n}.wav" for n in range(30)))
     writes: list[int] = []
-    write_transaction = harness.ledger._write_transaction
+    write_transaction = harness.ledger.transactions.write
 
     @contextmanager
     def counted():
@@ -72,7 +72,7 @@ def test_many_files_are_published_in_two_transactions(harness: Harness):
         with write_transaction() as connection:
             yield connection
 
-    harness.ledger._write_transaction = counted  # type: ignore[method-assign]
+    harness.ledger.transactions.write = counted  # type: ignore[method-assign]
     group.publish()
 
     assert len(writes) == 2

@@ -11,12 +11,12 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeEngine, FakeInbox
+from tests.ledgers import FlatLedger
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.application.ports.publishing import Output
 from thoth_watch.domain.errors import NameTaken, RetryLater
 from thoth_watch.domain.file_options import FileOptions
 from thoth_watch.domain.states import State
-from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.publishing import DurablePublisher
 
 
@@ -62,7 +62,7 @@ def disk(tmp_path: Path, empty_ledger: Path) -> Iterator[Harness]:
     path = tmp_path / "thoth-watch.db"
     shutil.copy(empty_ledger, path)
     (tmp_path / "inbox").mkdir()
-    with SqlLedger.open(f"sqlite:///{path}") as ledger:
+    with FlatLedger.open(f"sqlite:///{path}") as ledger:
         harness = Harness(
             ledger,
             path,

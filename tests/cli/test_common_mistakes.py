@@ -166,7 +166,7 @@ def test_12_a_file_that_is_still_being_copied(run, config: Path, tmp_path: Path)
         decoder = build_decoder()
         watch = WatchInbox(
             FolderInbox(tmp_path / "inbox"),
-            ledger=ledger,
+            ledger=ledger.inbox,
             files=LocalFiles(),
             decoder=decoder,
             clock=SystemClock(),

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ledgers import BOTH, LEDGERS, MEMORY, skip_in_memory
+from tests.ledgers import BOTH, LEDGERS, MEMORY, FlatLedger, skip_in_memory
 from tests.memory_ledger import MemoryLedger
-from thoth_watch.infrastructure.ledger import SqlLedger
 
 
 @pytest.fixture(params=[*BOTH, MEMORY])
@@ -24,9 +23,9 @@ def url(request: pytest.FixtureRequest, store: str) -> str:
 
 
 @pytest.fixture
-def ledger(request: pytest.FixtureRequest, store: str) -> Iterator[SqlLedger | MemoryLedger]:
+def ledger(request: pytest.FixtureRequest, store: str) -> Iterator[FlatLedger | MemoryLedger]:
     if store == MEMORY:
         yield MemoryLedger()
         return
-    with SqlLedger.open(request.getfixturevalue("url")) as opened:
+    with FlatLedger.open(request.getfixturevalue("url")) as opened:
         yield opened

@@ -14,11 +14,11 @@ import pytest
 
 from tests.application.conftest import Harness, empty_ledger
 from tests.fakes import FakeClock, FakeEngines, HashingEngine
+from tests.ledgers import FlatLedger
 from tests.reliability.workspace import Workspace
 from thoth_watch.infrastructure.audio import DecodeLimits, WorkerDecoder
 from thoth_watch.infrastructure.inbox import FolderInbox
 from thoth_watch.infrastructure.inbox.local_files import LocalFiles
-from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.publishing import DurablePublisher
 
 __all__ = ["empty_ledger"]
@@ -60,7 +60,7 @@ def make_harness(ram_folder: Path, empty_ledger: Path) -> Iterator[Callable[...,
             clock = FakeClock()
             clock.time = datetime.now(UTC)
             return Harness(
-                stack.enter_context(SqlLedger.open(f"sqlite:///{path}")),
+                stack.enter_context(FlatLedger.open(f"sqlite:///{path}")),
                 path,
                 clock=clock,
                 inbox=FolderInbox(folder / "inbox"),  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ import pytest
 
 from tests.application.conftest import Harness
 from tests.fakes import FakeClock, FakeDecoder, FakeEngine, FakeEngines, FakeFolderWatcher
+from tests.ledgers import FlatLedger
 from thoth_watch.application.ports.audio import Recording
 from thoth_watch.domain.audio import AudioFile
 from thoth_watch.domain.errors import DecoderCrashed, NotAudio, RetryLater
 from thoth_watch.domain.states import MAX_RETRY_WAIT_S
-from thoth_watch.infrastructure.ledger import SqlLedger
 
 full = pytest.mark.reliability
 HOUR_S, YEAR_S = 3_600.0, 365.25 * 86_400
@@ -104,7 +104,7 @@ def test_clock_jumps_neither_block_retries_nor_hurry_them(
         decoder, engine = FaultyDecoder(clock, rng), ClaimCheckingEngine()
         path = ram_folder / f"{number}.db"
         shutil.copy(empty_ledger, path)
-        with SqlLedger.open(f"sqlite:///{path}") as ledger:
+        with FlatLedger.open(f"sqlite:///{path}") as ledger:
             harness = Harness(
                 ledger, path, clock=clock, decoder=decoder, engines=FakeEngines(engine)
             )

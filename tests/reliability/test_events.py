@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeDecoder
+from tests.ledgers import FlatLedger
 from thoth_watch.application.scan_schedule import ScanSchedule
 from thoth_watch.application.watch_inbox import WatchInbox
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.inbox import FolderInbox, WatchdogWatcher
 from thoth_watch.infrastructure.inbox.local_files import LocalFiles
-from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.service.clock import SystemClock
 
 NEVER_S = 1e9
@@ -112,7 +112,7 @@ def test_every_recording_is_found_by_its_event(tmp_path: Path, with_folders: boo
     (tmp_path / "inbox").mkdir()
     (tmp_path / "aside").mkdir()
     activity = RandomFileActivity(tmp_path / "inbox", tmp_path / "aside", with_folders=with_folders)
-    clock, ledger = SystemClock(), SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db")
+    clock, ledger = SystemClock(), FlatLedger.open(f"sqlite:///{tmp_path}/ledger.db")
     watch_inbox = WatchInbox(
         FolderInbox(tmp_path / "inbox"),
         ledger=ledger,

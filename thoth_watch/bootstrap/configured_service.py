@@ -40,7 +40,9 @@ class ConfiguredService:
         Raises EngineUnavailable, which is recorded as a failed run.
         """
         if self.fleet is None:
-            with record_failed_start(self.settings, self.resources.ledger, self.resources.clock):
+            with record_failed_start(
+                self.settings, self.resources.ledger.runs, self.resources.clock
+            ):
                 self.engines.load()
 
     def on_ready(self) -> None:

@@ -59,9 +59,9 @@ def build_fleet(settings: Settings, ledger: SqlLedger) -> FleetDispatcher:
 
     clock = SystemClock()
     return FleetDispatcher(
-        ledger,
+        ledger.leases,
         build_wire(settings),
-        recover_claims=lambda: ledger.recover_claims(now=clock.now()),
+        recover_claims=lambda: ledger.queue.recover_claims(now=clock.now()),
         window_per_worker=settings.dispatch.window_per_worker,
         lease_s=settings.dispatch.lease_s,
     )

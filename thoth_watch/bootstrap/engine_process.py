@@ -77,7 +77,7 @@ def build_publish(settings: Settings, ledger: SqlLedger) -> PublishUnchanged:
     from thoth_watch.infrastructure.service.clock import SystemClock
 
     publish = PublishTranscript(
-        results=ledger,
+        results=ledger.results,
         publisher=DurablePublisher(),
         render=partial(render, layout=settings.subtitles),
         clock=SystemClock(),
@@ -108,8 +108,8 @@ def build_transcribe_batch(
     clock = SystemClock()
     has_time = batch_limit(settings, clock)
     return TranscribeBatch(
-        runs=ledger,
-        known=KnownResults(ledger, leases=leases, cache=build_cache(settings)),
+        runs=ledger.runs,
+        known=KnownResults(ledger.results, leases=leases, cache=build_cache(settings)),
         reader=RecordingReader(decoder, LazyVoiceActivityDetector(), build_diarization(settings)),
         engines=engines,
         publish=build_publish(settings, ledger),

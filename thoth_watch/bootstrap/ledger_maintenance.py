@@ -36,7 +36,7 @@ def retry_files(
     from thoth_watch.infrastructure.ledger import SqlLedger
 
     with SqlLedger.open(settings.ledger_url, create=False) as ledger:
-        return ledger.retry(states=states, paths=paths, made_by=made_by)
+        return ledger.administration.retry(states=states, paths=paths, made_by=made_by)
 
 
 def check_ledger(settings: Settings) -> Path:
@@ -100,7 +100,9 @@ def rebuild_ledger(settings: Settings) -> RebuildResult:
                     layout=settings.subtitles,
                     languages=(*LANGUAGES, UNDETERMINED),
                 )
-                if ours and ledger.adopt(file, sha256=sha256, published=ours, now=now):
+                if ours and ledger.administration.adopt(
+                    file, sha256=sha256, published=ours, now=now
+                ):
                     adopted += 1
                 else:
                     left += 1

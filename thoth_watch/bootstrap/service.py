@@ -56,7 +56,7 @@ def build_service(
         watches, movers = _build_inboxes(settings, resources)
         serve = Serve(
             scan_schedule=_build_scan_schedule(settings, resources, watches),
-            ledger=resources.ledger,
+            ledger=resources.ledger.queue,
             dispatcher=fleet or local.dispatcher,
             publish=build_publish(settings, resources.ledger),
             resolve_file_options=file_options_resolver(settings),
@@ -119,7 +119,7 @@ def _build_inboxes(
     watches = [
         WatchInbox(
             build_inbox(inbox),
-            ledger=ledger,
+            ledger=ledger.inbox,
             files=LocalFiles(),
             decoder=resources.decoder,
             clock=clock,
@@ -129,7 +129,7 @@ def _build_inboxes(
         for inbox in settings.inboxes
     ]
     movers = [
-        MoveFinished(watch, inbox.after, ledger=ledger, mover=DurableMover(), clock=clock)
+        MoveFinished(watch, inbox.after, ledger=ledger.archive, mover=DurableMover(), clock=clock)
         for watch, inbox in zip(watches, settings.inboxes, strict=True)
         if inbox.after is not None
     ]

@@ -55,7 +55,7 @@ class WorkerChild:
         self._ledger: SqlLedger | None = None
         self._run_leased_batch: RunLeasedBatch | None = None
         self._keeper = LeaseKeeperThread(
-            self._open,
+            lambda: self._open().leases,
             WorkerInfo(node, host_name(), process_id(), settings.engine.device),
             owner=self._terms.owner,
             lease_s=self._terms.lease_s,
@@ -84,7 +84,7 @@ class WorkerChild:
         """Load the engine before a batch is claimed; a worker without one would quickly fail all batches."""
         from thoth_watch.infrastructure.service.clock import SystemClock
 
-        with record_failed_start(self._settings, ledger, SystemClock()):
+        with record_failed_start(self._settings, ledger.runs, SystemClock()):
             self._engines.engine(self._settings.engine.model)
 
     def _build(self, ledger: SqlLedger) -> RunLeasedBatch:
@@ -94,8 +94,8 @@ class WorkerChild:
 
         settings = self._settings
         return RunLeasedBatch(
-            ledger=ledger,
-            leases=ledger,
+            ledger=ledger.runs,
+            leases=ledger.leases,
             keeper=self._keeper,
             transcribe=build_transcribe_batch(
                 settings,
@@ -103,7 +103,7 @@ class WorkerChild:
                 decoder=self._decoder,
                 engines=self._engines,
                 progress=NullProgress(),
-                leases=ledger,
+                leases=ledger.leases,
                 is_stopping=self._is_stopping,
             ),
             resolve_file_options=file_options_resolver(settings),

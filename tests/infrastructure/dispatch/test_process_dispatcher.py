@@ -25,6 +25,7 @@ from tests.fakes import (
     FakeService,
     fake_render,
 )
+from tests.ledgers import FlatLedger
 from thoth_watch.application.detect_speech import RecordingReader
 from thoth_watch.application.known_results import KnownResults
 from thoth_watch.application.ports.audio import Recording
@@ -45,7 +46,6 @@ from thoth_watch.infrastructure.dispatch.engine_process import (
     serve_batches,
 )
 from thoth_watch.infrastructure.dispatch.process_dispatcher import ProcessDispatcher
-from thoth_watch.infrastructure.ledger import SqlLedger
 from thoth_watch.infrastructure.publishing import DurablePublisher
 from thoth_watch.infrastructure.service.clock import SystemClock
 
@@ -75,7 +75,7 @@ def run_engine(connection: Connection, folder: Path, device: str) -> None:
     serve_batches(connection, partial(build, folder, device))
 
 
-def new_publish(ledger: SqlLedger, clock: Clock, files: FakeFiles) -> PublishUnchanged:
+def new_publish(ledger: FlatLedger, clock: Clock, files: FakeFiles) -> PublishUnchanged:
     publish = PublishTranscript(
         results=ledger, publisher=DurablePublisher(), render=fake_render, clock=clock
     )
@@ -85,7 +85,7 @@ def new_publish(ledger: SqlLedger, clock: Clock, files: FakeFiles) -> PublishUnc
 def build(folder: Path, device: str, parent: ParentConnection) -> Any:
     if device == "missing":
         raise EngineUnavailable("missing: no such device")
-    ledger, clock = SqlLedger.open(f"sqlite:///{folder / 'ledger.db'}"), SystemClock()
+    ledger, clock = FlatLedger.open(f"sqlite:///{folder / 'ledger.db'}"), SystemClock()
     return TranscribeBatch(
         runs=ledger,
         known=KnownResults(ledger),
@@ -118,7 +118,7 @@ class RealTimeWatcher(FakeFolderWatcher):
 class ServiceHarness:
     """A ledger, a fake inbox, and the main loop with engine processes."""
 
-    def __init__(self, folder: Path, ledger: SqlLedger) -> None:
+    def __init__(self, folder: Path, ledger: FlatLedger) -> None:
         self.folder, self.ledger = folder, ledger
         self.inbox = FakeInbox(folder / "inbox")
         self.inbox.root.mkdir()
@@ -198,7 +198,7 @@ class ServiceHarness:
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ServiceHarness]:
-    with SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+    with FlatLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         yield ServiceHarness(tmp_path, ledger)
 
 

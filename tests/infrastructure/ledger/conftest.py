@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth_watch.infrastructure.ledger import SqlLedger
+from tests.ledgers import FlatLedger
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ def url(path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(url: str) -> Iterator[SqlLedger]:
-    with SqlLedger.open(url, busy_timeout_s=0.2) as opened:
+def ledger(url: str) -> Iterator[FlatLedger]:
+    with FlatLedger.open(url, busy_timeout_s=0.2) as opened:
         yield opened

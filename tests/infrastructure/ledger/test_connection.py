@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tests.contracts.test_ledger_contract import NOW, make_ready, record, recording, state_of
+from tests.ledgers import FlatLedger
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger import SqlLedger
@@ -53,7 +54,7 @@ def test_a_connection_is_durable_enforces_foreign_keys_and_waits_for_locks(
 
 def test_a_writer_waits_for_another_before_it_reads_anything(url: str) -> None:
     """One that reads first and then writes would fail immediately if another had written in between."""
-    with SqlLedger.open(url) as first, SqlLedger.open(url, busy_timeout_s=0.1) as second:
+    with FlatLedger.open(url) as first, FlatLedger.open(url, busy_timeout_s=0.1) as second:
         writing = first.engine.connect().execution_options(**WRITE_OPTIONS)
         with writing as connection, connection.begin():
             late = second.engine.connect().execution_options(**WRITE_OPTIONS)
@@ -62,9 +63,9 @@ def test_a_writer_waits_for_another_before_it_reads_anything(url: str) -> None:
 
 
 def test_recorded_rows_are_there_after_reopening(url: str) -> None:
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         record(ledger, seen=[(recording(), "new")])
-    with SqlLedger.open(url, create=False) as ledger:
+    with FlatLedger.open(url, create=False) as ledger:
         assert state_of(ledger) is State.SEEN
 
 
@@ -107,7 +108,7 @@ def test_another_programs_database_is_left_alone(url: str, path: Path, opened) -
 
 
 def test_opening_a_damaged_ledger_fails(url: str, path: Path) -> None:
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         make_ready(ledger, *(recording(f"{n}.wav") for n in range(300)))
     content = bytearray(path.read_bytes())
     for page in range(2, len(content) // 4096):
@@ -197,7 +198,7 @@ def test_several_processes_can_create_a_ledger_at_the_same_time(url: str, path: 
     outputs = [process.communicate(b"go\n") for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    with SqlLedger.open(url, create=False) as ledger:
+    with FlatLedger.open(url, create=False) as ledger:
         assert ledger.known_files(recording().inbox) == {}
 
 
@@ -205,8 +206,8 @@ def test_killing_a_process_loses_no_reported_commit(url: str) -> None:
     program = """
 import sys
 from tests.contracts.test_ledger_contract import record, recording
-from thoth_watch.infrastructure.ledger import SqlLedger
-ledger = SqlLedger.open(sys.argv[1])
+from tests.ledgers import FlatLedger
+ledger = FlatLedger.open(sys.argv[1])
 for n in range(100_000):
     record(ledger, seen=[(recording(f"{n}.wav"), "new")])
     print(n, flush=True)
@@ -218,7 +219,7 @@ for n in range(100_000):
         acked = [int(process.stdout.readline()) for _ in range(25)]
         process.kill()
         acked += [int(line) for line in process.stdout if line.endswith(b"\n")]
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         recorded = {path.name for path in ledger.known_files(recording().inbox)}
     assert {f"{n}.wav" for n in acked} <= recorded
     assert len(recorded) <= len(acked) + 1

@@ -23,6 +23,7 @@ from tests.contracts.test_ledger_contract import (
     record,
     recording,
 )
+from tests.ledgers import FlatLedger
 from thoth_watch.domain.errors import RetryLater
 from thoth_watch.domain.run import FileOutcome, RunStatus
 from thoth_watch.domain.states import State
@@ -156,7 +157,7 @@ def test_every_transition_is_logged(ledger: SqlLedger, path: Path) -> None:
 
 def test_a_reader_is_not_blocked_by_a_writer(ledger: SqlLedger, url: str) -> None:
     make_ready(ledger, recording())
-    with ledger._write_transaction() as connection:
+    with ledger.write() as connection:
         connection.execute(sql("UPDATE files SET reason = 'not yet committed'"))
         with LedgerReader.open(url, busy_timeout_s=0.1) as reader:
             assert reader.files()[0]["reason"] == "waiting for a batch"
@@ -171,7 +172,7 @@ def test_a_reader_cannot_write(ledger: SqlLedger, url: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
 def test_a_ledger_in_a_read_only_folder_can_be_read(url: str, path: Path) -> None:
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         make_ready(ledger, recording())
     path.parent.chmod(0o500)
     try:

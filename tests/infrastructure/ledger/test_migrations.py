@@ -9,8 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
 
 from tests.contracts.test_ledger_contract import make_ready, recording
-from tests.ledgers import BOTH, LEDGERS
-from thoth_watch.infrastructure.ledger import SqlLedger
+from tests.ledgers import BOTH, LEDGERS, FlatLedger
 from thoth_watch.infrastructure.ledger.database.migrations import upgrade
 from thoth_watch.infrastructure.ledger.database.tables import metadata
 
@@ -22,7 +21,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         yield ledger.engine
 
 
@@ -42,16 +41,16 @@ def test_downgrading_and_upgrading_restores_the_schema(engine: Engine, url: str)
         upgrade.upgrade_to_head(connection, location="here")
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         assert len(make_ready(ledger, recording())) == 1
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 def test_upgrading_an_older_ledger_keeps_its_rows(engine: Engine, url: str, revision: str) -> None:
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         make_ready(ledger, recording())
     with engine.begin() as connection:
         command.downgrade(upgrade.alembic_config(connection), revision)
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         (waiting,) = ledger.waiting(lambda _: None)
         assert waiting.file == recording()

@@ -21,7 +21,7 @@ from tests.contracts.test_ledger_contract import (
     recording,
 )
 from tests.infrastructure.ledger.test_ledger_reader import one_done_run
-from tests.ledgers import BOTH, LEDGERS
+from tests.ledgers import BOTH, LEDGERS, FlatLedger
 from tests.servers import Postgres, require
 from thoth_watch.application.ports.dispatch import WorkerInfo
 from thoth_watch.domain.errors import ConfigError, LedgerBroken, RetryLater
@@ -38,7 +38,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_reader_query_works_on_both_databases(url: str) -> None:
-    with SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as ledger:
         run_id = one_done_run(ledger, "done")
         failed = make_claim(ledger, recording("failed.wav"))
         fail(ledger, failed, State.FAILED, reason="no audio in it")
@@ -90,7 +90,7 @@ def test_a_reader_creates_nothing_and_cannot_write(
     with (
         LedgerReader.open(new_postgres_ledger()) as reader,
         pytest.raises(LedgerBroken, match="read-only"),
-        reader._read_transaction() as connection,
+        reader._transactions.read() as connection,
     ):
         connection.execute(text("DELETE FROM files"))
 
@@ -142,7 +142,7 @@ def test_the_lock_is_reacquired_after_an_outage_unless_another_process_was_faste
 def test_a_claim_survives_a_restart_of_the_server(
     postgres: Postgres, new_postgres_ledger: Callable[[], str]
 ) -> None:
-    with SqlLedger.open(new_postgres_ledger()) as ledger:
+    with FlatLedger.open(new_postgres_ledger()) as ledger:
         claim = make_claim(ledger, recording())
         open_run(ledger, claim)
         postgres.stop()
@@ -159,11 +159,11 @@ def test_a_process_suspended_in_a_transaction_loses_its_locks(
 ) -> None:
     url = new_postgres_ledger()
     monkeypatch.setattr(postgresql_server, "IDLE_IN_TRANSACTION_TIMEOUT_S", 1)
-    with SqlLedger.open(url) as frozen, SqlLedger.open(url) as ledger:
+    with FlatLedger.open(url) as frozen, FlatLedger.open(url) as ledger:
         make_claim(ledger, recording())
 
         def hold_transaction_open() -> None:
-            with frozen._write_transaction() as connection:
+            with frozen.write() as connection:
                 connection.execute(text("SELECT * FROM files FOR UPDATE"))
                 assert ledger.recover_claims(now=NOW) == 1
                 connection.execute(text("SELECT 1"))

@@ -22,8 +22,11 @@ RETRYABLE = frozenset({State.FAILED, State.QUARANTINED, State.CONFLICT, State.RE
 TRANSCRIBED = frozenset({State.DONE, State.CONFLICT})
 
 
-class SqlAdministration(Transactions):
+class SqlAdministration:
     """Requests of a user: retry recordings, and adopt those that were transcribed before."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     def retry(
         self,
@@ -50,7 +53,7 @@ class SqlAdministration(Transactions):
             conditions = [
                 and_(wanted, files.c.path_raw.in_(chunk)) for chunk in chunks(list(paths))
             ]
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             return sum(
                 apply_transition_where(
                     connection, condition, _retry_transition(now, made_by), now=now
@@ -62,7 +65,7 @@ class SqlAdministration(Transactions):
         self, file: AudioFile, *, sha256: str, published: Sequence[tuple[Path, str]], now: datetime
     ) -> bool:
         """Record as DONE a recording whose transcript of ours exists; return False if it is known already."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             file_id = inbox.record_adopted(connection, file, sha256=sha256, now=now)
             if file_id is None:
                 return False

@@ -16,8 +16,11 @@ from thoth_watch.infrastructure.ledger.database.transactions import Transactions
 from thoth_watch.infrastructure.ledger.transitions import Transition, apply_transition
 
 
-class SqlArchive(Transactions):
+class SqlArchive:
     """The DONE recordings, whose rows follow them when they are moved."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     def finished(self, inbox: Path) -> list[FinishedFile]:
         """Return the DONE recordings in an inbox, oldest first."""
@@ -31,7 +34,7 @@ class SqlArchive(Transactions):
         query = select(*columns).where(
             files.c.state == State.DONE, files.c.inbox_raw == inbox, files.c.sha256.is_not(None)
         )
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             rows = connection.execute(query.order_by(files.c.done_at, files.c.id)).all()
         return [
             FinishedFile(
@@ -44,7 +47,7 @@ class SqlArchive(Transactions):
     def has_path(self, path: Path) -> bool:
         """Return True if an entry, also a GONE one, has that path."""
         query = select(files.c.id).where(files.c.path_raw == path)
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return connection.scalar(query) is not None
 
     def record_moved(self, done: FinishedFile, *, to: AudioFile, now: datetime) -> bool:
@@ -61,5 +64,5 @@ class SqlArchive(Transactions):
         }
         reason = f"moved here from {done.file.path} after it was transcribed"
         step = Transition(done.file_id, done.claim_no, State.DONE, State.DONE, reason, values)
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             return apply_transition(connection, step, now=now)

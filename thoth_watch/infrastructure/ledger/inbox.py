@@ -28,15 +28,18 @@ GONE = "no longer on disk"
 ZERO_COUNTERS = {"attempts": 0, "crashes": 0, "deaths": 0, "setbacks": 0}
 
 
-class SqlInboxLedger(Transactions):
+class SqlInboxLedger:
     """The inbox part of the ledger: one row per entry with an audio extension."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     def known_files(self, inbox: Path) -> dict[Path, KnownFile]:
         """Return all entries of an inbox that are not GONE, by absolute path."""
         query = select(
             files.c.path_raw, files.c.id, files.c.state, *file_rows.SIGNATURE_COLUMNS
         ).where(files.c.inbox_raw == inbox, files.c.state != State.GONE)
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return {
                 path: KnownFile(file_id, State(state), file_rows.signature_of(facts))
                 for path, file_id, state, *facts in connection.execute(query)
@@ -47,7 +50,7 @@ class SqlInboxLedger(Transactions):
         query = select(files.c.path_raw).where(
             files.c.state == State.SEEN, files.c.inbox_raw == inbox
         )
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return set(connection.scalars(query))
 
     def record_listing(
@@ -62,7 +65,7 @@ class SqlInboxLedger(Transactions):
         """Record the changes that one scan found, all or none."""
         if not (seen or ready or refused or gone):
             return
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             for chunk in chunks(seen):  # bounds the memory for many new files
                 _record_seen(connection, chunk, now=now)
             _record_ready(connection, ready, now=now)
@@ -71,7 +74,7 @@ class SqlInboxLedger(Transactions):
 
     def fail_empty_files(self, paths: Sequence[Path], *, now: datetime) -> None:
         """Move zero-byte files that stayed empty from SEEN to FAILED."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             for chunk in chunks(paths):
                 apply_transition_where(
                     connection,

@@ -41,15 +41,18 @@ def has_no_open_batch(batch_id: ColumnElement[Any]) -> ColumnElement[bool]:
     return or_(batch_id.is_(None), batch_id.not_in(select(batches.c.id).where(IS_OPEN)))
 
 
-class SqlLeases(Transactions):
+class SqlLeases:
     """Leases of batches: at most one worker takes a batch, with its claim number as fencing token.
 
     Files of an expired lease wait again after recovery.
     """
 
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
     def send(self, batch_ids: Collection[int]) -> None:
         """Mark these batches as sent to the workers."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             connection.execute(
                 update(batches)
                 .where(batches.c.id.in_(batch_ids), IS_OPEN, batches.c.lease_until.is_(None))
@@ -58,7 +61,7 @@ class SqlLeases(Transactions):
 
     def open_batches(self) -> OpenBatches:
         """Return the batches that are sent, oldest first, and the numbers leased and expired."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             now = database_now(connection)
             rows = connection.execute(
                 select(batches.c.id, batches.c.sent_at, batches.c.lease_until)
@@ -81,7 +84,7 @@ class SqlLeases(Transactions):
         resolve_file_options: Callable[[AudioFile], Any],
     ) -> Claim | None:
         """Take a batch that was sent, under a lease; None if another worker took it or it has ended."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             claim_no = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, IS_SENT)
@@ -113,7 +116,7 @@ class SqlLeases(Transactions):
 
     def renew(self, batch_id: int, *, owner: str, lease_s: float) -> bool:
         """Extend the lease to `lease_s` seconds from now; return False if the owner no longer holds it."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             updated = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.owner == owner, IS_LEASED)
@@ -127,7 +130,7 @@ class SqlLeases(Transactions):
         It is taken by another open batch, or by another file of this one.
         """
         key = {"sha256": sha256, "fingerprint": fingerprint}
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             statement = dialect.insert(hearings).values(batch_id=claim.batch_id, **key)
             has_ended = hearings.c.batch_id.not_in(select(batches.c.id).where(IS_OPEN))
@@ -142,7 +145,7 @@ class SqlLeases(Transactions):
 
     def record_worker(self, worker: WorkerInfo, *, batch_id: int | None) -> None:
         """Record a worker's heartbeat and its current batch (None: idle)."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             now = database_now(connection)
             facts = {
                 "host": worker.host,
@@ -162,12 +165,12 @@ class SqlLeases(Transactions):
 
     def remove_worker(self, name: str) -> None:
         """Delete the row of a worker that has stopped normally."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             connection.execute(delete(workers).where(workers.c.name == name))
 
     def count_live_workers(self, *, within_s: float) -> int:
         """Return the number of workers seen within that time."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             since = database_now(connection) - timedelta(seconds=within_s)
             count = select(func.count()).where(workers.c.seen_at >= since)
             return int(connection.execute(count).scalar_one())

@@ -30,8 +30,13 @@ from thoth_watch.infrastructure.ledger.transitions import (
 RUNS_FOR_CURRENT_SPEED = 5  # the device may have changed before these
 
 
-class SqlBatchQueue(Transactions):
+class SqlBatchQueue:
     """Files that wait for a batch, and claimed batches."""
+
+    def __init__(self, transactions: Transactions, *, death_limit: int) -> None:
+        """death_limit: number of process deaths after which a file is quarantined."""
+        self._transactions = transactions
+        self.death_limit = death_limit
 
     def waiting(self, resolve_file_options: Callable[[AudioFile], Any]) -> list[WaitingFile]:
         """Return all READY files."""
@@ -40,7 +45,7 @@ class SqlBatchQueue(Transactions):
             .where(files.c.state == State.READY)
             .order_by(files.c.id)
         )
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             rows = connection.execute(query).all()
         return [file_rows.waiting_file(row, resolve_file_options) for row in rows]
 
@@ -51,10 +56,10 @@ class SqlBatchQueue(Transactions):
             files.c.state == State.RETRY,
             or_(files.c.next_try_at <= now, files.c.next_try_at > latest),
         )
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             if connection.scalar(select(files.c.id).where(due).limit(1)) is None:
                 return 0
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             return apply_transition_where(
                 connection,
                 due,
@@ -68,7 +73,7 @@ class SqlBatchQueue(Transactions):
 
     def next_retry_at(self) -> datetime | None:
         """Return when the next RETRY file is due; None if there is none."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             due: datetime | None = connection.scalar(
                 select(func.min(files.c.next_try_at)).where(files.c.state == State.RETRY)
             )
@@ -76,7 +81,7 @@ class SqlBatchQueue(Transactions):
 
     def realtime_factor(self) -> float | None:
         """Return seconds of audio per second over the newest runs; None before the first."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return runs.recent_speed(connection, n_runs=RUNS_FOR_CURRENT_SPEED)
 
     def claim(self, batch: Batch, *, owner: str, now: datetime) -> Claim | None:
@@ -86,7 +91,7 @@ class SqlBatchQueue(Transactions):
         """
         wanted = {waiting.file_id: waiting.file.signature for waiting in batch.files}
         columns = (files.c.id, files.c.claim_no, files.c.attempts, *file_rows.SIGNATURE_COLUMNS)
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             rows = [
                 row
                 for chunk in chunks(list(wanted))
@@ -133,9 +138,9 @@ class SqlBatchQueue(Transactions):
         file, as `recover_claims` does; otherwise the attempt is not counted.
         """
         if not has_died:
-            with self._write_transaction() as connection:
+            with self._transactions.write() as connection:
                 released = runs.release_claimed(connection, claim, now=now)
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             _close_dead_batches(connection, batch_id=claim.batch_id)
             runs.interrupt_dead_runs(connection, batch_id=claim.batch_id, now=now)
             if has_died:
@@ -153,7 +158,7 @@ class SqlBatchQueue(Transactions):
         CLAIMED files become READY with one death more (QUARANTINED at the limit), RUNNING runs
         INTERRUPTED. Batches under a valid lease, and those sent to a worker, are skipped.
         """
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             _close_dead_batches(connection)
             runs.interrupt_dead_runs(connection, now=now)
             return _recover_claimed_files(connection, now=now, death_limit=self.death_limit)

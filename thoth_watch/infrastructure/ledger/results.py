@@ -61,12 +61,15 @@ PROVENANCE_COLUMNS = (
 )
 
 
-class SqlResults(Transactions):
+class SqlResults:
     """The way of a file from CLAIMED through RESULT to DONE or CONFLICT; the claim number rejects stale calls."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     def find_result(self, sha256: str, fingerprint: str) -> StoredResult | None:
         """Return an earlier transcript of the same bytes by the same engine and options, or None."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             row = connection.execute(
                 _FIND_QUERY, {"sha256": sha256, "fingerprint": fingerprint}
             ).one_or_none()
@@ -74,7 +77,7 @@ class SqlResults(Transactions):
 
     def find_existing_results(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of the (sha256, fingerprint) keys that have a result."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             existing = {
                 (row.sha256, row.fingerprint)
                 for chunk in chunks(sorted({sha256 for sha256, _ in keys}))
@@ -85,7 +88,7 @@ class SqlResults(Transactions):
     def find_partial_transcript(self, sha256: str, fingerprint: str) -> PartialTranscript | None:
         """Return the transcript of an interrupted attempt at the same bytes, or None."""
         has_key = (unfinished.c.sha256 == sha256, unfinished.c.fingerprint == fingerprint)
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             document = connection.scalar(select(unfinished.c.so_far).where(*has_key))
         return None if document is None else transcript_json.so_far_from_document(document)
 
@@ -94,7 +97,7 @@ class SqlResults(Transactions):
     ) -> None:
         """Store a partial transcript in place of the previous one of that key."""
         has_key = (unfinished.c.sha256 == sha256, unfinished.c.fingerprint == fingerprint)
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             connection.execute(delete(unfinished).where(*has_key))
             connection.execute(
                 insert(unfinished).values(
@@ -108,7 +111,7 @@ class SqlResults(Transactions):
 
     def owners_of(self, paths: Sequence[Path]) -> dict[Path, tuple[int, str | None]]:
         """Return by output path: file id, and sha256 of the content written there (None: only reserved)."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return publications.owners_of(connection, paths)
 
     def record_results(
@@ -117,7 +120,7 @@ class SqlResults(Transactions):
         """Move files to RESULT: store their transcripts and reserve their output names; see the port."""
         if not results:
             return {}
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             held = _lock_held(connection, {r.file_id: claim.claim_no for r in results})
             wanted = [r for r in results if r.file_id in held]
             owners = publications.owners_of(
@@ -155,7 +158,7 @@ class SqlResults(Transactions):
                 raise ValueError(
                     f"file {one.file_id}: publishing ends in DONE or CONFLICT, not {one.state}"
                 )
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             held = _lock_held(connection, {one.file_id: one.claim_no for one in published})
             ended = [
                 one
@@ -204,7 +207,7 @@ class SqlResults(Transactions):
             .where(files.c.state == State.RESULT, or_(files.c.batch_id.is_(None), is_not_leased))
             .order_by(files.c.id)
         )
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             rows = connection.execute(query).all()
             names = publications.planned_names(connection)
         return [

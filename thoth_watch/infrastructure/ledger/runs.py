@@ -32,8 +32,11 @@ from thoth_watch.infrastructure.ledger.transitions import apply_transition_where
 FAILURE_STATES = frozenset({State.RETRY, State.FAILED, State.QUARANTINED, State.SEEN, State.GONE})
 
 
-class SqlRunLog(Transactions):
+class SqlRunLog:
     """The run part of the ledger: one row per batch that was started."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     def open_run(
         self,
@@ -47,7 +50,7 @@ class SqlRunLog(Transactions):
         row = _opening_columns(
             batch_id=claim.batch_id, requested=requested, placement=placement, now=now
         )
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             run_id = insert_row(connection, runs, **row)
             connection.execute(
                 update(files)
@@ -59,7 +62,7 @@ class SqlRunLog(Transactions):
     def close_run(self, run_id: int, run: Run, outcomes: Sequence[FileOutcome]) -> None:
         """Complete the run row and write its `run_files`, replacing those of an earlier call."""
         by_file = {outcome.file_id: outcome for outcome in outcomes}
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             batch_id = connection.scalar(
                 update(runs)
                 .where(runs.c.id == run_id)
@@ -82,7 +85,7 @@ class SqlRunLog(Transactions):
     ) -> int:
         """Insert a FAILED run row without files, for an unavailable engine; return its id."""
         row = _failed_start_columns(requested=requested, error=error, host=host, now=now)
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             return insert_row(connection, runs, **row)
 
     def record_failure(
@@ -102,7 +105,7 @@ class SqlRunLog(Transactions):
         )
         is_retry = outcome.state == State.RETRY
         known = {"sha256": outcome.sha256, "duration_s": outcome.duration_s}
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             n_changed = apply_transition_where(
                 connection,
                 held,
@@ -129,7 +132,7 @@ class SqlRunLog(Transactions):
 
     def release(self, claim: Claim, *, now: datetime) -> int:
         """Move the batch's CLAIMED files back to READY without counting the attempt; return how many."""
-        with self._write_transaction() as connection:
+        with self._transactions.write() as connection:
             return release_claimed(connection, claim, now=now)
 
 

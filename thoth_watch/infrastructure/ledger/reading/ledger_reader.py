@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, TextClause, func, select, text
+from sqlalchemy import URL, TextClause, func, select, text
 
 from thoth_watch.domain.file_options import matches
 from thoth_watch.domain.history import History
@@ -17,10 +16,8 @@ from thoth_watch.domain.ledger_stats import LedgerStats
 from thoth_watch.domain.states import State
 from thoth_watch.infrastructure.ledger.database.connection import (
     BUSY_TIMEOUT_S,
-    LedgerLocation,
     open_for_reading,
 )
-from thoth_watch.infrastructure.ledger.database.error_translation import translate_errors
 from thoth_watch.infrastructure.ledger.database.tables import (
     files,
     publications,
@@ -28,6 +25,7 @@ from thoth_watch.infrastructure.ledger.database.tables import (
     run_files,
     runs,
 )
+from thoth_watch.infrastructure.ledger.database.transactions import Transactions
 from thoth_watch.infrastructure.ledger.reading.events import EventCursor, read_events
 from thoth_watch.infrastructure.ledger.reading.fleet_state import FleetState, read_fleet_state
 from thoth_watch.infrastructure.ledger.reading.statistics import (
@@ -49,9 +47,8 @@ INTERNAL_COLUMNS = frozenset({"path_raw", "inbox_raw"})
 class LedgerReader:
     """Reads an existing ledger; rows are dicts with the tables' column names and aware times."""
 
-    def __init__(self, engine: Engine, location: LedgerLocation) -> None:
-        self._engine = engine
-        self._location = location
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     @classmethod
     def open(cls, url: str | URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:
@@ -59,11 +56,11 @@ class LedgerReader:
 
         Raises RetryLater if there is none yet, LedgerBroken if it is not ours or of another version.
         """
-        return cls(*open_for_reading(url, busy_timeout_s=busy_timeout_s))
+        return cls(Transactions(*open_for_reading(url, busy_timeout_s=busy_timeout_s)))
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._transactions.close()
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +86,7 @@ class LedgerReader:
             query = query.where(runs.c.status == status)
         if since is not None:
             query = query.where(runs.c.started_at >= since)
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     @property
@@ -100,7 +97,7 @@ class LedgerReader:
     def run(self, run_id: int) -> dict[str, Any] | None:
         """Return one run with its files under `files`; None if there is no such run."""
         query = select(run_files).where(run_files.c.run_id == run_id).order_by(run_files.c.path)
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             row = (
                 connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
             )
@@ -114,7 +111,7 @@ class LedgerReader:
     def counts(self) -> dict[State, int]:
         """Return the number of files in each state, also 0."""
         query = select(files.c.state, func.count().label("files")).group_by(files.c.state)
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             counted = {row.state: row.files for row in connection.execute(query)}
         return {state: counted.get(state, 0) for state in State}
 
@@ -156,7 +153,7 @@ class LedgerReader:
         if before is not None:
             query = query.where(files.c.updated_at < before)
         rows: list[dict[str, Any]] = []
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             for row in connection.execute(query).mappings():
                 if limit is not None and len(rows) >= limit:
                     break
@@ -166,12 +163,12 @@ class LedgerReader:
 
     def backlog(self) -> Backlog:
         """Return the backlog and the recent speed."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return read_backlog(connection)
 
     def fleet(self) -> FleetState:
         """Return the state of the dispatcher, the remote workers and their queue."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return read_fleet_state(connection)
 
     def events(
@@ -182,7 +179,7 @@ class LedgerReader:
         Without a cursor: the newest `limit` events. With one: the events after it, at most `limit`
         of each kind.
         """
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return read_events(connection, after, limit=limit)
 
     def outputs(self, path: str) -> list[str]:
@@ -193,17 +190,17 @@ class LedgerReader:
             .where(files.c.path == path, publications.c.sha256.is_not(None))
             .order_by(publications.c.path)
         )
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return list(connection.scalars(query))
 
     def history(self, *, since: datetime | None, now: datetime) -> History:
         """Return the numbers of a report since that time, or of the whole history."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return read_history(connection, since=since, now=now)
 
     def ledger_stats(self, *, is_working: bool) -> LedgerStats:
         """Return the current numbers for metrics."""
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return read_ledger_stats(connection, is_working=is_working)
 
     def failures(self) -> list[dict[str, Any]]:
@@ -219,13 +216,8 @@ class LedgerReader:
         return self._read_view(text("SELECT * FROM engine_summary"))
 
     def _read_view(self, query: TextClause) -> list[dict[str, Any]]:
-        with self._read_transaction() as connection:
+        with self._transactions.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
-
-    @contextmanager
-    def _read_transaction(self) -> Iterator[Connection]:
-        with translate_errors(self._location.name), self._engine.begin() as connection:
-            yield connection
 
 
 def _is_match(path: Path, inbox: Path, pattern: str) -> bool:
