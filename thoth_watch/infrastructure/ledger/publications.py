@@ -89,8 +89,13 @@ def _insert_names(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
         if rows:
             connection.execute(insert(publications), rows)
         return set()
+    first_names: dict[int, str] = {}
+    for row in rows:
+        first_names.setdefault(row["file_id"], str(row["path"]))
     lost, inserted = set(), {}
-    for row in sorted(rows, key=lambda row: str(row["path"])):  # one order, so that none deadlocks
+    # All workers insert the files in this order, so that none deadlocks. The names of one file keep
+    # the order of its formats, in which they are published.
+    for row in sorted(rows, key=lambda row: first_names[row["file_id"]]):
         statement = insert_or_ignore(connection, publications).values(**row)
         row_id = connection.execute(statement.returning(publications.c.id)).scalar()
         if row_id is None:
