@@ -387,6 +387,21 @@ def test_a_result_that_a_killed_process_left_is_published_without_the_engine(har
     assert disk(harness) == {"a.txt": "a.wav"}
 
 
+def test_a_stored_result_is_published_in_the_formats_whose_names_were_reserved(harness: Harness):
+    drop(harness, "a.wav")
+    recorded = harness.ledger.record_published
+    harness.ledger.record_published = lambda *_, **__: None  # type: ignore[method-assign]  # killed
+    harness.run_once()
+    harness.ledger.record_published = recorded  # type: ignore[method-assign]
+    harness.file_options = replace(harness.file_options, formats=("srt", "json"))
+
+    (result,) = harness.ledger.unpublished(harness.resolve_file_options)
+    harness.publish.publish_stored(result)
+
+    assert harness.states() == {"a.wav": State.DONE}
+    assert disk(harness) == {"a.txt": "a.wav"}
+
+
 def test_an_output_folder_mirrors_the_inbox(harness: Harness):
     harness.file_options = type(harness.file_options)(formats=("txt",), output_dir="/out")
     drop(harness, "deep/a.wav")

@@ -124,7 +124,8 @@ class PublishTranscript:
         transcript = NewTranscript(to, fingerprint="", result=unpublished.result, reused=True)
         one = _Pending(
             transcript,
-            self._contents(to, unpublished.result),
+            # the configured formats may have changed since the names were reserved
+            self._contents(unpublished.result, [name for name, _ in unpublished.names]),
             NameSearch(iter([("", unpublished.name_kind)]), lambda _: dict(unpublished.names)),
         )
         owners = self._results.owners_of(list(one.paths.values()))
@@ -278,13 +279,13 @@ class PublishTranscript:
             language=language_in_name(transcript.result.transcript.language, options.task),
         )
         names = NameSearch(candidates, lambda base: output_paths(to, base))
-        return _Pending(transcript, self._contents(to, transcript.result), names)
+        return _Pending(transcript, self._contents(transcript.result, options.formats), names)
 
-    def _contents(self, to: Destination, result: StoredResult) -> dict[str, bytes]:
+    def _contents(self, result: StoredResult, formats: Sequence[str]) -> dict[str, bytes]:
         """Return the whole file content of each format."""
         return {
             name: self._render(result.transcript, name, provenance=result.provenance)
-            for name in to.item.file_options.formats
+            for name in formats
         }
 
     def _success(self, one: _Pending) -> PublishedResult:
