@@ -47,7 +47,7 @@ Examples:
 @click.option(
     "--before",
     type=TimeParam(),
-    help="Only files whose state has not changed within this period or since this date.",
+    help="Only files whose state last changed longer ago than this period (7d, 12h) or before this date.",
 )
 @click.option(
     "--suspect", is_flag=True, help="Only files with a suspect transcript, with the reasons."
@@ -198,7 +198,7 @@ def retry(
     everything: bool,
     made_by: str | None,
 ) -> None:
-    """Retry failed files, or retranscribe all files that a given model transcribed.
+    """Retry failed files, or all files transcribed by one model.
 
     The attempt count is reset to zero. A transcript that thoth-watch wrote is replaced if it is
     unchanged. A transcript that was edited is kept, and the new one gets a different name
