@@ -19,7 +19,7 @@ from typing import Any
 from tests.fakes import FakeDecoder, FakeEngine, FakeVoiceActivityDetector
 from thoth_watch import cli
 from thoth_watch.application.ports.audio import Recording
-from thoth_watch.bootstrap import engine_process, engines, service, worker
+from thoth_watch.bootstrap import engine_process, engines, service_resources, worker
 from thoth_watch.domain.audio import AudioFile, AudioInfo
 from thoth_watch.domain.engine import TranscriptionEngineConfig
 from thoth_watch.domain.errors import EngineUnavailable, FileChanged
@@ -74,7 +74,7 @@ def build_engine(config: TranscriptionEngineConfig, **_: Any) -> PacedEngine:
 def main() -> None:
     engines.build_engine = build_engine
     engine_process.LazyVoiceActivityDetector = FakeVoiceActivityDetector
-    service.build_decoder = worker.build_decoder = lambda *_: TextDecoder()
+    service_resources.build_decoder = worker.build_decoder = lambda *_: TextDecoder()
     cli.main()
 
 
