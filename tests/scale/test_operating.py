@@ -82,7 +82,7 @@ def test_a_worker_without_an_engine_exits_and_claims_no_batch(fleet: Fleet) -> N
 
 def test_check_reports_whether_the_broker_answers(fleet: Fleet, redis: Redis) -> None:
     done = run(fleet, "check", "--no-engine")
-    assert re.search(r"broker: redis://127.0.0.1:\d+/0, \d+ batches wait there", done.stdout)
+    assert re.search(r"broker: redis://127.0.0.1:\d+/0, \d+ batches queued", done.stdout)
     fleet.configure(broker=f"redis://:secret@127.0.0.1:{free_port()}/0")
     done = run(fleet, "check", "--no-engine")
     assert re.search(
